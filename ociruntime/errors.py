@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong, with which exit code, and what a person can do about it.
+
+    RuntimeFailure                 exit 1, everything below
+    ├── UsageError                 the command line is wrong
+    ├── BundleError                no bundle, no config.json, not JSON
+    ├── InvalidConfig              config.json breaks the specification: all violations at once
+    ├── NotSupported               valid, but this runtime does not do it (yet): named, never ignored
+    ├── NoSuchContainer            "container does not exist"
+    ├── ContainerExists            the id is taken
+    ├── WrongState                 the operation is not allowed in the container's state
+    ├── StateUnreadable            state.json is damaged or of another version
+    ├── StepFailed                 one step of the plan failed: step, pointer, errno, hint
+    │   └── HookFailed             a hook failed: which one, how, and what it printed
+    ├── InitLost                   the container's init ended without saying why
+    └── Interrupted                a signal came while the container was being made (exit 128 + n)
+
+This module imports nothing but `os` (for strerror), so that every other module may import it.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+
+EXIT_ERROR = 1
+EXIT_EXEC_FAILED = 255
+
+
+class Violation:
+    """One sentence of the specification that a config breaks.
+
+    pointer   JSON pointer (RFC 6901) of the offending value; "" is the whole document
+    reason    what is wrong, lower case, no full stop
+    rule      which requirement says so ("R041", or a section of the spec)
+    severity  "error" (refused) or "warning" (logged, R049)
+    """
+
+    __slots__ = ("pointer", "reason", "rule", "severity")
+
+    def __init__(self, pointer: str, reason: str, rule: str = "", severity: str = "error") -> None:
+        self.pointer = pointer
+        self.reason = reason
+        self.rule = rule
+        self.severity = severity
+
+    def __str__(self) -> str:
+        rule = f" [{self.rule}]" if self.rule else ""
+        return f"{self.pointer or '/'}: {self.reason}{rule}"
+
+    def __repr__(self) -> str:
+        return f"Violation({self.pointer!r}, {self.reason!r}, {self.rule!r}, {self.severity!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Violation) and self.as_dict() == other.as_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.pointer, self.reason, self.rule, self.severity))
+
+    def as_dict(self) -> dict[str, str]:
+        """The violation as `validate --format json` prints it."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class RuntimeFailure(Exception):
+    """Base of all errors of this package.
+
+    reason   what went wrong, lower case, no full stop
+    pointer  JSON pointer of the config property behind it, or ""
+    step     name of the plan's step that failed, or ""
+    errno    the kernel's error number, or 0
+    hint     what a person can do, or ""
+    """
+
+    exit_code = EXIT_ERROR
+
+    def __init__(
+        self, reason: str, *, pointer: str = "", step: str = "", errno: int = 0, hint: str = ""
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.pointer = pointer
+        self.step = step
+        self.errno = errno
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [part for part in (self.pointer, self.step) if part]
+        if self.reason:
+            parts.append(self.reason)
+        if self.errno:
+            parts.append(errno_text(self.errno))
+        text = ": ".join(parts)
+        return f"{text} ({self.hint})" if self.hint else text
+
+    def as_dict(self) -> dict[str, object]:
+        """The error's fields, as `--log-format json` writes them beside `msg`."""
+        fields: dict[str, object] = {"error": type(self).__name__}
+        for name in ("pointer", "step", "errno", "hint"):
+            value = getattr(self, name)
+            if value:
+                fields[name] = value
+        return fields
+
+
+class UsageError(RuntimeFailure):
+    """The command line is wrong."""
+
+
+class BundleError(RuntimeFailure):
+    """The bundle has no usable config.json or root filesystem."""
+
+
+class InvalidConfig(RuntimeFailure):
+    """config.json breaks the specification; `violations` has every place where."""
+
+    def __init__(self, violations: list[Violation]) -> None:
+        self.violations = violations
+        first = violations[0]
+        more = len(violations) - 1
+        tail = f" (and {more} more: `ociruntime validate` lists them)" if more else ""
+        super().__init__(f"{first.reason}{tail}", pointer=first.pointer or "/")
+
+
+class NotSupported(RuntimeFailure):
+    """A valid request that this version refuses by name."""
+
+
+class NoSuchContainer(RuntimeFailure):
+    """No container of this id; engines look for the words "container does not exist"."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"container does not exist: {container_id}")
+
+
+class ContainerExists(RuntimeFailure):
+    """The id is in use (R223)."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"container with id exists already: {container_id}")
+
+
+class WrongState(RuntimeFailure):
+    """The operation is not allowed now; the container is as it was (R229, R233, R236)."""
+
+
+class StateUnreadable(RuntimeFailure):
+    """state.json is damaged, or was written by another version of this runtime."""
+
+
+class StepFailed(RuntimeFailure):
+    """One step of a plan failed; everything that was done before has been undone."""
+
+
+class HookFailed(StepFailed):
+    """A hook could not be run, ended with an error, or took too long."""
+
+
+class InitLost(RuntimeFailure):
+    """init ended, by a signal or an exit, before it reported anything."""
+
+
+class Interrupted(RuntimeFailure):
+    """A signal ended the operation; what had been done is undone."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"interrupted by signal {signal_number}")
+        self.exit_code = 128 + signal_number
+
+
+def errno_text(number: int) -> str:
+    """`ENOSPC (no space left on device)` for 28."""
+    name = _errno.errorcode.get(number, f"errno {number}")
+    return f"{name} ({os.strerror(number).lower()})"
+
+
+# What a bare errno hides. Keyed by (errno, step name); a step name of "" is any step.
+_HINTS: dict[tuple[int, str], str] = {
+    (_errno.EPERM, ""): "is the runtime running as root, with CAP_SYS_ADMIN and outside a restrictive seccomp filter?",
+    (_errno.ENOSYS, ""): "the kernel lacks this system call or an outer seccomp filter hides it; Linux 5.10 or newer is needed",
+    (_errno.EPERM, "set rlimit"): "raising a hard limit needs CAP_SYS_RESOURCE",
+    (_errno.ENOSPC, "mount"): "for a mount ENOSPC means the limit fs.mount-max, not the disk",
+    (_errno.EBUSY, "remove cgroup"): "a process is still in the cgroup",
+    (_errno.ENODEV, "mount"): "the kernel does not know this file system type",
+}
+
+
+def hint_for(number: int, step: str = "") -> str:
+    """The remedy for `number` (an errno) in a step of that name, or ""."""
+    return _HINTS.get((number, step)) or _HINTS.get((number, ""), "")

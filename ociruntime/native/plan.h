@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The plan format: what Python writes, plan_check verifies and init obeys. See specs/plan.md.
+//
+//   header | records[count] | lists | strings
+//
+// Every string argument is an offset from the start of the buffer to NUL-terminated bytes. A list
+// is an offset to an 8-aligned array of u64: the number of elements, then one string offset each
+// and a final zero, so that init can turn it into a char *[] in place. Offset 0 is "none".
+
+#ifndef OCIRUNTIME_PLAN_H
+#define OCIRUNTIME_PLAN_H
+
+#include <stdint.h>
+
+#define PLAN_MAGIC 0x3143504fu // "OPC1"
+#define PLAN_ARGS 12
+#define PLAN_NO_SLOT 0xffffffffu
+
+// The one table of operations: code, C name, arguments.
+//
+//   s string   S string or none   l list of strings   n list of decimal numbers as strings
+//   f descriptor slot   F slot or none   u unsigned 32 bit   p path that must begin with "/"
+//
+// A mount's attributes are MOUNT_ATTR_* bits for mount_setattr(2); "r" ones are applied recursively.
+#define PLAN_OPS(OP)                                                                                          \
+  /* namespaces */                                                                                            \
+  OP(join, "fu")          /* setns: namespace (or pidfd), CLONE_NEW* types */                                 \
+  OP(unshare, "u")        /* CLONE_NEW* flags */                                                              \
+  OP(fork, "u")           /* clone3(CLONE_PARENT | flags); the parent tells the pid and ends */               \
+  OP(sync, "u")           /* report this SYNC_* point and wait for the runtime */                             \
+  OP(setsid, "")          /* */                                                                               \
+  OP(session_keyring, "s") /* name of the new session keyring */                                              \
+  OP(hostname, "s")       /* */                                                                               \
+  OP(domainname, "s")     /* */                                                                               \
+  OP(loopback, "")        /* lo up */                                                                         \
+  OP(sysctl, "ss")        /* path below /proc/sys, value */                                                   \
+  /* the root file system, before pivot_root: paths are resolved inside the container's root */               \
+  OP(propagation, "u")    /* MS_* propagation flags for the namespace's "/" */                                \
+  OP(root, "pu")          /* host path of the rootfs, 1 = move it onto itself by a bind first */              \
+  OP(mount_fs, "sSluuuupu")   /* type, source, options "key=value" or "flag", set, clear, propagation, */     \
+                          /* recursive propagation, destination, MOUNT_* flags */                             \
+  OP(mount_tree, "fuuuuuupu") /* detached tree, set, clear, rset, rclear, propagation, recursive */           \
+                          /* propagation, destination, MOUNT_* flags */                                       \
+  OP(remount, "puS")      /* destination, MS_* flags, data: changes the superblock */                         \
+  OP(mount_attributes, "puuuuuu") /* destination, set, clear, rset, rclear, propagation, recursive one */     \
+  OP(mknod, "puuuuu")     /* path, type and mode, major, minor, uid, gid */                                   \
+  OP(symlink, "psu")      /* path, target, SYMLINK_* flags */                                                 \
+  OP(mkdir, "pu")         /* path, mode; parents too; existing is fine */                                     \
+  OP(pivot_root, "")      /* */                                                                               \
+  OP(move_root, "")       /* MS_MOVE and chroot, for a root that is an initramfs (--no-pivot) */              \
+  OP(chroot, "")          /* without a mount namespace of its own */                                          \
+  OP(mask, "p")           /* unreadable: /dev/null over a file, an empty read-only tmpfs over a directory */  \
+  OP(readonly, "p")       /* a read-only bind onto itself */                                                  \
+  OP(root_attributes, "uuu") /* set, clear, propagation of the container's "/" */                             \
+  /* the process */                                                                                           \
+  OP(umask, "u")          /* */                                                                               \
+  OP(chdir, "pu")         /* path in the container, 1 = make it if missing */                                 \
+  OP(groups, "n")         /* setgroups */                                                                     \
+  OP(bounding, "uu")      /* keep these capabilities, low and high half; drop the others */                   \
+  OP(user, "uu")          /* uid, gid; permitted capabilities are kept */                                     \
+  OP(capabilities, "uuuuuuuu") /* effective, permitted, inheritable, ambient; low and high half each */       \
+  OP(no_new_privs, "")    /* */                                                                               \
+  OP(find_program, "l")   /* candidates for execve, in order: one must be an executable file */               \
+  OP(stdio, "FFF")        /* descriptors for 0, 1, 2 */                                                       \
+  OP(ready, "")           /* the environment stands: descriptors are closed, only the start socket stays */   \
+  OP(wait_start, "")      /* answer on the start socket until a starter says go */                            \
+  OP(close_from, "u")     /* the first descriptor to close */                                                 \
+  OP(exec, "lll")         /* candidates, arguments, environment */
+
+enum plan_op {
+  OP_none,
+#define OP(name, signature) OP_##name,
+  PLAN_OPS(OP)
+#undef OP
+      OP_count
+};
+
+// Flags of mount_fs and mount_tree.
+enum {
+  MOUNT_TARGET_FILE = 1,      // a missing mount point is made as a file, else as a directory
+  MOUNT_TARGET_REAL = 2,      // no component may be a symbolic link (/proc and /sys: CVE-2019-19921)
+  MOUNT_ON_PROC = 4,          // the target may lie on procfs (else refused: CVE-2019-16884)
+  MOUNT_COPY_UP = 8,          // tmpcopyup: copy what the directory held into the new file system
+  MOUNT_NO_CREATE = 16,       // a missing mount point is an error
+};
+
+// Flags of symlink.
+enum {
+  SYMLINK_IF_TARGET = 1,      // only if the target exists (R241)
+  SYMLINK_REPLACE = 2,        // an existing file or link is replaced
+};
+
+// Where the two sides meet; names in specs/handshake.md.
+#define PLAN_SYNCS(SYNC)                                                                                      \
+  SYNC(started, 1)        /* init runs in its namespaces, its pid is known */                                 \
+  SYNC(mounted, 2)        /* everything is mounted, the old root is still there: hooks of create */           \
+  SYNC(ready, 3)          /* the environment stands: the parent writes state.json and says committed */       \
+  SYNC(forked, 4)         /* sent by a helper that made init: carries init's pid */                           \
+  SYNC(hello, 5)          /* on the start socket, to whoever connects */                                      \
+  SYNC(running, 6)        /* not used as a message: the connection's end in phase executing says it */
+enum plan_sync {
+#define SYNC(name, value) SYNC_##name = value,
+  PLAN_SYNCS(SYNC)
+#undef SYNC
+};
+
+// Which part of an operation failed; the names are the system calls' (see shim.cdef.txt).
+#define PLAN_DETAILS(D)                                                                                       \
+  D(none) D(open) D(openat2) D(mkdirat) D(mknodat) D(symlinkat) D(readlinkat) D(unlinkat) D(fstat) D(fstatfs) \
+  D(fchownat) D(fchmodat) D(fsopen) D(fsconfig) D(fsmount) D(open_tree) D(move_mount) D(mount_setattr)        \
+  D(mount) D(umount2) D(pivot_root) D(chroot) D(chdir) D(getcwd) D(setns) D(unshare) D(clone3) D(setsid)      \
+  D(keyctl) D(sethostname) D(setdomainname) D(socket) D(ioctl) D(write) D(read) D(setgroups) D(setresgid)     \
+  D(setresuid) D(capset) D(prctl) D(faccessat) D(execve) D(close_range) D(dup3) D(accept4) D(recv) D(send)    \
+  D(mmap) D(target_is_link) D(target_on_proc) D(not_a_device) D(exists_with_other_type) D(cwd_outside_root)   \
+  D(is_a_directory) D(too_many_links) D(name_too_long) D(getdents64) D(copy) D(setxattr) D(runtime_gone)      \
+  D(bad_plan)
+enum plan_detail {
+#define D(name) DETAIL_##name,
+  PLAN_DETAILS(D)
+#undef D
+      DETAIL_count
+};
+
+struct plan_header {
+  uint32_t magic;
+  uint32_t size;     // of the whole buffer, in bytes
+  uint32_t count;    // of records
+  uint32_t slots;    // descriptors that come after the fixed ones
+  uint32_t fd_base;  // number of the first descriptor that belongs to init
+  uint32_t reserved;
+};
+
+struct plan_record {
+  uint16_t op;
+  uint16_t ignore;   // an errno that is no failure, or 0
+  uint32_t index;    // the step's number in Python's plan
+  uint32_t args[PLAN_ARGS];
+};
+
+// Descriptors of init, counted from fd_base. Slots follow.
+enum { FD_PLAN, FD_HANDSHAKE, FD_PROGRESS, FD_RUNTIME, FD_START, FD_FIXED };
+
+// The one message from init, on the handshake socket and on the start socket. Errors too are
+// numbers only; an error of fsconfig/fsmount carries the file system's log as a descriptor.
+enum { MESSAGE_SYNC = 1, MESSAGE_ERROR = 2 };
+struct plan_message {
+  uint32_t kind;
+  uint32_t op;       // of the record, for errors; the SYNC_* point for syncs
+  uint32_t index;    // the step's number
+  int32_t error;     // errno
+  uint32_t detail;   // enum plan_detail
+  int32_t pid;       // SYNC_forked: of the new process, in the namespace of the one that sends
+};
+
+// From the runtime to init: one byte.
+enum { REPLY_CONTINUE = 'c', REPLY_GO = 'g', REPLY_ABORT = 'a' };
+
+// The shared page(s) `progress`: what happened, also after kill -9 (specs/handshake.md).
+enum { PHASE_none, PHASE_creating, PHASE_created, PHASE_starting, PHASE_executing };
+struct plan_progress {
+  uint32_t magic;
+  uint32_t phase;
+  uint32_t record;   // number of the record being executed
+  uint32_t count;    // of stamps
+  struct plan_message error;
+  uint64_t stamps[]; // CLOCK_MONOTONIC in ns: begin of record 0, begin of record 1, ..., end of the last
+};
+
+// Verifies every offset, op, count and terminator; pure. 0, or -1 and *where is the byte offset
+// of the first mistake.
+int plan_check(const void *buffer, uint32_t size, uint32_t *where);
+
+#endif
