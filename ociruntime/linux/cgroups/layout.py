@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which cgroup hierarchies does this machine have, where are they mounted, and where are we in them?
+
+It reads two files of procfs, needs no privilege, and is on the path of every verb that makes a
+container. It must not import anything of this package: host.py and the tests build on it.
+"""
+
+from __future__ import annotations
+
+import os
+
+_ROOT = "/sys/fs/cgroup"
+_CHUNK = 65536
+
+
+class Layout:
+    """The cgroup hierarchies as plans see them; plain data.
+
+    kind            "v1" (controllers of version 1 only), "hybrid" (the same, and a cgroup2
+                    hierarchy beside them), "v2" (cgroup2 alone) or "none" (nothing is mounted)
+    controllers     v1 controller name -> mount point; named hierarchies as "name=systemd"
+    v2              mount point of the cgroup2 hierarchy, or ""
+    own             this process's cgroup per v1 controller, and "" for v2: an absolute path
+                    as seen below the mount point ("/" is the mount point itself)
+    v2_controllers  what cgroup.controllers says at the v2 mount point
+    """
+
+    __slots__ = ("controllers", "kind", "own", "v2", "v2_controllers")
+
+    def __init__(
+        self,
+        kind: str,
+        controllers: dict[str, str] | None = None,
+        v2: str = "",
+        own: dict[str, str] | None = None,
+        v2_controllers: list[str] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.controllers = controllers or {}
+        self.v2 = v2
+        self.own = own or {}
+        self.v2_controllers = v2_controllers or []
+
+    def __repr__(self) -> str:
+        return (
+            f"Layout({self.kind!r}, {self.controllers!r}, {self.v2!r}, {self.own!r}, {self.v2_controllers!r})"
+        )
+
+    def hierarchies(self) -> dict[str, list[str]]:
+        """v1 mount point -> the controllers mounted together there, each hierarchy once."""
+        found: dict[str, list[str]] = {}
+        for controller, mount in self.controllers.items():
+            found.setdefault(mount, []).append(controller)
+        return found
+
+
+def probe_layout() -> Layout:
+    """The Layout of the machine this process runs on.
+
+    A file cgroup.controllers directly in /sys/fs/cgroup means that cgroup2 is mounted there; then
+    the mount table, which is long where many containers run, isn't read at all, unless the mount
+    shows a subtree only (cgroup.type exists everywhere but in the root).
+    """
+    own = _read("/proc/self/cgroup")
+    controllers = _read(f"{_ROOT}/cgroup.controllers")
+    if controllers is not None and not os.path.exists(f"{_ROOT}/cgroup.type"):
+        return Layout("v2", v2=_ROOT, own=own_paths(own or b""), v2_controllers=controllers.decode().split())
+    if own is None:
+        return Layout("none")
+    layout = parse_layout(_mount_table(own), own)
+    if layout.v2:
+        layout.v2_controllers = (_read(f"{layout.v2}/cgroup.controllers") or b"").decode().split()
+    return layout
+
+
+def own_paths(data: bytes) -> dict[str, str]:
+    """/proc/self/cgroup as {v1 controller or "name=...": path, "": path in the v2 hierarchy}."""
+    paths: dict[str, str] = {}
+    for line in os.fsdecode(data).splitlines():
+        _, names, path = line.split(":", 2)
+        for name in names.split(","):
+            paths[name] = path
+    return paths
+
+
+def parse_layout(mountinfo: bytes, cgroup: bytes) -> Layout:
+    """The Layout that a mountinfo table and a /proc/self/cgroup describe; v2_controllers stays empty.
+
+    Of several mounts of one hierarchy the first below /sys/fs/cgroup counts, else the first:
+    engines bind cgroup directories into containers' roots, which may be visible here.
+    """
+    wanted = own_paths(cgroup)
+    mounts: dict[str, tuple[str, str]] = {}
+    for line in os.fsdecode(mountinfo).splitlines():
+        if " - cgroup" not in line:
+            continue
+        front, _, back = line.partition(" - ")
+        fields = front.split(" ")
+        root, point = fields[3], _unescape(fields[4])
+        filesystem, _, options = back.split(" ", 2)
+        names = [""] if filesystem == "cgroup2" else options.split(",")
+        for name in names:
+            if name in wanted and (name not in mounts or (_standard(point) and not _standard(mounts[name][1]))):
+                mounts[name] = (_unescape(root), point)
+    v2 = mounts.get("", ("", ""))[1]
+    controllers = {name: mounts[name][1] for name in mounts if name}
+    own = {name: _below(root, wanted[name]) for name, (root, _) in mounts.items()}
+    kind = "hybrid" if controllers and v2 else "v1" if controllers else "v2" if v2 else "none"
+    return Layout(kind, controllers, v2, own)
+
+
+def _standard(point: str) -> bool:
+    return point == _ROOT or point.startswith(f"{_ROOT}/")
+
+
+def _below(root: str, path: str) -> str:
+    """`path`, a cgroup, as seen below a mount that shows the subtree `root` of its hierarchy."""
+    if root == "/":
+        return path
+    if path == root or path.startswith(f"{root}/"):
+        return path[len(root) :] or "/"
+    # Not visible in this mount (another cgroup namespace, or we have been moved out of it).
+    return "/"
+
+
+def _mount_table(cgroup: bytes) -> bytes:
+    """mountinfo, as far as needed: cgroup mounts stand early in it, and it can be megabytes long."""
+    missing = set(own_paths(cgroup))
+    table = b""
+    try:
+        descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return table
+    try:
+        while chunk := os.read(descriptor, _CHUNK):
+            table += chunk
+            if missing <= set(_standard_names(table)):
+                break
+    finally:
+        os.close(descriptor)
+    return table[: table.rfind(b"\n") + 1]
+
+
+def _standard_names(table: bytes) -> list[str]:
+    """Names of the hierarchies that are mounted below /sys/fs/cgroup in this part of the table."""
+    names: list[str] = []
+    start = table.find(b" - cgroup")
+    while start >= 0:
+        line = table[table.rfind(b"\n", 0, start) + 1 : table.find(b"\n", start)].decode("utf-8", "replace")
+        if f" {_ROOT}/" in line:
+            options = line.rsplit(" ", 1)[1]
+            names += [""] if " - cgroup2 " in line else options.split(",")
+        start = table.find(b" - cgroup", start + 1)
+    return names
+
+
+def _unescape(field: str) -> str:
+    """A field of mountinfo with the kernel's octal escapes (\\040 is a space) resolved."""
+    if "\\" not in field:
+        return field
+    parts = field.split("\\")
+    return parts[0] + "".join(chr(int(part[:3], 8)) + part[3:] for part in parts[1:])
+
+
+def _read(path: str) -> bytes | None:
+    """The file's bytes, or None if it doesn't exist or isn't for us."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    try:
+        return os.read(descriptor, _CHUNK)
+    finally:
+        os.close(descriptor)
