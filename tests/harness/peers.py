@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does the runtime under test do what runc and crun do? A scenario is run under each, the answers compared.
+
+Where they may differ, and which requirement decides, stands in one table (DEPARTURES).
+Must not import anything of `ociruntime`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.harness.driver import runtime_under_test
+from tests.harness.stage import Stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PEERS = ("runc", "crun")
+# Each peer must have compared on at least so many bundles when the whole suite runs.
+MINIMUM = 10
+Scenario = Callable[[Stage], dict[str, Any]]
+
+# How many bundles each peer has compared in this session.
+compared: Counter[str] = Counter()
+
+
+class Departure(NamedTuple):
+    """One answer in which a peer is justly different from the runtime under test."""
+
+    peer: str
+    rule: str
+    why: str
+
+
+# By the name of an answer in a scenario's result.
+DEPARTURES: dict[str, tuple[Departure, ...]] = {}
+
+
+def departure(answer: str, peer: str, rule: str, why: str) -> None:
+    """Enter a justified difference into the table."""
+    DEPARTURES[answer] = (*DEPARTURES.get(answer, ()), Departure(peer, rule, why))
+
+
+def compare(scenario: Scenario, directory: Path, peers: tuple[str, ...] = PEERS) -> dict[str, Any]:
+    """Run the scenario under the runtime under test and each peer; returns the first one's answers.
+
+    Fails on any difference that is not in DEPARTURES, and on a departure that no longer is one.
+    """
+    under_test = runtime_under_test()
+    ours = _answers(scenario, under_test, directory)
+    for peer in peers:
+        if peer == under_test:
+            continue
+        theirs = _answers(scenario, peer, directory)
+        problems = list(_differences(ours, theirs, peer, under_test))
+        assert not problems, "\n".join(problems)
+    return ours
+
+
+def _answers(scenario: Scenario, name: str, directory: Path) -> dict[str, Any]:
+    stage = Stage(name, directory / f"on-{os.path.basename(name)}")
+    try:
+        answers = stage.neutral(scenario(stage))
+    finally:
+        stage.close()
+    if name in PEERS:
+        compared[name] += stage.bundles
+    assert isinstance(answers, dict)
+    return answers
+
+
+def _differences(ours: dict[str, Any], theirs: dict[str, Any], peer: str, under_test: str) -> Iterator[str]:
+    for answer in sorted(ours.keys() | theirs.keys()):
+        same = ours.get(answer) == theirs.get(answer)
+        allowed = [one for one in DEPARTURES.get(answer, ()) if one.peer in (peer, under_test)]
+        if not same and not allowed:
+            yield f"{answer}: {under_test} says {ours.get(answer)!r}, {peer} {theirs.get(answer)!r}"
+        # A peer that is itself under test departs from nothing of its own.
+        if same and allowed and under_test not in PEERS:
+            yield f"{answer}: {peer} no longer departs ({allowed[0].rule}); take it out of the table"
+
+
+@contextmanager
+def hugetlb_mounted() -> Iterator[None]:
+    """Mount the v1 hierarchy without which crun refuses a hybrid host; undone afterwards.
+
+    The kernel keeps the controller of an unmounted hierarchy busy as long as a cgroup exists in it, so
+    nothing of ours may be left there.
+    """
+    point = "/sys/fs/cgroup/hugetlb"
+    wanted = (
+        os.geteuid() == 0
+        and shutil.which("crun") is not None
+        and os.path.ismount("/sys/fs/cgroup/unified")
+        and not os.path.ismount(point)
+    )
+    if not wanted:
+        yield
+        return
+    made = not os.path.isdir(point)
+    if made:
+        os.mkdir(point)
+    try:
+        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", point], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", point], check=True)
+    finally:
+        if made:
+            os.rmdir(point)
+
+
+def shortfall() -> list[str]:
+    """What to say when a peer has not compared enough."""
+    under_test = runtime_under_test()
+    return [
+        f"{peer} compared on {compared[peer]} bundles, at least {MINIMUM} are needed"
+        for peer in PEERS
+        if peer != under_test and compared[peer] < MINIMUM
+    ]

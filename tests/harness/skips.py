@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""May this test be skipped on this host? Only if tests/skips.toml says so; any other skip is a failure.
+
+Must not import anything of `ociruntime`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIST = Path(__file__).parents[1] / "skips.toml"
+
+
+def _has_v2_only() -> bool:
+    return os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+
+
+def _lsm(name: str) -> bool:
+    try:
+        return name in Path("/sys/kernel/security/lsm").read_text(encoding="ascii").split(",")
+    except OSError:
+        return False
+
+
+# A kind of host, and how to tell that this is one.
+HOST_KINDS: dict[str, Callable[[], bool]] = {
+    "not root": lambda: os.geteuid() != 0,
+    "cgroup v1 or hybrid": lambda: not _has_v2_only(),
+    "cgroup v2": _has_v2_only,
+    "no kvm": lambda: not os.access("/dev/kvm", os.R_OK | os.W_OK),
+    "no apparmor": lambda: not _lsm("apparmor"),
+    "no selinux": lambda: not _lsm("selinux"),
+    "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") != "ociruntime",
+}
+
+
+class Entry(NamedTuple):
+    """One line of the list: tests (pattern of node ids), the kind of host, the reason."""
+
+    test: str
+    host: str
+    reason: str
+
+
+def load(path: Path = LIST) -> list[Entry]:
+    """The committed list; a kind of host that nobody can tell is an error."""
+    with open(path, "rb") as file:
+        entries = [Entry(**line) for line in tomllib.load(file).get("skip", [])]
+    for entry in entries:
+        if entry.host not in HOST_KINDS:
+            raise ValueError(f"{path}: no such kind of host: {entry.host!r}")
+    return entries
+
+
+def permitted(node_id: str, entries: list[Entry]) -> Entry | None:
+    """The entry that allows this test to be skipped here, or None."""
+    for entry in entries:
+        if fnmatchcase(node_id, entry.test) and HOST_KINDS[entry.host]():
+            return entry
+    return None

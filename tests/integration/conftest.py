@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the tests that make containers: a stage, comparison with the peers, and the leak check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import leaks, peers
+from tests.harness.driver import runtime_under_test
+from tests.harness.stage import Stage
+
+Compare = Callable[..., dict[str, Any]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test in this directory makes containers."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.root)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(tmp_path: Path, hybrid_host_for_crun: None) -> Iterator[None]:
+    """Fails the test that leaves a process, mount, cgroup, network namespace or state directory."""
+    before = leaks.take(tmp_path)
+    yield
+    lines, now = leaks.left_behind(before, tmp_path)
+    if lines:
+        leaks.clean(before, now)
+        pytest.fail("left behind:\n" + "\n".join(lines), pytrace=False)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, nothing_left_behind: None) -> Iterator[Stage]:
+    """The runtime under test, in a directory of its own."""
+    made = Stage(runtime_under_test(), tmp_path / "stage")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def compare(tmp_path: Path, nothing_left_behind: None) -> Compare:
+    """A function from a scenario to the scenario's answers, after a check that runc and crun give the same."""
+
+    def run(scenario: peers.Scenario, only: tuple[str, ...] = peers.PEERS) -> dict[str, Any]:
+        return peers.compare(scenario, tmp_path, only)
+
+    return run
