@@ -83,6 +83,7 @@ enum {
   MOUNT_ON_PROC = 4,          // the target may lie on procfs (else refused: CVE-2019-16884)
   MOUNT_COPY_UP = 8,          // tmpcopyup: copy what the directory held into the new file system
   MOUNT_NO_CREATE = 16,       // a missing mount point is an error
+  MOUNT_KEEP_MODE = 32,       // the new file system's root gets the mode of the directory that it covers
 };
 
 // Flags of symlink.
@@ -170,5 +171,9 @@ struct plan_progress {
 // Verifies every offset, op, count and terminator; pure. 0, or -1 and *where is the byte offset
 // of the first mistake.
 int plan_check(const void *buffer, uint32_t size, uint32_t *where);
+
+// The name of an op or a detail, or the argument letters of an op; NULL past the table's end.
+enum plan_table { TABLE_OPS, TABLE_SIGNATURES, TABLE_DETAILS };
+const char *plan_word(enum plan_table table, uint32_t number);
 
 #endif

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ociruntime-init: obeys a plan, record by record, and becomes the user's program.
+//
+// It is started from a sealed memfd, in the container's namespaces, as `ociruntime-init FD`:
+// the descriptors FD.. are the plan, the handshake socket, the progress pages, a pidfd of the
+// runtime, the start socket, and then the plan's slots. It has no environment.
+
+#define _GNU_SOURCE
+#include "init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+struct init init = {.root = -1, .proc = -1, .log = -1};
+
+static op_handler *const handlers[OP_count] = {
+#define OP(name, signature) [OP_##name] = op_##name,
+    PLAN_OPS(OP)
+#undef OP
+};
+
+int fail(enum plan_detail detail) {
+  init.detail = detail;
+  return -1;
+}
+
+int fail_with(int error, enum plan_detail detail) {
+  errno = error;
+  return fail(detail);
+}
+
+char **list(const struct plan_record *record, int argument, uint64_t *count) {
+  uint64_t *words = (uint64_t *)(void *)(init.plan + record->args[argument]);
+  uint64_t length = words[0];
+  if (count)
+    *count = length;
+  // Offsets become pointers; a list is used once, or by two ops that find pointers already.
+  for (uint64_t i = 1; i <= length; i++)
+    if (words[i] < init.header->size)
+      words[i] = (uint64_t)(uintptr_t)(init.plan + words[i]);
+  return (char **)(void *)(words + 1);
+}
+
+int slot(const struct plan_record *record, int argument) {
+  uint32_t number = record->args[argument];
+  return number == PLAN_NO_SLOT ? -1 : init.base + FD_FIXED + (int)number;
+}
+
+void send_message(const struct plan_message *message, int descriptor) {
+  struct iovec data = {.iov_base = (void *)(uintptr_t)message, .iov_len = sizeof *message};
+  union {
+    char bytes[CMSG_SPACE(sizeof(int))];
+    struct cmsghdr align;
+  } control = {{0}};
+  struct msghdr packet = {.msg_iov = &data, .msg_iovlen = 1};
+  if (descriptor >= 0) {
+    packet.msg_control = control.bytes;
+    packet.msg_controllen = sizeof control.bytes;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&packet);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
+  }
+  // Nobody listens any more: then there is nobody to tell; the progress page has it too.
+  (void)sendmsg(init.reply, &packet, MSG_NOSIGNAL);
+}
+
+// The life line: the runtime's end of the socket may be held open by a process that it forked,
+// so its pidfd is watched as well.
+int wait_reply(char expected) {
+  struct pollfd sources[2] = {{.fd = init.base + FD_HANDSHAKE, .events = POLLIN},
+                              {.fd = init.base + FD_RUNTIME, .events = POLLIN}};
+  for (;;) {
+    if (poll(sources, 2, -1) < 0) {
+      if (errno == EINTR)
+        continue;
+      return fail(DETAIL_recv);
+    }
+    if (sources[0].revents) {
+      char reply = 0;
+      ssize_t got = recv(sources[0].fd, &reply, 1, 0);
+      if (got == 1 && reply == expected)
+        return 0;
+      return fail_with(ECANCELED, DETAIL_runtime_gone);
+    }
+    if (sources[1].revents)
+      return fail_with(ECANCELED, DETAIL_runtime_gone);
+  }
+}
+
+static void ended_by_signal(int number) { _exit(128 + number); }
+
+// Init of a pid namespace is deaf to signals that it does not handle, but `kill` of a created
+// container must work. execve turns handlers back into the defaults.
+static void reset_signals(void) {
+  for (int number = 1; number < 65; number++) {
+    struct sigaction action = {.sa_handler = ended_by_signal};
+    if (number == SIGCHLD || number == SIGCONT || number == SIGURG || number == SIGWINCH || number == SIGTSTP ||
+        number == SIGTTIN || number == SIGTTOU)
+      action.sa_handler = SIG_DFL;
+    sigaction(number, &action, NULL);  // EINVAL for SIGKILL, SIGSTOP and libc's own two
+  }
+  // glibc keeps signals 32 and 33 for itself, also from sigaction; they may be ignored from before.
+  struct { void *handler; unsigned long flags; void *restorer; uint64_t mask; } plain = {0};
+  syscall(SYS_rt_sigaction, 32, &plain, NULL, 8);
+  syscall(SYS_rt_sigaction, 33, &plain, NULL, 8);
+  uint64_t none = 0;
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
+}
+
+static uint64_t now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static int map_file(int descriptor, int protection, int flags, void **address, size_t *size) {
+  struct stat status;
+  if (fstat(descriptor, &status) < 0)
+    return fail(DETAIL_fstat);
+  *size = (size_t)status.st_size;
+  *address = mmap(NULL, *size, protection, flags, descriptor, 0);
+  return *address == MAP_FAILED ? fail(DETAIL_mmap) : 0;
+}
+
+static int prepare(int base) {
+  void *address;
+  size_t size;
+  init.base = base;
+  init.reply = base + FD_HANDSHAKE;
+  if (map_file(base + FD_PLAN, PROT_READ | PROT_WRITE, MAP_PRIVATE, &address, &size) < 0)
+    return -1;
+  init.plan = address;
+  init.header = address;
+  if (map_file(base + FD_PROGRESS, PROT_READ | PROT_WRITE, MAP_SHARED, &address, &size) < 0)
+    return -1;
+  init.progress = address;
+  init.progress->phase = PHASE_creating;
+  unsigned first_foreign = (unsigned)base + FD_FIXED + init.header->slots;
+  if (syscall(SYS_close_range, first_foreign, ~0u, 0) < 0)
+    return fail(DETAIL_close_range);
+  for (unsigned fd = (unsigned)base; fd < first_foreign; fd++)
+    fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+  if (prctl(PR_SET_DUMPABLE, 0) < 0)
+    return fail(DETAIL_prctl);
+  return 0;
+}
+
+static void report(uint32_t op, uint32_t index) {
+  struct plan_message message = {
+      .kind = MESSAGE_ERROR, .op = op, .index = index, .error = errno, .detail = init.detail};
+  if (init.progress)
+    init.progress->error = message;
+  send_message(&message, init.log);
+}
+
+static void obey(void) {
+  const struct plan_record *records = (const void *)(init.plan + sizeof *init.header);
+  for (uint32_t i = 0; i < init.header->count; i++) {
+    init.progress->record = i;
+    init.progress->stamps[i] = now();
+    init.progress->count = i + 1;
+    init.detail = DETAIL_none;
+    if (handlers[records[i].op](&records[i]) == 0)
+      continue;
+    if (records[i].ignore && errno == records[i].ignore)
+      continue;
+    report(records[i].op, records[i].index);
+    return;
+  }
+}
+
+int main(int argc, char **argv) {
+  int base = 0;
+  if (argc != 2)
+    return 125;
+  for (const char *digit = argv[1]; *digit >= '0' && *digit <= '9'; digit++)
+    base = base * 10 + (*digit - '0');
+  reset_signals();
+  if (prepare(base) < 0)
+    report(OP_none, UINT32_MAX);
+  else
+    obey();
+  return 1;  // a plan ends with exec; whoever comes here has failed
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the op files of ociruntime-init share. init is one process with one thread; it allocates
+// nothing, writes no text and decides nothing: the plan says what to do.
+
+#ifndef OCIRUNTIME_INIT_H
+#define OCIRUNTIME_INIT_H
+
+#include <stdint.h>
+
+#include "plan.h"
+
+struct init {
+  char *plan;                      // the whole buffer; private, so that it may be written to
+  const struct plan_header *header;
+  struct plan_progress *progress;  // shared with the state directory
+  int base;                        // number of init's first descriptor
+  int root;                        // O_PATH of the container's root, or -1 before op `root`
+  int proc;                        // a procfs that nobody in the container can have replaced
+  int reply;                       // who hears of errors: the handshake or a starter's connection
+  int log;                         // descriptor of a file system's error log, or -1
+  enum plan_detail detail;         // which part of the op failed
+};
+extern struct init init;
+
+// An op handler returns 0, or -1 with errno and init.detail set.
+typedef int op_handler(const struct plan_record *record);
+#define OP(name, signature) op_handler op_##name;
+PLAN_OPS(OP)
+#undef OP
+
+// fail: errno stands; fail_with: this errno. Both note the part that failed and return -1.
+int fail(enum plan_detail detail);
+int fail_with(int error, enum plan_detail detail);
+
+// Arguments.
+static inline char *text(const struct plan_record *record, int argument) {
+  return init.plan + record->args[argument];
+}
+static inline char *text_or_null(const struct plan_record *record, int argument) {
+  return record->args[argument] ? init.plan + record->args[argument] : 0;
+}
+// The list's elements as a NULL-terminated array, made in place; *count may be NULL.
+char **list(const struct plan_record *record, int argument, uint64_t *count);
+int slot(const struct plan_record *record, int argument);
+
+// in_root.c: paths of the container, reached by descriptor only. All return a descriptor (O_PATH
+// unless said otherwise) or -1.
+enum { KIND_DIRECTORY, KIND_FILE };
+int open_in_root(const char *path, uint64_t flags);
+int open_or_make(const char *path, int kind, uint32_t mount_flags);
+// The directory that holds the last component, made if missing; *name points into `path`.
+int open_parent(const char *path, const char **name);
+
+// procfs.c
+int open_proc(void);
+int write_proc(const char *path, const char *value);
+// "self/fd/N" below init.proc, for the calls that only take a path; changes the cwd to procfs.
+const char *proc_path(int descriptor);
+
+// mount_api.c: system calls without a wrapper in every libc.
+int sys_open_tree(int directory, const char *path, unsigned flags);
+int sys_move_mount(int from, int to);
+int sys_fsopen(const char *type);
+int sys_fsconfig(int context, unsigned command, const char *key, const char *value);
+int sys_fsmount(int context, unsigned attributes);
+int set_attributes(int mount, uint64_t set, uint64_t clear, uint64_t propagation, int recursive);
+
+// tmpcopyup
+int copy_up(int from, int to);
+
+// From the runtime: 0 if it said `expected`, else -1 (ECANCELED; the runtime gave up or is gone).
+int wait_reply(char expected);
+void send_message(const struct plan_message *message, int descriptor);
+
+#endif

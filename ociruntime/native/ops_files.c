@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ops that make files in the container's root: device nodes, links, directories.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "init.h"
+
+// What is there already must be the very device (R107).
+static int same_device(int parent, const char *name, mode_t mode, dev_t device) {
+  struct stat status;
+  if (fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+    return fail(DETAIL_fstat);
+  if ((status.st_mode & S_IFMT) != (mode & S_IFMT) || (!S_ISFIFO(mode) && status.st_rdev != device))
+    return fail_with(EEXIST, DETAIL_exists_with_other_type);
+  return 0;
+}
+
+static int make_device(int parent, const char *name, const struct plan_record *record) {
+  mode_t mode = record->args[1];
+  dev_t device = S_ISFIFO(mode) ? 0 : makedev(record->args[2], record->args[3]);
+  mode_t before = umask(0);
+  int made = mknodat(parent, name, mode, device);
+  umask(before);
+  if (made < 0 && errno == EEXIST)
+    return same_device(parent, name, mode, device);
+  if (made < 0)
+    return fail(DETAIL_mknodat);
+  // chown only what was made here, by a descriptor that was checked
+  int node = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (node < 0)
+    return fail(DETAIL_open);
+  struct stat status;
+  int done = 0;
+  if (fstat(node, &status) < 0)
+    done = fail(DETAIL_fstat);
+  else if ((status.st_mode & S_IFMT) != (mode & S_IFMT) || (!S_ISFIFO(mode) && status.st_rdev != device))
+    done = fail_with(EEXIST, DETAIL_exists_with_other_type);
+  else if (fchownat(node, "", record->args[4], record->args[5], AT_EMPTY_PATH) < 0)
+    done = fail(DETAIL_fchownat);
+  int error = errno;
+  close(node);
+  errno = error;
+  return done;
+}
+
+int op_mknod(const struct plan_record *record) {
+  const char *name;
+  int parent = open_parent(text(record, 0), &name);
+  if (parent < 0)
+    return -1;
+  int done = make_device(parent, name, record);
+  int error = errno;
+  close(parent);
+  errno = error;
+  return done;
+}
+
+int op_symlink(const struct plan_record *record) {
+  const char *target = text(record, 1), *name;
+  uint32_t flags = record->args[2];
+  if (flags & SYMLINK_IF_TARGET) {
+    int there = open_in_root(target, O_PATH | O_NOFOLLOW);
+    if (there < 0)
+      return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+    close(there);
+  }
+  int parent = open_parent(text(record, 0), &name);
+  if (parent < 0)
+    return -1;
+  int done = symlinkat(target, parent, name);
+  if (done < 0 && errno == EEXIST && flags & SYMLINK_REPLACE) {
+    if (unlinkat(parent, name, 0) < 0)
+      done = fail(DETAIL_unlinkat);
+    else
+      done = symlinkat(target, parent, name);
+  }
+  if (done < 0 && errno == EEXIST && !(flags & SYMLINK_REPLACE))
+    done = 0;  // the image has its own
+  if (done < 0 && init.detail == DETAIL_none)
+    fail(DETAIL_symlinkat);
+  int error = errno;
+  close(parent);
+  errno = error;
+  return done;
+}
+
+int op_mkdir(const struct plan_record *record) {
+  int directory = open_or_make(text(record, 0), KIND_DIRECTORY, 0);
+  if (directory < 0)
+    return -1;
+  close(directory);
+  return 0;
+}

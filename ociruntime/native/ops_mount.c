@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ops that mount: new file systems, trees that the runtime opened, changes of what is mounted,
+// masks and read-only paths. Sources and targets are descriptors; every target is in the root.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/mount.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "init.h"
+
+#define MS_REMOUNT 32
+
+int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
+
+static int close_keeping_errno(int descriptor) {
+  int error = errno;
+  close(descriptor);
+  errno = error;
+  return -1;
+}
+
+// Nothing may be put over procfs but what the plan allows by name: else a volume could replace
+// the files through which labels and limits are set (CVE-2019-16884).
+static int may_cover(int target, uint32_t flags) {
+  struct statfs status;
+  if (flags & MOUNT_ON_PROC)
+    return 0;
+  if (fstatfs(target, &status) < 0)
+    return fail(DETAIL_fstatfs);
+  return status.f_type == PROC_SUPER_MAGIC ? fail_with(EPERM, DETAIL_target_on_proc) : 0;
+}
+
+static int open_target(const char *path, int kind, uint32_t flags) {
+  int target = open_or_make(path, kind, flags);
+  if (target >= 0 && may_cover(target, flags) < 0)
+    return close_keeping_errno(target);
+  return target;
+}
+
+static int attach(int mount, int target) {
+  return sys_move_mount(mount, target) < 0 ? fail(DETAIL_move_mount) : 0;
+}
+
+static int propagate(int mount, uint32_t plain, uint32_t recursive) {
+  if (plain && set_attributes(mount, 0, 0, plain, 0) < 0)
+    return -1;
+  return recursive ? set_attributes(mount, 0, 0, recursive, 1) : 0;
+}
+
+int op_propagation(const struct plan_record *record) {
+  int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (root < 0)
+    return fail(DETAIL_open);
+  int done = mount(NULL, "/", NULL, record->args[0], NULL) < 0 ? fail(DETAIL_mount) : 0;
+  close_keeping_errno(root);
+  return done;
+}
+
+// pivot_root wants a mount point whose parent is not shared. The mount below which the rootfs
+// lies is found by walking up until the mount id changes.
+static int make_parent_private(int rootfs) {
+  struct statx here, above;
+  int directory = openat(rootfs, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  for (;;) {
+    if (directory < 0)
+      return fail(DETAIL_open);
+    int parent = openat(directory, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0)
+      return close_keeping_errno(directory), fail(DETAIL_open);
+    if (statx(directory, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &here) < 0 ||
+        statx(parent, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &above) < 0) {
+      close_keeping_errno(parent), close_keeping_errno(directory);
+      return fail(DETAIL_fstat);
+    }
+    int top = here.stx_mnt_id != above.stx_mnt_id || here.stx_ino == above.stx_ino;
+    if (top) {
+      close(parent);
+      int done = set_attributes(directory, 0, 0, 1 << 18 /* MS_PRIVATE */, 0);
+      close_keeping_errno(directory);
+      return done;
+    }
+    close(directory);
+    directory = parent;
+  }
+}
+
+int op_root(const struct plan_record *record) {
+  const char *path = text(record, 0);
+  int place = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (place < 0)
+    return fail(DETAIL_open);
+  if (!record->args[1]) {
+    init.root = place;
+    return 0;
+  }
+  int tree = sys_open_tree(place, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | 0x8000 /* AT_RECURSIVE */);
+  if (tree < 0)
+    return close_keeping_errno(place), fail(DETAIL_open_tree);
+  int done = make_parent_private(place);
+  if (done == 0)
+    done = set_attributes(tree, 0, 0, 1 << 18 /* MS_PRIVATE */, 0);
+  if (done == 0)
+    done = attach(tree, place);
+  close_keeping_errno(place);
+  if (done < 0)
+    return close_keeping_errno(tree);
+  init.root = tree;
+  return 0;
+}
+
+static int configure(int context, const struct plan_record *record) {
+  uint64_t count;
+  char **options = list(record, 2, &count);
+  const char *source = text_or_null(record, 1);
+  if (source && sys_fsconfig(context, FSCONFIG_SET_STRING, "source", source) < 0)
+    return fail(DETAIL_fsconfig);
+  for (uint64_t i = 0; i < count; i++) {
+    char *value = strchr(options[i], '=');
+    if (value)
+      *value++ = 0;
+    if (sys_fsconfig(context, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, options[i], value) < 0)
+      return fail(DETAIL_fsconfig);
+  }
+  return sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL) < 0 ? fail(DETAIL_fsconfig) : 0;
+}
+
+// A new file system, not yet attached. On failure its context stays open for its log of errors.
+static int make_file_system(const struct plan_record *record) {
+  int context = sys_fsopen(text(record, 0));
+  if (context < 0)
+    return fail(DETAIL_fsopen);
+  if (configure(context, record) < 0) {
+    init.log = context;
+    return -1;
+  }
+  int fresh = sys_fsmount(context, 0);
+  if (fresh < 0) {
+    init.log = context;
+    return fail(DETAIL_fsmount);
+  }
+  close(context);
+  return fresh;
+}
+
+// tmpfs over a directory keeps that directory's mode unless the config says one.
+static int keep_mode(int mount, int target) {
+  struct stat status;
+  if (fstat(target, &status) < 0)
+    return fail(DETAIL_fstat);
+  int directory = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0)
+    return fail(DETAIL_open);
+  int done = fchmod(directory, status.st_mode & 07777) < 0 ? fail(DETAIL_fchmodat) : 0;
+  close_keeping_errno(directory);
+  return done;
+}
+
+int op_mount_fs(const struct plan_record *record) {
+  uint32_t flags = record->args[8];
+  int fresh = make_file_system(record);
+  if (fresh < 0)
+    return -1;
+  int target = open_target(text(record, 7), flags & MOUNT_TARGET_FILE ? KIND_FILE : KIND_DIRECTORY, flags);
+  if (target < 0)
+    return close_keeping_errno(fresh);
+  int done = 0;
+  if (flags & MOUNT_KEEP_MODE)
+    done = keep_mode(fresh, target);
+  if (done == 0 && flags & MOUNT_COPY_UP)
+    done = copy_up(target, fresh);
+  if (done == 0)
+    done = set_attributes(fresh, record->args[3], record->args[4], 0, 0);
+  if (done == 0)
+    done = attach(fresh, target);
+  if (done == 0)
+    done = propagate(fresh, record->args[5], record->args[6]);
+  close_keeping_errno(target);
+  close_keeping_errno(fresh);
+  return done;
+}
+
+int op_mount_tree(const struct plan_record *record) {
+  int tree = slot(record, 0);
+  struct stat status;
+  if (fstat(tree, &status) < 0)
+    return fail(DETAIL_fstat);
+  int kind = S_ISDIR(status.st_mode) ? KIND_DIRECTORY : KIND_FILE;
+  int target = open_target(text(record, 7), kind, record->args[8]);
+  if (target < 0)
+    return -1;
+  int done = set_attributes(tree, record->args[3], record->args[4], 0, 1);
+  if (done == 0)
+    done = set_attributes(tree, record->args[1], record->args[2], 0, 0);
+  if (done == 0)
+    done = attach(tree, target);
+  if (done == 0)
+    done = propagate(tree, record->args[5], record->args[6]);
+  close_keeping_errno(target);
+  return done;
+}
+
+int op_remount(const struct plan_record *record) {
+  int target = open_in_root(text(record, 0), O_PATH);
+  if (target < 0)
+    return -1;
+  const char *path = proc_path(target);
+  int done = path && mount(NULL, path, NULL, MS_REMOUNT | record->args[1], text_or_null(record, 2)) == 0
+                 ? 0
+                 : fail(DETAIL_mount);
+  close_keeping_errno(target);
+  return done;
+}
+
+int op_mount_attributes(const struct plan_record *record) {
+  int target = open_in_root(text(record, 0), O_PATH);
+  if (target < 0)
+    return -1;
+  int done = set_attributes(target, record->args[3], record->args[4], 0, 1);
+  if (done == 0)
+    done = set_attributes(target, record->args[1], record->args[2], 0, 0);
+  if (done == 0)
+    done = propagate(target, record->args[5], record->args[6]);
+  close_keeping_errno(target);
+  return done;
+}
+
+int op_root_attributes(const struct plan_record *record) {
+  if (set_attributes(init.root, record->args[0], record->args[1], 0, 0) < 0)
+    return -1;
+  return propagate(init.root, record->args[2], 0);
+}
+
+// The source of a mask must be the null device itself, not what somebody put at /dev/null
+// (CVE-2025-31133); the descriptor that is checked is the one that is mounted.
+static int open_null(void) {
+  struct stat status;
+  int null = open_in_root("/dev/null", O_PATH | O_NOFOLLOW);
+  if (null < 0)
+    return -1;
+  if (fstat(null, &status) < 0)
+    return close_keeping_errno(null), fail(DETAIL_fstat);
+  if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(1, 3)) {
+    close(null);
+    return fail_with(EINVAL, DETAIL_not_a_device);
+  }
+  int tree = sys_open_tree(null, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+  close_keeping_errno(null);
+  return tree < 0 ? fail(DETAIL_open_tree) : tree;
+}
+
+static int open_empty_directory(void) {
+  int context = sys_fsopen("tmpfs");
+  if (context < 0)
+    return fail(DETAIL_fsopen);
+  if (sys_fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL) < 0 ||
+      sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
+    return close_keeping_errno(context), fail(DETAIL_fsconfig);
+  int fresh = sys_fsmount(context, MOUNT_ATTR_RDONLY);
+  close_keeping_errno(context);
+  return fresh < 0 ? fail(DETAIL_fsmount) : fresh;
+}
+
+int op_mask(const struct plan_record *record) {
+  struct stat status;
+  int target = open_in_root(text(record, 0), O_PATH);
+  if (target < 0)  // what does not exist need not be hidden
+    return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+  if (fstat(target, &status) < 0)
+    return close_keeping_errno(target), fail(DETAIL_fstat);
+  int cover = S_ISDIR(status.st_mode) ? open_empty_directory() : open_null();
+  if (cover < 0)
+    return close_keeping_errno(target);
+  int done = attach(cover, target);
+  close_keeping_errno(cover);
+  close_keeping_errno(target);
+  return done;
+}
+
+int op_readonly(const struct plan_record *record) {
+  int target = open_in_root(text(record, 0), O_PATH);
+  if (target < 0)
+    return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+  int tree = sys_open_tree(target, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | 0x8000 /* AT_RECURSIVE */);
+  if (tree < 0)
+    return close_keeping_errno(target), fail(DETAIL_open_tree);
+  int done = set_attributes(tree, MOUNT_ATTR_RDONLY, 0, 0, 1);
+  if (done == 0)
+    done = attach(tree, target);
+  close_keeping_errno(tree);
+  close_keeping_errno(target);
+  return done;
+}

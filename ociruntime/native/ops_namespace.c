@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ops on namespaces and what belongs to them: names, loopback, sysctls; and the sync points.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/keyctl.h>
+#include <linux/sched.h>
+#include <net/if.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "init.h"
+
+int op_join(const struct plan_record *record) {
+  return setns(slot(record, 0), (int)record->args[1]) < 0 ? fail(DETAIL_setns) : 0;
+}
+
+int op_unshare(const struct plan_record *record) {
+  return unshare((int)record->args[0]) < 0 ? fail(DETAIL_unshare) : 0;
+}
+
+// A pid namespace is entered by the next child only. The child is the caller's child too
+// (CLONE_PARENT), so that the runtime can wait for it; this process tells its pid and ends.
+int op_fork(const struct plan_record *record) {
+  struct clone_args arguments = {.flags = record->args[0] | CLONE_PARENT};
+  long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+  if (pid < 0)
+    return fail(DETAIL_clone3);
+  if (pid == 0)
+    return 0;
+  struct plan_message message = {
+      .kind = MESSAGE_SYNC, .op = SYNC_forked, .index = record->index, .pid = (int32_t)pid};
+  send_message(&message, -1);
+  _exit(0);
+}
+
+static int report_sync(const struct plan_record *record, uint32_t point) {
+  struct plan_message message = {
+      .kind = MESSAGE_SYNC, .op = point, .index = record->index, .pid = (int32_t)getpid()};
+  send_message(&message, -1);
+  return 0;
+}
+
+int op_sync(const struct plan_record *record) {
+  report_sync(record, record->args[0]);
+  return wait_reply(REPLY_CONTINUE);
+}
+
+int op_setsid(const struct plan_record *record) {
+  (void)record;
+  // EPERM: this process leads a group already, as the first one of a pid namespace may
+  return setsid() < 0 ? fail(DETAIL_setsid) : 0;
+}
+
+int op_session_keyring(const struct plan_record *record) {
+  return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, text(record, 0)) < 0 ? fail(DETAIL_keyctl) : 0;
+}
+
+int op_hostname(const struct plan_record *record) {
+  return sethostname(text(record, 0), strlen(text(record, 0))) < 0 ? fail(DETAIL_sethostname) : 0;
+}
+
+int op_domainname(const struct plan_record *record) {
+  return setdomainname(text(record, 0), strlen(text(record, 0))) < 0 ? fail(DETAIL_setdomainname) : 0;
+}
+
+int op_loopback(const struct plan_record *record) {
+  (void)record;
+  struct ifreq request = {.ifr_name = "lo"};
+  int plug = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (plug < 0)
+    return fail(DETAIL_socket);
+  int done = ioctl(plug, SIOCGIFFLAGS, &request);
+  if (done == 0) {
+    request.ifr_flags |= IFF_UP;
+    done = ioctl(plug, SIOCSIFFLAGS, &request);
+  }
+  int error = errno;
+  close(plug);
+  return done < 0 ? fail_with(error, DETAIL_ioctl) : 0;
+}
+
+int op_sysctl(const struct plan_record *record) {
+  char path[256] = "sys/";
+  const char *key = text(record, 0);
+  if (strlen(key) + sizeof "sys/" > sizeof path)
+    return fail_with(ENAMETOOLONG, DETAIL_name_too_long);
+  strcpy(path + 4, key);
+  return write_proc(path, text(record, 1));
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ops on the process itself: who it is, what it may do, and the end: waiting for start and exec.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "init.h"
+
+int op_umask(const struct plan_record *record) {
+  umask(record->args[0]);
+  return 0;
+}
+
+// The directory must be inside the container's root: a magic link to a descriptor of the runtime
+// would lead out of it (CVE-2024-21626), so getcwd has the last word.
+int op_chdir(const struct plan_record *record) {
+  char path[4096];
+  const char *wanted = text(record, 0);
+  int directory =
+      record->args[1] ? open_or_make(wanted, KIND_DIRECTORY, 0) : open_in_root(wanted, O_PATH | O_DIRECTORY);
+  if (directory < 0)
+    return -1;
+  int done = fchdir(directory);
+  int error = errno;
+  close(directory);
+  if (done < 0)
+    return fail_with(error, DETAIL_chdir);
+  if (syscall(SYS_getcwd, path, sizeof path) < 0)
+    return fail(DETAIL_getcwd);
+  return path[0] == '/' ? 0 : fail_with(ENOENT, DETAIL_cwd_outside_root);
+}
+
+// Raw calls: libc's wrappers would want to change every thread, and there is only one.
+int op_groups(const struct plan_record *record) {
+  uint64_t count;
+  char **numbers = list(record, 0, &count);
+  uint32_t *groups = (uint32_t *)(void *)numbers;  // never ahead of the pointer that is read
+  for (uint64_t i = 0; i < count; i++) {
+    uint32_t value = 0;
+    for (const char *digit = numbers[i]; *digit; digit++)
+      value = value * 10 + (uint32_t)(*digit - '0');
+    groups[i] = value;
+  }
+  return syscall(SYS_setgroups, count, groups) < 0 ? fail(DETAIL_setgroups) : 0;
+}
+
+int op_user(const struct plan_record *record) {
+  uint32_t uid = record->args[0], gid = record->args[1];
+  if (prctl(PR_SET_KEEPCAPS, 1) < 0)
+    return fail(DETAIL_prctl);
+  if (syscall(SYS_setresgid, gid, gid, gid) < 0)
+    return fail(DETAIL_setresgid);
+  if (syscall(SYS_setresuid, uid, uid, uid) < 0)
+    return fail(DETAIL_setresuid);
+  return 0;
+}
+
+static int in_set(uint32_t low, uint32_t high, unsigned capability) {
+  return capability < 32 ? low >> capability & 1 : high >> (capability - 32) & 1;
+}
+
+int op_bounding(const struct plan_record *record) {
+  for (unsigned capability = 0; capability < 64; capability++) {
+    if (in_set(record->args[0], record->args[1], capability))
+      continue;
+    int has = prctl(PR_CAPBSET_READ, capability);
+    if (has < 0)
+      return 0;  // EINVAL: the kernel knows no further ones
+    if (has && prctl(PR_CAPBSET_DROP, capability) < 0)
+      return fail(DETAIL_prctl);
+  }
+  return 0;
+}
+
+int op_capabilities(const struct plan_record *record) {
+  const uint32_t *sets = record->args;
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  struct __user_cap_data_struct data[2] = {
+      {.effective = sets[0], .permitted = sets[2], .inheritable = sets[4]},
+      {.effective = sets[1], .permitted = sets[3], .inheritable = sets[5]},
+  };
+  if (syscall(SYS_capset, &header, data) < 0)
+    return fail(DETAIL_capset);
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+    return fail(DETAIL_prctl);
+  for (unsigned capability = 0; capability < 64; capability++)
+    if (in_set(sets[6], sets[7], capability) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
+      return fail(DETAIL_prctl);
+  return 0;
+}
+
+int op_no_new_privs(const struct plan_record *record) {
+  (void)record;
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(DETAIL_prctl) : 0;
+}
+
+static int is_program(const char *path) {
+  struct stat status;
+  if (stat(path, &status) < 0)
+    return fail(DETAIL_fstat);
+  if (S_ISDIR(status.st_mode))
+    return fail_with(EISDIR, DETAIL_is_a_directory);
+  return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? fail(DETAIL_faccessat) : 0;
+}
+
+// As execvp: the first that works; if none does, a file that may not be executed tells more
+// than one that is missing.
+int op_find_program(const struct plan_record *record) {
+  int error = ENOENT;
+  enum plan_detail detail = DETAIL_faccessat;
+  for (char **candidate = list(record, 0, NULL); *candidate; candidate++) {
+    if (is_program(*candidate) == 0)
+      return 0;
+    if (errno != ENOENT && errno != ENOTDIR) {
+      error = errno;
+      detail = init.detail;
+    }
+  }
+  return fail_with(error, detail);
+}
+
+int op_stdio(const struct plan_record *record) {
+  for (int i = 0; i < 3; i++) {
+    int from = slot(record, i);
+    if (from >= 0 && dup3(from, i, 0) < 0)
+      return fail(DETAIL_dup3);
+  }
+  return 0;
+}
+
+// The last word of create. Afterwards only the start socket is open, at init's first number, so
+// that a small RLIMIT_NOFILE leaves room for the one connection.
+int op_ready(const struct plan_record *record) {
+  struct plan_message message = {
+      .kind = MESSAGE_SYNC, .op = SYNC_ready, .index = record->index, .pid = (int32_t)getpid()};
+  init.progress->phase = PHASE_created;
+  send_message(&message, -1);
+  if (wait_reply(REPLY_CONTINUE) < 0)
+    return -1;
+  if (dup3(init.base + FD_START, init.base, O_CLOEXEC) < 0)
+    return fail(DETAIL_dup3);
+  if (syscall(SYS_close_range, init.base + 1, ~0u, 0) < 0)
+    return fail(DETAIL_close_range);
+  init.root = init.proc = init.reply = -1;
+  return 0;
+}
+
+// Greets whoever connects and waits for its word; a starter that is lost before it has said go
+// changes nothing.
+int op_wait_start(const struct plan_record *record) {
+  struct plan_message hello = {.kind = MESSAGE_SYNC, .op = SYNC_hello, .index = record->index};
+  for (;;) {
+    int starter = accept4(init.base, NULL, NULL, SOCK_CLOEXEC);
+    if (starter < 0) {
+      if (errno == EINTR || errno == ECONNABORTED)
+        continue;
+      return fail(DETAIL_accept4);
+    }
+    char reply = 0;
+    ssize_t got;
+    init.reply = starter;
+    send_message(&hello, -1);
+    do
+      got = recv(starter, &reply, 1, 0);
+    while (got < 0 && errno == EINTR);
+    if (got == 1 && reply == REPLY_GO) {
+      init.progress->phase = PHASE_starting;
+      close(init.base);
+      return 0;
+    }
+    init.reply = -1;
+    close(starter);
+  }
+}
+
+int op_close_from(const struct plan_record *record) {
+  // The connection to whoever waits stays open: it is closed by execve, which is the message.
+  unsigned first = record->args[0];
+  for (unsigned fd = first; fd < first + 64; fd++)
+    if ((int)fd == init.reply) {
+      if (fd > first && syscall(SYS_close_range, first, fd - 1, 0) < 0)
+        return fail(DETAIL_close_range);
+      first = fd + 1;
+    }
+  return syscall(SYS_close_range, first, ~0u, 0) < 0 ? fail(DETAIL_close_range) : 0;
+}
+
+int op_exec(const struct plan_record *record) {
+  char **arguments = list(record, 1, NULL);
+  char **environment = list(record, 2, NULL);
+  int error = ENOENT;
+  init.progress->phase = PHASE_executing;
+  for (char **candidate = list(record, 0, NULL); *candidate; candidate++) {
+    syscall(SYS_execve, *candidate, arguments, environment);
+    if (errno == ENOENT || errno == ENOTDIR)
+      continue;
+    error = errno;
+    if (errno != EACCES)
+      break;
+  }
+  return fail_with(error, DETAIL_execve);
+}

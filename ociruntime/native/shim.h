@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Python sees of the C side, besides plan.h; shim.cdef.txt says the same to cffi.
+
+#ifndef OCIRUNTIME_SHIM_H
+#define OCIRUNTIME_SHIM_H
+
+#include <stdint.h>
+
+struct shim_spawn {
+  uint64_t clone_flags;  // CLONE_NEW*
+  int cgroup_fd;         // a cgroup v2 directory to be born in, or -1
+  int exe_fd;            // the sealed memfd of ociruntime-init
+  int stdio[3];          // what becomes 0, 1, 2; -1 leaves it
+  int fd_base;           // where fds go: fds[i] becomes fd_base + i
+  int fd_count;
+  const int *fds;        // FD_FIXED ones in their order, then the slots
+  int wait_for_maps;     // new user namespace: wait for REPLY_CONTINUE, then become its root
+  int clear_groups;      // setgroups([]) is allowed there
+  int pid;               // out
+  int pidfd;             // out
+  void *handle;          // out: what the child still uses
+};
+
+// All return 0 or a descriptor, or -errno.
+int shim_spawn(struct shim_spawn *spawn);
+void shim_spawn_release(struct shim_spawn *spawn);
+int shim_open_tree(int directory, const char *path, unsigned flags);
+int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t set, uint64_t clear,
+                       uint64_t propagation, int userns_fd);
+int shim_umount(const char *path, int flags);
+int shim_bpf(int command, void *attributes, unsigned size);
+
+#endif
