@@ -36,11 +36,15 @@ need_packages() {
     fi
     echo "installing: $lacking" >&2
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq -o DPkg::Lock::Timeout=300 update </dev/null >&2 || true # an old index may do as well
+    log=$(mktemp)
+    # A failing update is no reason to stop: an old index may do as well.
+    apt-get -qq -o DPkg::Lock::Timeout=300 update </dev/null >"$log" 2>&1 || true
     # shellcheck disable=SC2086
     apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install --no-install-recommends $lacking \
-        </dev/null >/dev/null || true
+        </dev/null >>"$log" 2>&1 || true
     lacking=$(missing "$@")
+    [ -z "$lacking" ] || tail -n 20 "$log" >&2
+    rm -f "$log"
     [ -z "$lacking" ] || fail "these packages are missing and apt-get could not install them: $lacking"
 }
 
