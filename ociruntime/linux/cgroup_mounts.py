@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is mounted for an entry of type cgroup? It depends on the machine; part of the subject mounts.
+
+On cgroup v2: the cgroup2 file system. On v1 and hybrid: a tmpfs with a directory for each v1 hierarchy, as
+runc does (the cgroup2 hierarchy of a hybrid host is left out): with a cgroup namespace a fresh mount of
+it, otherwise a bind of the container's own cgroup. Controllers that are mounted together get links.
+Must not import mounts.py (which imports this) nor another subject.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from ociruntime.linux.mount_options import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_SLAVE,
+    MountOptions,
+)
+from ociruntime.step import HostStep, InitStep, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.host import Host
+
+
+def plan_sources(
+    config: Node, host: Host, entry: Node, key: str, cgroup_paths: dict[str, str]
+) -> Iterator[HostStep]:
+    """Open the container's cgroup directories, where they are shown by a bind."""
+    if not host.cgroups.controllers or _has_namespace(config):
+        return
+    for point, names in host.cgroups.hierarchies().items():
+        source = _directory(names, cgroup_paths)
+        if source:
+            yield HostStep(
+                "linux.mounts",
+                "open bind source",
+                {
+                    "source": source,
+                    "recursive": False,
+                    "propagation": MS_SLAVE,
+                    "slot": f"{key} {posixpath.basename(point)}",
+                },
+                pointer=entry.pointer,
+                text=source,
+            )
+
+
+def plan(
+    config: Node,
+    host: Host,
+    entry: Node,
+    *,
+    place: str,
+    options: MountOptions,
+    key: str,
+    cgroup_paths: dict[str, str],
+) -> Iterator[InitStep]:
+    """The mounts for one entry of type cgroup at `place`."""
+    flags = options.new_attributes()
+    if not host.cgroups.controllers:
+        yield _mount_fs("cgroup2", place, entry, words=options.data, flags=flags, options=options)
+        return
+    # The directories are made in it, so it is made read-only at the end.
+    base = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+    yield _mount_fs("tmpfs", place, entry, words=["mode=755"], flags=(base, 0), options=options)
+    fresh = _has_namespace(config)
+    for point, names in host.cgroups.hierarchies().items():
+        name = posixpath.basename(point)
+        target = posixpath.join(place, name)
+        if fresh:
+            words = [word for controller in names for word in _words(controller)]
+            yield _mount_fs("cgroup", target, entry, words=words, flags=flags, options=options)
+        elif _directory(names, cgroup_paths):
+            yield _bind(f"{key} {name}", target, entry, options)
+        else:
+            continue
+        yield from _links(place, name, names, entry)
+    if flags[0] & MOUNT_ATTR_RDONLY:
+        yield InitStep(
+            "mount_attributes",
+            place,
+            MOUNT_ATTR_RDONLY,
+            *(0, 0, 0, 0, 0),
+            name="make mount read-only",
+            pointer=entry.pointer,
+            text=place,
+        )
+
+
+def _links(place: str, name: str, names: list[str], entry: Node) -> Iterator[InitStep]:
+    # cpu -> cpu,cpuacct, where programs look for them
+    if len(names) < 2:
+        return
+    for controller in names:
+        short = controller.removeprefix("name=")
+        if short != name:
+            link = posixpath.join(place, short)
+            text = f"{link} -> {name}"
+            yield InitStep("symlink", link, name, 0, name="make link", pointer=entry.pointer, text=text)
+
+
+def _has_namespace(config: Node) -> bool:
+    return any(entry.at("type").text() == "cgroup" for entry in config.at("linux", "namespaces"))
+
+
+def _directory(names: list[str], cgroup_paths: dict[str, str]) -> str:
+    # "" if the container has no cgroup in this hierarchy: then nothing of it is shown
+    return next((cgroup_paths[name] for name in names if name in cgroup_paths), "")
+
+
+def _words(controller: str) -> list[str]:
+    # a named hierarchy has no controllers, and must say so
+    return ["none", controller] if controller.startswith("name=") else [controller]
+
+
+def _mount_fs(
+    kind: str, place: str, entry: Node, *, words: list[str], flags: tuple[int, int], options: MountOptions
+) -> InitStep:
+    # Only attributes of the mount, no superblock flags: a hierarchy has one superblock, the host's.
+    shown = ",".join(words)
+    return InitStep(
+        "mount_fs",
+        kind,
+        kind,
+        words,
+        *flags,
+        options.propagation,
+        options.rpropagation,
+        place,
+        0,
+        name="mount",
+        pointer=entry.pointer,
+        text=f"{kind} on {place} ({shown})" if shown else f"{kind} on {place}",
+    )
+
+
+def _bind(key: str, place: str, entry: Node, options: MountOptions) -> InitStep:
+    return InitStep(
+        "mount_tree",
+        Slot(key),
+        options.new_attributes()[0],
+        options.bind_clear(),
+        0,
+        0,
+        options.propagation,
+        options.rpropagation,
+        place,
+        0,
+        name="mount",
+        pointer=entry.pointer,
+        text=f"cgroup on {place}",
+    )

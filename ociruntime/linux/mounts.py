@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which file systems does the container see, and where? (config.md, Mounts)
+
+Entries come in the config's order (R014). A bind's source is opened by the runtime as a detached tree,
+before the clone and with the host's paths; init only attaches it. Everything else init makes itself.
+What a cgroup entry stands for depends on the machine and is in cgroup_mounts.py.
+Must not import another subject.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import StepFailed, Violation, hint_for
+from ociruntime.linux import cgroup_mounts
+from ociruntime.linux.mount_options import (
+    MOUNT_ATTR_RDONLY,
+    MS_I_VERSION,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_SLAVE,
+    MountOptions,
+    parse,
+)
+from ociruntime.step import HostStep, InitStep, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.host import Host
+    from ociruntime.run import Run
+
+KEYS = (
+    "/mounts",
+    "/mounts/*/destination",
+    "/mounts/*/type",
+    "/mounts/*/source",
+    "/mounts/*/options",
+    "/mounts/*/uidMappings",
+    "/mounts/*/uidMappings/*/containerID",
+    "/mounts/*/uidMappings/*/hostID",
+    "/mounts/*/uidMappings/*/size",
+    "/mounts/*/gidMappings",
+    "/mounts/*/gidMappings/*/containerID",
+    "/mounts/*/gidMappings/*/hostID",
+    "/mounts/*/gidMappings/*/size",
+)
+
+# Flags of the ops mount_fs and mount_tree, native/plan.h
+MOUNT_TARGET_REAL = 2
+MOUNT_ON_PROC = 4
+MOUNT_COPY_UP = 8
+MOUNT_KEEP_MODE = 32
+
+# open_tree(2), mount_setattr(2)
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+
+# Files of procfs that lxcfs and engines replace by binds; a mount on any other could fake what the
+# runtime writes there, LSM labels above all (CVE-2019-16884).
+ON_PROC = frozenset(
+    (
+        "/proc/cpuinfo",
+        "/proc/diskstats",
+        "/proc/loadavg",
+        "/proc/meminfo",
+        "/proc/net/dev",
+        "/proc/slabinfo",
+        "/proc/stat",
+        "/proc/swaps",
+        "/proc/sys/crypto/fips_enabled",
+        "/proc/sys/kernel/ns_last_pid",
+        "/proc/uptime",
+    )
+)
+
+SUBJECT = "linux.mounts"
+
+
+def destination_of(entry: Node) -> str:
+    """The mount point in the container: absolute (R017), without "." and "..", which can't leave "/"."""
+    return posixpath.normpath("/" + entry.at("destination").text().lstrip("/"))
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """What an entry must have, where it may go, and what is not supported yet."""
+    has_user = any(entry.at("type").text() == "user" for entry in config.at("linux", "namespaces"))
+    for entry in config.at("mounts"):
+        options = parse(entry.at("options").texts())
+        yield from _check_place(entry, options)
+        yield from _check_kind(entry, options)
+        yield from _check_id_maps(entry, options, has_user)
+
+
+def _check_place(entry: Node, options: MountOptions) -> Iterator[Violation]:
+    where = entry.at("destination")
+    if not where.text().startswith("/"):
+        yield Violation(where.pointer, "should be absolute; taken relative to /", "R016", "warning")
+    place = destination_of(entry)
+    if options.remount:
+        return
+    if place == "/":
+        yield Violation(where.pointer, "a mount on / would hide the rootfs", "R015")
+    elif place == "/proc" and not options.bind and entry.at("type").text() != "proc":
+        yield Violation(where.pointer, "only procfs can be mounted on /proc", "CVE-2019-16884")
+    elif place.startswith("/proc/") and place not in ON_PROC:
+        yield Violation(where.pointer, "nothing can be mounted on this path of procfs", "CVE-2019-16884")
+
+
+def _check_kind(entry: Node, options: MountOptions) -> Iterator[Violation]:
+    if options.bind or options.remount:
+        if options.bind and not options.remount and not entry.at("source").text():
+            yield Violation(entry.at("source").pointer, "a bind mount needs a source", "R018")
+        return
+    kind = entry.at("type")
+    if not kind.text():
+        yield Violation(kind.pointer, "a mount that is no bind needs a type", "R019")
+    elif kind.text() == "bind":
+        yield Violation(kind.pointer, "type bind without the option bind or rbind is no bind mount", "R019")
+
+
+def _check_id_maps(entry: Node, options: MountOptions, has_user: bool) -> Iterator[Violation]:
+    uid, gid = entry.at("uidMappings"), entry.at("gidMappings")
+    if bool(len(uid)) != bool(len(gid)):
+        yield Violation(entry.pointer, "uidMappings and gidMappings go together", "R035")
+    elif len(uid):
+        yield Violation(uid.pointer, "id-mapped mounts are not supported yet", "R029", "unsupported")
+    elif options.id_map and not has_user:
+        reason = f"{options.id_map} needs uidMappings and gidMappings, or a user namespace"
+        yield Violation(entry.at("options").pointer, reason, "R031")
+    elif options.id_map:
+        reason = "id-mapped mounts are not supported yet"
+        yield Violation(entry.at("options").pointer, reason, "R030", "unsupported")
+
+
+def plan_sources(config: Node, host: Host, bundle: str, cgroup_paths: dict[str, str]) -> Iterator[HostStep]:
+    """Open the sources of binds: before the clone, and after the container's cgroups have been made.
+
+    bundle        absolute; a relative source is relative to it (R018)
+    cgroup_paths  v1 controller -> absolute path of the container's cgroup directory, for cgroup entries
+    """
+    default = _tree_propagation(config)
+    for index, entry in enumerate(config.at("mounts")):
+        options = parse(entry.at("options").texts())
+        if options.bind and not options.remount:
+            source = posixpath.normpath(posixpath.join(bundle, entry.at("source").text()))
+            args: dict[str, object] = {
+                "source": source,
+                "recursive": options.recursive,
+                "propagation": default,
+                "slot": _slot_key(index),
+            }
+            if destination_of(entry) == "/proc":
+                args["type"] = "proc"
+            yield HostStep(SUBJECT, "open bind source", args, pointer=entry.pointer, text=source)
+        elif entry.at("type").text() == "cgroup" and not options.remount:
+            yield from cgroup_mounts.plan_sources(config, host, entry, _slot_key(index), cgroup_paths)
+
+
+def plan(config: Node, host: Host, cgroup_paths: dict[str, str]) -> Iterator[InitStep]:
+    """The mounts, in the container's namespaces, before pivot_root."""
+    for index, entry in enumerate(config.at("mounts")):
+        options = parse(entry.at("options").texts())
+        if options.remount:
+            yield _remount(entry, options)
+        elif options.bind:
+            yield _bind(entry, options, _slot_key(index))
+        elif entry.at("type").text() == "cgroup":
+            yield from cgroup_mounts.plan(
+                config,
+                host,
+                entry,
+                place=destination_of(entry),
+                options=options,
+                key=_slot_key(index),
+                cgroup_paths=cgroup_paths,
+            )
+        else:
+            yield from _file_system(entry, options)
+
+
+def plan_read_only(config: Node) -> Iterator[InitStep]:
+    """Make read-only what had to be writable until devices, links and mount points were made in it."""
+    entries = list(config.at("mounts"))
+    for index, entry in enumerate(entries):
+        options = parse(entry.at("options").texts())
+        place = destination_of(entry)
+        covered = any(destination_of(later) == place for later in entries[index + 1 :])
+        if _is_late_read_only(entry, options) and not covered:
+            yield InitStep(
+                "mount_attributes",
+                place,
+                MOUNT_ATTR_RDONLY,
+                0,
+                0,
+                0,
+                0,
+                0,
+                name="make mount read-only",
+                pointer=entry.pointer,
+                text=place,
+            )
+
+
+def _is_late_read_only(entry: Node, options: MountOptions) -> bool:
+    if options.remount or options.bind or not options.new_attributes()[0] & MOUNT_ATTR_RDONLY:
+        return False
+    return entry.at("type").text() == "tmpfs" or destination_of(entry) == "/dev"
+
+
+def _file_system(entry: Node, options: MountOptions) -> Iterator[InitStep]:
+    kind, place = entry.at("type").text(), destination_of(entry)
+    attr_set, attr_clear = options.new_attributes()
+    words = list(options.superblock)
+    if _is_late_read_only(entry, options):
+        attr_set &= ~MOUNT_ATTR_RDONLY
+        words = [word for word in words if word != "ro"]
+    flags = _target_flags(place)
+    if kind == "tmpfs":
+        if options.copy_up:
+            flags |= MOUNT_COPY_UP
+        # as if the directory itself had been emptied: it stays as open or closed as it was
+        if not any(word.startswith("mode=") for word in options.data):
+            flags |= MOUNT_KEEP_MODE
+    yield InitStep(
+        "mount_fs",
+        kind,
+        entry.at("source").text() or None,
+        words + options.data,
+        attr_set,
+        attr_clear,
+        options.propagation,
+        options.rpropagation,
+        place,
+        flags,
+        name="mount",
+        pointer=entry.pointer,
+        text=describe(kind, place, entry),
+    )
+    if options.flags & MS_I_VERSION:  # the one flag that fsconfig has no word for
+        late = MS_RDONLY if _is_late_read_only(entry, options) else 0
+        yield InitStep(
+            "remount",
+            place,
+            options.mount_flags() & ~late,
+            None,
+            pointer=entry.pointer,
+            text=describe(kind, place, entry),
+        )
+
+
+def _bind(entry: Node, options: MountOptions, key: str) -> InitStep:
+    # what is meant for a file system (mode=, size=) has no meaning for a bind and is left out
+    place = destination_of(entry)
+    return InitStep(
+        "mount_tree",
+        Slot(key),
+        options.attr_set,
+        options.bind_clear(),
+        options.rattr_set,
+        options.rattr_clear,
+        options.propagation,
+        options.rpropagation,
+        place,
+        _target_flags(place),
+        name="mount",
+        pointer=entry.pointer,
+        text=describe(f"bind of {entry.at('source').text()}", place, entry),
+    )
+
+
+def _remount(entry: Node, options: MountOptions) -> InitStep:
+    place = destination_of(entry)
+    text = describe("remount", place, entry)
+    if not options.bind:
+        data = ",".join(options.data) or None
+        return InitStep("remount", place, options.mount_flags(), data, pointer=entry.pointer, text=text)
+    # Here the plain words may clear: the entry is about the flags of a mount that is there already.
+    return InitStep(
+        "mount_attributes",
+        place,
+        options.attr_set,
+        options.attr_clear,
+        options.rattr_set,
+        options.rattr_clear,
+        options.propagation,
+        options.rpropagation,
+        name="remount",
+        pointer=entry.pointer,
+        text=text,
+    )
+
+
+def _target_flags(place: str) -> int:
+    if place in ("/proc", "/sys"):
+        return MOUNT_TARGET_REAL
+    return MOUNT_ON_PROC if place in ON_PROC else 0
+
+
+def _tree_propagation(config: Node) -> int:
+    # A mount made in the container must not appear on the host (security invariant 16), unless the config
+    # wants its mounts to be shared; 0 leaves the source's propagation.
+    value = config.at("linux", "rootfsPropagation").text()
+    if value in ("shared", "rshared"):
+        return 0
+    return MS_PRIVATE if value.lstrip("r") in ("private", "unbindable") else MS_SLAVE
+
+
+def _slot_key(index: int) -> str:
+    return f"mount {index}"
+
+
+def describe(what: str, place: str, entry: Node) -> str:
+    """One entry in words: `tmpfs on /dev/shm (nosuid,noexec,nodev,mode=1777,size=65536k)`."""
+    options = ",".join(entry.at("options").texts())
+    return f"{what} on {place} ({options})" if options else f"{what} on {place}"
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Open a bind's source as a detached tree that no longer sends mounts to where it came from.
+
+    Raises StepFailed if the source does not exist or can't be bound.
+    """
+    from ociruntime.native._shim import lib
+
+    source = str(step.args["source"])
+    recursive = AT_RECURSIVE if step.args["recursive"] else 0
+    kind = step.args.get("type")
+    if kind and not _lies_on(source, str(kind)):
+        raise StepFailed(f"{source} is no {kind} file system", pointer=step.pointer, step=step.name)
+    tree = lib.shim_open_tree(AT_FDCWD, os.fsencode(source), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive)
+    if tree < 0:
+        raise _failure(step, source, -tree)
+    propagation = step.args["propagation"]
+    if isinstance(propagation, int) and propagation:
+        flags = AT_EMPTY_PATH | AT_RECURSIVE
+        failed = lib.shim_mount_setattr(tree, b"", flags, 0, 0, propagation, -1)
+        if failed < 0:
+            os.close(tree)
+            raise _failure(step, source, -failed)
+    run.slots[str(step.args["slot"])] = tree
+
+
+def _failure(step: HostStep, source: str, number: int) -> StepFailed:
+    return StepFailed(
+        source, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.name)
+    )
+
+
+def _lies_on(path: str, kind: str) -> bool:
+    # os.statvfs does not tell the type of a file system; the mount table does, by device number
+    try:
+        device = os.stat(path).st_dev
+    except OSError:
+        return True  # open_tree says why
+    wanted = f"{os.major(device)}:{os.minor(device)}".encode()
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            front, _, back = line.partition(b" - ")
+            if front.split(b" ", 3)[2] == wanted:
+                return back.split(b" ", 1)[0] == os.fsencode(kind)
+    return False

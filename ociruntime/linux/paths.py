@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which paths does the container not see, or not change? (config-linux.md, Masked Paths, Readonly Paths)
+
+Both are mounts over what the container's own mounts put there, so they come after pivot_root, read-only
+paths first. A path that does not exist needs no mask; any other failure is an error (invariant 7).
+Must not import another subject.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import Violation
+from ociruntime.step import InitStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+
+KEYS = ("/linux/maskedPaths", "/linux/readonlyPaths")
+
+_RULES = {"maskedPaths": "R195", "readonlyPaths": "R196"}
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """The paths are absolute, and the container has a mount namespace of its own for such mounts."""
+    private = any(entry.at("type").text() == "mount" for entry in config.at("linux", "namespaces"))
+    for name, rule in _RULES.items():
+        paths = config.at("linux", name)
+        if len(paths) and not private:
+            yield Violation(paths.pointer, f"{name} need a mount namespace", rule)
+        for path in paths:
+            if not path.text().startswith("/"):
+                yield Violation(path.pointer, "the path must be absolute", rule)
+
+
+def plan(config: Node) -> Iterator[InitStep]:
+    """Steps for after pivot_root."""
+    for path in config.at("linux", "readonlyPaths"):
+        yield _step("readonly", "make path read-only", path)
+    for path in config.at("linux", "maskedPaths"):
+        yield _step("mask", "mask path", path)
+
+
+def _step(op: str, name: str, path: Node) -> InitStep:
+    return InitStep(op, path.text(), name=name, pointer=path.pointer, text=path.text(), ignore=errno.ENOENT)

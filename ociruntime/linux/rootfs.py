@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How does the rootfs become the container's "/"? (config.md, Root; config-linux.md, Rootfs Mount Propagation)
+
+Three groups of init steps, for three places in the plan: `plan` before the mounts, `plan_enter` when all
+mounts and devices are there, `plan_finish` in the new root. Without a mount namespace the container is
+only chrooted, and what it mounts is taken down by this module's undo.
+Must not import another subject.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import StepFailed, Violation, hint_for
+from ociruntime.step import HostStep, InitStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.run import Run
+
+KEYS = ("/root", "/root/path", "/root/readonly", "/linux/rootfsPropagation")
+
+# mount(2), mount_setattr(2), umount2(2)
+MS_REC = 16384
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MOUNT_ATTR_RDONLY = 1
+MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
+
+# value -> (propagation of the new namespace's mounts, propagation of the container's "/" at the end or 0).
+# The first is always recursive and never shared: the rootfs is then moved onto itself by a bind, which
+# would appear on the host. "shared" means a peer group of the container's own, not one with the host.
+_PROPAGATION = {
+    "": (MS_SLAVE, 0),
+    "slave": (MS_SLAVE, 0),
+    "rslave": (MS_SLAVE, 0),
+    "private": (MS_PRIVATE, 0),
+    "rprivate": (MS_PRIVATE, 0),
+    "shared": (MS_SLAVE, MS_SHARED),
+    "rshared": (MS_SLAVE, MS_REC | MS_SHARED),
+    "unbindable": (MS_PRIVATE, MS_UNBINDABLE),
+    "runbindable": (MS_PRIVATE, MS_REC | MS_UNBINDABLE),
+}
+
+_NAMES = {MS_SLAVE: "slave", MS_PRIVATE: "private", MS_SHARED: "shared", MS_UNBINDABLE: "unbindable"}
+
+_POINTER = "/linux/rootfsPropagation"
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """A known propagation; read-only roots and propagation need a mount namespace."""
+    path = config.at("root", "path")
+    if not path.text():
+        yield Violation(path.pointer, "is required", "R010")
+    propagation = config.at("linux", "rootfsPropagation")
+    if propagation.text() not in _PROPAGATION:
+        names = ", ".join(name for name in _PROPAGATION if name)
+        yield Violation(propagation.pointer, f"unknown propagation, expected one of {names}", "R194")
+    if not has_mount_namespace(config) and propagation.text():
+        yield Violation(propagation.pointer, "rootfsPropagation needs a mount namespace", "R194")
+
+
+def has_mount_namespace(config: Node) -> bool:
+    """True if the container gets or joins a mount namespace."""
+    return any(entry.at("type").text() == "mount" for entry in config.at("linux", "namespaces"))
+
+
+def path_of(config: Node, bundle: str) -> str:
+    """The rootfs as an absolute path: root.path, relative to the bundle if it is not absolute (R010)."""
+    return posixpath.normpath(posixpath.join(bundle, config.at("root", "path").text()))
+
+
+def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:
+    """Without a mount namespace: note which mounts there are, so that the container's can be taken down."""
+    if not has_mount_namespace(config):
+        path = path_of(config, bundle)
+        yield HostStep(
+            "linux.rootfs",
+            "note mounts",
+            {"path": path},
+            pointer="/linux/namespaces",
+            text=f"below {path}: the container has no mount namespace",
+            undoable=True,
+        )
+
+
+def plan(config: Node, bundle: str) -> Iterator[InitStep]:
+    """Before the mounts: cut the new namespace off from the host's, and make the rootfs a mount."""
+    if has_mount_namespace(config):
+        first, _ = _PROPAGATION[config.at("linux", "rootfsPropagation").text()]
+        pointer = _POINTER if config.at("linux", "rootfsPropagation").text() else ""
+        yield InitStep(
+            "propagation",
+            MS_REC | first,
+            name="set propagation",
+            pointer=pointer,
+            text=f"/ to r{_NAMES[first]}",
+        )
+    path = path_of(config, bundle)
+    yield InitStep("root", path, 1, name="open rootfs", pointer="/root/path", text=path)
+
+
+def plan_enter(config: Node, no_pivot: bool = False) -> Iterator[InitStep]:
+    """Make the rootfs the root directory; no_pivot is runc's --no-pivot, for a host root on an initramfs."""
+    if not has_mount_namespace(config):
+        yield InitStep("chroot", pointer="/root/path", text="no mount namespace of its own")
+    elif no_pivot:
+        yield InitStep("move_root", name="move root", pointer="/root/path")
+    else:
+        yield InitStep("pivot_root", name="pivot_root", pointer="/root/path")
+
+
+def plan_finish(config: Node) -> Iterator[InitStep]:
+    """In the new root: its propagation, and read-only if the config says so (R013)."""
+    _, last = _PROPAGATION.get(config.at("linux", "rootfsPropagation").text(), (0, 0))
+    if last:
+        recursive = "r" if last & MS_REC else ""
+        yield InitStep(
+            "propagation",
+            last,
+            name="set propagation",
+            pointer=_POINTER,
+            text=f"/ to {recursive}{_NAMES[last & ~MS_REC]}",
+        )
+    if config.at("root", "readonly").flag():
+        yield InitStep(
+            "root_attributes",
+            MOUNT_ATTR_RDONLY,
+            0,
+            0,
+            name="make rootfs read-only",
+            pointer="/root/readonly",
+        )
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Write the ids of the mounts that are at or below the rootfs now into the state directory."""
+    path = str(step.args["path"])
+    noted = " ".join(str(number) for number, _ in _mounts_below(path))
+    try:
+        descriptor = os.open(_note_path(run), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, noted.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        number = error.errno or 0
+        raise StepFailed(
+            _note_path(run), pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number)
+        ) from None
+
+
+def undo(_name: str, args: dict[str, object], run: Run) -> None:
+    """Take down the mounts below the rootfs that came after the note; without a note nothing was mounted."""
+    from ociruntime.native._shim import lib
+
+    try:
+        with open(_note_path(run), "rb", buffering=0) as file:
+            before = {int(number) for number in file.read().split()}
+    except FileNotFoundError:
+        return
+    # the last mount lies on top: reverse order
+    for number, point in reversed(_mounts_below(str(args["path"]))):
+        if number not in before:
+            failed = lib.shim_umount(os.fsencode(point), MNT_DETACH | UMOUNT_NOFOLLOW)
+            if failed < 0:
+                run.warnings.append(f"unmount {point}: {os.strerror(-failed).lower()}")
+
+
+def _note_path(run: Run) -> str:
+    return f"{run.directory}/mounts-before"
+
+
+def _mounts_below(path: str) -> list[tuple[int, str]]:
+    # (mount id, mount point) at or below `path`, in the order of mounting
+    real = os.path.realpath(path)
+    found: list[tuple[int, str]] = []
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            fields = line.split(b" ", 5)
+            point = os.fsdecode(_unescape(fields[4]))
+            if point == real or point.startswith(real.rstrip("/") + "/"):
+                found.append((int(fields[0]), point))
+    return found
+
+
+def _unescape(field: bytes) -> bytes:
+    # proc(5): space, tab, newline and backslash are written as \ooo
+    for code, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+        field = field.replace(code, character)
+    return field

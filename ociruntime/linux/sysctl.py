@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which kernel parameters does the container change? (config-linux.md, Sysctl)
+
+Only parameters that belong to a namespace of the container may be set: any other would change the
+host. Must not import another subject.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import Violation
+from ociruntime.step import InitStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+
+KEYS = ("/linux/sysctl", "/linux/sysctl/*")
+
+RULE = "R176"
+
+# ipc_namespaces(7): System V IPC limits; those of POSIX message queues are below fs/mqueue
+_IPC = frozenset(
+    f"kernel/{name}"
+    for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
+)
+
+
+def path_of(key: str) -> str:
+    """The file below /proc/sys: `net.ipv4.ip_forward` and `net/ipv4/ip_forward` are the same key.
+
+    As in sysctl(8) the first separator decides which one separates: in `net.ipv4.conf.eth0/100.forwarding`
+    the interface is called eth0.100.
+    """
+    dot, slash = key.find("."), key.find("/")
+    if dot < 0 or 0 <= slash < dot:
+        return key
+    return key.replace(".", "\0").replace("/", ".").replace("\0", "/")
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """Each key is a file name below /proc/sys of a namespace that the container does not share."""
+    namespaces = {entry.at("type").text() for entry in config.at("linux", "namespaces")}
+    for key, value in config.at("linux", "sysctl").members():
+        path = path_of(key)
+        reason = _malformed(path) or _shared(path, namespaces) or _conflict(path, config)
+        if reason:
+            yield Violation(value.pointer, f"sysctl {key} {reason}", RULE)
+
+
+def plan(config: Node) -> Iterator[InitStep]:
+    """One write per key, in the order of the config; inside the new namespaces, through a private procfs."""
+    for key, value in config.at("linux", "sysctl").members():
+        yield InitStep(
+            "sysctl",
+            path_of(key),
+            value.text(),
+            name="set sysctl",
+            pointer=value.pointer,
+            text=f"{key}={value.text()}",
+        )
+
+
+def _malformed(path: str) -> str:
+    parts = path.split("/")
+    bad = any(part in ("", ".", "..") for part in parts) or "\0" in path
+    return "is no name of a kernel parameter" if bad else ""
+
+
+def _shared(path: str, namespaces: set[str]) -> str:
+    if path in _IPC or path.startswith("fs/mqueue/"):
+        return "" if "ipc" in namespaces else "is not allowed without an ipc namespace"
+    if path.startswith("net/"):
+        return "" if "network" in namespaces else "is not allowed without a network namespace"
+    if path in ("kernel/domainname", "kernel/hostname"):
+        return "" if "uts" in namespaces else "is not allowed without a uts namespace"
+    return "belongs to no namespace of the container"
+
+
+def _conflict(path: str, config: Node) -> str:
+    if path == "kernel/hostname":
+        return "conflicts with the property hostname"
+    if path == "kernel/domainname" and config.at("domainname").text():
+        return "conflicts with the property domainname"
+    return ""
