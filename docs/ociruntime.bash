@@ -1,0 +1,51 @@
+# bash completion for ociruntime
+# Made from ociruntime/flags.py by `python3 -m ociruntime.flags completion`; do not edit.
+_ociruntime() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} verb="" words index
+  local -a root=()
+  COMPREPLY=()
+  for ((index = 1; index < COMP_CWORD; index++)); do
+    case ${COMP_WORDS[index]} in
+    --root) root=(--root "${COMP_WORDS[index+1]}"); ((index++)) ;;
+    --log|--log-format|--trace|--cgroup-manager|--rootless|--criu) ((index++)) ;;
+    -*) ;;
+    *) verb=${COMP_WORDS[index]}; break ;;
+    esac
+  done
+  case $previous in
+  --bundle|-b|--root) compopt -o dirnames 2>/dev/null; return ;;
+  --config|--pid-file|--log|--trace) compopt -o default 2>/dev/null; return ;;
+  --log-format) mapfile -t COMPREPLY < <(compgen -W "text json" -- "$current"); return ;;
+  --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled" -- "$current"); return ;;
+  esac
+  if [[ -z $verb ]]; then
+    words="create start state kill delete run list spec features validate plan gc help"
+    [[ $current == -* ]] && words="--root --log --log-format --debug --trace --cgroup-manager --rootless --criu --help --version"
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+    return
+  fi
+  if [[ $current == -* ]]; then
+    case $verb in
+    create) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --no-subreaper --help" ;;
+    start) words="--help" ;;
+    state) words="--help" ;;
+    kill) words="--all --help" ;;
+    delete) words="--force --help" ;;
+    run) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --detach --keep --no-subreaper --help" ;;
+    list) words="--format --quiet --help" ;;
+    spec) words="--bundle --help" ;;
+    features) words="--help" ;;
+    validate) words="--format --help" ;;
+    plan) words="--format --help" ;;
+    gc) words="--help" ;;
+    help) words="--help" ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+    return
+  fi
+  case $verb in
+  start|state|kill|delete) words=$(ociruntime "${root[@]}" list -q 2>/dev/null); mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current") ;;
+  validate|plan) compopt -o default 2>/dev/null ;;
+  esac
+}
+complete -F _ociruntime ociruntime

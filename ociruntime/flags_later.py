@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flags that runc has for verbs that this version refuses: read for help and docs, never for a call.
+
+This module must not import anything but flags.
+"""
+
+from __future__ import annotations
+
+from ociruntime.flags import REFUSED, Row
+
+# (long name, short name, value, help), by verb
+_RUNC: dict[str, tuple[tuple[str, str, str, str], ...]] = {
+    "exec": (
+        ("console-socket", "", "FILE", "send the terminal's descriptor to this socket"),
+        ("pidfd-socket", "", "FILE", "send a pidfd of the process to this socket"),
+        ("cwd", "", "DIR", "working directory in the container"),
+        ("env", "e", "NAME=VALUE", "add to the environment"),
+        ("tty", "t", "", "give the process a terminal"),
+        ("user", "u", "UID[:GID]", "user and group of the process"),
+        ("additional-gids", "g", "GID", "add a supplementary group"),
+        ("process", "p", "FILE", "read the whole process object from FILE"),
+        ("detach", "d", "", "return once the process runs"),
+        ("pid-file", "", "FILE", "write the process id to FILE"),
+        ("process-label", "", "LABEL", "SELinux label of the process"),
+        ("apparmor", "", "PROFILE", "AppArmor profile of the process"),
+        ("no-new-privs", "", "", "set no_new_privs"),
+        ("cap", "c", "CAP", "add a capability"),
+        ("preserve-fds", "", "N", "pass N more descriptors, from 3 on"),
+        ("cgroup", "", "PATH", "use this cgroup below the container's"),
+        ("ignore-paused", "", "", "do it even while the container is paused"),
+    ),
+    "ps": (("format", "f", "table|json", "how to print"),),
+    "pause": (),
+    "resume": (),
+    "update": (
+        ("resources", "r", "FILE", "read the resources object from FILE, or - for stdin"),
+        ("blkio-weight", "", "N", "block I/O weight"),
+        ("cpu-period", "", "N", "CPU period, microseconds"),
+        ("cpu-quota", "", "N", "CPU time in a period, microseconds"),
+        ("cpu-burst", "", "N", "CPU time that may be saved up, microseconds"),
+        ("cpu-share", "", "N", "relative CPU weight"),
+        ("cpu-rt-period", "", "N", "real-time CPU period, microseconds"),
+        ("cpu-rt-runtime", "", "N", "real-time CPU time in a period, microseconds"),
+        ("cpu-idle", "", "N", "1: run only when nothing else wants to"),
+        ("cpuset-cpus", "", "LIST", "CPUs to use"),
+        ("cpuset-mems", "", "LIST", "memory nodes to use"),
+        ("kernel-memory", "", "N", "kernel memory limit (obsolete)"),
+        ("kernel-memory-tcp", "", "N", "kernel TCP memory limit (obsolete)"),
+        ("memory", "", "N", "memory limit, bytes"),
+        ("memory-reservation", "", "N", "soft memory limit, bytes"),
+        ("memory-swap", "", "N", "limit of memory and swap, bytes"),
+        ("pids-limit", "", "N", "number of tasks"),
+        ("l3-cache-schema", "", "TEXT", "Intel RDT cache schema"),
+        ("mem-bw-schema", "", "TEXT", "Intel RDT memory bandwidth schema"),
+    ),
+    "events": (
+        ("interval", "", "TIME", "time between two reports"),
+        ("stats", "", "", "print the statistics once and end"),
+    ),
+    "checkpoint": (
+        ("image-path", "", "DIR", "where the saved images go"),
+        ("work-path", "", "DIR", "where criu's log goes"),
+        ("parent-path", "", "DIR", "images of an earlier pre-dump"),
+        ("leave-running", "", "", "let the container go on"),
+        ("tcp-established", "", "", "allow open TCP connections"),
+        ("tcp-skip-in-flight", "", "", "leave out connections that are being made"),
+        ("link-remap", "", "", "save files that were unlinked"),
+        ("ext-unix-sk", "", "", "allow external unix sockets"),
+        ("shell-job", "", "", "allow shell jobs"),
+        ("lazy-pages", "", "", "restore memory lazily"),
+        ("status-fd", "", "N", "where criu says that lazy-pages is ready"),
+        ("page-server", "", "ADDRESS:PORT", "send the pages there"),
+        ("file-locks", "", "", "save file locks"),
+        ("pre-dump", "", "", "save the memory only and go on"),
+        ("manage-cgroups-mode", "", "MODE", "what is saved of cgroups"),
+        ("empty-ns", "", "TYPE", "make a namespace, but restore nothing of it"),
+        ("auto-dedup", "", "", "drop pages of the parent that were saved again"),
+    ),
+    "restore": (
+        ("console-socket", "", "FILE", "send the terminal's descriptor to this socket"),
+        ("image-path", "", "DIR", "where the saved images are"),
+        ("work-path", "", "DIR", "where criu's log goes"),
+        ("tcp-established", "", "", "allow open TCP connections"),
+        ("ext-unix-sk", "", "", "allow external unix sockets"),
+        ("shell-job", "", "", "allow shell jobs"),
+        ("file-locks", "", "", "restore file locks"),
+        ("manage-cgroups-mode", "", "MODE", "what is restored of cgroups"),
+        ("bundle", "b", "DIR", "the bundle's directory"),
+        ("detach", "d", "", "return once the program runs"),
+        ("pid-file", "", "FILE", "write the process id of init to FILE"),
+        ("no-subreaper", "", "", "do not become a subreaper"),
+        ("no-pivot", "", "", "change the root without pivot_root"),
+        ("empty-ns", "", "TYPE", "make a namespace, but restore nothing of it"),
+        ("auto-dedup", "", "", "drop pages of the parent that were saved again"),
+        ("lazy-pages", "", "", "restore memory lazily"),
+        ("lsm-profile", "", "TYPE:NAME", "LSM profile to use instead"),
+        ("lsm-mount-context", "", "CONTEXT", "LSM mount context to use instead"),
+    ),
+}
+
+LATER_FLAGS: dict[str, tuple[Row, ...]] = {
+    verb: tuple((name, short, value, REFUSED, "runc", text, f"{verb} is not supported yet") for name, short, value, text in rows)
+    for verb, rows in _RUNC.items()
+}  # fmt: skip
+
+LATER_ARGUMENTS: dict[str, str] = {
+    "exec": "ID COMMAND [ARGUMENT ...]",
+    "ps": "ID [PS-OPTION ...]",
+}

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does the command say, and where? Results on stdout, errors and warnings on stderr and in the log.
+
+    --log FILE     errors and warnings are appended to FILE, as text or as JSON lines (--log-format);
+                   an error is shown on stderr too, as one plain line
+    no --log       both go to stderr: plain lines, or JSON lines with --log-format json
+
+The form of a log line is logrus's, because engines read the last line of level error and show its `msg`.
+This module must not import logging, json or datetime, nor a verb or the spine.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ociruntime.errors import RuntimeFailure, UsageError
+from ociruntime.jsontext import compact, quote
+
+PROGRAM = "ociruntime"
+
+
+class Log:
+    """Where errors, warnings and debug lines go."""
+
+    __slots__ = ("descriptor", "json", "verbose")
+
+    def __init__(self, path: str = "", form: str = "text", verbose: bool = False) -> None:
+        """Open the log at once: a log that can't be written is an error before anything is made."""
+        self.json = form == "json"
+        self.verbose = verbose
+        self.descriptor = -1
+        if path:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+            try:
+                self.descriptor = os.open(path, flags, 0o644)
+            except OSError as failure:
+                raise UsageError(f"flag --log: {path}", errno=failure.errno or 0) from None
+
+    def failure(self, failure: RuntimeFailure, verb: str = "") -> None:
+        """An error: one line for people, and one for the log with the error's fields beside it."""
+        self.tell_error(f"{verb}: {failure}" if verb else str(failure), failure.as_dict())
+
+    def tell_error(self, message: str, fields: dict[str, object] | None = None) -> None:
+        """Show `message` on stderr and log it at level error."""
+        if self.descriptor >= 0:
+            self._append(self.descriptor, "error", message, fields)
+        if self.json and self.descriptor < 0:
+            self._append(2, "error", message, fields)
+        else:
+            _tell(2, f"{PROGRAM}: {message}")
+
+    def tell_warning(self, message: str, fields: dict[str, object] | None = None) -> None:
+        """Log `message` at level warning; on stderr only if there is no log."""
+        if self.descriptor >= 0 or self.json:
+            self._append(self.descriptor if self.descriptor >= 0 else 2, "warning", message, fields)
+        else:
+            _tell(2, f"{PROGRAM}: warning: {message}")
+
+    def tell_debug(self, message: str, fields: dict[str, object] | None = None) -> None:
+        """Log `message` at level debug, if --debug was given."""
+        if self.verbose:
+            self._append(self.descriptor if self.descriptor >= 0 else 2, "debug", message, fields)
+
+    def _append(self, descriptor: int, level: str, message: str, fields: dict[str, object] | None) -> None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if self.json:
+            line = compact({**(fields or {}), "level": level, "msg": message, "time": now})
+        else:
+            more = "".join(f" {name}={quote(str(value))}" for name, value in (fields or {}).items())
+            line = f'time="{now}" level={level} msg={quote(message)}{more}'
+        _tell(descriptor, line)
+
+
+def _tell(descriptor: int, line: str) -> None:
+    """One line in one write, so that lines of two processes don't mix.
+
+    A message that nobody can receive (stderr closed, disk full) must not hide the exit code that says the same.
+    """
+    data = (line.replace("\n", "\\n") + "\n").encode("utf-8", "surrogateescape")
+    try:
+        os.write(descriptor, data)
+    except OSError:
+        return
+
+
+def emit(text: str) -> None:
+    """Write a verb's result to stdout, at once and whole.
+
+    Raises BrokenPipeError if the reader went away, UsageError if stdout can't be written.
+    """
+    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        raise UsageError("standard output can't be written", errno=failure.errno or 0) from None

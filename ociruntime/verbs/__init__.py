@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every verb is given. One module per verb: its flags are in flags.py, its calls go into the spine.
+
+Each has `run(settings, given) -> int`, the exit code. A verb imports neither another verb nor a subject,
+and what it does beyond reading flags and printing belongs into the spine.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from ociruntime.log import Log
+
+
+class Settings:
+    """The global flags.
+
+    log             where errors and warnings go
+    root            absolute path of --root, or "" for the default
+    trace           file of --trace, or ""
+    cgroup_manager  "cgroupfs" or "disabled"
+    """
+
+    __slots__ = ("cgroup_manager", "log", "root", "trace")
+
+    def __init__(self, log: Log, root: str = "", trace: str = "", cgroup_manager: str = "cgroupfs") -> None:
+        self.log = log
+        self.root = root
+        self.trace = trace
+        self.cgroup_manager = cgroup_manager
+
+    def state_root(self) -> str:
+        """Where the containers' state is: --root or its default."""
+        if self.root:
+            return self.root
+        from ociruntime.container import default_root
+
+        return default_root()
+
+
+def raise_on_signals() -> None:
+    """Make SIGINT, SIGTERM and SIGHUP raise Interrupted, so that what was done until then is undone.
+
+    The `signal` module costs 3 ms (it builds enums); `_signal`, under it, has the same function.
+    """
+    import _signal
+
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+        if _signal.getsignal(number) != _signal.SIG_IGN:  # nohup stays nohup
+            _signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    del frame
+    from ociruntime.errors import Interrupted
+
+    raise Interrupted(number)
+
+
+def config_of(words: list[str]) -> tuple[str, str]:
+    """The [BUNDLE|FILE] argument of validate and plan as (bundle's directory, path of the config file)."""
+    import os
+
+    target = words[0] if words else "."
+    if os.path.isdir(target):
+        return target, os.path.join(target, "config.json")
+    return os.path.dirname(target) or ".", os.path.abspath(target)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`delete`: remove a stopped container and everything that `create` made for it."""
+
+from __future__ import annotations
+
+from ociruntime import container
+from ociruntime.errors import NoSuchContainer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.flags import Arguments
+    from ociruntime.verbs import Settings
+
+
+def run(settings: Settings, given: Arguments) -> int:
+    """Delete the container; with --force an unknown id is no error (engines call it after each delete)."""
+    force = given.on("force")
+    try:
+        container.delete(settings.state_root(), given.words[0], force)
+    except NoSuchContainer:
+        if not force:
+            raise
+    return 0

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`list`: the containers below --root, as a table, as JSON or as bare ids."""
+
+from __future__ import annotations
+
+from ociruntime.container import list_all
+from ociruntime.jsontext import compact
+from ociruntime.log import emit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.flags import Arguments
+    from ociruntime.verbs import Settings
+
+_COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
+_NARROWEST = 12  # runc's table: columns of at least 12, three spaces between
+_GAP = 3
+
+
+def run(settings: Settings, given: Arguments) -> int:
+    """Print the containers, ordered by id."""
+    found = sorted(list_all(settings.state_root()), key=lambda state: str(state["id"]))
+    if given.on("quiet"):
+        emit("".join(f"{state['id']}\n" for state in found))
+    elif given.text("format") == "json":
+        emit((compact(found) if found else "null") + "\n")  # null: what runc prints for none
+    else:
+        emit(table(found))
+    return 0
+
+
+def table(found: list[dict[str, object]]) -> str:
+    """The states as lines under a heading."""
+    rows = [[name.upper() for name in _COLUMNS]]
+    rows += [[str(state.get(name, "")) for name in _COLUMNS] for state in found]
+    widths = [
+        max(_NARROWEST, _GAP + max(len(row[column]) for row in rows)) for column in range(len(_COLUMNS))
+    ]
+    lines = [
+        "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return "\n".join(lines) + "\n"

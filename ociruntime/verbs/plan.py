@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`plan`: print what create and start would do on this machine, step by step, with the property behind each step.
+
+Nothing is done, so neither root nor the root filesystem is needed. specs/plan.md describes both formats.
+"""
+
+from __future__ import annotations
+
+from ociruntime import bundle, check, plan
+from ociruntime.host import probe
+from ociruntime.jsontext import indented
+from ociruntime.log import emit
+from ociruntime.verbs import config_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.flags import Arguments
+    from ociruntime.plan import Plan
+    from ociruntime.verbs import Settings
+
+FORMAT_VERSION = 1
+
+_INTRODUCTION = """\
+# {path}: {count} steps
+# host: done by the runtime, outside. init: done by the container's first process, inside its new namespaces.
+# sync: init waits here until the host's steps that follow are done. <- the property of config.json behind the step.
+"""
+
+
+def run(settings: Settings, given: Arguments) -> int:
+    """Check the config, make the plan, print it."""
+    directory, path = config_of(given.words)
+    loaded = bundle.load(directory, path)
+    for warning in check.require(loaded.config):
+        settings.log.tell_warning(f"plan: {warning}")
+    options = plan.Options(cgroup_manager=settings.cgroup_manager)
+    made = plan.make(loaded, probe(), options)
+    if given.text("format") == "json":
+        emit(indented(as_document(path, made)) + "\n")
+    else:
+        emit(as_text(path, made))
+    return 0
+
+
+def as_document(path: str, made: Plan) -> dict[str, object]:
+    """The plan as specs/plan.md describes it."""
+    steps = [{"index": index, **step.as_dict()} for index, step in enumerate(made.steps, 1)]
+    return {"planVersion": FORMAT_VERSION, "config": path, "cloneFlags": made.clone_flags, "steps": steps}
+
+
+def as_text(path: str, made: Plan) -> str:
+    """The plan for people: number, side, what is done, and why."""
+    digits = len(str(len(made.steps)))
+    lines = []
+    for index, step in enumerate(made.steps, 1):
+        reason = f"  <- {step.pointer}" if step.pointer else ""
+        lines.append(f"{index:{digits}}  {step.where:4}  {step.describe()}{reason}\n")
+    return _INTRODUCTION.format(path=path, count=len(made.steps)) + "".join(lines)

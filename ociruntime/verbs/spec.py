@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spec`: write a config.json to begin with: a shell in `rootfs`, a terminal, few rights."""
+
+from __future__ import annotations
+
+import os
+
+from ociruntime.errors import UsageError
+from ociruntime.host import probe
+from ociruntime.jsontext import indented
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.flags import Arguments
+    from ociruntime.verbs import Settings
+
+# The lowest version that has every property below: any runtime then takes the file.
+_OCI_VERSION = "1.0.2"
+
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+
+_MOUNTS: list[tuple[str, str, str, list[str]]] = [
+    ("/proc", "proc", "proc", []),
+    ("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+    ("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+    ("/dev/shm", "tmpfs", "shm", ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+    ("/dev/mqueue", "mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
+    ("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", "ro"]),
+    ("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", "ro"]),
+]  # fmt: skip
+
+_MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+    "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi",
+)  # fmt: skip
+_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def run(settings: Settings, given: Arguments) -> int:
+    """Write config.json into the bundle's directory; an existing one is never overwritten."""
+    del settings
+    directory = given.text("bundle", ".")
+    path = os.path.join(directory, "config.json")
+    data = (indented(default_config(probe().cgroups.kind == "v2"), "\t") + "\n").encode()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        raise UsageError(f"{path} exists already", hint="remove it first") from None
+    except OSError as failure:
+        raise UsageError(path, errno=failure.errno or 0) from None
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+    except OSError as failure:  # a disk that is full: half a config helps nobody
+        os.unlink(path)
+        raise UsageError(path, errno=failure.errno or 0) from None
+    return 0
+
+
+def default_config(cgroup_namespace: bool) -> dict[str, object]:
+    """The document; with a cgroup namespace where cgroup v2 is the only hierarchy, as runc has it."""
+    kinds = ["pid", "network", "ipc", "uts", "mount"] + (["cgroup"] if cgroup_namespace else [])
+    mounts: list[dict[str, object]] = []
+    for destination, kind, source, options in _MOUNTS:
+        mount: dict[str, object] = {"destination": destination, "type": kind, "source": source}
+        if options:
+            mount["options"] = options
+        mounts.append(mount)
+    return {
+        "ociVersion": _OCI_VERSION,
+        "process": {
+            "terminal": True,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": [_PATH, "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": {
+                name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted", "ambient")
+            },
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": True,
+        },
+        "root": {"path": "rootfs", "readonly": True},
+        "hostname": "ociruntime",
+        "mounts": mounts,
+        "linux": {
+            "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+            "namespaces": [{"type": kind} for kind in kinds],
+            "maskedPaths": list(_MASKED),
+            "readonlyPaths": list(_READONLY),
+        },
+    }

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`state`: print the state of a container as JSON (the specification's state, and runc's additions)."""
+
+from __future__ import annotations
+
+from ociruntime.container import Container
+from ociruntime.jsontext import indented
+from ociruntime.log import emit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.flags import Arguments
+    from ociruntime.verbs import Settings
+
+
+def run(settings: Settings, given: Arguments) -> int:
+    """Print the state."""
+    emit(indented(Container.load(settings.state_root(), given.words[0]).state()) + "\n")
+    return 0
