@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which capabilities does the program have? (config.md, "Linux Process"; capabilities(7))
+
+What cannot be granted is a warning and is left out, never an error (R049, R050). A set that the config
+does not give is empty. Must not import another subject.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import Violation
+from ociruntime.step import InitStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.host import Host
+    from ociruntime.step import Step
+
+_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
+
+KEYS = ("/process/capabilities", *(f"/process/capabilities/{name}" for name in _SETS))
+
+# The position in the table is the capability's number (linux/capability.h).
+NAMES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+)
+_BITS = {name: 1 << number for number, name in enumerate(NAMES)}
+ALL = (1 << len(NAMES)) - 1
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """Warn about names that are no capability; they are left out (R049)."""
+    for _, members in _listed(config):
+        for member in members:
+            if member.text() not in _BITS:
+                yield Violation(
+                    member.pointer, f"unknown capability {member.text()} is ignored", "R049", "warning"
+                )
+
+
+def warnings(config: Node, host: Host) -> Iterator[Violation]:
+    """Warn about known capabilities that cannot be granted here; they are left out (R049, R050)."""
+    granted = granted_sets(config, host)
+    available = _available(config, host)
+    for name, members in _listed(config):
+        for member in members:
+            bit = _BITS.get(member.text(), 0)
+            if bit & ~granted[name]:
+                reason = _REASONS[name] if bit & available else "the runtime does not have it"
+                yield Violation(
+                    member.pointer, f"{member.text()} cannot be granted: {reason}", "R050", "warning"
+                )
+
+
+# Why a capability that the runtime has may still not be given in a set (capset(2), prctl(2)).
+_REASONS = {
+    "bounding": "",
+    "permitted": "",
+    "effective": "it is not in the permitted set",
+    "inheritable": "it is not in the bounding set",
+    "ambient": "it is not in both the permitted and the inheritable set",
+}
+
+
+def granted_sets(config: Node, host: Host) -> dict[str, int]:
+    """The five sets as masks, without what the kernel would refuse. The config is never widened."""
+    available = _available(config, host)
+    asked = dict.fromkeys(_SETS, 0)
+    for name, members in _listed(config):
+        for member in members:
+            asked[name] |= _BITS.get(member.text(), 0) & available
+    asked["effective"] &= asked["permitted"]
+    asked["inheritable"] &= asked["bounding"]
+    asked["ambient"] &= asked["permitted"] & asked["inheritable"]
+    return asked
+
+
+def plan_early(config: Node, host: Host) -> Iterator[Step]:
+    """While init may still do so: drop what is not in the bounding set."""
+    if config.at("process"):
+        mask = granted_sets(config, host)["bounding"]
+        yield InitStep(
+            "bounding",
+            *_halves(mask),
+            pointer=f"{_pointer(config)}/bounding",
+            text=_words(mask),
+        )
+
+
+def plan_late(config: Node, host: Host) -> Iterator[Step]:
+    """After the change of user: the four sets of the process itself."""
+    if config.at("process"):
+        sets = granted_sets(config, host)
+        order = ("effective", "permitted", "inheritable", "ambient")
+        yield InitStep(
+            "capabilities",
+            *(half for name in order for half in _halves(sets[name])),
+            pointer=_pointer(config),
+            text="; ".join(f"{name}: {_words(sets[name])}" for name in order),
+        )
+
+
+def _available(config: Node, host: Host) -> int:
+    """What init has to give away: everything in a new user namespace, else what the runtime itself has."""
+    for namespace in config.at("linux", "namespaces"):
+        if namespace.at("type").text() == "user":
+            return ALL
+    return host.capabilities & ALL
+
+
+def _listed(config: Node) -> Iterator[tuple[str, Node]]:
+    capabilities = config.at("process", "capabilities")
+    for name in _SETS:
+        yield name, capabilities.at(name)
+
+
+def _pointer(config: Node) -> str:
+    return config.at("process", "capabilities").pointer
+
+
+def _halves(mask: int) -> tuple[int, int]:
+    return mask & 0xFFFFFFFF, mask >> 32
+
+
+def _words(mask: int) -> str:
+    if mask == ALL:
+        return "all"
+    names = [name for number, name in enumerate(NAMES) if mask >> number & 1]
+    return " ".join(names) if names else "none"

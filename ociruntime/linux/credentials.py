@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""As which user and with which groups and umask does the program run? (config.md, "User")
+
+Capabilities have their own module. Must not import another subject.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import Violation
+from ociruntime.step import InitStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.host import Host
+    from ociruntime.step import Step
+
+KEYS = (
+    "/process/user",
+    "/process/user/uid",
+    "/process/user/gid",
+    "/process/user/umask",
+    "/process/user/additionalGids",
+)
+
+# To the kernel -1 means "leave it as it is": a user 4294967295 would stay root.
+_NO_ID = 0xFFFFFFFF
+
+_PASSWD_LIMIT = 1 << 20  # bytes; the file comes from the image, which may be hostile
+_LINK_LIMIT = 40  # symbolic links on the way, as the kernel counts them
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """Yield ids that the kernel cannot take, and ids that the user namespace does not map."""
+    user = config.at("process", "user")
+    groups = list(user.at("additionalGids"))
+    ids = [(user.at("uid"), "uidMappings"), (user.at("gid"), "gidMappings")]
+    ids += [(group, "gidMappings") for group in groups]
+    own_user_namespace = _has_own_user_namespace(config)
+    for one, mappings in ids:
+        if not one:
+            continue
+        if one.number() == _NO_ID:
+            yield Violation(one.pointer, f"{_NO_ID} is no id: to the kernel it means no change", "R062")
+        elif own_user_namespace and not _is_mapped(one.number(), config.at("linux", mappings)):
+            yield Violation(one.pointer, f"id {one.number()} is not mapped by linux.{mappings}", "R062")
+
+
+def plan_early(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the signature of every subject
+    """After the working directory and before capabilities are dropped: umask and groups.
+
+    The groups are always set: those of the caller must not leak into the container (R064).
+    """
+    process = config.at("process")
+    if not process:
+        return
+    umask = process.at("user", "umask")
+    if umask:
+        mask = umask.number() & 0o777  # the kernel takes no other bits
+        yield InitStep("umask", mask, pointer=umask.pointer, text=f"{mask:04o}")
+    groups = process.at("user", "additionalGids")
+    numbers = [group.number() for group in groups]
+    yield InitStep(
+        "groups", numbers, pointer=groups.pointer, text=" ".join(map(str, numbers)) if numbers else "none"
+    )
+
+
+def plan_late(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001
+    """After the bounding set: become the user; permitted capabilities are kept for the step after it."""
+    process = config.at("process")
+    if not process:
+        return
+    user = process.at("user")
+    uid, gid = user.at("uid").number(), user.at("gid").number()
+    yield InitStep("user", uid, gid, pointer=user.pointer, text=f"uid {uid} gid {gid}")
+
+
+def home_of(uid: int, rootfs: str) -> str | None:
+    """The home directory of `uid` by the /etc/passwd below `rootfs`, or None.
+
+    Called before the plan is made, because it looks at a file. Symbolic links are followed inside the
+    rootfs and never out of it; anything but a regular file, and lines that make no sense, are ignored.
+    """
+    data = _read_inside(rootfs, ["etc", "passwd"])
+    for line in data.split(b"\n"):
+        fields = line.split(b":")
+        # a # line is no comment to getpwent(3), and a short line still names its user
+        if len(fields) > 2 and fields[2].isdigit() and int(fields[2]) == uid:
+            return os.fsdecode(fields[5]).partition("\0")[0] if len(fields) > 5 else ""
+    return None
+
+
+def _has_own_user_namespace(config: Node) -> bool:
+    """True for a new user namespace with mappings; what a joined one maps is not known here."""
+    new = any(
+        one.at("type").text() == "user" and not one.at("path").text()
+        for one in config.at("linux", "namespaces")
+    )
+    return new and len(config.at("linux", "uidMappings")) > 0 and len(config.at("linux", "gidMappings")) > 0
+
+
+def _is_mapped(number: int, mappings: Node) -> bool:
+    return any(
+        0 <= number - entry.at("containerID").number() < entry.at("size").number() for entry in mappings
+    )
+
+
+def _read_inside(rootfs: str, path: list[str]) -> bytes:
+    """The beginning of a regular file below `rootfs`, or b"" if there is none.
+
+    Walks by descriptors and resolves links itself: every component is opened with O_NOFOLLOW relative
+    to its directory, and `..` goes back on the walk's own stack, so that no race leads out.
+    """
+    stack: list[int] = []
+    try:
+        stack.append(os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        todo, links = list(reversed(path)), 0
+        while todo:
+            name = todo.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                if len(stack) > 1:
+                    os.close(stack.pop())
+                continue
+            found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stack[-1])
+            mode = os.fstat(found).st_mode
+            if not stat.S_ISLNK(mode):
+                stack.append(found)
+                if not todo:
+                    return _contents(name, stack[-2]) if stat.S_ISREG(mode) else b""
+                continue
+            try:
+                target = os.readlink(b"", dir_fd=found)  # the link itself, whatever has its name by now
+            finally:
+                os.close(found)
+            links += 1
+            if links > _LINK_LIMIT:
+                return b""
+            if target.startswith(b"/"):
+                while len(stack) > 1:
+                    os.close(stack.pop())
+            todo.extend(reversed(os.fsdecode(target).split("/")))
+    except OSError:  # no such file, or not one that can be read: the caller has a default
+        return b""
+    finally:
+        for descriptor in stack:
+            os.close(descriptor)
+    return b""
+
+
+def _contents(name: str, directory: int) -> bytes:
+    # O_NONBLOCK: what was a file a moment ago may be a pipe by now, and a pipe would hang create
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        return os.read(descriptor, _PASSWD_LIMIT)
+    finally:
+        os.close(descriptor)

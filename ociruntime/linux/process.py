@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which program does the container run, where, and in which environment? (config.md, "Process")
+
+Who the program runs as is credentials.py and capabilities.py. Must not import another subject.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import Violation
+from ociruntime.step import HostStep, InitStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.host import Host
+    from ociruntime.run import Run
+    from ociruntime.step import Step
+
+KEYS = (
+    "/process",
+    "/process/args",
+    "/process/env",
+    "/process/cwd",
+    "/process/noNewPrivileges",
+    "/process/oomScoreAdj",
+)
+
+_SUBJECT = "linux.process"
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """Yield what the schema cannot say about the program and its environment."""
+    process = config.at("process")
+    for entry in process.at("env"):
+        name, equals, _ = entry.text().partition("=")
+        if not equals:
+            yield Violation(entry.pointer, f"environment entry {name!r} has no =", "R042")
+        elif not name:
+            yield Violation(entry.pointer, "environment entry has no name before the =", "R042")
+    arguments = process.at("args").texts()
+    if not arguments:
+        return
+    if not arguments[0]:
+        yield Violation(f"{process.pointer}/args/0", "the program's name is empty", "R043")
+    elif not candidates(config):
+        yield Violation(
+            f"{process.pointer}/args/0",
+            f"{arguments[0]} will not be found: process.env sets no PATH",
+            "R043",
+            "warning",  # a valid config, but create fails, as with runc and crun
+        )
+
+
+def plan(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the signature of every subject
+    """The host steps: oom_score_adj, and only if the config sets it (R054)."""
+    score = config.at("process", "oomScoreAdj")
+    if score:
+        yield HostStep(
+            _SUBJECT,
+            "set oom_score_adj",
+            {"value": score.number()},
+            pointer=score.pointer,
+            text=str(score.number()),
+        )
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Write oom_score_adj through the runtime's own /proc: the container has no say in what that is."""
+    with open(f"/proc/{run.pid}/oom_score_adj", "wb", buffering=0) as file:
+        file.write(str(step.args["value"]).encode())
+
+
+def plan_enter(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001
+    """Inside the new root, still with all capabilities: enter cwd, which is made if it is missing."""
+    cwd = config.at("process", "cwd")
+    if cwd:
+        yield InitStep("chdir", cwd.text(), 1, pointer=cwd.pointer, text=cwd.text())
+
+
+def plan_program(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001
+    """With the final credentials, still in create: is there such a program? (`create` reports it, as runc's.)"""
+    arguments = config.at("process", "args")
+    if arguments:
+        yield InitStep(
+            "find_program", candidates(config), pointer=f"{arguments.pointer}/0", text=arguments.texts()[0]
+        )
+
+
+def plan_no_new_privs(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001
+    """Set no_new_privs: no execve gives more privileges from here on."""
+    wanted = config.at("process", "noNewPrivileges")
+    if wanted.flag():
+        yield InitStep("no_new_privs", pointer=wanted.pointer)
+
+
+def plan_exec(config: Node, home: str | None) -> Iterator[Step]:
+    """The last step of all: init becomes the program.
+
+    home   the user's home directory by the container's /etc/passwd (credentials.home_of), or None
+    """
+    arguments = config.at("process", "args")
+    if arguments:
+        words = arguments.texts()
+        yield InitStep(
+            "exec",
+            candidates(config),
+            words,
+            environment(config, home),
+            pointer=arguments.pointer,
+            text=" ".join(words),
+        )
+
+
+def candidates(config: Node) -> list[str]:
+    """The paths to try for args[0], in order, as execvp(3) makes them (R043).
+
+    An empty element of PATH is the current directory. Without a PATH (or with an empty one) nothing is
+    found: POSIX leaves that to the implementation, and so do runc and crun.
+    """
+    process = config.at("process")
+    arguments = process.at("args").texts()
+    if not arguments:
+        return []
+    program = arguments[0]
+    if "/" in program:
+        return [program]
+    path = _variables(process.at("env")).get("PATH", "")
+    return [f"{element or '.'}/{program}" for element in path.split(":")] if path and program else []
+
+
+def environment(config: Node, home: str | None) -> list[str]:
+    """The program's environment: of a name that is given twice the last value, at the place of the first.
+
+    HOME is added (or replaced, if it is empty), as runc does, because shells and many programs rely on it.
+    """
+    variables = _variables(config.at("process", "env"))
+    if not variables.get("HOME"):
+        variables["HOME"] = "/" if home is None else home
+    return [f"{name}={value}" for name, value in variables.items()]
+
+
+def _variables(env: Node) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    for entry in env.texts():
+        name, _, value = entry.partition("=")
+        variables[name] = value
+    return variables

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which resource limits does the program start with? (config.md, "rlimits"; getrlimit(2))
+
+They are set by the runtime (prlimit), because raising a hard limit needs CAP_SYS_RESOURCE in the host's
+user namespace, which init may lack. Must not import another subject.
+"""
+
+from __future__ import annotations
+
+from errno import EINVAL
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import Violation
+from ociruntime.step import HostStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.host import Host
+    from ociruntime.run import Run
+    from ociruntime.step import Step
+
+KEYS = (
+    "/process/rlimits",
+    "/process/rlimits/*/type",
+    "/process/rlimits/*/soft",
+    "/process/rlimits/*/hard",
+)
+
+TYPES = (
+    "RLIMIT_AS",
+    "RLIMIT_CORE",
+    "RLIMIT_CPU",
+    "RLIMIT_DATA",
+    "RLIMIT_FSIZE",
+    "RLIMIT_LOCKS",
+    "RLIMIT_MEMLOCK",
+    "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE",
+    "RLIMIT_NOFILE",
+    "RLIMIT_NPROC",
+    "RLIMIT_RSS",
+    "RLIMIT_RTPRIO",
+    "RLIMIT_RTTIME",
+    "RLIMIT_SIGPENDING",
+    "RLIMIT_STACK",
+)
+_LOCKS = 10  # the same on every architecture; Python's resource module does not name it
+
+_SUBJECT = "linux.rlimits"
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """Yield unknown and repeated types, and soft limits above their hard limit."""
+    seen: set[str] = set()
+    for limit in config.at("process", "rlimits"):
+        kind = limit.at("type")
+        name = kind.text()
+        if name not in TYPES:
+            yield Violation(kind.pointer, f"unknown resource limit {name}", "R044")
+        elif name in seen:
+            yield Violation(kind.pointer, f"{name} is given twice", "R047")
+        seen.add(name)
+        soft, hard = limit.at("soft"), limit.at("hard")
+        if soft.number() > hard.number():
+            yield Violation(
+                soft.pointer,
+                f"soft limit {soft.number()} of {name} is above its hard limit {hard.number()}",
+                "R092",
+            )
+
+
+def plan(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the signature of every subject
+    """One host step per limit."""
+    for limit in config.at("process", "rlimits"):
+        kind, soft, hard = limit.at("type").text(), limit.at("soft").number(), limit.at("hard").number()
+        yield HostStep(
+            _SUBJECT,
+            "set rlimit",
+            {"type": kind, "soft": soft, "hard": hard},
+            pointer=limit.pointer,
+            text=f"{kind} soft {_words(soft)} hard {_words(hard)}",
+        )
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Set the limit of init; OSError if the kernel refuses."""
+    import resource
+
+    kind = str(step.args["type"])
+    number: int = getattr(resource, kind, _LOCKS)
+    values = (_signed(step.args["soft"]), _signed(step.args["hard"]))
+    try:
+        resource.prlimit(run.pid, number, values)
+    except ValueError as refused:  # what the module makes of EINVAL
+        raise OSError(EINVAL, str(refused)) from None
+
+
+def _signed(value: object) -> int:
+    """The resource module takes the kernel's unsigned 64 bits as a signed number: infinity is -1."""
+    assert isinstance(value, int)
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _words(value: int) -> str:
+    return "unlimited" if value == (1 << 64) - 1 else str(value)
