@@ -22,10 +22,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from typing import TYPE_CHECKING
 
-from setuptools import Extension
 from setuptools.command.build_ext import build_ext as _build_ext
 from setuptools.errors import SetupError
+
+if TYPE_CHECKING:
+    from setuptools import Extension
 
 NATIVE = "ociruntime/native"
 CDEF = f"{NATIVE}/shim.cdef.txt"
@@ -37,7 +40,8 @@ SCHEMA = "specs/config.schema.json"
 INIT_FLAGS = [
     *("-std=gnu11", "-Os", "-Wall", "-Wextra", "-fno-pie", "-fno-asynchronous-unwind-tables"),
     *("-fstack-protector-strong", "-ffunction-sections", "-fdata-sections", "-fno-strict-aliasing"),
-    *("-static", "-no-pie", "-s", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,relro"),
+    *("-static", "-no-pie", "-s"),
+    *("-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,relro"),
 ]
 
 
@@ -92,7 +96,7 @@ def require_tools() -> None:
 
 def links_statically(command: list[str]) -> bool:
     """True if a C program that includes a kernel header can be linked with libc.a."""
-    program = b"#include <stdio.h>\n#include <linux/types.h>\nint main(void) { return puts(\"\") < 0; }\n"
+    program = b'#include <stdio.h>\n#include <linux/types.h>\nint main(void) { return puts("") < 0; }\n'
     with tempfile.TemporaryDirectory() as scratch:
         done = subprocess.run(
             [*command, "-static", "-x", "c", "-", "-o", f"{scratch}/probe"],
