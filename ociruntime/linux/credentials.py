@@ -86,11 +86,11 @@ def home_of(uid: int, rootfs: str) -> str | None:
     Called before the plan is made, because it looks at a file. Symbolic links are followed inside the
     rootfs and never out of it; anything but a regular file, and lines that make no sense, are ignored.
     """
-    data = _read_inside(rootfs, ["etc", "passwd"])
-    for line in data.split(b"\n"):
+    wanted = str(uid).encode()
+    for line in _read_inside(rootfs, ["etc", "passwd"]).split(b"\n"):
         fields = line.split(b":")
         # a # line is no comment to getpwent(3), and a short line still names its user
-        if len(fields) > 2 and fields[2].isdigit() and int(fields[2]) == uid:
+        if len(fields) > 2 and fields[2] and (fields[2].lstrip(b"0") or b"0") == wanted:
             return os.fsdecode(fields[5]).partition("\0")[0] if len(fields) > 5 else ""
     return None
 
