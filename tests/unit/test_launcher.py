@@ -67,7 +67,15 @@ def test_arguments_pass_through(installed: Path) -> None:
 
 @pytest.mark.parametrize(
     "environment",
-    [{}, {"A": "b"}, {"LC_CTYPE": "C"}, {"LC_CTYPE": ""}, {"LC_CTYPE": "en_US.UTF-8"}, {"LC_ALL": "C"}, {"LANG": "C"}],
+    [
+        {},
+        {"A": "b"},
+        {"LC_CTYPE": "C"},
+        {"LC_CTYPE": ""},
+        {"LC_CTYPE": "en_US.UTF-8"},
+        {"LC_ALL": "C"},
+        {"LANG": "C"},
+    ],
 )
 def test_environment_is_unchanged(installed: Path, environment: dict[str, str]) -> None:
     """CPython's LC_CTYPE and the shell's PWD are not added, so that a hook can't inherit them."""
@@ -97,7 +105,9 @@ def test_editable_install_by_path(prefix: Path, tmp_path: Path) -> None:
 def test_other_editable_install(prefix: Path, tmp_path: Path) -> None:
     """A .pth file that the launcher can't read itself is left to site."""
     place(tmp_path / "tree/ociruntime")
-    (prefix / LIBRARY / "site-packages/other.pth").write_text(f"import sys; sys.path.append({f'{tmp_path}/tree'!r})\n")
+    (prefix / LIBRARY / "site-packages/other.pth").write_text(
+        f"import sys; sys.path.append({f'{tmp_path}/tree'!r})\n"
+    )
     seen = launch(prefix / "bin/ociruntime")
     assert seen[2:] == [f"{tmp_path}/tree/ociruntime/cli.py", True]
 
@@ -114,7 +124,9 @@ def test_symlink(installed: Path, tmp_path: Path) -> None:
 def test_any_shell(installed: Path, shell: str) -> None:
     """/bin/sh may be dash, bash or busybox."""
     command = [shell, "sh"] if shell == "busybox" else [shell]
-    done = subprocess.run([*command, "ociruntime", "x"], cwd=installed / "bin", capture_output=True, check=False)
+    done = subprocess.run(
+        [*command, "ociruntime", "x"], cwd=installed / "bin", capture_output=True, check=False
+    )
     assert (done.returncode, json.loads(done.stdout)[0]) == (42, ["x"])
 
 
@@ -129,7 +141,9 @@ def test_missing_package(prefix: Path) -> None:
 def test_full_device(installed: Path) -> None:
     """Output that can't be written is an error, not a success."""
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([installed / "bin/ociruntime", "ok"], stdout=full, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            [installed / "bin/ociruntime", "ok"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
     assert (done.returncode, done.stderr) == (1, b"ociruntime: standard output: no space left on device\n")
 
 
@@ -137,6 +151,8 @@ def test_reader_that_went_away(installed: Path) -> None:
     """`ociruntime plan | head -1` ends without a word about it."""
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([installed / "bin/ociruntime", "ok"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        [installed / "bin/ociruntime", "ok"], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do wheel, sdist and install hold what they must, and does a machine without a compiler hear what to install?
+
+Nothing is fetched: the builds use the setuptools and cffi of the environment that runs the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ociruntime
+
+TREE = Path(__file__).parents[2]
+SOURCES = ("ociruntime", "specs", "launcher", "scripts")
+FILES = ("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE", "check", "try")
+MADE_BY_BUILD = {
+    "ociruntime/_config_validator.py",
+    "ociruntime/native/_shim.abi3.so",
+    "ociruntime/native/ociruntime-init",
+    *(f"ociruntime/_specs/{path.name}" for path in (TREE / "specs").glob("*.json")),
+}
+
+
+def copy_sources(target: Path) -> Path:
+    """The project as a fresh clone has it, without what an editable install has put into the tree."""
+    generated = shutil.ignore_patterns(
+        "*.so", "ociruntime-init", "_config_validator.py", "_specs", "__pycache__"
+    )
+    for name in SOURCES:
+        shutil.copytree(TREE / name, target / name, ignore=generated)
+    for name in FILES:
+        if (TREE / name).exists():
+            shutil.copy(TREE / name, target / name)
+    return target
+
+
+def build(
+    kind: str, tree: Path, out: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Call the build backend as pip does."""
+    program = f"from setuptools import build_meta as b; b.build_{kind}({str(out)!r})"
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    return subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist of the sources."""
+    done = build(
+        "sdist", copy_sources(tmp_path_factory.mktemp("tree")), out := tmp_path_factory.mktemp("sdist")
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = out.glob("*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel built from the sdist: if the sdist lacked a file, this would fail."""
+    tree, out = tmp_path_factory.mktemp("unpacked"), tmp_path_factory.mktemp("wheel")
+    subprocess.run(["tar", "-xf", sdist, "-C", tree], check=True)
+    done = build("wheel", next(tree.iterdir()), out)
+    assert done.returncode == 0, done.stderr
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def test_wheel_has_every_module_and_no_source(wheel: Path) -> None:
+    """The wheel has all Python files of the package, what the build made, and no C source."""
+    ours = {
+        str(path.relative_to(TREE))
+        for pattern in ("*.py", "*.pyi", "py.typed")
+        for path in (TREE / "ociruntime").rglob(pattern)
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name for name in archive.namelist() if name.startswith("ociruntime/")}
+    assert files == ours | MADE_BY_BUILD
+
+
+def test_wheel_is_for_every_python(wheel: Path) -> None:
+    """The stable ABI: a wheel made here serves later versions of CPython."""
+    assert "-cp311-abi3-" in wheel.name
+
+
+def test_init_is_a_static_executable(wheel: Path, tmp_path: Path) -> None:
+    """ociruntime-init needs no loader and no library, is executable and has no writable and executable segment."""
+    member = "ociruntime/native/ociruntime-init"
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.getinfo(member).external_attr >> 16 & 0o777 == 0o755
+        headers = archive.extract(member, tmp_path)
+    shown = subprocess.run(["readelf", "-lW", headers], capture_output=True, text=True, check=True).stdout
+    assert "INTERP" not in shown
+    assert "DYNAMIC" not in shown
+    assert "RWE" not in shown
+
+
+def test_installed_command(wheel: Path, tmp_path: Path) -> None:
+    """An ordinary install in a new virtual environment has a command that starts, with the version of the package."""
+    venv.create(tmp_path, symlinks=True)
+    site = sysconfig.get_path("purelib", vars={"base": str(tmp_path)})
+    scheme = [
+        "--no-deps",
+        "--no-index",
+        "--quiet",
+        "--root-user-action=ignore",
+        "--disable-pip-version-check",
+    ]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(tmp_path / "bin/python3"),
+        "install",
+        *scheme,
+        str(wheel),
+    ]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (Path(site) / "ociruntime/native/ociruntime-init").stat().st_mode & 0o111 == 0o111
+    command = [str(tmp_path / "bin/ociruntime"), "--version"]
+    shown = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout
+    assert shown.startswith(f"ociruntime version {ociruntime.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("broken", "packages"),
+    [("no compiler", "gcc libc6-dev"), ("no libc.a", "gcc libc6-dev"), ("no Python.h", "python3-dev")],
+)
+def test_what_to_install(tmp_path: Path, broken: str, packages: str) -> None:
+    """Without a compiler, the static C library or Python's headers, the build names the packages and stops."""
+    tree = copy_sources(tmp_path / "tree")
+    environment = dict(os.environ)
+    if broken == "no compiler":
+        environment["PATH"] = str(tmp_path)
+    elif broken == "no libc.a":
+        compiler = tmp_path / "cc"
+        compiler.write_text('#!/bin/sh\ncase " $* " in *" -static "*) exit 1 ;; esac\nexec gcc "$@"\n')
+        compiler.chmod(0o755)
+        environment["CC"] = str(compiler)
+    else:
+        (tmp_path / "sitecustomize.py").write_text(
+            "import sysconfig\nreal = sysconfig.get_path\n"
+            "sysconfig.get_path = lambda name, *rest, **more: '/nowhere' if name == 'include' else real(name, *rest, **more)\n"
+        )
+        environment["PYTHONPATH"] = str(tmp_path)
+    done = build("wheel", tree, tmp_path, environment)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"on Debian and Ubuntu: apt-get install {packages}"
+
+
+def test_import_costs_nothing() -> None:
+    """`import ociruntime` loads no other module, and yet has the public names."""
+    program = (
+        "import sys; before = set(sys.modules); import ociruntime; print(*set(sys.modules) - before);"
+        "print(ociruntime.InvalidConfig.__name__, 'InvalidConfig' in dir(ociruntime))"
+    )
+    environment = {"PYTHONPATH": str(TREE), "PATH": os.environ["PATH"]}
+    shown = subprocess.run(
+        [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "ociruntime\nInvalidConfig True\n"
+
+
+def test_every_directory_with_modules_is_a_package() -> None:
+    """A directory without __init__.py would be left out of the wheel."""
+    directories = {path.parent for path in (TREE / "ociruntime").rglob("*.py")}
+    assert [directory for directory in sorted(directories) if not (directory / "__init__.py").exists()] == []
