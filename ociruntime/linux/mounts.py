@@ -298,8 +298,10 @@ def _remount(entry: Node, options: MountOptions) -> InitStep:
 
 
 def _target_flags(place: str) -> int:
-    if place in ("/proc", "/sys"):
+    if place == "/sys":
         return MOUNT_TARGET_REAL
+    if place == "/proc":  # check() lets only procfs through; the rootfs may have one there already
+        return MOUNT_TARGET_REAL | MOUNT_ON_PROC
     return MOUNT_ON_PROC if place in ON_PROC else 0
 
 

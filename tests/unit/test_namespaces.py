@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ociruntime/linux/namespaces.py, idmap.py and network.py: what is new, what is joined, what is refused."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from ociruntime.config import Node
+from ociruntime.errors import StepFailed
+from ociruntime.linux import idmap, namespaces, network
+from ociruntime.run import Run
+from ociruntime.step import HostStep, Slot
+
+NEW = [{"type": name} for name in ("pid", "network", "ipc", "uts", "mount", "cgroup")]
+
+
+def config(entries: list[dict[str, str]], **linux: Any) -> Node:
+    """A config with these namespaces and more properties of /linux."""
+    return Node({"linux": {"namespaces": entries, **linux}})
+
+
+def found(module: Any, node: Node) -> list[tuple[str, str, str]]:
+    """What a subject finds wrong: pointer, rule and severity."""
+    return [(v.pointer, v.rule, v.severity) for v in module.check(node)]
+
+
+def test_clone_flags_are_those_of_the_new_namespaces_but_not_cgroup() -> None:
+    """The clone makes every new namespace except cgroup, which must wait for the cgroup to be joined."""
+    assert (
+        namespaces.clone_flags(config(NEW)) == 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000 | 0x00020000
+    )
+    assert namespaces.clone_flags(config([{"type": "cgroup"}])) == 0
+    assert namespaces.clone_flags(config([{"type": "uts", "path": "/x"}, {"type": "ipc"}])) == 0x08000000
+    assert namespaces.clone_flags(Node({})) == 0
+
+
+def test_unshared_cgroup_namespace_is_a_step_of_init() -> None:
+    """A new cgroup namespace is unshared by init; a joined one and none give no such step."""
+    (step,) = namespaces.plan_cgroup(config(NEW))
+    assert (step.op, step.args, step.pointer) == ("unshare", (0x02000000,), "/linux/namespaces/5")
+    assert list(namespaces.plan_cgroup(config([{"type": "cgroup", "path": "/x"}]))) == []
+
+
+def test_no_path_gives_no_join_and_no_helper() -> None:
+    """Without paths nothing is opened, joined or forked: the clone itself does it all."""
+    assert list(namespaces.plan_paths(config(NEW))) == []
+    assert list(namespaces.plan_join(config(NEW))) == []
+    assert not namespaces.joins(config(NEW))
+
+
+def test_join_order_does_not_follow_the_config() -> None:
+    """The mount namespace is joined last, and init is forked into the new ones after all joins."""
+    paths = [
+        {"type": name, "path": f"/ns/{name}"} for name in ("mount", "pid", "cgroup", "uts", "ipc", "network")
+    ]
+    steps = list(namespaces.plan_join(config([*paths])))
+    joined = [step.args[0].key for step in steps[:-1] if isinstance(step.args[0], Slot)]
+    assert joined == [f"namespace {name}" for name in ("network", "ipc", "uts", "cgroup", "pid", "mount")]
+    assert [step.args[1] for step in steps[:-1]] == [
+        0x40000000,
+        0x08000000,
+        0x04000000,
+        0x02000000,
+        0x20000000,
+        0x00020000,
+    ]
+    assert (steps[-1].op, steps[-1].args) == ("fork", (0,))
+
+
+def test_fork_has_the_flags_of_what_is_new() -> None:
+    """With one namespace joined, the others are made by the helper's fork."""
+    node = config([{"type": "network", "path": "/ns/net"}, {"type": "pid"}, {"type": "mount"}])
+    join, fork = namespaces.plan_join(node)
+    assert (join.op, join.pointer) == ("join", "/linux/namespaces/0/path")
+    assert (fork.op, fork.args) == ("fork", (0x20000000 | 0x00020000,))
+    (opened,) = namespaces.plan_paths(node)
+    assert opened.args == {"path": "/ns/net", "type": "network", "slot": "namespace network"}
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (config(NEW), []),
+        (config([*NEW, {"type": "pid"}]), [("/linux/namespaces/6", "R101", "error")]),
+        (config([{"type": "pid", "path": "a/b"}]), [("/linux/namespaces/0/path", "R096", "error")]),
+        (config([{"type": "user"}]), [("/linux/namespaces/0", "R095", "unsupported")]),
+        (config([{"type": "time"}]), [("/linux/namespaces/0", "R095", "unsupported")]),
+        (config(NEW, timeOffsets={"monotonic": {"secs": 1}}), [("/linux/timeOffsets", "R104", "error")]),
+        (
+            config([{"type": "time"}], timeOffsets={"monotonic": {"secs": 1}}),
+            [("/linux/namespaces/0", "R095", "unsupported"), ("/linux/timeOffsets", "R104", "unsupported")],
+        ),
+    ],
+)
+def test_namespaces_check(node: Node, expected: list[tuple[str, str, str]]) -> None:
+    """Each broken rule is found at its place, and nothing else."""
+    assert found(namespaces, node) == expected
+
+
+def test_id_maps_need_a_user_namespace() -> None:
+    """Mappings are never ignored: an error without a user namespace, "unsupported" with one."""
+    maps = [{"containerID": 0, "hostID": 1, "size": 1}]
+    assert found(idmap, config(NEW, uidMappings=maps)) == [("/linux/uidMappings", "R102", "error")]
+    assert found(idmap, config([{"type": "user"}], gidMappings=maps)) == [
+        ("/linux/gidMappings", "R102", "unsupported")
+    ]
+    assert found(idmap, config(NEW, uidMappings=[])) == []
+
+
+def test_loopback_only_in_a_new_network_namespace() -> None:
+    """A joined or inherited network is left alone."""
+    assert [step.op for step in network.plan(config(NEW))] == ["loopback"]
+    assert list(network.plan(config([{"type": "network", "path": "/x"}]))) == []
+    assert list(network.plan(Node({}))) == []
+
+
+def test_net_devices_are_refused_by_name() -> None:
+    """The property netDevices is not ignored."""
+    assert found(network, config(NEW, netDevices={"eth0": {}})) == [
+        ("/linux/netDevices", "R115", "unsupported")
+    ]
+    assert found(network, config(NEW, netDevices={})) == []
+
+
+def open_step(path: str, kind: str) -> HostStep:
+    """The step that opens this path as a namespace of this type."""
+    (step,) = namespaces.plan_paths(config([{"type": kind, "path": path}]))
+    return step
+
+
+def test_apply_opens_a_namespace_of_the_right_type() -> None:
+    """The descriptor lands in the slot that the join step names, and is closed on exec."""
+    run = Run("id", "/b", "/d")
+    namespaces.apply(open_step("/proc/self/ns/uts", "uts"), run)
+    descriptor = run.slots["namespace uts"]
+    try:
+        assert os.fstat(descriptor).st_ino == os.stat("/proc/self/ns/uts").st_ino
+        assert not os.get_inheritable(descriptor)
+    finally:
+        run.close_slots()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "reason"),
+    [
+        ("/proc/self/ns/uts", "ipc", "/proc/self/ns/uts is a uts namespace, but the config says ipc"),
+        ("/proc/self/ns/net", "mount", "/proc/self/ns/net is a network namespace, but the config says mount"),
+        ("/proc/self/status", "pid", "/proc/self/status is not a namespace"),
+        ("/dev/null", "pid", "/dev/null is not a namespace"),
+        ("/", "pid", "/ is not a namespace"),
+    ],
+)
+def test_apply_refuses_another_type(path: str, kind: str, reason: str) -> None:
+    """R098: a path of another type is an error that says what it is; no descriptor is left open."""
+    run = Run("id", "/b", "/d")
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(StepFailed) as failure:
+        namespaces.apply(open_step(path, kind), run)
+    assert failure.value.reason == reason
+    assert failure.value.pointer == "/linux/namespaces/0/path"
+    assert not run.slots
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_apply_names_a_missing_path(tmp_path: Any) -> None:
+    """A namespace path that does not exist gives the kernel's error number and the path."""
+    with pytest.raises(StepFailed) as failure:
+        namespaces.apply(open_step(f"{tmp_path}/gone", "pid"), Run("id", "/b", "/d"))
+    assert "ENOENT" in str(failure.value)
+    assert f"{tmp_path}/gone" in str(failure.value)
+
+
+def test_apply_does_not_wait_for_a_fifo(tmp_path: Any) -> None:
+    """Opening a FIFO returns at once instead of waiting for a writer."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(StepFailed, match="is not a namespace"):
+        namespaces.apply(open_step(f"{tmp_path}/fifo", "pid"), Run("id", "/b", "/d"))

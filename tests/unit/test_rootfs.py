@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ociruntime/linux/rootfs.py: from a directory to the container's "/"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ociruntime.config import Node
+from ociruntime.linux import rootfs
+from ociruntime.run import Run
+from ociruntime.step import HostStep
+
+REC, UNBINDABLE, PRIVATE, SLAVE, SHARED = 0x4000, 1 << 17, 1 << 18, 1 << 19, 1 << 20
+
+
+def config(propagation: str | None = None, namespaces: str = "mount", **root: Any) -> Node:
+    """A config with this propagation, these namespaces and properties of /root."""
+    linux: dict[str, Any] = {"namespaces": [{"type": name} for name in namespaces.split()]}
+    if propagation is not None:
+        linux["rootfsPropagation"] = propagation
+    return Node({"root": {"path": "rootfs", **root}, "linux": linux})
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("rootfs", "/b/rootfs"), ("/var/x/", "/var/x"), ("../o/./r", "/o/r"), (".", "/b")],
+)
+def test_path_is_relative_to_the_bundle(path: str, expected: str) -> None:
+    """R010: absolute, or relative to the bundle."""
+    node = config(path=path)
+    assert rootfs.path_of(node, "/b") == expected
+    assert list(rootfs.plan(node, "/b"))[-1].args == (expected, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "first", "last"),
+    [
+        (None, SLAVE, None),
+        ("slave", SLAVE, None),
+        ("rslave", SLAVE, None),
+        ("private", PRIVATE, None),
+        ("rprivate", PRIVATE, None),
+        ("shared", SLAVE, SHARED),
+        ("rshared", SLAVE, SHARED | REC),
+        ("unbindable", PRIVATE, UNBINDABLE),
+        ("runbindable", PRIVATE, UNBINDABLE | REC),
+    ],
+)
+def test_propagation(value: str | None, first: int, last: int | None) -> None:
+    """Never shared with the host while mounting; what the config wants is set in the new root (R194)."""
+    steps = list(rootfs.plan(config(value), "/b"))
+    assert [(step.op, step.args) for step in steps] == [
+        ("propagation", (first | REC,)),
+        ("root", ("/b/rootfs", 1)),
+    ]
+    finish = [step.args for step in rootfs.plan_finish(config(value)) if step.op == "propagation"]
+    assert finish == ([] if last is None else [(last,)])
+
+
+def test_readonly_is_the_last_thing() -> None:
+    """R013: root.readonly sets the attribute after pivot_root; otherwise nothing is set."""
+    (step,) = rootfs.plan_finish(config(readonly=True))
+    assert (step.op, step.args, step.pointer) == ("root_attributes", (1, 0, 0), "/root/readonly")
+    assert list(rootfs.plan_finish(config(readonly=False))) == []
+
+
+def test_enter() -> None:
+    """pivot_root with a mount namespace, or moving the root if asked; else chroot."""
+    assert [step.op for step in rootfs.plan_enter(config())] == ["pivot_root"]
+    assert [step.op for step in rootfs.plan_enter(config(), no_pivot=True)] == ["move_root"]
+    assert [step.op for step in rootfs.plan_enter(config(namespaces="pid"))] == ["chroot"]
+
+
+def test_without_mount_namespace_the_host_is_not_changed() -> None:
+    """No propagation step that would change the host's mounts, and an undoable step that notes them."""
+    node = config(namespaces="pid")
+    assert [step.op for step in rootfs.plan(node, "/b")] == ["root"]
+    (step,) = rootfs.plan_host(node, "/b")
+    assert step.undoable
+    assert step.args == {"path": "/b/rootfs"}
+    assert list(rootfs.plan_host(config(), "/b")) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (config(), []),
+        (config("rshared"), []),
+        (config("sharedd"), ["/linux/rootfsPropagation"]),
+        (config("private", namespaces="pid"), ["/linux/rootfsPropagation"]),
+        (config(path=""), ["/root/path"]),
+    ],
+)
+def test_check(node: Node, expected: list[str]) -> None:
+    """Unknown propagation, propagation without a mount namespace, and a missing path are found."""
+    assert [violation.pointer for violation in rootfs.check(node)] == expected
+
+
+def test_undo_without_a_note_does_nothing(tmp_path: Any) -> None:
+    """A container that never came to note its mounts has none to take down."""
+    run = Run("id", "/b", str(tmp_path))
+    rootfs.undo("note mounts", {"path": "/"}, run)
+    assert run.warnings == []
+
+
+def test_apply_notes_the_mounts_that_exist(tmp_path: Any) -> None:
+    """The note holds the ids of all mounts at and below the path."""
+    run = Run("id", "/b", str(tmp_path))
+    rootfs.apply(HostStep("linux.rootfs", "note mounts", {"path": "/"}), run)
+    noted = (tmp_path / "mounts-before").read_text().split()
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        assert set(noted) <= {line.split()[0] for line in file}
+    assert noted
+    # everything that is mounted was there before: nothing is taken down, or this machine would notice
+    rootfs.undo("note mounts", {"path": "/nonexistent"}, run)
+    assert run.warnings == []
