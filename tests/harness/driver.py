@@ -224,6 +224,13 @@ class Container:
             assert time.monotonic() < end, f"{self.id} is {now or 'gone'}, not {status}, after {seconds} s"
             time.sleep(0.02)
 
+    def wait_for_output(self, text: str, seconds: float = 10.0) -> None:
+        """Wait until the container has written `text` on its stdout file."""
+        end = time.monotonic() + seconds
+        while text not in self.output():
+            assert time.monotonic() < end, f"no {text!r} in {self.output()!r} after {seconds} s"
+            time.sleep(0.02)
+
     def output(self) -> str:
         return decode(self.out_file.read_bytes())
 
