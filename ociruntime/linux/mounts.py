@@ -100,6 +100,8 @@ def check(config: Node) -> Iterator[Violation]:
 
 def _check_place(entry: Node, options: MountOptions) -> Iterator[Violation]:
     where = entry.at("destination")
+    if not where.text():
+        return  # the schema says that it is required
     if not where.text().startswith("/"):
         yield Violation(where.pointer, "should be absolute; taken relative to /", "R016", "warning")
     place = destination_of(entry)

@@ -57,8 +57,8 @@ _POINTER = "/linux/rootfsPropagation"
 def check(config: Node) -> Iterator[Violation]:
     """A known propagation; read-only roots and propagation need a mount namespace."""
     path = config.at("root", "path")
-    if not path.text():
-        yield Violation(path.pointer, "is required", "R010")
+    if path and not path.text():
+        yield Violation(path.pointer, "the path of the rootfs must not be empty", "R010")
     propagation = config.at("linux", "rootfsPropagation")
     if propagation.text() not in _PROPAGATION:
         names = ", ".join(name for name in _PROPAGATION if name)

@@ -38,8 +38,8 @@ PATHS = {"cpu": "/cg/cpu,cpuacct/x", "cpuacct": "/cg/cpu,cpuacct/x", "pids": "/c
 
 def config(*entries: dict[str, Any], namespaces: str = "mount", **linux: Any) -> Node:
     """A config with these mounts."""
-    types = [{"type": name} for name in namespaces.split()]
-    return Node({"mounts": list(entries), "linux": {"namespaces": types, **linux}})
+    linux["namespaces"] = [{"type": name} for name in namespaces.split()]
+    return Node({"mounts": list(entries), "linux": linux})
 
 
 def entry(destination: str, kind: str = "tmpfs", *options: str, **more: Any) -> dict[str, Any]:
