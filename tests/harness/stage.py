@@ -66,6 +66,19 @@ class Stage:
         self.containers.append(made)
         return made
 
+    def in_state(self, state: str, *args: str) -> Container:
+        """A container (of `sleep 100`, or `args`) brought into a state; "unknown" is not created."""
+        container = self.container(*(args or ("sleep", "100")))
+        if state == "unknown":
+            return container
+        container.create().ok()
+        if state in ("running", "stopped"):
+            container.start().ok()
+        if state == "stopped":
+            container.kill("KILL").ok()
+        container.wait_for(state)
+        return container
+
     def run(self, *args: str, edit: Callable[[Config], None] | None = None) -> Result:
         """`run` of a fresh container in the foreground."""
         return self.container(*args, edit=edit).run()
