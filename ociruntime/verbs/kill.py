@@ -36,7 +36,8 @@ def parse_signal(text: str) -> int:
     name = text.upper().removeprefix("SIG")
     base, sign, offset = name, "", "0"
     if name.startswith("RT"):
-        base, sign, offset = name[:5], name[5:6], name[6:] or "0"
+        base, sign = name[:5], name[5:6]
+        offset = name[6:] if sign else "0"
     found = getattr(_signal, f"SIG{base}", None) if base.isalnum() else None  # not SIG_DFL
     if isinstance(found, int) and offset.isascii() and offset.isdigit() and len(offset) < 3:
         number = {"": found, "+": found + int(offset), "-": found - int(offset)}.get(sign, 0)

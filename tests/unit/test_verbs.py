@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs that need no container: kill's signals, spec, features, list, validate, plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+
+from ociruntime.cli import main
+from ociruntime.errors import NoSuchContainer, UsageError
+from ociruntime.verbs.kill import parse_signal
+from ociruntime.verbs.list import table
+from ociruntime.verbs.spec import default_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("9", 9),
+        ("0", 0),
+        ("64", 64),
+        ("KILL", 9),
+        ("SIGKILL", 9),
+        ("sigterm", 15),
+        ("Usr1", 10),
+        ("RTMIN", 34),
+        ("SIGRTMIN+3", 37),
+        ("RTMAX-1", 63),
+        ("RTMAX", 64),
+    ],
+)
+def test_signals(text: str, number: int) -> None:
+    """Numbers, names with and without SIG in any case, and real-time signals."""
+    assert parse_signal(text) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "FROB", "SIG", "65", "99999999999", "-9", "9 ", "_DFL", "SIG_IGN", "_BLOCK", "RTMIN+31", "RTMAX-31", "RTMIN-1",
+     "RTMAX+1", "RTMIN+", "RTMIN+x", "TERM+1", "KILL\n", "٩", "SIGSIGKILL"],
+)  # fmt: skip
+def test_what_is_no_signal(text: str) -> None:
+    """Anything else is refused, and named."""
+    with pytest.raises(UsageError, match="unknown signal"):
+        parse_signal(text)
+
+
+def test_every_signal_of_the_machine_has_its_name() -> None:
+    """Each name that Python's signal module knows gives the same number."""
+    for known in signal.Signals:
+        assert parse_signal(known.name) == known.value
+
+
+def test_spec_writes_what_runc_writes_and_never_twice(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A config.json with a newline at its end; an existing one is refused and left as it was."""
+    assert main(["spec", "--bundle", str(tmp_path)]) == 0
+    written = (tmp_path / "config.json").read_bytes()
+    assert written.endswith(b"}\n")
+    assert json.loads(written)["process"]["args"] == ["sh"]
+    assert main(["spec", "-b", str(tmp_path)]) == 1
+    assert "exists already" in capfd.readouterr().err
+    assert (tmp_path / "config.json").read_bytes() == written
+    assert main(["spec", "-b", str(tmp_path / "nowhere")]) == 1
+    assert "ENOENT" in capfd.readouterr().err
+
+
+def test_spec_differs_from_runc_in_name_and_version_only(tmp_path: Path) -> None:
+    """The default config is that of `runc spec`."""
+    try:
+        subprocess.run(["runc", "spec"], cwd=tmp_path, check=True)
+    except FileNotFoundError:
+        pytest.skip("runc is not installed (apt-get install runc)")
+    theirs = json.loads((tmp_path / "config.json").read_text())
+    ours = default_config(cgroup_namespace={"type": "cgroup"} in theirs["linux"]["namespaces"])
+    assert theirs.pop("ociVersion").startswith(str(ours.pop("ociVersion")))
+    assert theirs.pop("hostname") != ours.pop("hostname")
+    assert ours == theirs
+
+
+def schema(name: str) -> dict[str, object]:
+    """One of our schemas."""
+    with open(os.path.join(REPOSITORY, "specs", name), encoding="utf-8") as file:
+        return dict(json.load(file))
+
+
+def test_features_is_a_features_document(capfd: pytest.CaptureFixture[str]) -> None:
+    """It fits the schema, and names only what the tables of the subjects have."""
+    assert main(["features"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    jsonschema.Draft202012Validator(schema("features.schema.json")).validate(document)
+    assert document["ociVersionMin"] == "1.0.0"
+    assert document["ociVersionMax"] == "1.3.0"
+    assert len(document["linux"]["capabilities"]) >= 41
+    assert {"bind", "ro", "rro", "tmpcopyup"} <= set(document["mountOptions"])
+    assert "idmap" not in document["mountOptions"]
+    assert document["linux"]["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "uts"]
+
+
+def test_features_covers_runc(capfd: pytest.CaptureFixture[str]) -> None:
+    """Hooks, mount options and capabilities that Debian's runc lists are listed here too."""
+    try:
+        text = subprocess.run(["runc", "features"], capture_output=True, text=True, check=True).stdout
+    except FileNotFoundError:
+        pytest.skip("runc is not installed (apt-get install runc)")
+    theirs = json.loads(text)
+    assert main(["features"]) == 0
+    ours = json.loads(capfd.readouterr().out)
+    assert set(theirs["hooks"]) == set(ours["hooks"])
+    assert set(theirs["mountOptions"]) <= set(ours["mountOptions"])
+    assert set(theirs["linux"]["capabilities"]) <= set(ours["linux"]["capabilities"])
+
+
+def test_list_prints_runcs_table() -> None:
+    """Columns at least 12 wide, three spaces after the longest cell."""
+    rows: list[dict[str, object]] = [
+        {
+            "id": "a",
+            "pid": 12,
+            "status": "running",
+            "bundle": "/a/very/long/bundle",
+            "created": "now",
+            "owner": "root",
+        }
+    ]
+    assert table(rows).splitlines() == [
+        "ID          PID         STATUS      BUNDLE                CREATED     OWNER",
+        "a           12          running     /a/very/long/bundle   now         root",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [([], None), (["-q"], ""), (["--format", "json"], "null\n"), (["-f", "table"], None)],
+)
+def test_list_of_an_empty_or_missing_root(
+    words: list[str], expected: str | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No containers is no error, whether or not the state directory exists; the forms are runc's."""
+    heading = "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
+    for root in (tmp_path, tmp_path / "missing"):
+        assert main(["--root", str(root), "list", *words]) == 0
+        assert capfd.readouterr().out == (heading if expected is None else expected)
+
+
+@pytest.mark.parametrize("verb", ["state", "start", "kill", "delete"])
+def test_an_unknown_container_is_named_as_engines_expect(
+    verb: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1 and the words "does not exist"; only `delete --force` takes it for done."""
+    assert main(["--root", str(tmp_path), verb, "nobody"]) == 1
+    assert "container does not exist" in capfd.readouterr().err
+    if verb == "delete":
+        assert main(["--root", str(tmp_path), verb, "nobody", "--force"]) == 0
+        assert capfd.readouterr() == ("", "")
+    assert "does not exist" in str(NoSuchContainer("x"))
+
+
+def test_validate_prints_every_violation(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Two mistakes are two lines with their pointers, and exit 1; JSON has the same as objects."""
+    assert main(["spec", "-b", str(tmp_path)]) == 0
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config["process"]["terminal"] = False
+    config["linux"]["namespaces"].append({"type": "pid"})
+    config["root"]["path"] = 5
+    path.write_text(json.dumps(config))
+    assert main(["validate", str(tmp_path)]) == 1
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split(": ")[:2] for line in lines[:-1] if line.startswith("error")] == [
+        ["error", "/linux/namespaces/5"],
+        ["error", "/root/path"],
+    ]
+    assert lines[-1] == f"{path}: not valid (2 errors)"
+    assert main(["validate", "--format=json", str(path)]) == 1
+    document = json.loads(capfd.readouterr().out)
+    assert document["valid"] is False
+    assert {violation["pointer"] for violation in document["violations"]} == {
+        "/linux/namespaces/5",
+        "/root/path",
+    }
+
+
+def test_validate_accepts_and_says_what_is_not_supported(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A valid config that this version can't run is valid (exit 0), with a line that says what is missing."""
+    assert main(["spec", "-b", str(tmp_path)]) == 0
+    assert main(["validate", str(tmp_path)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].startswith("not supported yet: /process/terminal: ")
+    assert lines[-1] == f"{tmp_path}/config.json: valid (1 not supported yet)"
+
+
+def test_validate_warns_about_a_name_that_comes_twice(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """R003: a duplicate name at any depth is a warning with its pointer; the exit code stays 0."""
+    assert main(["spec", "-b", str(tmp_path)]) == 0
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"cwd": "/"', '"cwd": "/a", "cwd": "/", "cwd": "/"'))
+    assert main(["validate", "--format", "json", str(path)]) == 0
+    found = json.loads(capfd.readouterr().out)["violations"]
+    assert [(v["pointer"], v["rule"]) for v in found if v["severity"] == "warning"] == [
+        ("/process/cwd", "R003")
+    ]
+
+
+@pytest.mark.parametrize("verb", ["validate", "plan"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("{", "not json"), ("[]", "/"), ('"x"', "/"), ("", "value is missing"), ("\xff", "utf-8")],
+)
+def test_what_is_no_config_is_no_traceback(
+    verb: str, content: str, told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Broken JSON and documents that are no object are told in one line, exit 1."""
+    path = tmp_path / "config.json"
+    path.write_bytes(content.encode("latin-1"))
+    assert main([verb, str(path)]) == 1
+    out, err = capfd.readouterr()
+    assert told in (out + err).lower()
+    assert "internal error" not in err
+
+
+@pytest.mark.parametrize("verb", ["validate", "plan"])
+def test_a_missing_config_is_named(verb: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A bundle without config.json, and a path that is nothing, are errors with the path in it."""
+    for target in (tmp_path, tmp_path / "nothing"):
+        assert main([verb, str(target)]) == 1
+        assert str(target) in capfd.readouterr().err
+
+
+def runnable_config(directory: Path) -> Path:
+    """The default config without a terminal."""
+    assert main(["spec", "-b", str(directory)]) == 0
+    path = directory / "config.json"
+    path.write_text(path.read_text().replace('"terminal": true', '"terminal": false'))
+    return path
+
+
+def test_plan_prints_numbered_steps_with_their_reason(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Text and JSON show the same steps in the same order; no root filesystem is needed."""
+    path = runnable_config(tmp_path)
+    assert main(["plan", str(tmp_path)]) == 0
+    lines = [line for line in capfd.readouterr().out.splitlines() if not line.startswith("#")]
+    assert main(["plan", "--format", "json", str(path)]) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert document["planVersion"] == 1
+    assert len(lines) == len(document["steps"]) > 30
+    for index, (line, step) in enumerate(zip(lines, document["steps"], strict=True), 1):
+        assert step["index"] == index
+        assert line.split()[:2] == [str(index), step["where"]]
+        assert step["name"] in line
+        assert line.endswith(f"  <- {step['pointer']}") == bool(step["pointer"])
+    assert any(step["pointer"] == "/mounts/1" and step["where"] == "init" for step in document["steps"])
+
+
+def test_plan_needs_no_root(tmp_path: Path) -> None:
+    """An ordinary user gets the plan too."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user; run the tests as root")
+    path = runnable_config(tmp_path)
+    os.chmod(tmp_path, 0o755)
+    text = path.read_text()
+    script = "import os,sys; os.setgroups([]); os.setgid(65534); os.setuid(65534); from ociruntime.cli import main; sys.exit(main(['plan', '/dev/stdin']))"
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script],
+        input=text,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pivot" in done.stdout
+
+
+def test_plan_refuses_what_create_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An invalid config has no plan, and one that is not supported yet neither."""
+    path = runnable_config(tmp_path)
+    path.write_text(path.read_text().replace('"pid"', '"mount"'))
+    assert main(["plan", str(path)]) == 1
+    assert capfd.readouterr().err.startswith("ociruntime: plan: /linux/namespaces/")
+
+
+def test_plan_into_head_is_no_traceback(tmp_path: Path) -> None:
+    """`ociruntime plan | head -1` prints one line and nothing on stderr."""
+    path = runnable_config(tmp_path)
+    script = f"{sys.executable} -m ociruntime plan {path} | head -1"
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], capture_output=True, text=True, cwd=REPOSITORY, check=True
+    )
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
