@@ -20,6 +20,7 @@ from ociruntime.linux.mount_options import (
     MS_I_VERSION,
     MS_PRIVATE,
     MS_RDONLY,
+    MS_SHARED,
     MS_SLAVE,
     MountOptions,
     parse,
@@ -147,7 +148,6 @@ def plan_sources(config: Node, host: Host, bundle: str, cgroup_paths: dict[str, 
     bundle        absolute; a relative source is relative to it (R018)
     cgroup_paths  v1 controller -> absolute path of the container's cgroup directory, for cgroup entries
     """
-    default = _tree_propagation(config)
     for index, entry in enumerate(config.at("mounts")):
         options = parse(entry.at("options").texts())
         if options.bind and not options.remount:
@@ -155,7 +155,7 @@ def plan_sources(config: Node, host: Host, bundle: str, cgroup_paths: dict[str, 
             args: dict[str, object] = {
                 "source": source,
                 "recursive": options.recursive,
-                "propagation": default,
+                "propagation": _tree_propagation(config, options),
                 "slot": _slot_key(index),
             }
             if destination_of(entry) == "/proc":
@@ -307,11 +307,12 @@ def _target_flags(place: str) -> int:
     return MOUNT_ON_PROC if place in ON_PROC else 0
 
 
-def _tree_propagation(config: Node) -> int:
-    # A mount made in the container must not appear on the host (security invariant 16), unless the config
-    # wants its mounts to be shared; 0 leaves the source's propagation.
+def _tree_propagation(config: Node, options: MountOptions) -> int:
+    # A mount made in the container must not appear on the host (security invariant 16), unless both the
+    # rootfs and the entry are to be shared; 0 leaves the source in the host's peer group.
     value = config.at("linux", "rootfsPropagation").text()
-    if value in ("shared", "rshared"):
+    shared = MS_SHARED in (options.propagation, options.rpropagation)
+    if shared and value in ("shared", "rshared"):
         return 0
     return MS_PRIVATE if value.lstrip("r") in ("private", "unbindable") else MS_SLAVE
 

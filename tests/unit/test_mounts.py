@@ -146,20 +146,23 @@ def test_source_is_relative_to_the_bundle(source: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "propagation"),
+    ("value", "options", "propagation"),
     [
-        (None, SLAVE),
-        ("rslave", SLAVE),
-        ("private", PRIVATE),
-        ("runbindable", PRIVATE),
-        ("shared", 0),
-        ("rshared", 0),
+        (None, "rbind", SLAVE),
+        (None, "rbind rshared", SLAVE),
+        ("rslave", "rbind", SLAVE),
+        ("private", "rbind", PRIVATE),
+        ("runbindable", "rbind", PRIVATE),
+        ("shared", "rbind", SLAVE),
+        ("rshared", "rbind rprivate", SLAVE),
+        ("rshared", "rbind rshared", 0),
+        ("shared", "rbind shared", 0),
     ],
 )
-def test_tree_is_cut_off_from_the_host(value: str | None, propagation: int) -> None:
-    """Invariant 16: a tree is a slave or private before init has it, unless the config wants it shared."""
+def test_tree_is_cut_off_from_the_host(value: str | None, options: str, propagation: int) -> None:
+    """Invariant 16: a tree is a slave or private before init has it, unless rootfs and entry are shared."""
     more = {"rootfsPropagation": value} if value else {}
-    (step,) = sources(config(bind("/d"), **more))
+    (step,) = sources(config(bind("/d", *options.split()), **more))
     assert step.args["propagation"] == propagation
 
 
