@@ -69,6 +69,11 @@ def shown(step: InitStep) -> list[object]:
     return arguments
 
 
+def new_run(directory: str = "/d") -> Run:
+    """A container that is being made."""
+    return Run("id", "/b", directory, Node({}), Host(Layout("none")))
+
+
 @pytest.mark.parametrize(
     ("item", "arguments"),
     [
@@ -344,7 +349,7 @@ def test_a_bind_on_proc_must_be_procfs(tmp_path: Any) -> None:
     """CVE-2019-16884: only procfs may be bound on /proc; that is seen before anything is made."""
     (step,) = sources(config(bind("/proc", source=str(tmp_path))))
     with pytest.raises(StepFailed) as failure:
-        mounts.apply(step, Run("id", "/b", "/d"))
+        mounts.apply(step, new_run())
     assert failure.value.reason == f"{tmp_path} is no proc file system"
     assert failure.value.pointer == "/mounts/0"
 
@@ -353,7 +358,7 @@ def test_a_bind_on_proc_must_be_procfs(tmp_path: Any) -> None:
 def test_a_missing_source_is_named(tmp_path: Any, kind: str) -> None:
     """A bind's source that does not exist gives ENOENT with its path and the entry's pointer."""
     (step,) = sources(config(bind(kind or "/d", source=f"{tmp_path}/gone")))
-    run = Run("id", "/b", "/d")
+    run = new_run()
     with pytest.raises(StepFailed) as failure:
         mounts.apply(step, run)
     expected = f"/mounts/0: open bind source: {tmp_path}/gone: ENOENT (no such file or directory)"

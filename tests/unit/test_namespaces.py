@@ -10,7 +10,9 @@ import pytest
 
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
+from ociruntime.host import Host
 from ociruntime.linux import idmap, namespaces, network
+from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.run import Run
 from ociruntime.step import HostStep, Slot
 
@@ -125,6 +127,11 @@ def test_net_devices_are_refused_by_name() -> None:
     assert found(network, config(NEW, netDevices={})) == []
 
 
+def new_run(directory: str = "/d") -> Run:
+    """A container that is being made."""
+    return Run("id", "/b", directory, Node({}), Host(Layout("none")))
+
+
 def open_step(path: str, kind: str) -> HostStep:
     """The step that opens this path as a namespace of this type."""
     (step,) = namespaces.plan_paths(config([{"type": kind, "path": path}]))
@@ -133,7 +140,7 @@ def open_step(path: str, kind: str) -> HostStep:
 
 def test_apply_opens_a_namespace_of_the_right_type() -> None:
     """The descriptor lands in the slot that the join step names, and is closed on exec."""
-    run = Run("id", "/b", "/d")
+    run = new_run()
     namespaces.apply(open_step("/proc/self/ns/uts", "uts"), run)
     descriptor = run.slots["namespace uts"]
     try:
@@ -155,7 +162,7 @@ def test_apply_opens_a_namespace_of_the_right_type() -> None:
 )
 def test_apply_refuses_another_type(path: str, kind: str, reason: str) -> None:
     """R098: a path of another type is an error that says what it is; no descriptor is left open."""
-    run = Run("id", "/b", "/d")
+    run = new_run()
     before = os.listdir("/proc/self/fd")
     with pytest.raises(StepFailed) as failure:
         namespaces.apply(open_step(path, kind), run)
@@ -168,7 +175,7 @@ def test_apply_refuses_another_type(path: str, kind: str, reason: str) -> None:
 def test_apply_names_a_missing_path(tmp_path: Any) -> None:
     """A namespace path that does not exist gives the kernel's error number and the path."""
     with pytest.raises(StepFailed) as failure:
-        namespaces.apply(open_step(f"{tmp_path}/gone", "pid"), Run("id", "/b", "/d"))
+        namespaces.apply(open_step(f"{tmp_path}/gone", "pid"), new_run())
     assert "ENOENT" in str(failure.value)
     assert f"{tmp_path}/gone" in str(failure.value)
 
@@ -177,4 +184,4 @@ def test_apply_does_not_wait_for_a_fifo(tmp_path: Any) -> None:
     """Opening a FIFO returns at once instead of waiting for a writer."""
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(StepFailed, match="is not a namespace"):
-        namespaces.apply(open_step(f"{tmp_path}/fifo", "pid"), Run("id", "/b", "/d"))
+        namespaces.apply(open_step(f"{tmp_path}/fifo", "pid"), new_run())

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from ociruntime.config import Node
+from ociruntime.host import Host
 from ociruntime.linux import rootfs
+from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.run import Run
 from ociruntime.step import HostStep
 
@@ -21,6 +23,11 @@ def config(propagation: str | None = None, namespaces: str = "mount", **root: An
     if propagation is not None:
         linux["rootfsPropagation"] = propagation
     return Node({"root": {"path": "rootfs", **root}, "linux": linux})
+
+
+def new_run(directory: str = "/d") -> Run:
+    """A container that is being made."""
+    return Run("id", "/b", directory, Node({}), Host(Layout("none")))
 
 
 @pytest.mark.parametrize(
@@ -100,14 +107,14 @@ def test_check(node: Node, expected: list[str]) -> None:
 
 def test_undo_without_a_note_does_nothing(tmp_path: Any) -> None:
     """A container that never came to note its mounts has none to take down."""
-    run = Run("id", "/b", str(tmp_path))
+    run = new_run(str(tmp_path))
     rootfs.undo("note mounts", {"path": "/"}, run)
     assert run.warnings == []
 
 
 def test_apply_notes_the_mounts_that_exist(tmp_path: Any) -> None:
     """The note holds the ids of all mounts at and below the path."""
-    run = Run("id", "/b", str(tmp_path))
+    run = new_run(str(tmp_path))
     rootfs.apply(HostStep("linux.rootfs", "note mounts", {"path": "/"}), run)
     noted = (tmp_path / "mounts-before").read_text().split()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
