@@ -1,4 +1,123 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subject: /linux/cgroupsPath and /linux/resources (the whole package is one subject)."""
+"""Subject: which cgroup is the container in, and what may it use? (/linux/cgroupsPath, /linux/resources)
+
+The package is one subject. create and run need planner.py and make.py; delete, kill and state need only
+remove.py or freezer.py: so everything is imported by the function that needs it.
+Must not import another subject, nor verbs, launch or statedir.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.errors import Violation
+    from ociruntime.host import Host
+    from ociruntime.run import Run
+    from ociruntime.step import HostStep
+
+_R = "/linux/resources"
+KEYS = (
+    "/linux/cgroupsPath",
+    _R,
+    *(f"{_R}/devices{tail}" for tail in ("", "/*/allow", "/*/type", "/*/major", "/*/minor", "/*/access")),
+    *(
+        f"{_R}/memory{tail}"
+        for tail in (
+            "",
+            "/limit",
+            "/reservation",
+            "/swap",
+            "/kernel",
+            "/kernelTCP",
+            "/swappiness",
+            "/disableOOMKiller",
+            "/useHierarchy",
+            "/checkBeforeUpdate",
+        )
+    ),
+    *(
+        f"{_R}/cpu{tail}"
+        for tail in (
+            "",
+            "/shares",
+            "/quota",
+            "/burst",
+            "/period",
+            "/realtimeRuntime",
+            "/realtimePeriod",
+            "/cpus",
+            "/mems",
+            "/idle",
+        )
+    ),
+    *(f"{_R}/pids{tail}" for tail in ("", "/limit")),
+    *(f"{_R}/blockIO{tail}" for tail in ("", "/weight", "/leafWeight", "/weightDevice")),
+    *(f"{_R}/blockIO/weightDevice/*/{name}" for name in ("major", "minor", "weight", "leafWeight")),
+    *(
+        f"{_R}/blockIO/throttle{what}Device{tail}"
+        for what in ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS")
+        for tail in ("", "/*/major", "/*/minor", "/*/rate")
+    ),
+    *(f"{_R}/hugepageLimits{tail}" for tail in ("", "/*/pageSize", "/*/limit")),
+    *(
+        f"{_R}/network{tail}"
+        for tail in ("", "/classID", "/priorities", "/priorities/*/name", "/priorities/*/priority")
+    ),
+    *(f"{_R}/rdma{tail}" for tail in ("", "/*", "/*/hcaHandles", "/*/hcaObjects")),
+    *(f"{_R}/unified{tail}" for tail in ("", "/*")),
+)
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """Yield what is wrong with the path and between the limits, and what is not supported yet."""
+    from ociruntime.linux.cgroups.paths import check_path
+    from ociruntime.linux.cgroups.resources import check_resources
+
+    yield from check_path(config)
+    yield from check_resources(config)
+
+
+def directories(config: Node, host: Host, container_id: str, manager: str) -> dict[str, str]:
+    """The container's cgroup directory per v1 controller, "" for v2; empty if it gets none. Pure."""
+    from ociruntime.linux.cgroups.planner import directories as planned
+
+    return planned(config, host, container_id, manager)
+
+
+def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
+    """Before the clone: make the cgroup and set its limits. Raises StepFailed or NotSupported."""
+    from ociruntime.linux.cgroups.planner import plan_make as planned
+
+    return planned(config, host, container_id, manager)
+
+
+def plan_join(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
+    """Put init (run.pid) into its cgroup."""
+    from ociruntime.linux.cgroups.planner import plan_join as planned
+
+    return planned(config, host, container_id, manager)
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Carry out one step of ours. Raises OSError (with the cgroup's file) or StepFailed."""
+    from ociruntime.linux.cgroups.make import apply as carry_out
+
+    carry_out(step, run)
+
+
+def undo(name: str, args: dict[str, object], run: Run) -> None:  # noqa: ARG001 - every subject's signature
+    """Remove what "make cgroup" made. Raises OSError if something in it doesn't go away."""
+    if name == "make cgroup":
+        from ociruntime.linux.cgroups.remove import remove
+
+        remove(args["paths"], args["made"])  # type: ignore[arg-type]
+
+
+def v2_directory(facts: dict[str, object]) -> str:
+    """The directory to be born in by CLONE_INTO_CGROUP: only where v2 is the only hierarchy, else ""."""
+    paths = facts.get("paths")
+    return str(paths[""]) if facts.get("kind") == "v2" and isinstance(paths, dict) else ""

@@ -100,7 +100,9 @@ def parse_layout(mountinfo: bytes, cgroup: bytes) -> Layout:
         filesystem, _, options = back.split(" ", 2)
         names = [""] if filesystem == "cgroup2" else options.split(",")
         for name in names:
-            if name in wanted and (name not in mounts or (_standard(point) and not _standard(mounts[name][1]))):
+            if name in wanted and (
+                name not in mounts or (_standard(point) and not _standard(mounts[name][1]))
+            ):
                 mounts[name] = (_unescape(root), point)
     v2 = mounts.get("", ("", ""))[1]
     controllers = {name: mounts[name][1] for name in mounts if name}
@@ -155,7 +157,7 @@ def _standard_names(table: bytes) -> list[str]:
 
 
 def _unescape(field: str) -> str:
-    """A field of mountinfo with the kernel's octal escapes (\\040 is a space) resolved."""
+    r"""Resolve the kernel's octal escapes in a field of mountinfo (\040 is a space)."""
     if "\\" not in field:
         return field
     parts = field.split("\\")

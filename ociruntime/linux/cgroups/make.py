@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carry out the steps of planner.py: make the cgroup, write its limits, put init into it.
+
+Must not import planner, resources or devices: what to do stands in the steps.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import StepFailed
+from ociruntime.linux.cgroups.v1 import inherit_cpuset, read, write
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ociruntime.run import Run
+    from ociruntime.step import HostStep
+
+_MKDIR_TRIES = 5
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Do one step. OSError names the cgroup's file; StepFailed says why the cgroup is unfit."""
+    args: dict[str, Any] = step.args
+    if step.name == "check cgroup":
+        _check(args)
+    elif step.name == "make cgroup":
+        _make(args, run)
+    elif step.name == "set cgroup":
+        _set(args, run)
+    elif step.name == "set device rules":
+        _write_devices(args["directory"], args["lines"])
+    elif step.name == "load device program":
+        from ociruntime.linux.cgroups.ebpf import attach
+
+        attach(args["directory"], args["rules"])
+    elif step.name == "join cgroup":
+        for directory in args["directories"]:
+            write(f"{directory}/cgroup.procs", b"%d" % run.pid)
+    else:
+        raise AssertionError(f"unknown step {step.name}")
+
+
+def _check(args: dict[str, Any]) -> None:
+    """Is the cgroup fit for a new container (R123), and which directories have to be made?"""
+    made: list[str] = []
+    for controller, directory in args["paths"].items():
+        mount = args["mounts"][controller]
+        missing = []
+        place = directory
+        while place != mount and not os.path.isdir(place):
+            missing.append(place)
+            place = place[: place.rindex("/")]
+        if not missing:
+            _require_empty(directory)
+        if place != mount and _is_frozen(controller, place):
+            raise StepFailed(f"the cgroup {place} is frozen: nothing could run in it")
+        made += [path for path in reversed(missing) if path not in made]
+    args["made"][:] = made
+
+
+def _require_empty(directory: str) -> None:
+    from ociruntime.linux.cgroups.remove import processes
+
+    found = processes({"": directory})
+    if found:
+        shown = ", ".join(str(pid) for pid in found[:5])
+        raise StepFailed(
+            f"the cgroup {directory} is not empty: {len(found)} processes are in it ({shown})",
+            hint="choose another cgroupsPath, or end them",
+        )
+
+
+def _is_frozen(controller: str, directory: str) -> bool:
+    if controller == "freezer":
+        return read(f"{directory}/freezer.state").strip() != b"THAWED"
+    if controller == "":
+        return b"frozen 1" in read(f"{directory}/cgroup.events")
+    return False
+
+
+def _make(args: dict[str, Any], run: Run) -> None:
+    paths = args["paths"]
+    run.facts["cgroups"] = {"kind": args["kind"], "paths": paths}
+    for directory in args["made"]:
+        _mkdir(directory)
+    if "cpuset" in paths:
+        inherit_cpuset(paths["cpuset"], args["mounts"]["cpuset"])
+    if args["kind"] == "v2":
+        from ociruntime.linux.cgroups.v2 import enable
+
+        enable(paths[""], args["mounts"][""], args["controllers"])
+
+
+def _mkdir(directory: str) -> None:
+    """Make a directory, and those above it: somebody else may be making, or removing, the directories above at the same time."""
+    for _ in range(_MKDIR_TRIES):
+        try:
+            os.mkdir(directory, 0o755)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            _mkdir(directory[: directory.rindex("/")])
+        else:
+            return
+    os.mkdir(directory, 0o755)
+
+
+def _set(args: dict[str, Any], run: Run) -> None:
+    try:
+        write(args["file"], args["value"].encode())
+    except OSError as failure:
+        if not args["optional"]:
+            raise
+        run.warnings.append(
+            f"{args['file']}: not set to {args['value']}: {os.strerror(failure.errno or 0).lower()}"
+        )
+
+
+def _write_devices(directory: str, lines: list[list[str]]) -> None:
+    """Write each line to its file, in order, with as few opens as the order allows."""
+    index = 0
+    while index < len(lines):
+        file = lines[index][0]
+        end = index
+        while end < len(lines) and lines[end][0] == file:
+            end += 1
+        write(f"{directory}/{file}", *(line.encode() for _, line in lines[index:end]))
+        index = end

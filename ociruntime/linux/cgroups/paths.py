@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which directories are the container's cgroup, one per hierarchy? (R124-R129)
+
+An absolute cgroupsPath stands below each hierarchy's mount point. A relative one, and the container's
+id if there is none, stands below the cgroup of the calling process in that hierarchy; on cgroup v2
+below its parent, because a v2 cgroup with processes in it can't have children with limits. This is
+what runc does, so that containers of both runtimes stand side by side.
+
+Pure: nothing here looks at the machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.linux.cgroups.layout import Layout
+
+_LONGEST_NAME = 255  # NAME_MAX
+
+
+def check_path(config: Node) -> Iterator[Violation]:
+    """R128: the values of cgroupsPath that are held invalid."""
+    node = config.at("linux", "cgroupsPath")
+    path = node.text()
+    if not path:
+        return
+    names = components(path)
+    if not names:
+        yield Violation(node.pointer, "names the root of the hierarchy, which is no container's", "R128")
+    if ".." in names:
+        yield Violation(node.pointer, "has a component '..'", "R128")
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+        yield Violation(node.pointer, "has a control character", "R128")
+    if any(len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME for name in names):
+        yield Violation(node.pointer, f"has a component of more than {_LONGEST_NAME} bytes", "R128")
+
+
+def components(path: str) -> list[str]:
+    """The names of a path, without empty ones and "."."""
+    return [name for name in path.split("/") if name not in ("", ".")]
+
+
+def container_paths(layout: Layout, cgroups_path: str, container_id: str) -> dict[str, str]:
+    """The container's cgroup directory per v1 controller ("name=systemd" too), "" for v2.
+
+    Controllers that are mounted together share a directory. On a hybrid machine the cgroup2
+    hierarchy follows the rule of v1, as no controller with limits is expected in it.
+    """
+    tail = "/".join(components(cgroups_path)) if cgroups_path else container_id
+    absolute = cgroups_path.startswith("/")
+    paths: dict[str, str] = {}
+    mounts = dict(layout.controllers)
+    if layout.v2:
+        mounts[""] = layout.v2
+    for controller, mount in mounts.items():
+        base = [] if absolute else components(layout.own.get(controller, "/"))
+        # Outside of our cgroup namespace the kernel shows "..": then we take the top that we see.
+        base = [] if ".." in base else base
+        if layout.kind == "v2":
+            base = base[:-1]
+        paths[controller] = "/".join([mount, *base, tail])
+    return paths

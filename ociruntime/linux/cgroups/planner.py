@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which steps make the container's cgroup, set its limits and put init into it? Pure.
+
+The limits are set before init joins, so that nothing of the container ever runs without them.
+With the manager "disabled" nothing is planned, limits included: that is what the flag asks for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import StepFailed
+from ociruntime.linux.cgroups import devices
+from ociruntime.linux.cgroups.paths import container_paths
+from ociruntime.linux.cgroups.resources import settings_v1, settings_v2
+from ociruntime.step import HostStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.host import Host
+    from ociruntime.linux.cgroups.layout import Layout
+    from ociruntime.linux.cgroups.resources import Setting
+
+_SUBJECT = "linux.cgroups"
+_PATH = "/linux/cgroupsPath"
+
+
+def directories(config: Node, host: Host, container_id: str, manager: str) -> dict[str, str]:
+    """The container's directory per v1 controller, "" for v2; empty without a manager or a mount."""
+    if manager == "disabled":
+        return {}
+    return container_paths(host.cgroups, config.at("linux", "cgroupsPath").text(), container_id)
+
+
+def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
+    """Check that the cgroup can be used, make it, set its limits and device rules.
+
+    Raises StepFailed if the machine lacks a controller that a limit needs, NotSupported if this cgroup
+    version can't express a value.
+    """
+    if manager == "disabled":
+        return
+    layout = host.cgroups
+    resources = config.at("linux", "resources")
+    if layout.kind == "none":
+        _refuse_without_mount(config)
+        return
+    paths = directories(config, host, container_id, manager)
+    settings = list(settings_v2(resources) if layout.kind == "v2" else settings_v1(resources))
+    _require_controllers(layout, settings)
+
+    # One object for both steps: the first notes in `made` which directories do not exist yet, and so the
+    # journal entry of the second says what may be removed later, and what was there before us (R238).
+    args: dict[str, object] = {
+        "kind": layout.kind,
+        "paths": paths,
+        "mounts": {"": layout.v2, **layout.controllers} if layout.v2 else dict(layout.controllers),
+        "made": [],
+        "controllers": _enabled(layout, settings) if layout.kind == "v2" else [],
+    }
+    text = _where(layout, paths)
+    yield HostStep(_SUBJECT, "check cgroup", args, pointer=_PATH, text=text)
+    yield HostStep(_SUBJECT, "make cgroup", args, pointer=_PATH, text=text, undoable=True)
+    for setting in settings:
+        directory = paths["" if layout.kind == "v2" else setting.controller]
+        yield HostStep(
+            _SUBJECT,
+            "set cgroup",
+            {
+                "file": f"{directory}/{setting.file}",
+                "value": setting.value,
+                "optional": setting.optional,
+            },
+            pointer=setting.pointer,
+            text=f"{setting.file} = {setting.value}",
+        )
+    yield from _plan_devices(config, layout, paths)
+
+
+def plan_join(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
+    """Write init's pid to cgroup.procs of each hierarchy."""
+    paths = directories(config, host, container_id, manager)
+    if paths:
+        yield HostStep(
+            _SUBJECT,
+            "join cgroup",
+            {"directories": list(dict.fromkeys(paths.values()))},
+            pointer=_PATH,
+            text=_where(host.cgroups, paths),
+        )
+
+
+def _plan_devices(config: Node, layout: Layout, paths: dict[str, str]) -> Iterator[HostStep]:
+    rules = devices.rules(config)
+    pointer = config.at("linux", "resources", "devices").pointer
+    if "devices" in layout.controllers:
+        directory = paths["devices"]
+        for place, lines in devices.writes_v1(rules):
+            yield HostStep(
+                _SUBJECT,
+                "set device rules",
+                {"directory": directory, "lines": lines},
+                pointer=place,
+                text=", ".join(f"{file.rpartition('.')[2]} {line}" for file, line in lines),
+            )
+    elif layout.v2:
+        # The program does its work in any cgroup2 hierarchy, with or without controllers.
+        yield HostStep(
+            _SUBJECT,
+            "load device program",
+            {"directory": paths[""], "rules": [rule.as_list() for rule in rules]},
+            pointer=pointer,
+            text="; ".join(str(rule) for rule in rules),
+        )
+    elif any(rule.pointer for rule in rules):
+        raise StepFailed(
+            "the cgroup controller 'devices' is not mounted, so the device rules can't be set",
+            pointer=pointer,
+        )
+
+
+def _require_controllers(layout: Layout, settings: list[Setting]) -> None:
+    """Refuse a limit whose controller this machine lacks (R154, and the same for v1)."""
+    for setting in settings:
+        if setting.optional:
+            continue
+        if layout.kind == "v2":
+            if setting.controller not in layout.v2_controllers:
+                raise StepFailed(
+                    f"the cgroup controller {setting.controller!r} is not in {layout.v2}/cgroup.controllers",
+                    pointer=setting.pointer,
+                )
+        elif setting.controller not in layout.controllers:
+            raise StepFailed(
+                f"the cgroup controller {setting.controller!r} is not mounted: "
+                f"{', '.join(layout.controllers)} are",
+                pointer=setting.pointer,
+            )
+
+
+def _refuse_without_mount(config: Node) -> None:
+    """Without any cgroup mount a container can run, but not one that asks for something of it."""
+    linux = config.at("linux")
+    for node in (linux.at("cgroupsPath"), *(member for _, member in linux.at("resources").members())):
+        if len(node):
+            raise StepFailed("no cgroup hierarchy is mounted on this machine", pointer=node.pointer)
+
+
+def _enabled(layout: Layout, settings: list[Setting]) -> list[str]:
+    """v2 controllers that the limits need; make.py adds those that are good to have."""
+    needed = {setting.controller for setting in settings if not setting.optional}
+    return sorted(needed & set(layout.v2_controllers))
+
+
+def _where(layout: Layout, paths: dict[str, str]) -> str:
+    """`/x (cpu, memory), /own/x (pids)`: the paths below the mounts, for people."""
+    places: dict[str, list[str]] = {}
+    for controller, path in paths.items():
+        mount = layout.controllers[controller] if controller else layout.v2
+        name = controller or ("unified" if layout.kind == "hybrid" else "")
+        places.setdefault(path[len(mount) :], []).append(name)
+    return ", ".join(f"{path} ({', '.join(names)})" if any(names) else path for path, names in places.items())

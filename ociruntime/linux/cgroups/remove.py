@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is in the container's cgroup, how are they killed, and how does the cgroup go away?
+
+`delete` is on the hot path: in the ordinary case the cgroup is empty and this is one rmdir per hierarchy.
+Must not import anything but freezer.py of this package.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+_LIMIT = 10.0  # seconds until everything in the cgroup must be gone
+_LONGEST_PAUSE = 0.05
+_SIGKILL = 9
+_GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
+_BUSY = (errno.EBUSY, errno.ENOTEMPTY)
+
+
+def remove(paths: dict[str, str], made: list[str]) -> None:
+    """Remove the directories that this runtime made, after killing what is left in the container's.
+
+    paths   the container's directory per controller
+    made    what was made for it, parents first: nothing else is removed (R238). A parent that has become
+            somebody else's too stays.
+    Raises OSError (EBUSY and the directory's name) after ten seconds.
+    """
+    leaves = set(paths.values())
+    busy = leaves - set(made)
+    for directory in reversed(made):
+        if directory in leaves and not _rmdir(directory):
+            busy.add(directory)
+    if busy and (busy & set(made) or processes(paths)):
+        _empty(paths, busy & set(made))
+    for directory in reversed(made):
+        if directory not in leaves:
+            _rmdir(directory)
+
+
+def processes(paths: dict[str, str]) -> list[int]:
+    """All processes in the cgroup and below it, in any of its hierarchies; sorted, empty if it is gone.
+
+    Processes of other pid namespaces, which have no number here, are left out.
+    """
+    found: set[int] = set()
+    for directory in set(paths.values()):
+        for place in _tree(directory):
+            found.update(_members(place))
+    found.discard(0)
+    return sorted(found)
+
+
+def kill_all(paths: dict[str, str], signal: int) -> None:
+    """Send a signal to every process in the cgroup and below it.
+
+    SIGKILL goes through cgroup.kill where v2 has it. Otherwise they are frozen meanwhile, so that none
+    escapes by forking and no pid is used again between look and kill, and thawed afterwards; a cgroup
+    that was frozen before stays so unless it is killed.
+    """
+    if signal == _SIGKILL and _kill_v2(paths.get("", "")) and not processes(paths):
+        return
+    from ociruntime.linux.cgroups.freezer import frozen, set_frozen
+
+    was_frozen = frozen(paths)
+    held = was_frozen
+    try:
+        if not was_frozen:
+            try:
+                held = set_frozen(paths, True)
+            except (FileNotFoundError, TimeoutError):
+                held = False  # gone, or a process in uninterruptible sleep: then without
+        for pid in processes(paths):
+            try:
+                os.kill(pid, signal)
+            except ProcessLookupError:
+                continue
+    finally:
+        if held and (not was_frozen or signal == _SIGKILL):
+            try:
+                set_frozen(paths, False)
+            except FileNotFoundError:
+                held = False
+
+
+def _empty(paths: dict[str, str], busy: set[str]) -> None:
+    """Kill what is left and remove the busy directories with all that was made below them."""
+    deadline = time.monotonic() + _LIMIT
+    pause = 0.0005
+    while True:
+        left = processes(paths)
+        if os.getpid() in left:
+            raise OSError(
+                errno.EBUSY, "this process itself is in the container's cgroup", min(paths.values())
+            )
+        if left:
+            kill_all(paths, _SIGKILL)
+        busy = {directory for directory in busy if not _remove_tree(directory)}
+        if not busy and not left:
+            return
+        if time.monotonic() > deadline:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), min(busy or set(paths.values())))
+        time.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _kill_v2(directory: str) -> bool:
+    """True if the kernel (5.14 and newer) kills everything in the v2 cgroup."""
+    try:
+        descriptor = os.open(f"{directory}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.write(descriptor, b"1")
+    except OSError:
+        return False  # gone, or threaded: then one by one
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _tree(directory: str) -> list[str]:
+    """The cgroup and all below it, parents first; empty if it is gone."""
+    found = [directory]
+    for place in found:
+        try:
+            with os.scandir(place) as entries:
+                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as failure:
+            if failure.errno not in _GONE:
+                raise
+    return found
+
+
+def _members(directory: str) -> list[int]:
+    try:
+        descriptor = os.open(f"{directory}/cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as failure:
+        if failure.errno in _GONE:
+            return []
+        raise
+    content = b""
+    try:
+        while chunk := os.read(descriptor, 65536):
+            content += chunk
+    except OSError as failure:
+        # EOPNOTSUPP: a threaded v2 cgroup; its processes are listed by the cgroup above it
+        if failure.errno not in (*_GONE, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
+    return [int(line) for line in content.split()]
+
+
+def _remove_tree(directory: str) -> bool:
+    gone = True
+    for place in reversed(_tree(directory)):
+        gone = _rmdir(place) and gone
+    return gone
+
+
+def _rmdir(directory: str) -> bool:
+    """True if the directory is gone."""
+    try:
+        os.rmdir(directory)
+    except OSError as failure:
+        if failure.errno in _BUSY:
+            return False
+        if failure.errno not in _GONE:
+            raise
+    return True

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the container's cgroup in every v1 hierarchy (and in the cgroup2 one of a hybrid machine).
+
+It does what the planner's steps say; it must not import config, resources or devices.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def inherit_cpuset(directory: str, mount: str) -> None:
+    """Give a new cpuset cgroup its parent's CPUs and memory nodes, level by level.
+
+    cpuset(7): both files of a new directory are empty, and a cgroup without CPUs or nodes takes no process.
+    """
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        _inherit(directory, mount, file)
+
+
+def _inherit(directory: str, mount: str, file: str) -> bytes:
+    path = f"{directory}/{file}"
+    value = read(path).strip()
+    if value or directory == mount:
+        return value
+    value = _inherit(directory[: directory.rindex("/")], mount, file)
+    write(path, value)
+    return value
+
+
+def read(path: str) -> bytes:
+    """A small cgroup file's content; OSError names the file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096)
+    except OSError as failure:
+        raise OSError(failure.errno, failure.strerror, path) from None
+    finally:
+        os.close(descriptor)
+
+
+def write(path: str, *values: bytes) -> None:
+    """Write each value with a call of its own, as cgroup files want it; OSError names the file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        for value in values:
+            os.write(descriptor, value)
+    except OSError as failure:
+        raise OSError(failure.errno, failure.strerror, path) from None
+    finally:
+        os.close(descriptor)
