@@ -82,36 +82,39 @@ def check(config: Node) -> Iterator[Violation]:
 
 
 def warnings(config: Node, host: Host) -> Iterator[Violation]:
-    """Warn about known capabilities that cannot be granted here; they are left out (R049, R050)."""
+    """Warn about known capabilities that cannot be granted here; they are left out (R049, R050).
+
+    One warning for a set and a reason, not for each name: `runc spec` of version 1.1 writes ambient
+    capabilities without inheritable ones.
+    """
     granted = granted_sets(config, host)
     available = _available(config, host)
     for name, members in _listed(config):
-        for member in members:
-            bit = _BITS.get(member.text(), 0)
-            if bit & ~granted[name]:
-                reason = _REASONS[name] if bit & available else "the runtime does not have it"
+        refused = _mask(members) & ~granted[name]
+        for mask, reason in (
+            (refused & ~available, "the runtime does not have them"),
+            (refused & available, _REASONS[name]),
+        ):
+            if mask:
                 yield Violation(
-                    member.pointer, f"{member.text()} cannot be granted: {reason}", "R050", "warning"
+                    members.pointer, f"{_words(mask)} cannot be granted: {reason}", "R050", "warning"
                 )
 
 
-# Why a capability that the runtime has may still not be given in a set (capset(2), prctl(2)).
+# Why capabilities that the runtime has may still not be given in a set (capset(2), prctl(2)).
 _REASONS = {
-    "bounding": "",
+    "bounding": "",  # nothing else is asked of these two
     "permitted": "",
-    "effective": "it is not in the permitted set",
-    "inheritable": "it is not in the bounding set",
-    "ambient": "it is not in both the permitted and the inheritable set",
+    "effective": "they are not in the permitted set",
+    "inheritable": "they are not in the bounding set",
+    "ambient": "they are not in both the permitted and the inheritable set",
 }
 
 
 def granted_sets(config: Node, host: Host) -> dict[str, int]:
     """The five sets as masks, without what the kernel would refuse. The config is never widened."""
     available = _available(config, host)
-    asked = dict.fromkeys(_SETS, 0)
-    for name, members in _listed(config):
-        for member in members:
-            asked[name] |= _BITS.get(member.text(), 0) & available
+    asked = {name: _mask(members) & available for name, members in _listed(config)}
     asked["effective"] &= asked["permitted"]
     asked["inheritable"] &= asked["bounding"]
     asked["ambient"] &= asked["permitted"] & asked["inheritable"]
@@ -155,6 +158,13 @@ def _listed(config: Node) -> Iterator[tuple[str, Node]]:
     capabilities = config.at("process", "capabilities")
     for name in _SETS:
         yield name, capabilities.at(name)
+
+
+def _mask(members: Node) -> int:
+    mask = 0
+    for name in members.texts():
+        mask |= _BITS.get(name, 0)
+    return mask
 
 
 def _pointer(config: Node) -> str:
