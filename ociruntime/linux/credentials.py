@@ -105,9 +105,12 @@ def _has_own_user_namespace(config: Node) -> bool:
 
 
 def _is_mapped(number: int, mappings: Node) -> bool:
-    return any(
-        0 <= number - entry.at("containerID").number() < entry.at("size").number() for entry in mappings
-    )
+    """True if an entry has the id, or lacks a number: then the schema has said what is wrong."""
+    for entry in mappings:
+        first, size = entry.at("containerID"), entry.at("size")
+        if not (first and size) or 0 <= number - first.number() < size.number():
+            return True
+    return False
 
 
 def _read_inside(rootfs: str, path: list[str]) -> bytes:

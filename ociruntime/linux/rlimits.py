@@ -63,7 +63,7 @@ def check(config: Node) -> Iterator[Violation]:
             yield Violation(kind.pointer, f"{name} is given twice", "R047")
         seen.add(name)
         soft, hard = limit.at("soft"), limit.at("hard")
-        if soft.number() > hard.number():
+        if soft and hard and soft.number() > hard.number():
             yield Violation(
                 soft.pointer,
                 f"soft limit {soft.number()} of {name} is above its hard limit {hard.number()}",

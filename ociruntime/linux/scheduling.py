@@ -43,6 +43,8 @@ KEYS = (
 
 _REAL_TIME = ("SCHED_FIFO", "SCHED_RR")
 _DEADLINE = "SCHED_DEADLINE"
+# MPOL_PREFERRED without a node is the local one
+_NEED_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
 
 
 def check(config: Node) -> Iterator[Violation]:
@@ -98,7 +100,7 @@ def _check_memory_policy(policy: Node) -> Iterator[Violation]:
             yield Violation(nodes.pointer, f"{mode} takes no nodes", "R175")
         if len(flags):
             yield Violation(flags.pointer, f"{mode} takes no flags", "R175")
-    elif mode != "MPOL_PREFERRED" and not some_nodes:  # preferred with no node is local
+    elif mode in _NEED_NODES and not some_nodes:
         yield Violation(nodes.pointer, f"{mode} needs nodes", "R175")
     if {"MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"} <= set(flags.texts()):
         yield Violation(flags.pointer, "nodes are either static or relative, not both", "R175")

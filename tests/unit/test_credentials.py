@@ -94,6 +94,11 @@ USER_NAMESPACE = {
             USER_NAMESPACE,
             ["/process/user/additionalGids/0"],
         ),
+        (
+            {"uid": 7, "gid": 5},
+            {**USER_NAMESPACE, "uidMappings": [{"containerID": 0, "hostID": 1}]},
+            [],  # the schema's violation, once
+        ),
         ({"uid": 10, "gid": 0}, {"namespaces": [{"type": "user", "path": "/proc/1/ns/user"}]}, []),
         ({"uid": 10, "gid": 5}, {**USER_NAMESPACE, "namespaces": [{"type": "pid"}]}, []),
     ],

@@ -107,6 +107,8 @@ def test_scheduler_rules(scheduler: dict[str, Any], expected: list[str]) -> None
         ({"mode": "MPOL_BIND", "nodes": f"0-1,2-{'9' * 5000}"}, []),
         ({"mode": "MPOL_BIND", "nodes": "0010-9"}, ["nodes"]),
         ({"mode": "MPOL_PREFERRED"}, []),
+        ({"mode": "MPOL_WEIGHTED_INTERLEAVE"}, ["nodes"]),
+        ({"mode": "MPOL_NONE"}, []),  # the schema's violation, once
         ({"mode": "MPOL_DEFAULT", "nodes": "0"}, ["nodes"]),
         ({"mode": "MPOL_LOCAL", "flags": ["MPOL_F_STATIC_NODES"]}, ["flags"]),
         ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}, []),
