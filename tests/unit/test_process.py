@@ -129,7 +129,7 @@ def test_apply_writes_the_score_of_init() -> None:
     own = Path("/proc/self/oom_score_adj").read_text()
     child = subprocess.Popen(["sleep", "60"])
     try:
-        run = Run("c", "/bundle", "/state")
+        run = Run("c", "/bundle", "/state", Node({}))
         run.pid = child.pid
         (step,) = process.plan(config(oomScoreAdj=987), SimpleNamespace())
         process.apply(step, run)

@@ -64,7 +64,7 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 def apply(child: subprocess.Popen[bytes], *limits: tuple[str, Any, Any]) -> None:
     """Carry out the planned steps on the child."""
-    run = Run("c", "/bundle", "/state")
+    run = Run("c", "/bundle", "/state", Node({}))
     run.pid = child.pid
     for step in rlimits.plan(config(*limits), None):
         rlimits.apply(step, run)
