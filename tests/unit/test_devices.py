@@ -118,6 +118,7 @@ def test_nothing_is_made_in_a_bind_of_dev() -> None:
     [
         ([{"path": "/dev/a", "type": "c", "major": 1, "minor": 3}], []),
         ([{"path": "/dev/a", "type": "p"}], []),
+        ([{"path": "/dev/a", "type": "p", "fileMode": 0o10666}], []),
         ([{"path": "/dev/a", "type": "p", "major": 1, "minor": 3}], []),
         ([{"path": "dev/a", "type": "p"}], [("/linux/devices/0/path", "R106")]),
         ([{"path": "/a", "type": "x"}], [("/linux/devices/0/type", "R106")]),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -364,3 +365,67 @@ def test_a_missing_source_is_named(tmp_path: Any, kind: str) -> None:
     expected = f"/mounts/0: open bind source: {tmp_path}/gone: ENOENT (no such file or directory)"
     assert str(failure.value).startswith(expected)
     assert not run.slots
+
+
+class TreeLog:
+    """Stands for the C library: notes the system calls and gives a descriptor of /dev/null as the tree."""
+
+    def __init__(self, failure: int = 0) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.failure = failure
+        self.tree = -1
+
+    def shim_open_tree(self, *arguments: object) -> int:
+        self.calls.append(arguments)
+        self.tree = os.open("/dev/null", os.O_RDONLY)
+        return self.tree
+
+    def shim_mount_setattr(self, *arguments: object) -> int:
+        self.calls.append(arguments[1:])
+        return -self.failure
+
+
+@pytest.mark.parametrize(("option", "recursive"), [("bind", 0), ("rbind", 0x8000)])
+def test_apply_opens_a_detached_tree(monkeypatch: pytest.MonkeyPatch, option: str, recursive: int) -> None:
+    """The tree is a clone of the source, deep for rbind, and recursively a slave before init gets it."""
+    log = TreeLog()
+    monkeypatch.setattr("ociruntime.native._shim.lib", log)
+    (step,) = sources(config(bind("/d", option)))
+    run = new_run()
+    mounts.apply(step, run)
+    assert run.slots == {"mount 0": log.tree}
+    run.close_slots()
+    assert log.calls == [
+        (-100, b"/src", 1 | os.O_CLOEXEC | recursive),
+        (b"", 0x1000 | 0x8000, 0, 0, SLAVE, -1),
+    ]
+
+
+def test_apply_leaves_no_descriptor_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the tree can't be cut off from the host, it is closed and the step fails."""
+    log = TreeLog(failure=1)
+    monkeypatch.setattr("ociruntime.native._shim.lib", log)
+    (step,) = sources(config(bind("/d")))
+    run = new_run()
+    with pytest.raises(StepFailed, match="EPERM"):
+        mounts.apply(step, run)
+    assert not run.slots
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(log.tree)
+
+
+def test_a_bind_of_procfs_on_proc_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines that share the host's pid namespace bind its /proc."""
+    log = TreeLog()
+    monkeypatch.setattr("ociruntime.native._shim.lib", log)
+    (step,) = sources(config(bind("/proc", "rbind", source="/proc")))
+    run = new_run()
+    mounts.apply(step, run)
+    run.close_slots()
+    assert log.calls[0][1] == b"/proc"
+
+
+def test_cgroup_directories_are_bound_alone() -> None:
+    """What other containers mount below the own cgroup directory is not shown."""
+    node = config(entry("/sys/fs/cgroup", "cgroup"))
+    assert [step.args["recursive"] for step in sources(node, V1, PATHS)] == [False, False]

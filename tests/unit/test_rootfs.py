@@ -123,3 +123,42 @@ def test_apply_notes_the_mounts_that_exist(tmp_path: Any) -> None:
     # everything that is mounted was there before: nothing is taken down, or this machine would notice
     rootfs.undo("note mounts", {"path": "/nonexistent"}, run)
     assert run.warnings == []
+
+
+class UnmountLog:
+    """Stands for the C library: notes what would be unmounted."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[bytes, int]] = []
+
+    def shim_umount(self, path: bytes, flags: int) -> int:
+        self.calls.append((path, flags))
+        return -16
+
+
+def test_undo_takes_down_what_came_later(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only mounts that the note lacks go, the last first, never through a link; failures are told."""
+    log = UnmountLog()
+    monkeypatch.setattr("ociruntime.native._shim.lib", log)
+    monkeypatch.setattr(rootfs, "_mounts_below", lambda _: [(7, "/r"), (8, "/r/proc"), (9, "/r/d \udcff")])
+    (tmp_path / "mounts-before").write_text("3 7")
+    run = new_run(str(tmp_path))
+    rootfs.undo("note mounts", {"path": "/r"}, run)
+    assert log.calls == [(b"/r/d \xff", 2 | 8), (b"/r/proc", 2 | 8)]
+    assert run.warnings[1] == "unmount /r/proc: device or resource busy"
+
+
+@pytest.mark.parametrize("path", ["/", "/proc", "/sys", "/sys/", "/nonexistent"])
+def test_mounts_below(path: str) -> None:
+    """A mount counts if it is at the path or below it, not if its name only begins alike."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        table = [line.split(" ") for line in file]
+    prefix = path.rstrip("/") + "/"
+    expected = [int(fields[0]) for fields in table if (fields[4].rstrip("/") + "/").startswith(prefix)]
+    assert [number for number, _ in rootfs._mounts_below(path)] == expected
+
+
+def test_mount_points_are_unescaped() -> None:
+    """proc(5): white space and backslashes of a mount point are written as octal numbers."""
+    assert rootfs._unescape(rb"/a\040b\011c\012d\134e") == b"/a b\tc\nd\\e"
+    assert rootfs._unescape(rb"/\134040") == rb"/\040"

@@ -57,7 +57,7 @@ def test_namespaced_keys_need_their_namespace(key: str, namespaces: str) -> None
     assert list(sysctl.check(config({key: "1"}, namespaces))) == []
     (violation,) = sysctl.check(config({key: "1"}, "pid mount"))
     assert violation.rule == "R176"
-    assert "without a" in violation.reason
+    assert "is not allowed without a" in violation.reason
     assert violation.pointer == "/linux/sysctl/" + key.replace("/", "~1")
 
 
