@@ -34,7 +34,7 @@ GLOBAL: tuple[Row, ...] = (
     ("log", "", "FILE", WORKS, "runc", "append errors and warnings to FILE as well", ""),
     ("log-format", "", "text|json", WORKS, "runc", "how log lines are written (default text)", ""),
     ("debug", "", "", WORKS, "runc", "log more, and show the traceback of an internal error", ""),
-    ("trace", "", "FILE", WORKS, "ours", "create, run: write begin and end of every step to FILE (Chrome trace JSON)", ""),
+    ("trace", "", "FILE", WORKS, "ours", "create, start, run: write begin and end of every step to FILE (Chrome trace JSON)", ""),
     ("cgroup-manager", "", "cgroupfs|disabled|systemd", WORKS, "crun", "who makes the cgroup (default cgroupfs)", "systemd is refused: not supported yet"),
     ("systemd-cgroup", "", "", REFUSED, "runc", "let systemd make the cgroup", _LATER),
     ("rootless", "", "auto|false|true", ACCEPTED, "runc", "ignore cgroup permission errors", "the runtime runs as root for now: auto and false mean the same, true is refused: not supported yet"),
@@ -43,6 +43,8 @@ GLOBAL: tuple[Row, ...] = (
     ("version", "v", "", WORKS, "runc", "show the version of the runtime and of the specification", ""),
 )  # fmt: skip
 
+_TRACE: Row = ("trace", "", "FILE", WORKS, "ours", "the same as the global --trace", "")
+
 _CREATE: tuple[Row, ...] = (
     ("bundle", "b", "DIR", WORKS, "runc", "the bundle's directory (default: the current one)", ""),
     ("config", "f", "FILE", WORKS, "crun", "read this file instead of the bundle's config.json", ""),
@@ -50,7 +52,7 @@ _CREATE: tuple[Row, ...] = (
     ("preserve-fds", "", "N", WORKS, "runc", "pass N more descriptors, from 3 on, to the container", ""),
     ("no-pivot", "", "", WORKS, "runc", "change the root by moving the mount instead of pivot_root", ""),
     ("no-new-keyring", "", "", WORKS, "runc", "keep the caller's session keyring", ""),
-    ("trace", "", "FILE", WORKS, "ours", "the same as the global --trace", ""),
+    _TRACE,
     ("console-socket", "", "FILE", REFUSED, "runc", "send the terminal to this socket", _TERMINAL),
     ("pidfd-socket", "", "FILE", REFUSED, "runc", "send a pidfd of init to this socket", _LATER),
 )
@@ -67,7 +69,7 @@ _FORMAT_TEXT: Row = ("format", "f", "text|json", WORKS, "ours", "how to print (d
 # verb -> its flags, beside -h and --help, which every verb has
 VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "create": (*_CREATE, _SUBREAPER),
-    "start": (),
+    "start": (_TRACE,),
     "state": (),
     "kill": (("all", "a", "", WORKS, "runc", "signal every process of the container", ""),),
     "delete": (("force", "f", "", WORKS, "runc", "kill the container first; an unknown id is no error", ""),),

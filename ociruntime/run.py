@@ -7,6 +7,11 @@ Plain data and nothing else, so that a subject needs neither launch nor statedir
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ociruntime.config import Node
+    from ociruntime.host import Host
 
 
 class Run:
@@ -14,23 +19,67 @@ class Run:
 
     container_id  its id
     bundle        absolute path of the bundle
+    rootfs        absolute path of its root filesystem
     directory     its state directory
+    config        the config
+    host          the machine; None where no step needs it (delete)
+    home          the user's home directory, or None if the container's /etc/passwd has none
+    environment   the environment of the runtime's caller, for hooks
     pid           init's process id in the runtime's pid namespace; 0 before the clone
     slots         descriptors opened by host steps for init, by the key of their Slot
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
     warnings      what went not quite as the config says; logged by whoever called
     """
 
-    __slots__ = ("bundle", "container_id", "directory", "facts", "pid", "slots", "warnings")
+    __slots__ = (
+        "bundle",
+        "config",
+        "container_id",
+        "directory",
+        "environment",
+        "facts",
+        "home",
+        "host",
+        "pid",
+        "rootfs",
+        "slots",
+        "warnings",
+    )
 
-    def __init__(self, container_id: str, bundle: str, directory: str) -> None:
+    def __init__(
+        self,
+        container_id: str,
+        bundle: str,
+        directory: str,
+        config: Node,
+        host: Host | None = None,
+        *,
+        rootfs: str = "",
+        home: str | None = None,
+    ) -> None:
         self.container_id = container_id
         self.bundle = bundle
+        self.rootfs = rootfs
         self.directory = directory
+        self.config = config
+        self.host: Host | None = host
+        self.home = home
+        self.environment: dict[str, str] = dict(os.environ)
         self.pid = 0
         self.slots: dict[str, int] = {}
         self.facts: dict[str, object] = {}
         self.warnings: list[str] = []
+
+    def pid_inside(self) -> int:
+        """init's process id in its own pid namespace (R203); proc(5), NSpid."""
+        try:
+            with open(f"/proc/{self.pid}/status", "rb", buffering=0) as file:
+                for line in file.read().split(b"\n"):
+                    if line.startswith(b"NSpid:"):
+                        return int(line.split()[-1])
+        except FileNotFoundError:
+            return 0
+        return self.pid
 
     def close_slots(self) -> None:
         """Close what the host steps opened for init; init has its own copies after the clone."""

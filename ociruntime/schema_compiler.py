@@ -175,6 +175,8 @@ class _Compiler:
 
     def resolve(self, schema: Schema, where: str) -> tuple[Schema, str]:
         """The schema behind a `$ref` and its place; another schema as it is."""
+        if not isinstance(schema, dict):
+            raise SchemaError(where, "a schema must be an object here")
         reference = schema.get("$ref")
         if reference is None:
             return schema, where
@@ -297,8 +299,6 @@ class _Compiler:
 
 def _types(schema: Schema, where: str) -> tuple[str, bool]:
     """(the one type beside null or "", whether null is allowed); checks that every keyword is known."""
-    if not isinstance(schema, dict):
-        raise SchemaError(where, "a schema must be an object here")
     listed = schema.get("type", [])
     kinds = [listed] if isinstance(listed, str) else list(listed)
     unknown = [kind for kind in kinds if kind not in _OF_TYPE]

@@ -140,6 +140,7 @@ static int prepare(int base) {
   void *address;
   size_t size;
   init.base = base;
+  init.umask = umask(022);
   init.reply = base + FD_HANDSHAKE;
   if (map_file(base + FD_PLAN, PROT_READ | PROT_WRITE, MAP_PRIVATE, &address, &size) < 0)
     return -1;

@@ -18,6 +18,7 @@ struct init {
   int root;                        // O_PATH of the container's root, or -1 before op `root`
   int proc;                        // a procfs that nobody in the container can have replaced
   int reply;                       // who hears of errors: the handshake or a starter's connection
+  unsigned umask;                  // the runtime's; 022 while init works
   int log;                         // descriptor of a file system's error log, or -1
   enum plan_detail detail;         // which part of the op failed
 };

@@ -124,10 +124,14 @@ static int configure(int context, const struct plan_record *record) {
   if (source && sys_fsconfig(context, FSCONFIG_SET_STRING, "source", source) < 0)
     return fail(DETAIL_fsconfig);
   for (uint64_t i = 0; i < count; i++) {
-    char *value = strchr(options[i], '=');
-    if (value)
-      *value++ = 0;
-    if (sys_fsconfig(context, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, options[i], value) < 0)
+    char *equals = strchr(options[i], '=');
+    if (equals)  // cut in place, and mended: another record may use the same string
+      *equals = 0;
+    int done = equals ? sys_fsconfig(context, FSCONFIG_SET_STRING, options[i], equals + 1)
+                      : sys_fsconfig(context, FSCONFIG_SET_FLAG, options[i], NULL);
+    if (equals)
+      *equals = '=';
+    if (done < 0)
       return fail(DETAIL_fsconfig);
   }
   return sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL) < 0 ? fail(DETAIL_fsconfig) : 0;
@@ -151,38 +155,88 @@ static int make_file_system(const struct plan_record *record) {
   return fresh;
 }
 
-// tmpfs over a directory keeps that directory's mode unless the config says one.
-static int keep_mode(int mount, int target) {
+// The mode of the directory that a tmpfs is going to cover, or -1 if there is none yet.
+static int mode_of(const char *path) {
   struct stat status;
-  if (fstat(target, &status) < 0)
-    return fail(DETAIL_fstat);
+  int target = open_in_root(path, O_PATH | O_DIRECTORY);
+  if (target < 0)
+    return -1;
+  int known = fstat(target, &status) == 0;
+  close(target);
+  return known ? (int)(status.st_mode & 07777) : -1;
+}
+
+static int set_mode(int mount, int mode) {
   int directory = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0)
     return fail(DETAIL_open);
-  int done = fchmod(directory, status.st_mode & 07777) < 0 ? fail(DETAIL_fchmodat) : 0;
+  int done = fchmod(directory, (mode_t)mode) < 0 ? fail(DETAIL_fchmodat) : 0;
   close_keeping_errno(directory);
   return done;
 }
 
-int op_mount_fs(const struct plan_record *record) {
-  uint32_t flags = record->args[8];
-  int fresh = make_file_system(record);
+// fsconfig takes values of up to 255 bytes; an overlay of many layers has longer ones. Then the
+// old call, by descriptor, with all options in the one page that it takes.
+static int needs_old_call(const struct plan_record *record) {
+  for (char **option = list(record, 2, NULL); *option; option++) {
+    const char *value = strchr(*option, '=');
+    if (value && strlen(value + 1) > 255)
+      return 1;
+  }
+  return 0;
+}
+
+static int mount_by_old_call(const struct plan_record *record, int target) {
+  static char data[4096];
+  size_t used = 0;
+  for (char **option = list(record, 2, NULL); *option; option++) {
+    size_t length = strlen(*option);
+    if (used + length + 2 > sizeof data)
+      return fail_with(ENAMETOOLONG, DETAIL_name_too_long);
+    if (used)
+      data[used++] = ',';
+    memcpy(data + used, *option, length + 1);
+    used += length;
+  }
+  const char *source = text_or_null(record, 1), *path = proc_path(target);
+  if (!path || mount(source ? source : "none", path, text(record, 0), 0, data) < 0)
+    return fail(DETAIL_mount);
+  int fresh = open_in_root(text(record, 7), O_PATH);
   if (fresh < 0)
     return -1;
-  int target = open_target(text(record, 7), flags & MOUNT_TARGET_FILE ? KIND_FILE : KIND_DIRECTORY, flags);
-  if (target < 0)
-    return close_keeping_errno(fresh);
-  int done = 0;
-  if (flags & MOUNT_KEEP_MODE)
-    done = keep_mode(fresh, target);
-  if (done == 0 && flags & MOUNT_COPY_UP)
-    done = copy_up(target, fresh);
-  if (done == 0)
-    done = set_attributes(fresh, record->args[3], record->args[4], 0, 0);
-  if (done == 0)
-    done = attach(fresh, target);
+  int done = set_attributes(fresh, record->args[3], record->args[4], 0, 0);
   if (done == 0)
     done = propagate(fresh, record->args[5], record->args[6]);
+  close_keeping_errno(fresh);
+  return done;
+}
+
+static int attach_file_system(const struct plan_record *record, int fresh, int target, int mode) {
+  if (mode >= 0 && set_mode(fresh, mode) < 0)
+    return -1;
+  if (record->args[8] & MOUNT_COPY_UP && copy_up(target, fresh) < 0)
+    return -1;
+  if (set_attributes(fresh, record->args[3], record->args[4], 0, 0) < 0 || attach(fresh, target) < 0)
+    return -1;
+  return propagate(fresh, record->args[5], record->args[6]);
+}
+
+int op_mount_fs(const struct plan_record *record) {
+  uint32_t flags = record->args[8];
+  const char *place = text(record, 7);
+  int mode = flags & MOUNT_KEEP_MODE ? mode_of(place) : -1;
+  int target = open_target(place, flags & MOUNT_TARGET_FILE ? KIND_FILE : KIND_DIRECTORY, flags);
+  if (target < 0)
+    return -1;
+  if (needs_old_call(record)) {
+    int done = mount_by_old_call(record, target);
+    close_keeping_errno(target);
+    return done;
+  }
+  int fresh = make_file_system(record);
+  if (fresh < 0)
+    return close_keeping_errno(target);
+  int done = attach_file_system(record, fresh, target, mode);
   close_keeping_errno(target);
   close_keeping_errno(fresh);
   return done;

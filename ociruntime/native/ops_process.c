@@ -17,7 +17,7 @@
 #include "init.h"
 
 int op_umask(const struct plan_record *record) {
-  umask(record->args[0]);
+  umask(record->args[0] == UINT32_MAX ? init.umask : record->args[0]);
   return 0;
 }
 

@@ -54,7 +54,7 @@
   OP(readonly, "p")       /* a read-only bind onto itself */                                                  \
   OP(root_attributes, "uuu") /* set, clear, propagation of the container's "/" */                             \
   /* the process */                                                                                           \
-  OP(umask, "u")          /* */                                                                               \
+  OP(umask, "u")          /* mask, or UINT32_MAX: the runtime's */                                                                              \
   OP(chdir, "pu")         /* path in the container, 1 = make it if missing */                                 \
   OP(groups, "n")         /* setgroups */                                                                     \
   OP(bounding, "uu")      /* keep these capabilities, low and high half; drop the others */                   \

@@ -34,4 +34,6 @@ def run(settings: Settings, given: Arguments) -> int:
         detach=given.on("detach"),
         keep=given.on("keep"),
         trace=settings.trace,
+        forward_signals=True,
+        warn=lambda warning: settings.log.tell_warning(f"run: {warning}"),
     )

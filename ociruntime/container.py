@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spine 6: the life cycle. What state is a container in, and what may be done with it?
+
+    create --> created --start--> running --its program ends--> stopped --delete--> gone
+                  |                  |  ^
+                  |                  v  |  (by whoever freezes its cgroup)
+                  |                paused
+                  '--kill--> stopped            delete --force: from every state
+
+    operation   allowed when                       otherwise
+    start       created                            WrongState, no effect (R229)
+    kill        created, running, paused           WrongState, no effect (R233)
+    delete      stopped                            WrongState, no effect (R236)
+
+`state`, `kill` and `delete` are polled by engines: what only create and start need is in creation.py.
+"""
+
+from __future__ import annotations
+
+import os
+from _signal import SIGKILL, pidfd_send_signal
+
+from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
+from ociruntime.identity import process_times
+from ociruntime.statedir import StateDir, default_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ociruntime.bundle import Bundle
+    from ociruntime.plan import Options
+
+__all__ = ["Container", "create", "default_root", "delete", "gc", "list_all", "run"]
+
+def _silent(_warning: str) -> None:
+    """Warnings that nobody wants to hear."""
+
+
+SPEC_VERSION = "1.3.0"
+_EXECUTING = 4  # PHASE_executing of native/plan.h
+
+
+class Container:
+    """A container that exists.
+
+    warnings  what create could not do quite as the config says
+    """
+
+    def __init__(self, directory: StateDir, stored: dict[str, object]) -> None:
+        self.directory = directory
+        self.stored = stored
+        self.warnings: list[str] = []
+
+    @classmethod
+    def load(cls, root: str, container_id: str) -> Container:
+        """The container of this id.
+
+        An interrupted create or delete is finished first. Raises NoSuchContainer, StateUnreadable.
+        """
+        directory = StateDir.find(root, container_id)
+        stored = directory.read_state()
+        if stored is None:
+            from ociruntime.deletion import finish
+
+            if finish(directory):
+                raise NoSuchContainer(container_id)
+            stored = directory.read_state()  # whoever was making it may have come to its end meanwhile
+            if stored is None:
+                return cls(directory, {})
+        return cls(directory, stored)
+
+    @property
+    def id(self) -> str:
+        """The container's id."""
+        return self.directory.container_id
+
+    @property
+    def pid(self) -> int:
+        """Process id of init in the runtime's pid namespace; 0 while it is being created."""
+        pid = self.stored.get("pid", 0)
+        return pid if isinstance(pid, int) else 0
+
+    def status(self) -> str:
+        """creating, created, running, paused or stopped."""
+        if not self.stored:
+            return "creating"
+        letter, start_time = process_times(self.pid)
+        if start_time != self.stored["start_time"] or letter in ("Z", "X"):
+            return "stopped"
+        if self._phase() < _EXECUTING:
+            return "created"
+        return "paused" if self._frozen() else "running"
+
+    def _phase(self) -> int:
+        try:
+            with open(self.directory.file("progress"), "rb", buffering=0) as file:
+                return int.from_bytes(file.read(8)[4:], "little")
+        except FileNotFoundError:
+            return 0
+
+    def _frozen(self) -> bool:
+        facts = self.stored.get("facts")
+        paths = facts.get("cgroups") if isinstance(facts, dict) else None
+        if not paths:
+            return False
+        from ociruntime.linux.cgroups.freezer import frozen
+
+        return frozen(paths["paths"])
+
+    def state(self) -> dict[str, object]:
+        """The state document (runtime.md, State), with runc's additions."""
+        status = self.status()
+        state: dict[str, object] = {
+            "ociVersion": SPEC_VERSION,
+            "id": self.id,
+            "pid": 0 if status == "stopped" else self.pid,
+            "status": status,
+            "bundle": self.stored.get("bundle", ""),
+            "rootfs": self.stored.get("rootfs", ""),
+            "created": self.stored.get("created", ""),
+        }
+        if self.stored.get("annotations"):
+            state["annotations"] = self.stored["annotations"]
+        state["owner"] = self.stored.get("owner", "")
+        return state
+
+    def start(self, trace: str = "") -> None:
+        """Run the program.
+
+        Raises WrongState unless created; StepFailed (HookFailed) if a hook or execve failed: then
+        the container is stopped.
+        """
+        from ociruntime.starting import start
+
+        if not trace:
+            start(self)
+            return
+        from ociruntime.trace import Trace
+
+        timeline = Trace(trace, "start")
+        try:
+            start(self, timeline)
+        finally:
+            timeline.write()
+
+    def kill(self, signal: int, all_processes: bool = False) -> None:
+        """Send a signal to init, or to all processes of the container.
+
+        signal   its number
+        Raises WrongState unless the container is created, running or paused.
+        """
+        status = self.status()
+        if status in ("stopped", "creating"):
+            if all_processes and status == "stopped":
+                self._kill_all(signal)
+                return
+            raise WrongState("container not running")
+        # Without a pid namespace of its own, the end of init is not the end of the container.
+        if all_processes or (signal == SIGKILL and self.stored.get("shares_pids")):
+            self._kill_all(signal)
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            raise WrongState("container not running") from None
+        try:
+            if process_times(self.pid)[1] != self.stored["start_time"]:
+                raise WrongState("container not running")
+            pidfd_send_signal(pidfd, signal)
+        except ProcessLookupError:
+            raise WrongState("container not running") from None
+        except OSError as failure:
+            raise RuntimeFailure(f"signal {signal} to init", errno=failure.errno or 0) from None
+        finally:
+            os.close(pidfd)
+
+    def _kill_all(self, signal: int) -> None:
+        facts = self.stored.get("facts")
+        if isinstance(facts, dict) and facts.get("cgroups"):
+            from ociruntime.linux.cgroups.remove import kill_all
+
+            kill_all(facts["cgroups"]["paths"], signal)
+
+    def wait(self) -> int:
+        """Wait for the end of a container that this process has created.
+
+        Returns its exit status, or 128 + n if signal n ended it. Raises RuntimeFailure if init is not
+        a child of this process.
+        """
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            raise RuntimeFailure("init is not a child of this process") from None
+        code = os.waitstatus_to_exitcode(status)
+        return code if code >= 0 else 128 - code
+
+    def reap(self) -> None:
+        """Collect the exit status of an init that this process has created and that has ended."""
+        try:
+            os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return
+
+    def delete(self, force: bool = False) -> list[str]:
+        """Remove the container and everything that create made; see `delete`."""
+        return delete(os.path.dirname(self.directory.path), self.id, force)
+
+
+def create(
+    root: str,
+    bundle: Bundle,
+    options: Options,
+    *,
+    pid_file: str = "",
+    stdio: tuple[int, int, int] = (-1, -1, -1),
+    trace: str = "",
+) -> Container:
+    """Make a container; its program waits for start.
+
+    root      directory of the containers' state
+    pid_file  where to write init's pid, or ""
+    stdio     descriptors that become the program's 0, 1, 2; -1: the caller's
+    trace     file for a timeline of the steps, or ""
+    Raises InvalidConfig, NotSupported, ContainerExists, StepFailed, ...; then nothing is left behind.
+    """
+    from ociruntime.creation import create as make
+    from ociruntime.trace import Trace
+
+    timeline = Trace(trace, "create")
+    try:
+        return make(root, bundle, options, pid_file=pid_file, stdio=stdio, timeline=timeline)
+    finally:
+        timeline.write()
+
+
+def run(
+    root: str,
+    bundle: Bundle,
+    options: Options,
+    *,
+    pid_file: str = "",
+    detach: bool = False,
+    keep: bool = False,
+    trace: str = "",
+    forward_signals: bool = False,
+    warn: Callable[[str], None] = _silent,
+) -> int:
+    """Create and start a container and, unless `detach`, wait for it and delete it.
+
+    keep             do not delete it
+    forward_signals  pass this process's signals on to the program (for a command, not for a library)
+    warn             is called with each warning
+    Returns the program's exit status (128 + n for signal n), 0 if detached.
+    """
+    from ociruntime.foreground import run as run_foreground
+
+    return run_foreground(
+        root,
+        bundle,
+        options,
+        pid_file=pid_file,
+        detach=detach,
+        keep=keep,
+        trace=trace,
+        forward_signals=forward_signals,
+        warn=warn,
+    )
+
+
+def delete(root: str, container_id: str, force: bool = False) -> list[str]:
+    """Remove a container: kill it (if `force`), undo everything that create did, run its poststop hooks.
+
+    Returns warnings (failed poststop hooks). Raises NoSuchContainer, WrongState, StateUnreadable.
+    """
+    from ociruntime.deletion import delete as remove
+
+    return remove(root, container_id, force)
+
+
+def list_all(root: str) -> list[dict[str, object]]:
+    """The states of all containers below a root, by id; those that can't be read are left out."""
+    states = []
+    for name in _names(root):
+        try:
+            states.append(Container.load(root, name).state())
+        except (NoSuchContainer, StateUnreadable):
+            continue
+    return states
+
+
+def gc(root: str) -> list[str]:
+    """Finish every create and delete below a root that was interrupted; returns the ids cleaned up."""
+    from ociruntime.deletion import finish
+
+    cleaned = []
+    for name in _names(root):
+        try:
+            directory = StateDir.find(root, name)
+        except RuntimeFailure:
+            continue  # not a container's name: none of ours
+        if not os.path.exists(directory.file("state.json")) and finish(directory):
+            cleaned.append(name)
+    return cleaned
+
+
+def _names(root: str) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []

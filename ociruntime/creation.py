@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The create operation: check, plan, launch, write down; and after any failure, everything undone.
+
+This module must not import a verb.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ociruntime import check, host, plan
+from ociruntime.container import Container
+from ociruntime.errors import BundleError, ContainerExists, HookFailed, RuntimeFailure
+from ociruntime.identity import identify
+from ociruntime.launch import Launch
+from ociruntime.linux import credentials, namespaces
+from ociruntime.run import Run
+from ociruntime.statedir import StateDir
+from ociruntime.undo import undo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.bundle import Bundle
+    from ociruntime.plan import Options
+    from ociruntime.trace import Trace
+
+
+def create(
+    root: str,
+    bundle: Bundle,
+    options: Options,
+    *,
+    pid_file: str,
+    stdio: tuple[int, int, int],
+    timeline: Trace,
+) -> Container:
+    """Make a container; see container.create."""
+    warnings = [str(violation) for violation in check.require(bundle.config)]
+    if not os.path.isdir(bundle.rootfs):
+        raise BundleError(f"{bundle.rootfs}: no such directory", pointer="/root/path", hint="the root filesystem")
+    machine = host.probe()
+    options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)
+    directory = _claim(root, options.container_id)
+    run = Run(
+        options.container_id,
+        bundle.directory,
+        directory.path,
+        bundle.config,
+        machine,
+        rootfs=bundle.rootfs,
+        home=options.home,
+    )
+    try:
+        made = plan.make(bundle, machine, options)
+        stored = _Record(bundle, directory, run, options, pid_file)
+        launch = Launch(
+            made,
+            run,
+            directory,
+            fd_base=3 + options.preserve_fds,
+            stdio=stdio,
+            commit=stored.commit,
+            trace=timeline,
+        )
+        try:
+            launch.carry_out()
+        except BaseException:
+            launch.give_up()
+            raise
+        finally:
+            launch.close()
+    except BaseException as failure:
+        _undo(directory, run, failure)
+        raise
+    directory.unlock()
+    container = Container(directory, stored.state)
+    container.warnings = [*warnings, *(str(violation) for violation in made.warnings), *run.warnings]
+    return container
+
+
+def _claim(root: str, container_id: str) -> StateDir:
+    """The new container's directory; what an interrupted create or delete left there is finished first."""
+    try:
+        return StateDir.claim(root, container_id)
+    except ContainerExists:
+        from ociruntime.deletion import finish
+
+        found = StateDir(root, container_id)
+        if os.path.exists(found.file("state.json")) or not finish(found):
+            raise
+        return StateDir.claim(root, container_id)
+
+
+def _undo(directory: StateDir, run: Run, failure: BaseException) -> None:
+    """Leave nothing behind. A hook that failed sends the container through the rest of its life (R208-R210)."""
+    problems = undo(directory, run)
+    if isinstance(failure, HookFailed):
+        from ociruntime.deletion import run_poststop
+
+        problems += run_poststop(run)
+    if problems and isinstance(failure, RuntimeFailure):
+        failure.reason += f"; and then: {'; '.join(problems)}"
+    if any(problem.startswith("undo ") for problem in problems):
+        directory.unlock()  # the journal stays: `gc` and the next create try again
+    else:
+        directory.remove()
+
+
+class _Record:
+    """What the step "commit" writes: pid file, the config's copy, state.json."""
+
+    def __init__(self, bundle: Bundle, directory: StateDir, run: Run, options: Options, pid_file: str) -> None:
+        self.bundle = bundle
+        self.directory = directory
+        self.run = run
+        self.options = options
+        self.pid_file = pid_file
+        self.state: dict[str, object] = {}
+
+    def commit(self) -> None:
+        """Write everything; state.json last, because the container exists from then on."""
+        config = self.bundle.config
+        self.directory.write("config.json", self.bundle.raw)
+        self.state = {
+            "id": self.run.container_id,
+            **identify(self.run.pid),
+            "bundle": self.run.bundle,
+            "rootfs": self.bundle.rootfs,
+            "created": _timestamp(time.time_ns()),
+            "owner": "",
+            "uid": os.getuid(),
+            "facts": self.run.facts,
+            "hooks": [kind for kind, hooks in config.at("hooks").members() if len(hooks)],
+            "shares_pids": not namespaces.has(config, "pid"),
+            "has_process": bool(config.at("process")),
+            "options": self.options.kept(),
+        }
+        if config.at("annotations"):
+            self.state["annotations"] = config.at("annotations").value
+        if self.pid_file:
+            write_pid_file(self.pid_file, self.run.pid)
+        try:
+            self.directory.write_state(self.state)
+        except RuntimeFailure:
+            if self.pid_file:
+                os.unlink(self.pid_file)
+            raise
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Digits and nothing else (engines parse it with a plain number parser), replaced atomically."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, str(pid).encode())
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except OSError as failure:
+        raise RuntimeFailure(path, step="write pid file", errno=failure.errno or 0) from None
+
+
+def _timestamp(nanoseconds: int) -> str:
+    """RFC 3339 with nanoseconds, in UTC."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
+    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{rest:09}Z"

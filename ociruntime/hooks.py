@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that the config wants to be run at points of the life cycle. (config.md, POSIX-platform Hooks)
+
+All six kinds go the same way: the sealed executable is given a short plan (join the container's
+namespaces, if the hook belongs there; change directory; exec), its standard input is the state, and
+what it prints is kept for the error message.
+
+    kind                              path found in   runs in        directory   env, if it has none
+    prestart createRuntime            runtime         runtime        bundle      the runtime's
+    createContainer                   runtime         container      rootfs      process.env
+    startContainer                    container       container      process.cwd process.env and HOME
+    poststart poststop                runtime         runtime        bundle      the runtime's
+
+This module must not import launch, container or a verb.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import HookFailed, Violation
+from ociruntime.jsontext import compact
+from ociruntime.linux import capabilities, credentials, namespaces, process
+from ociruntime.step import HostStep, InitStep, Slot, Step, SyncStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.run import Run
+    from ociruntime.spawn import Child
+
+KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+KEYS = tuple(f"/hooks/{kind}" + tail for kind in KINDS for tail in ("", "/*/path", "/*/args", "/*/env", "/*/timeout"))
+
+# What the state on standard input says: the specification's steps 3 to 7 follow the creation (step 2).
+_STATUS = {"poststart": "running", "poststop": "stopped"}
+_IN_CONTAINER = ("createContainer", "startContainer")
+_PIPE_CAPACITY = 65536
+_OUTPUT_SHOWN = 4096
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """Rules that the schema can't say."""
+    for kind in KINDS:
+        for hook in config.at("hooks", kind):
+            for variable in hook.at("env"):
+                if "=" not in variable.text("="):
+                    yield Violation(variable.pointer, "is no NAME=VALUE", "R070")
+            if not hook.at("path").text("/").startswith("/"):
+                yield Violation(hook.at("path").pointer, "must be absolute", "R068")
+
+
+def plan_create(config: Node) -> Iterator[HostStep]:
+    """The hooks of create, in the specification's order (R077, R079-R081)."""
+    for kind in ("prestart", "createRuntime", "createContainer"):
+        yield from _plan(config, kind)
+
+
+def plan_start(config: Node) -> Iterator[HostStep]:
+    """The hooks between the start operation and the user's program (R082)."""
+    yield from _plan(config, "startContainer")
+
+
+def plan_poststart(config: Node) -> Iterator[HostStep]:
+    """The hooks after the user's program is executed, before start returns (R083)."""
+    yield from _plan(config, "poststart")
+
+
+def plan_poststop(config: Node) -> Iterator[HostStep]:
+    """The hooks after the container is deleted, before delete returns (R084)."""
+    yield from _plan(config, "poststop")
+
+
+def _plan(config: Node, kind: str) -> Iterator[HostStep]:
+    for hook in config.at("hooks", kind):
+        args: dict[str, object] = {"kind": kind}
+        for name in ("path", "args", "env", "timeout"):
+            if hook.at(name):
+                args[name] = hook.at(name).value
+        text = f"{kind} {hook.at('path').text()}"
+        yield HostStep("hooks", "run hook", args, pointer=hook.pointer, text=text)
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Run one hook and wait for it.
+
+    Raises HookFailed if it can't be run, ends with another status than 0, or is still running after
+    its timeout (then it is killed).
+    """
+    started = time.monotonic()
+    child, output = _spawn(step, run)
+    try:
+        timeout = step.args.get("timeout")
+        limit = float(str(timeout)) - (time.monotonic() - started) if timeout is not None else None
+        if not _ended(child, limit):
+            raise _failed(step, f"still running after {timeout} s", output)
+        status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+        child.pid = 0
+        if status:
+            how = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
+            raise _failed(step, how, output)
+    finally:
+        child.kill()
+        child.close()
+        os.close(output)
+
+
+def _ended(child: Child, limit: float | None) -> bool:
+    poll = select.poll()
+    poll.register(child.pidfd, select.POLLIN)
+    return bool(poll.poll(None if limit is None else max(limit, 0) * 1000))
+
+
+def _failed(step: HostStep, reason: str, output: int) -> HookFailed:
+    printed = os.pread(output, _OUTPUT_SHOWN, 0).decode("utf-8", "replace").strip()
+    said = ": it printed: " + " | ".join(printed.splitlines()) if printed else ""
+    return HookFailed(f"{reason}{said}", pointer=step.pointer, step=f"hook {step.text}")
+
+
+def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
+    from ociruntime.native.encode import SYNC_STARTED, encode
+    from ociruntime.spawn import CONTINUE, Child, ChildFailed
+
+    kind = str(step.args["kind"])
+    steps = list(enumerate(_init_steps(step, run)))
+    joins = any(isinstance(inner, SyncStep) for _, inner in steps)
+    slots = [os.pidfd_open(run.pid)] if joins else []
+    state = _state_input(run, kind)
+    output = os.memfd_create("hook output", os.MFD_CLOEXEC)
+    child: Child | None = None
+    try:
+        buffer = encode(steps, ["init"][: len(slots)], 3)
+        child = Child(buffer, records=len(steps), slots=slots, stdio=(state, output, output), forks=joins)
+        if joins:
+            child.wait_for(SYNC_STARTED)
+            _enter_cgroup(run, child.pid)
+            child.reply(CONTINUE)
+        child.wait_end()
+    except BaseException as failure:
+        if child is not None:
+            child.kill()
+            child.close()
+        os.close(output)
+        if isinstance(failure, ChildFailed):
+            inner = steps[failure.index][1].describe() if failure.index < len(steps) else "starting"
+            raise HookFailed(inner, pointer=step.pointer, step=f"hook {step.text}", errno=failure.errno) from None
+        raise
+    finally:
+        for descriptor in (state, *slots):
+            os.close(descriptor)
+    return child, output
+
+
+def _enter_cgroup(run: Run, pid: int) -> None:
+    facts = run.facts.get("cgroups")
+    paths = facts["paths"] if isinstance(facts, dict) else {}
+    for directory in dict.fromkeys(paths.values()):
+        with open(f"{directory}/cgroup.procs", "wb", buffering=0) as file:
+            file.write(str(pid).encode())
+
+
+def _init_steps(step: HostStep, run: Run) -> Iterator[Step]:
+    """What the new process does, from the clone to the hook's program."""
+    kind = str(step.args["kind"])
+    path = str(step.args["path"])
+    words = step.args.get("args")
+    config, host = run.config, run.host
+    directory = run.bundle
+    if kind in _IN_CONTAINER:
+        listed = [entry.at("type").text() for entry in config.at("linux", "namespaces")]
+        flags = sum(namespaces.TYPES[name] for name in dict.fromkeys(listed))
+        if flags:
+            yield InitStep("join", Slot("init"), flags, text="the container's namespaces")
+        yield InitStep("fork", 0)
+        yield SyncStep("started", "wait to be put into the container's cgroup")
+        directory = run.rootfs if kind == "createContainer" else config.at("process", "cwd").text("/")
+    yield InitStep("root", "/", 0, name="open root", text="/")
+    yield InitStep("chdir", directory, 0, text=directory)
+    yield InitStep("umask", 0xFFFFFFFF, text="as the caller's")
+    if kind == "startContainer":
+        yield from capabilities.plan_early(config, host)
+        yield from credentials.plan_early(config, host)
+        yield from credentials.plan_late(config, host)
+        yield from capabilities.plan_late(config, host)
+        yield from process.plan_no_new_privs(config, host)
+    yield InitStep("close_from", 3, name="close descriptors", text="all from 3 on")
+    yield InitStep(
+        "exec",
+        [path],
+        [str(word) for word in words] if isinstance(words, list) and words else [path],
+        _environment(step, run, kind),
+        text=path,
+    )
+
+
+def _environment(step: HostStep, run: Run, kind: str) -> list[str]:
+    own = step.args.get("env")
+    if isinstance(own, list):
+        return [str(variable) for variable in own]
+    if kind == "createContainer":
+        return run.config.at("process", "env").texts()
+    if kind == "startContainer":
+        return process.environment(run.config, run.home)
+    return [f"{name}={value}" for name, value in run.environment.items()]
+
+
+def _state_input(run: Run, kind: str) -> int:
+    """The state as a readable descriptor: a filled pipe, so that a hook that does not read harms nobody."""
+    state: dict[str, object] = {
+        "ociVersion": "1.3.0",
+        "id": run.container_id,
+        "status": _STATUS.get(kind, "created"),
+    }
+    if kind != "poststop":
+        state["pid"] = run.pid_inside() if kind in _IN_CONTAINER else run.pid
+    state["bundle"] = run.bundle
+    annotations = run.config.at("annotations").value
+    if annotations:
+        state["annotations"] = annotations
+    text = compact(state).encode()
+    if len(text) <= _PIPE_CAPACITY:
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            os.write(writer, text)
+        finally:
+            os.close(writer)
+        return reader
+    memory = os.memfd_create("state", os.MFD_CLOEXEC)
+    os.write(memory, text)
+    os.lseek(memory, 0, os.SEEK_SET)
+    return memory

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spine 5: a plan is carried out. The only part with effects.
+
+        runtime                                     init
+    host steps: cgroups, sources of binds
+    clone init  ----------------------------------->  (a helper joins namespaces and forks)
+                <---------------- started -----------
+    host steps: join cgroup, oom_score_adj
+                ----------------- continue --------->  mounts, devices, links
+                <---------------- mounted -----------  (only if there are hooks)
+    hooks: prestart, createRuntime, createContainer
+                ----------------- continue --------->  pivot_root, masks, user, capabilities
+                <---------------- ready -------------
+    host steps: rlimits, state.json
+                ----------------- continue --------->  waits on the start socket
+
+One loop walks the steps: a host step is done here, init steps let init go on, a sync step waits for it.
+An undoable step is noted in the journal first; after a failure the journal is undone backwards.
+This module must not import a verb or container.py; subjects are imported by the name in the step.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import _socket
+
+from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
+from ociruntime.identity import identify
+from ociruntime.native.encode import SYNC_POINTS, encode
+from ociruntime.spawn import CONTINUE, Child, ChildFailed, progress_size
+from ociruntime.step import HostStep, InitStep, SyncStep
+from ociruntime.undo import module_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ociruntime.plan import Plan
+    from ociruntime.run import Run
+    from ociruntime.statedir import StateDir
+    from ociruntime.step import Step
+    from ociruntime.trace import Trace
+
+# What the parts of an op that are not system calls mean, in words for people.
+_DETAILS = {
+    "target_is_link": "the mount point is, or lies behind, a symbolic link",
+    "target_on_proc": "the mount point lies on /proc, where nothing may be covered",
+    "not_a_device": "/dev/null in the container is not the null device",
+    "exists_with_other_type": "another file is there already",
+    "cwd_outside_root": "the directory is not inside the container's root",
+    "is_a_directory": "it is a directory",
+    "too_many_links": "too many symbolic links",
+    "name_too_long": "the path or the options are too long",
+    "runtime_gone": "the runtime gave up",
+    "copy": "copying the directory's content",
+    "bad_plan": "the plan is malformed",
+}
+
+
+class Launch:
+    """Carries out the create part of one plan.
+
+    commit  is called by the step "commit": it writes state.json
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: Run,
+        directory: StateDir,
+        *,
+        fd_base: int,
+        stdio: tuple[int, int, int],
+        commit: Callable[[], None],
+        trace: Trace,
+    ) -> None:
+        self.plan = plan
+        self.run = run
+        self.directory = directory
+        self.fd_base = fd_base
+        self.stdio = stdio
+        self.commit = commit
+        self.trace = trace
+        self.child: Child | None = None
+        self._init_waits = False
+
+    def carry_out(self) -> None:
+        """Do every step up to the sync "start".
+
+        Raises StepFailed (or a RuntimeFailure of another kind); the caller undoes the journal.
+        """
+        for index, step in enumerate(self.plan.steps[: self.plan.start_index() + 1]):
+            if isinstance(step, HostStep):
+                with self.trace.host(index, step):
+                    self._host_step(step)
+            elif isinstance(step, SyncStep) and step.point != "start":
+                self._let_go_on()
+                self._wait_for(step.point)
+            else:
+                self._let_go_on()
+
+    def close(self) -> None:
+        """Close the descriptors of this side."""
+        self.run.close_slots()
+        if self.child is not None:
+            self.trace.init(self.child.progress, self.plan)
+            self.child.close()
+
+    def give_up(self) -> None:
+        """End init after a failure, before the journal is undone."""
+        if self.child is not None:
+            self.child.kill()
+
+    def _let_go_on(self) -> None:
+        if self._init_waits and self.child is not None:
+            self.child.reply(CONTINUE)
+            self._init_waits = False
+
+    def _wait_for(self, point: str) -> None:
+        assert self.child is not None
+        try:
+            self.child.wait_for(SYNC_POINTS[point])
+        except ChildFailed as failure:
+            raise explain(failure, self.plan.steps) from None
+        self._init_waits = True
+        if self.run.pid != self.child.pid:
+            self.run.pid = self.child.pid
+            self.directory.note({"subject": "launch", "name": "init", "args": identify(self.child.pid)})
+
+    def _host_step(self, step: HostStep) -> None:
+        try:
+            if step.subject == "launch":
+                if step.name == "commit":
+                    self.commit()
+                else:
+                    self._clone()
+                return
+            if step.undoable:
+                self.directory.note({"subject": step.subject, "name": step.name, "args": step.args})
+            module_of(step.subject).apply(step, self.run)
+        except OSError as failure:
+            raise step_failed(step, failure) from None
+
+    def _clone(self) -> None:
+        records = self.plan.init_steps()
+        buffer = encode(records, self.plan.slots, self.fd_base)
+        size = progress_size(len(records))
+        progress = os.open(
+            self.directory.file("progress"), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        )
+        start = None
+        try:
+            # Written, not only extended: a full disk must show here, not as SIGBUS in init.
+            if os.write(progress, bytes(size)) != size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            start = listen(self.directory)
+            self.child = Child(
+                buffer,
+                records=len(records),
+                fd_base=self.fd_base,
+                slots=[self.run.slots[key] for key in self.plan.slots],
+                clone_flags=self.plan.clone_flags,
+                stdio=self.stdio,
+                progress=progress,
+                start=start.fileno(),
+                forks=self.plan.forks(),
+            )
+        finally:
+            os.close(progress)
+            if start is not None:
+                start.close()
+
+
+def listen(directory: StateDir) -> _socket.socket:
+    """The socket on which init waits for `start`; reached through a descriptor, as its path may be long."""
+    listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    place = os.open(directory.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listening.bind(f"/proc/self/fd/{place}/start")
+        listening.listen(16)
+    except BaseException:
+        listening.close()
+        raise
+    finally:
+        os.close(place)
+    return listening
+
+
+def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
+    """The failure of a record in terms of the step behind it."""
+    detail = _DETAILS.get(failure.detail, failure.detail.replace("_", " "))
+    if failure.index >= len(steps):
+        return StepFailed(f"starting init: {detail}", errno=failure.errno)
+    step = steps[failure.index]
+    if isinstance(step, InitStep) and step.op in ("find_program", "exec"):
+        return program_failed(step, failure)
+    words = failure.log or ("" if failure.detail == step.name.replace(" ", "_") else detail)
+    shown = step.describe()
+    return StepFailed(
+        words,
+        pointer=step.pointer,
+        step=shown,
+        errno=failure.errno,
+        hint=hint_for(failure.errno, step.name),
+    )
+
+
+def program_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
+    """Engines look for these words to tell "not found" (127) from "not executable" (126)."""
+    program = step.text.split(" ", 1)[0]
+    where = "" if "/" in program else " in $PATH"
+    if failure.errno in (errno.ENOENT, errno.ENOTDIR) and step.op == "find_program":
+        reason = f'exec: "{program}": executable file not found{where}: no such file or directory'
+        return StepFailed(reason, pointer=step.pointer, step="find program")
+    if failure.errno in (errno.EACCES, errno.EISDIR):
+        return StepFailed(f'exec: "{program}": permission denied', pointer=step.pointer, step=step.name)
+    hint = "its interpreter (the #! line or the dynamic linker) is missing" if failure.errno == errno.ENOENT else ""
+    return StepFailed(
+        f'exec: "{program}"', pointer=step.pointer, step=step.name, errno=failure.errno, hint=hint
+    )
+
+
+def step_failed(step: HostStep, failure: OSError) -> StepFailed:
+    """A host step's OSError as the error that people see."""
+    number = failure.errno or 0
+    name = f": {os.fsdecode(failure.filename)}" if isinstance(failure.filename, (str, bytes)) else ""
+    return StepFailed(
+        name[2:], pointer=step.pointer, step=step.describe(), errno=number, hint=hint_for(number, step.name)
+    )

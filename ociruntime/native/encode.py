@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How do steps become the flat buffer that init obeys? The writing side of native/plan.h.
+
+Op codes and argument letters are read from the C table, so that they stand in one place only.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from ociruntime.errors import InvalidConfig, Violation
+from ociruntime.native._shim import ffi, lib
+from ociruntime.step import InitStep, Slot, SyncStep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ociruntime.step import Argument, Step
+
+MAGIC = 0x3143504F
+NO_SLOT = 0xFFFFFFFF
+_HEADER = struct.Struct("<6I")
+_RECORD = struct.Struct("<HHI12I")
+_ARGUMENTS = 12
+
+# Sync points; enum plan_sync in plan.h. "ready" and "start" are ops of their own.
+SYNC_STARTED, SYNC_MOUNTED, SYNC_READY, SYNC_FORKED, SYNC_HELLO = 1, 2, 3, 4, 5
+SYNC_POINTS = {"started": SYNC_STARTED, "mounted": SYNC_MOUNTED, "ready": SYNC_READY}
+
+
+def word(table: int, number: int) -> str:
+    """A word of one of the C tables, or "" past its end."""
+    text = lib.plan_word(table, number)
+    return "" if text == ffi.NULL else ffi.string(text).decode("ascii")
+
+
+def _ops() -> dict[str, tuple[int, str]]:
+    table: dict[str, tuple[int, str]] = {}
+    code = 1
+    while name := word(lib.TABLE_OPS, code):
+        table[name] = (code, word(lib.TABLE_SIGNATURES, code))
+        code += 1
+    return table
+
+
+OPS = _ops()
+
+
+class _Writer:
+    """Strings and lists of one buffer; offsets are known once the number of records is."""
+
+    __slots__ = ("_lists", "_offsets", "_strings")
+
+    def __init__(self) -> None:
+        self._strings = bytearray()
+        self._offsets: dict[str, int] = {}
+        self._lists: list[int] = []
+
+    def string(self, text: str, pointer: str) -> int:
+        found = self._offsets.get(text)
+        if found is None:
+            found = self._offsets[text] = len(self._strings)
+            self._strings += _encoded(text, pointer)
+            self._strings.append(0)
+        return found
+
+    def list(self, items: Sequence[str | int], pointer: str) -> int:
+        start = len(self._lists)
+        self._lists.append(-len(items) - 1)  # negative: a count, not an offset
+        self._lists += [self.string(str(item), pointer) for item in items]
+        self._lists.append(-1)
+        return start * 8
+
+    def finish(self, data: int) -> tuple[bytes, int]:
+        """The lists and strings as they stand from offset `data` on, and where the strings begin."""
+        base = data + 8 * len(self._lists)
+        words = [-item - 1 if item < 0 else base + item for item in self._lists]
+        return struct.pack(f"<{len(words)}Q", *words) + bytes(self._strings), base
+
+
+def _encoded(text: str, pointer: str) -> bytes:
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidConfig([Violation(pointer, "holds a lone surrogate, which is no character", "R002")]) from None
+    if b"\0" in data:
+        raise InvalidConfig([Violation(pointer, "holds a NUL, which ends a string for the kernel", "R092")])
+    return data
+
+
+def encode(steps: Sequence[tuple[int, Step]], slots: Sequence[str], fd_base: int) -> bytes:
+    """The plan buffer for these init and sync steps.
+
+    steps    (number in the whole plan, step), in order
+    slots    keys of the descriptors that init gets, in the order in which it gets them
+    fd_base  number of init's first own descriptor (3 + preserved ones)
+    Raises InvalidConfig for text that no system call can take, RuntimeError if the C side would
+    refuse the buffer (a mistake of a subject module).
+    """
+    writer = _Writer()
+    numbers = {key: index for index, key in enumerate(slots)}
+    data = _HEADER.size + len(steps) * _RECORD.size
+    # (op, ignore, index, [(kind, value)]): string offsets are relative until all strings are known
+    pending: list[tuple[int, int, int, list[tuple[str, int]]]] = []
+    for index, step in steps:
+        op, args, ignore = _operation(step)
+        code, signature = OPS[op]
+        if len(args) != len(signature):
+            raise RuntimeError(f"step {index}: {op} takes {len(signature)} arguments, not {len(args)}")
+        values = [
+            _value(writer, numbers, letter, arg, step.pointer) for letter, arg in zip(signature, args, strict=True)
+        ]
+        pending.append((code, ignore, index, values))
+    tail, strings = writer.finish(data)
+    base = {"s": strings, "l": data, "u": 0}
+    records = b"".join(
+        _RECORD.pack(
+            code,
+            ignore,
+            index,
+            *[base[kind] + value for kind, value in values],
+            *(0,) * (_ARGUMENTS - len(values)),
+        )
+        for code, ignore, index, values in pending
+    )
+    size = data + len(tail)
+    buffer = _HEADER.pack(MAGIC, size, len(steps), len(slots), fd_base, 0) + records + tail
+    verify(buffer)
+    return buffer
+
+
+def _operation(step: Step) -> tuple[str, Sequence[Argument], int]:
+    if isinstance(step, SyncStep):
+        if step.point == "ready":
+            return "ready", (), 0
+        if step.point == "start":
+            return "wait_start", (), 0
+        return "sync", (SYNC_POINTS[step.point],), 0
+    assert isinstance(step, InitStep)
+    return step.op, step.args, step.ignore
+
+
+def _value(
+    writer: _Writer, numbers: dict[str, int], letter: str, argument: Argument, pointer: str
+) -> tuple[str, int]:
+    if letter in "sSp":
+        if argument is None:
+            return "u", 0
+        assert isinstance(argument, str)
+        return "s", writer.string(argument, pointer)
+    if letter in "ln":
+        assert isinstance(argument, list)
+        return "l", writer.list(argument, pointer)
+    if letter in "fF":
+        if argument is None:
+            return "u", NO_SLOT
+        assert isinstance(argument, Slot)
+        return "u", numbers[argument.key]
+    assert isinstance(argument, int)
+    return "u", argument & 0xFFFFFFFF
+
+
+def verify(buffer: bytes) -> None:
+    """Ask the C side whether init could obey this buffer.
+
+    Raises RuntimeError with the place of the first mistake.
+    """
+    where = ffi.new("uint32_t *")
+    if lib.plan_check(ffi.from_buffer(buffer), len(buffer), where) != 0:
+        raise RuntimeError(f"the plan's buffer is malformed at byte {where[0]}")

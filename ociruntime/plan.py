@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spine 4: THE ORDER. Which steps make this container, and when does each happen?
+
+The order is decided here and nowhere else; what a step is made of is the subjects' business.
+Everything is pure: the plan for another machine can be printed on this one.
+This module must not import launch, container, statedir or a verb.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ociruntime import hooks
+from ociruntime.linux import (
+    capabilities,
+    cgroups,
+    credentials,
+    devices,
+    hostname,
+    mounts,
+    namespaces,
+    network,
+    paths,
+    process,
+    rlimits,
+    rootfs,
+    sysctl,
+)
+from ociruntime.step import HostStep, InitStep, Slot, SyncStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.bundle import Bundle
+    from ociruntime.config import Node
+    from ociruntime.errors import Violation
+    from ociruntime.host import Host
+    from ociruntime.step import Step
+
+INHERITED_UMASK = 0xFFFFFFFF
+
+
+class Options:
+    """What the caller of create says besides the config.
+
+    container_id    the id, for names (cgroup, keyring, hooks' state)
+    cgroup_manager  "cgroupfs" or "disabled"
+    no_pivot        use MS_MOVE and chroot instead of pivot_root
+    no_new_keyring  stay in the caller's session keyring
+    preserve_fds    so many descriptors from 3 on are passed to the program
+    home            the user's home by the container's /etc/passwd, or None; see credentials.home_of
+    """
+
+    __slots__ = ("cgroup_manager", "container_id", "home", "no_new_keyring", "no_pivot", "preserve_fds")
+
+    def __init__(
+        self,
+        container_id: str = "",
+        cgroup_manager: str = "cgroupfs",
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        preserve_fds: int = 0,
+        home: str | None = None,
+    ) -> None:
+        self.container_id = container_id
+        self.cgroup_manager = cgroup_manager
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.preserve_fds = preserve_fds
+        self.home = home
+
+    def kept(self) -> dict[str, object]:
+        """What state.json keeps, so that start can make the same plan again."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "container_id"}
+
+
+class Plan:
+    """The steps of one container, from nothing to its program.
+
+    steps        all of them, in order; create does those before the sync "start", start the others
+    clone_flags  CLONE_NEW* flags of the clone that makes init (or its helper: then 0)
+    slots        keys of the descriptors that host steps open for init, in init's order
+    warnings     what the config asks for and does not get
+    """
+
+    __slots__ = ("clone_flags", "slots", "steps", "warnings")
+
+    def __init__(self, steps: list[Step], clone_flags: int, warnings: list[Violation]) -> None:
+        self.steps = steps
+        self.clone_flags = clone_flags
+        self.warnings = warnings
+        keys: dict[str, None] = {}
+        for step in steps:
+            if isinstance(step, InitStep):
+                keys.update((argument.key, None) for argument in step.args if isinstance(argument, Slot))
+        self.slots = list(keys)
+
+    def start_index(self) -> int:
+        """Number of the step at which create ends and start begins."""
+        for index, step in enumerate(self.steps):
+            if isinstance(step, SyncStep) and step.point == "start":
+                return index
+        raise AssertionError("every plan has a sync named start")
+
+    def init_steps(self) -> list[tuple[int, Step]]:
+        """(number, step) of what init does: its records, in order."""
+        return [(index, step) for index, step in enumerate(self.steps) if not isinstance(step, HostStep)]
+
+    def forks(self) -> bool:
+        """True if init is made by a helper that joins namespaces first."""
+        return any(isinstance(step, InitStep) and step.op == "fork" for step in self.steps)
+
+
+def make(bundle: Bundle, host: Host, options: Options) -> Plan:
+    """The plan for a checked config on this host; pure."""
+    config = bundle.config
+    joins = namespaces.joins(config)
+    flags = 0 if joins else namespaces.clone_flags(config)
+    steps = [*_create(bundle, host, options), *_start(bundle, host, options)]
+    return Plan(steps, flags, [*capabilities.warnings(config, host)])
+
+
+def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
+    config = bundle.config
+    own_cgroups = cgroups.directories(config, host, options.container_id, options.cgroup_manager)
+
+    # Before there is a process: what can fail without one.
+    yield from namespaces.plan_paths(config)
+    yield from rootfs.plan_host(config, bundle.directory)
+    yield from cgroups.plan_make(config, host, options.container_id, options.cgroup_manager)
+    # A tree that is opened after the cgroups were made shows them.
+    yield from mounts.plan_sources(config, host, bundle.directory, own_cgroups)
+    yield HostStep(
+        "launch", "clone init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True
+    )
+    # A helper enters what other namespaces own, then forks init into the new ones.
+    yield from namespaces.plan_join(config)
+    yield SyncStep("started", "init runs in its namespaces and waits to be put into its cgroup")
+    yield from cgroups.plan_join(config, host, options.container_id, options.cgroup_manager)
+    yield from process.plan(config, host)
+
+    # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.
+    yield from namespaces.plan_cgroup(config)
+    yield InitStep("setsid", text="a session without a terminal")
+    if not options.no_new_keyring:
+        name = f"_ses.{options.container_id}"
+        yield InitStep("session_keyring", name, name="join session keyring", text=name)
+    yield from network.plan(config)
+
+    # The root filesystem, while the host's paths are still there.
+    yield from rootfs.plan(config, bundle.directory)
+    yield from mounts.plan(config, host, own_cgroups)
+    yield from devices.plan(config)
+    yield from devices.plan_links(config, host)
+    yield from mounts.plan_read_only(config)
+    hooked = list(hooks.plan_create(config))
+    if hooked:
+        yield SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")
+        yield from hooked
+
+    # In the new root.
+    yield from rootfs.plan_enter(config, options.no_pivot)
+    yield from hostname.plan(config, host)
+    yield from sysctl.plan(config)
+    yield from rootfs.plan_finish(config)
+    yield from paths.plan(config)
+
+    # The process, as it will be; capabilities last, because the others need them.
+    yield from process.plan_enter(config, host)
+    yield from _umask(bundle, host)
+    yield from capabilities.plan_early(config, host)
+    yield from credentials.plan_late(config, host)
+    yield from capabilities.plan_late(config, host)
+    yield from process.plan_program(config, host)
+    yield SyncStep("ready", "the environment stands")
+    # Late: a small limit (RLIMIT_AS, RLIMIT_NOFILE) must not break init's own work.
+    yield from rlimits.plan(config, host)
+    yield HostStep("launch", "commit", {}, text="write state.json: the container is created")
+
+
+def _umask(bundle: Bundle, host: Host) -> Iterator[Step]:
+    steps = list(credentials.plan_early(bundle.config, host))
+    if not any(isinstance(step, InitStep) and step.op == "umask" for step in steps):
+        yield InitStep("umask", INHERITED_UMASK, text="as the caller's")
+    yield from steps
+
+
+def _start(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
+    config = bundle.config
+    yield SyncStep("start", "wait for start")
+    yield from hooks.plan_start(config)
+    yield from process.plan_no_new_privs(config, host)
+    yield InitStep("close_from", 3 + options.preserve_fds, name="close descriptors", text=_kept(options))
+    yield from process.plan_exec(config, options.home)
+    yield from hooks.plan_poststart(config)
+
+
+def _kept(options: Options) -> str:
+    return f"all from {3 + options.preserve_fds} on"
+
+
+def _clone_text(config: Node) -> str:
+    if namespaces.joins(config):
+        return "a helper that joins namespaces"
+    new = [name for name, flag in namespaces.TYPES.items() if namespaces.clone_flags(config) & flag]
+    return f"with new {', '.join(new)}" if new else "without new namespaces"

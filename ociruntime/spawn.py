@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How is a process made from the sealed executable, and how do the two sides talk?
+
+        runtime                                   ociruntime-init
+           |  clone3 + execveat(sealed memfd)            |
+           |-------------------------------------------->|  maps the plan, obeys it
+           |<----------- {sync, forked, pid} ------------|  only a helper that joined namespaces
+           |<----------- {sync, POINT} ------------------|  waits
+           |------------ 'c' --------------------------->|  goes on
+           |<----------- {error, op, index, errno, ...} -|  and ends
+           |              end of the connection          |  execve worked (phase "executing")
+
+init's own pair of a SOCK_SEQPACKET socket carries it; the page(s) `progress` say the same to
+whoever comes later. This module must not import a subject, the state directory or a verb.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import struct
+from typing import TYPE_CHECKING
+
+import _socket
+from _signal import SIGKILL, pidfd_send_signal
+
+from ociruntime.errors import InitLost, RuntimeFailure
+from ociruntime.native._shim import ffi, lib
+from ociruntime.native.encode import SYNC_FORKED, word
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MESSAGE = struct.Struct("<3IiIi")  # kind, op, index, errno, detail, pid
+MESSAGE_SYNC, MESSAGE_ERROR = 1, 2
+CONTINUE, GO, ABORT = b"c", b"g", b"a"
+NO_STEP = 0xFFFFFFFF
+
+PROGRESS_HEAD = struct.Struct("<4I")  # magic, phase, record, count of stamps
+PHASE_CREATING, PHASE_CREATED, PHASE_STARTING, PHASE_EXECUTING = 1, 2, 3, 4
+
+_EXECUTABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "ociruntime-init")
+_MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
+_F_ADD_SEALS = 1033
+_ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
+_PAGE = 4096
+
+_sealed: dict[int, int] = {}
+
+
+class ChildFailed(RuntimeFailure):
+    """A record of init's plan failed. `index` is the step's number, `detail` the part that failed."""
+
+    def __init__(self, index: int, op: str, number: int, detail: str, log: str) -> None:
+        super().__init__(log or detail, step=op, errno=number)
+        self.index = index
+        self.op = op
+        self.detail = detail
+        self.log = log
+
+
+def sealed_executable() -> int:
+    """Descriptor of a sealed memory file with ociruntime-init's content; made once per process.
+
+    What runs inside a container must never be a file of the host that it could write to
+    (CVE-2019-5736).
+    """
+    found = _sealed.get(os.getpid())
+    if found is not None:
+        return found
+    try:
+        with open(_EXECUTABLE, "rb", buffering=0) as file:
+            content = file.read()
+    except OSError as failure:
+        reason = f"{_EXECUTABLE}: {os.strerror(failure.errno or 0).lower()}: the installation is incomplete"
+        raise RuntimeFailure(reason, hint="pip install compiles it") from None
+    memory = _executable_memory()
+    os.write(memory, content)
+    fcntl.fcntl(memory, _F_ADD_SEALS, _ALL_SEALS)
+    _sealed.clear()
+    _sealed[os.getpid()] = memory
+    return memory
+
+
+def _executable_memory() -> int:
+    flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
+    try:
+        return os.memfd_create("ociruntime-init", flags | _MFD_EXEC)
+    except OSError as failure:
+        if failure.errno != errno.EINVAL:
+            raise
+    return os.memfd_create("ociruntime-init", flags)  # before Linux 6.3 all of them are executable
+
+
+def memory_file(name: str, content: bytes) -> int:
+    """Descriptor of a memory file with this content."""
+    descriptor = os.memfd_create(name, _MFD_CLOEXEC)
+    os.write(descriptor, content)
+    return descriptor
+
+
+def progress_size(records: int) -> int:
+    """Bytes that the progress pages need for a plan of so many records."""
+    size = PROGRESS_HEAD.size + MESSAGE.size + 8 * (records + 1)
+    return (size + _PAGE - 1) // _PAGE * _PAGE
+
+
+class Progress:
+    """What the progress pages say.
+
+    phase   PHASE_*; record  number of the record that was begun last
+    error   (index, op name, errno, detail) of the failure, or None
+    stamps  CLOCK_MONOTONIC in nanoseconds at which each record was begun
+    """
+
+    __slots__ = ("error", "phase", "record", "stamps")
+
+    def __init__(self, data: bytes) -> None:
+        _, self.phase, self.record, count = PROGRESS_HEAD.unpack_from(data)
+        kind, op, index, number, detail, _ = MESSAGE.unpack_from(data, PROGRESS_HEAD.size)
+        self.error = (index, op, number, detail) if kind == MESSAGE_ERROR else None
+        first = PROGRESS_HEAD.size + MESSAGE.size
+        self.stamps = struct.unpack_from(f"<{count}Q", data, first)
+
+
+class Child:
+    """A process that obeys a plan, and the runtime's end of the handshake with it.
+
+    pid    the process that becomes the program, in the runtime's pid namespace; 0 until it is known
+    pidfd  refers to the process that is alive now: the helper until it has made init, then init
+    """
+
+    def __init__(
+        self,
+        buffer: bytes,
+        *,
+        records: int,
+        fd_base: int = 3,
+        slots: Sequence[int] = (),
+        clone_flags: int = 0,
+        cgroup: int = -1,
+        stdio: tuple[int, int, int] = (-1, -1, -1),
+        progress: int = -1,
+        start: int = -1,
+        forks: bool = False,
+    ) -> None:
+        """Clone it.
+
+        cgroup    descriptor of a cgroup v2 directory in which it is born, or -1
+        progress  descriptor of the progress pages, or -1 for private ones
+        start     the listening start socket, or -1 if the plan has none
+        forks     the plan has op `fork`: the first process is a helper that makes the real one
+        Raises OSError if the kernel refuses the clone.
+        """
+        self.pid = 0
+        self.pidfd = -1
+        self.progress = -1
+        self._helper = 0
+        self.socket, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        opened = [far.detach()]
+        try:
+            opened.append(memory_file("plan", buffer))
+            self.progress = (
+                os.dup(progress) if progress >= 0 else memory_file("progress", bytes(progress_size(records)))
+            )
+            opened.append(os.pidfd_open(os.getpid()))
+            handshake, plan, runtime = opened
+            fixed = [plan, handshake, self.progress, runtime, start if start >= 0 else plan]
+            self._clone([*fixed, *slots], fd_base, clone_flags, cgroup, stdio, forks)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def _clone(
+        self, fds: list[int], fd_base: int, flags: int, cgroup: int, stdio: tuple[int, int, int], forks: bool
+    ) -> None:
+        numbers = ffi.new("int[]", fds)
+        spawn = ffi.new("struct shim_spawn *")
+        spawn.clone_flags = flags
+        spawn.cgroup_fd = cgroup
+        spawn.exe_fd = sealed_executable()
+        spawn.stdio = list(stdio)
+        spawn.fd_base = fd_base
+        spawn.fd_count = len(fds)
+        spawn.fds = numbers
+        done = lib.shim_spawn(spawn)
+        if done < 0:
+            raise OSError(-done, os.strerror(-done))
+        self.pidfd = spawn.pidfd
+        if forks:
+            self._helper = spawn.pid
+        else:
+            self.pid = spawn.pid
+        # The child reads `fds` from this process's memory until it has executed its program.
+        lib.shim_spawn_release(spawn)
+
+    def wait_for(self, point: int) -> None:
+        """Wait until init has come to a sync point and its pid is known.
+
+        Raises ChildFailed if a record failed, InitLost if init ended without a word.
+        """
+        arrived = False
+        while not arrived or self._helper:
+            message = self.receive()
+            if message is None:
+                raise self._lost()
+            arrived = arrived or message == (MESSAGE_SYNC, point)
+
+    def wait_end(self) -> None:
+        """Wait until init has become its program or has ended; ChildFailed if a record failed."""
+        while self.receive() is not None:
+            continue
+
+    def receive(self) -> tuple[int, int] | None:
+        """The next message as (kind, op); None at the end of the connection or of the process."""
+        while True:
+            poll = select.poll()
+            poll.register(self.socket.fileno(), select.POLLIN)
+            poll.register(self.pidfd, select.POLLIN)
+            poll.poll()
+            try:
+                data, ancillary, _, _ = self.socket.recvmsg(
+                    MESSAGE.size, _socket.CMSG_SPACE(4), _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return None  # the process has ended, and everything that it sent has been read
+            except ConnectionResetError:
+                return None
+            if not data:
+                return None
+            kind, op, _, _, _, pid = MESSAGE.unpack(data)
+            if kind == MESSAGE_ERROR:
+                raise failure_of(data, _log_of(ancillary))
+            if op != SYNC_FORKED:
+                return kind, op
+            self._adopt(pid)
+
+    def _adopt(self, pid: int) -> None:
+        """The helper has made init and ends; init is a child of this process (CLONE_PARENT)."""
+        os.waitpid(self._helper, 0)
+        os.close(self.pidfd)
+        self._helper = 0
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+
+    def reply(self, word_to_init: bytes) -> None:
+        """Let init go on (CONTINUE); a lost init is noticed by the next wait."""
+        try:
+            self.socket.send(word_to_init, _socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def kill(self) -> None:
+        """End init (and with it its pid namespace) and reap it."""
+        pid = self.pid or self._helper
+        if not pid or self.pidfd < 0:
+            return
+        try:
+            pidfd_send_signal(self.pidfd, SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            return  # it ended by itself, or the application has reaped it
+
+    def _lost(self) -> InitLost:
+        """Reap init, by force if its connection has ended but it has not, and say how it ended."""
+        fate = "nobody knows how"
+        try:
+            done, status = os.waitpid(self.pid or self._helper, os.WNOHANG)
+            if done == 0:
+                pidfd_send_signal(self.pidfd, SIGKILL)
+                _, status = os.waitpid(self.pid or self._helper, 0)
+            fate = describe_status(status)
+        except ChildProcessError:
+            fate = "somebody else has reaped it"
+        self.pid = self._helper = 0
+        killed = fate == "killed by signal 9"
+        hint = "the memory limit may be too low for it, see the kernel log" if killed else ""
+        return InitLost(f"init ended before it was ready: {fate}", hint=hint)
+
+    def close(self) -> None:
+        """Close the descriptors; the process is not touched."""
+        self.socket.close()
+        for descriptor in (self.pidfd, self.progress):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.pidfd = self.progress = -1
+
+
+def failure_of(data: bytes, log: str = "") -> ChildFailed:
+    """The error that a message (or the progress pages) of init holds."""
+    _, op, index, number, detail, _ = MESSAGE.unpack(data)
+    return ChildFailed(index, word(lib.TABLE_OPS, op), number, word(lib.TABLE_DETAILS, detail), log)
+
+
+def describe_status(status: int) -> str:
+    """A wait status in words: "exit status 3", "killed by signal 9"."""
+    if os.WIFSIGNALED(status):
+        return f"killed by signal {os.WTERMSIG(status)}"
+    return f"exit status {os.WEXITSTATUS(status)}"
+
+
+def _log_of(ancillary: list[tuple[int, int, bytes]]) -> str:
+    """What a file system wrote to its log before fsconfig or fsmount failed (fsopen(2)).
+
+    The messages are lines such as "e tmpfs: Bad value for 'size'"; only errors are kept.
+    """
+    lines: list[str] = []
+    for level, kind, data in ancillary:
+        if level != _socket.SOL_SOCKET or kind != _socket.SCM_RIGHTS:
+            continue
+        descriptor = int.from_bytes(data[:4], "little")
+        try:
+            while True:
+                lines.append(os.read(descriptor, 1024).decode("utf-8", "replace").strip())
+        except OSError as end:
+            if end.errno != errno.ENODATA:  # ENODATA: no further message
+                lines.append(f"e (its log can't be read: {end.strerror})")
+        finally:
+            os.close(descriptor)
+    return "; ".join(line[2:] for line in lines if line.startswith("e "))

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The start operation.
+
+    start                                      init
+      connect  ------------------------------->  accepts
+               <----------- hello --------------
+    startContainer hooks                        (if this side is lost, it waits for the next one)
+               -------------- 'g' ------------->  closes descriptors, execve
+               <-- {error, ...} or the end -----
+    poststart hooks
+
+No lock is held meanwhile: kill, state and delete --force never wait for a hook. Init takes one starter at
+a time, so two starts can't both succeed. This module must not import a verb.
+"""
+
+from __future__ import annotations
+
+import os
+
+import _socket
+
+from ociruntime.deletion import delete, run_of
+from ociruntime.errors import InitLost, RuntimeFailure, WrongState
+from ociruntime.undo import end_init
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from ociruntime.container import Container
+    from ociruntime.plan import Plan
+    from ociruntime.trace import Trace
+
+_GO = b"g"
+_HEAD_SIZE = 16  # of struct plan_progress, before the error record
+_MESSAGE_SIZE = 24
+_MESSAGE_ERROR = 2
+_EXECUTING = 4
+_REFUSALS = {
+    "running": "cannot start an already running container",
+    "paused": "cannot start an already running container",
+    "stopped": "cannot start a container that has stopped",
+    "creating": "cannot start a container that is being created",
+}
+
+
+def start(container: Container, timeline: Trace | None = None) -> None:
+    """Run the program; see Container.start."""
+    status = container.status()
+    if status != "created":
+        raise WrongState(_REFUSALS[status])
+    if not container.stored.get("has_process"):
+        raise WrongState("process property must not be empty", pointer="/process", hint="R231: start needs one")
+    starter = _connect(container)
+    try:
+        _greet(container, starter)
+        _start(container, starter, timeline)
+    finally:
+        starter.close()
+
+
+def _connect(container: Container) -> _socket.socket:
+    starter = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    place = os.open(container.directory.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        starter.connect(f"/proc/self/fd/{place}/start")
+    except (ConnectionRefusedError, FileNotFoundError):
+        starter.close()
+        raise WrongState(_REFUSALS.get(container.status(), _REFUSALS["running"])) from None
+    finally:
+        os.close(place)
+    return starter
+
+
+def _greet(container: Container, starter: _socket.socket) -> None:
+    """Wait for init's hello: it is busy with another starter, or gone, if there is none."""
+    try:
+        hello = starter.recv(_MESSAGE_SIZE)
+    except ConnectionResetError:
+        hello = b""
+    if not hello:
+        raise WrongState(_REFUSALS.get(container.status(), _REFUSALS["running"]))
+
+
+def _start(container: Container, starter: _socket.socket, timeline: Trace | None) -> None:
+    hooks = container.stored.get("hooks")
+    kinds = hooks if isinstance(hooks, list) else []
+    if "startContainer" in kinds:
+        _run_hooks(container, "startContainer", timeline)
+    try:
+        _go(container, starter)
+    finally:
+        if timeline is not None and timeline.path:
+            _take_stamps(container, timeline)
+    if "poststart" in kinds:
+        _run_hooks(container, "poststart", timeline)
+
+
+def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
+    """A failing hook of start ends the container's life: stopped, deleted, poststop (R211, R213)."""
+    from ociruntime import host
+    from ociruntime import hooks as programs
+    from ociruntime.errors import HookFailed
+    from ociruntime.linux import credentials
+
+    run = run_of(container.directory, container.stored)
+    run.host = host.probe()
+    run.home = credentials.home_of(run.config.at("process", "user", "uid").number(), run.rootfs)
+    steps = programs.plan_start(run.config) if kind == "startContainer" else programs.plan_poststart(run.config)
+    try:
+        for step in steps:
+            with timeline.host(-1, step) if timeline is not None else _UNTIMED:
+                programs.apply(step, run)
+    except HookFailed as failure:
+        try:
+            delete(os.path.dirname(container.directory.path), container.id, True)
+        except RuntimeFailure as second:
+            failure.reason += f"; and then: {second}"
+        raise
+
+
+def _go(container: Container, starter: _socket.socket) -> None:
+    """Let init become the program. The connection's end says that it did, if the progress pages agree."""
+    starter.send(_GO, _socket.MSG_NOSIGNAL)
+    try:
+        answer = starter.recv(_MESSAGE_SIZE)
+    except ConnectionResetError:
+        answer = b""
+    if answer:
+        _fail(container, answer)
+    with open(container.directory.file("progress"), "rb", buffering=0) as file:
+        pages = file.read(_HEAD_SIZE + _MESSAGE_SIZE)
+    if pages[_HEAD_SIZE] == _MESSAGE_ERROR:  # it was killed before it could send what it had written down
+        _fail(container, pages[_HEAD_SIZE:])
+    if int.from_bytes(pages[4:8], "little") < _EXECUTING:
+        raise InitLost("init ended before it could execute the program")
+
+
+def _fail(container: Container, message: bytes) -> NoReturn:
+    """Turn init's record of an error into words; init is ended, so that the container is stopped."""
+    from ociruntime.launch import explain
+    from ociruntime.spawn import failure_of
+
+    end_init(container.stored)
+    steps = planned(container).steps
+    raise explain(failure_of(message), steps)
+
+
+def planned(container: Container) -> Plan:
+    """The plan of a container that exists, made again from the kept config."""
+    from ociruntime import host, plan
+    from ociruntime.bundle import Bundle
+
+    path = container.directory.file("config.json")
+    with open(path, "rb", buffering=0) as file:
+        bundle = Bundle(str(container.stored["bundle"]), path, file.read())
+    options = container.stored["options"]
+    assert isinstance(options, dict)
+    return plan.make(bundle, host.probe(), plan.Options(container.id, **options))
+
+
+def _take_stamps(container: Container, timeline: Trace) -> None:
+    progress = os.open(container.directory.file("progress"), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        timeline.init(progress, planned(container), start=True)
+    finally:
+        os.close(progress)
+
+
+class _Untimed:
+    """In place of a span where nobody wants to know."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *details: object) -> None:
+        return None
+
+
+_UNTIMED = _Untimed()

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spine 7: what is written down about a container, and how does it survive kill -9?
+
+    ROOT/ID/                0700; that it can be made is what makes an id unique (R201)
+        lock                flock: held while the container is made or deleted
+        journal             one line of JSON before each host step that must be undone
+        state.json          written last; without it the container is being made, or was never finished
+        config.json         the config as create read it (R207)
+        progress            init's own page(s): phase, record, error, time stamps
+        start               the socket on which init waits for start
+        deleted.json        state.json, renamed by delete: from then on only forward
+
+Files are replaced by rename. This module must not import a subject, launch or a verb: `state`,
+`kill` and `delete` are on the path of every engine's poll.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from ociruntime.config import parse
+from ociruntime.errors import BundleError, ContainerExists, NoSuchContainer, RuntimeFailure, StateUnreadable, UsageError
+from ociruntime.jsontext import compact
+
+STATE_VERSION = 1
+_ID_LIMIT = 255  # NAME_MAX
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.,")
+
+
+def default_root() -> str:
+    """Where containers are kept without --root."""
+    if os.geteuid() == 0:
+        return "/run/ociruntime"
+    return os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "ociruntime")
+
+
+def check_id(container_id: str) -> None:
+    """Refuse what is no id: it becomes a file name and a cgroup's name (invariant 11).
+
+    Raises UsageError.
+    """
+    if not container_id:
+        raise UsageError("container id cannot be empty")
+    if container_id in (".", "..") or not _ID_CHARACTERS.issuperset(container_id):
+        raise UsageError(
+            f"invalid container id format: {container_id!r}", hint="letters, digits and _ + - . , are allowed"
+        )
+    if len(container_id) > _ID_LIMIT:
+        raise UsageError(f"container id is longer than {_ID_LIMIT} characters")
+
+
+class StateDir:
+    """One container's directory."""
+
+    __slots__ = ("_lock", "container_id", "path")
+
+    def __init__(self, root: str, container_id: str) -> None:
+        self.container_id = container_id
+        self.path = os.path.join(root, container_id)
+        self._lock = -1
+
+    @classmethod
+    def claim(cls, root: str, container_id: str) -> StateDir:
+        """Make the directory of a new container, locked.
+
+        Raises ContainerExists if the id is taken, UsageError if it is none.
+        """
+        check_id(container_id)
+        directory = cls(root, container_id)
+        try:
+            os.makedirs(root, 0o700, exist_ok=True)
+            os.mkdir(directory.path, 0o700)
+        except FileExistsError:
+            raise ContainerExists(container_id) from None
+        except OSError as failure:
+            raise RuntimeFailure(f"{directory.path}", step="make state directory", errno=failure.errno or 0) from None
+        if not directory.lock(wait=False, create=True):
+            raise ContainerExists(container_id)
+        return directory
+
+    @classmethod
+    def find(cls, root: str, container_id: str) -> StateDir:
+        """The directory of a container that exists in whatever form; raises NoSuchContainer."""
+        check_id(container_id)
+        directory = cls(root, container_id)
+        if not os.path.isdir(directory.path):
+            raise NoSuchContainer(container_id)
+        return directory
+
+    def file(self, name: str) -> str:
+        """Path of one of the files."""
+        return f"{self.path}/{name}"
+
+    def lock(self, wait: bool, create: bool = False) -> bool:
+        """Take the lock; false if somebody else has it (and `wait` is false), or it is gone."""
+        try:
+            flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+            descriptor = os.open(self.file("lock"), flags, 0o600)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # The previous holder may have removed the directory, and this file with it.
+            current = os.stat(self.file("lock"))
+            mine = os.fstat(descriptor)
+            if (current.st_dev, current.st_ino) == (mine.st_dev, mine.st_ino):
+                self._lock = descriptor
+                return True
+        except (BlockingIOError, FileNotFoundError):
+            os.close(descriptor)
+            return False
+        os.close(descriptor)
+        return False
+
+    def unlock(self) -> None:
+        """Release the lock."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace one of the files atomically."""
+        temporary = self.file(f".{name}.new")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                _write_all(descriptor, data)
+            finally:
+                os.close(descriptor)
+            os.rename(temporary, self.file(name))
+        except OSError as failure:
+            raise RuntimeFailure(self.file(name), step="write state", errno=failure.errno or 0) from None
+
+    def write_state(self, state: dict[str, object]) -> None:
+        """Write state.json: the container exists from now on."""
+        self.write("state.json", compact({"version": STATE_VERSION, **state}).encode())
+
+    def read_state(self, name: str = "state.json") -> dict[str, object] | None:
+        """The content of state.json; None if there is none.
+
+        Raises StateUnreadable if it is damaged or of another version.
+        """
+        try:
+            with open(self.file(name), "rb", buffering=0) as file:
+                data = file.read()
+        except FileNotFoundError:
+            return None
+        hint = "delete --force cleans it up"
+        try:
+            state = parse(data, self.file(name)).value
+        except BundleError as mistake:
+            raise StateUnreadable(str(mistake), hint=hint) from None
+        version = state.get("version") if isinstance(state, dict) else None
+        if not isinstance(state, dict) or version != STATE_VERSION:
+            raise StateUnreadable(
+                f"{self.file(name)}: version {version} of the state, and this is version {STATE_VERSION}", hint=hint
+            )
+        return state
+
+    def note(self, entry: dict[str, object]) -> None:
+        """Add an entry to the journal, before the step that it is about."""
+        try:
+            descriptor = os.open(
+                self.file("journal"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            )
+            try:
+                _write_all(descriptor, compact(entry).encode() + b"\n")
+            finally:
+                os.close(descriptor)
+        except OSError as failure:
+            raise RuntimeFailure(self.file("journal"), step="write journal", errno=failure.errno or 0) from None
+
+    def journal(self) -> list[dict[str, object]]:
+        """What must be undone, in the order in which it was done; a line cut off by a crash was not begun."""
+        entries: list[dict[str, object]] = []
+        try:
+            with open(self.file("journal"), "rb", buffering=0) as file:
+                lines = file.read().split(b"\n")
+        except FileNotFoundError:
+            return entries
+        for line in lines[:-1]:
+            entry = parse(line, self.file("journal")).value
+            if isinstance(entry, dict):
+                entries.append(entry)
+        return entries
+
+    def remove(self) -> None:
+        """Remove the directory, lock last; what is gone already is fine."""
+        try:
+            names = [name for name in os.listdir(self.path) if name != "lock"]
+        except FileNotFoundError:
+            return
+        for name in [*names, "lock"]:
+            try:
+                os.unlink(self.file(name))
+            except FileNotFoundError:
+                continue
+        try:
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            return
+        finally:
+            self.unlock()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How is what a plan did undone? The journal, backwards: after a failure, at delete, and after kill -9.
+
+`delete` is on the path of every engine, so this module imports nothing that only create needs, and the
+subjects only by the names in the journal.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from _signal import SIGKILL, pidfd_send_signal
+
+from ociruntime.errors import RuntimeFailure
+from ociruntime.identity import process_times
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ociruntime.run import Run
+    from ociruntime.statedir import StateDir
+
+_PATIENCE = 10_000  # milliseconds until a killed init must be gone
+
+
+def module_of(subject: str) -> ModuleType:
+    """The module of a subject, by the name that steps and journal entries carry."""
+    return __import__(f"ociruntime.{subject}", fromlist=["undo"])
+
+
+def undo(directory: StateDir, run: Run) -> list[str]:
+    """Undo the journal, backwards; every entry is tried.
+
+    Returns what could not be undone, in words; entries are idempotent, so it may be called again.
+    """
+    problems: list[str] = []
+    for entry in reversed(directory.journal()):
+        subject, name, args = str(entry["subject"]), str(entry["name"]), entry["args"]
+        assert isinstance(args, dict)
+        try:
+            if subject == "launch":
+                end_init(args)
+            else:
+                module_of(subject).undo(name, args, run)
+        except (OSError, RuntimeFailure) as failure:
+            problems.append(f"undo {name}: {failure}")
+    return problems
+
+
+def end_init(args: dict[str, object]) -> None:
+    """Kill the init that a journal names, if it is still that process, and wait for its end.
+
+    Raises RuntimeFailure if it does not end: it hangs in the kernel, or it is frozen.
+    """
+    pid = int(str(args["pid"]))
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        letter, start_time = process_times(pid)
+        if start_time == args["start_time"] and letter not in ("Z", "X"):
+            _kill_and_wait(pidfd)
+    finally:
+        os.close(pidfd)
+
+
+def _kill_and_wait(pidfd: int) -> None:
+    import select
+
+    try:
+        pidfd_send_signal(pidfd, SIGKILL)
+    except ProcessLookupError:
+        return
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(_PATIENCE):
+        raise RuntimeFailure("init does not end after SIGKILL", hint="/proc/PID/stack says what it waits for")
