@@ -27,7 +27,7 @@ _ociruntime() {
   if [[ $current == -* ]]; then
     case $verb in
     create) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --no-subreaper --help" ;;
-    start) words="--help" ;;
+    start) words="--trace --help" ;;
     state) words="--help" ;;
     kill) words="--all --help" ;;
     delete) words="--force --help" ;;

@@ -16,7 +16,8 @@ def run(settings: Settings, given: Arguments) -> int:
     """Delete the container; with --force an unknown id is no error (engines call it after each delete)."""
     force = given.on("force")
     try:
-        container.delete(settings.state_root(), given.words[0], force)
+        for warning in container.delete(settings.state_root(), given.words[0], force):
+            settings.log.tell_warning(f"delete: {warning}")
     except NoSuchContainer:
         if not force:
             raise

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`gc`: finish what a runtime that was killed left half done, and say what that was."""
+"""`gc`: finish what a runtime that was killed left half done, and print the ids of those containers."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 def run(settings: Settings, given: Arguments) -> int:
     """Clean up below --root; living containers are left alone. Nothing to do prints nothing."""
     del given
-    emit("".join(f"{line}\n" for line in container.gc(settings.state_root())))
+    emit("".join(f"{name}\n" for name in container.gc(settings.state_root())))
     return 0

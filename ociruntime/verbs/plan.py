@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ociruntime.verbs import Settings
 
 FORMAT_VERSION = 1
+PLACEHOLDER = "ID"  # for the container's id, which is a part of some names
 
 _INTRODUCTION = """\
 # {path}: {count} steps
@@ -33,8 +34,10 @@ def run(settings: Settings, given: Arguments) -> int:
     loaded = bundle.load(directory, path)
     for warning in check.require(loaded.config):
         settings.log.tell_warning(f"plan: {warning}")
-    options = plan.Options(cgroup_manager=settings.cgroup_manager)
+    options = plan.Options(container_id=PLACEHOLDER, cgroup_manager=settings.cgroup_manager)
     made = plan.make(loaded, probe(), options)
+    for warning in made.warnings:
+        settings.log.tell_warning(f"plan: {warning}")
     if given.text("format") == "json":
         emit(indented(as_document(path, made)) + "\n")
     else:
@@ -54,5 +57,6 @@ def as_text(path: str, made: Plan) -> str:
     lines = []
     for index, step in enumerate(made.steps, 1):
         reason = f"  <- {step.pointer}" if step.pointer else ""
-        lines.append(f"{index:{digits}}  {step.where:4}  {step.describe()}{reason}\n")
+        done = step.text if step.where == "sync" else step.describe()
+        lines.append(f"{index:{digits}}  {step.where:4}  {done}{reason}\n")
     return _INTRODUCTION.format(path=path, count=len(made.steps)) + "".join(lines)

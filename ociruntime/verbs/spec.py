@@ -75,9 +75,8 @@ def default_config(cgroup_namespace: bool) -> dict[str, object]:
             "args": ["sh"],
             "env": [_PATH, "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {
-                name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted", "ambient")
-            },
+            # Debian's runc adds an ambient set, which can't be granted without an inheritable one.
+            "capabilities": {name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted")},
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,
         },

@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, given: Arguments) -> int:
     """Start the container; reports a failing hook and a failing execve."""
-    Container.load(settings.state_root(), given.words[0]).start()
+    Container.load(settings.state_root(), given.words[0]).start(settings.trace)
     return 0

@@ -35,8 +35,10 @@ GROUPS = (
     ("layout", r"ociruntime\.linux\.cgroups\.layout"),
     ("cgroups", r"ociruntime\.linux\.cgroups(\..*)?"),
     ("tables", r"ociruntime\.linux\.(mount_options|cgroup_mounts)"),
-    ("subject", r"ociruntime\.(hooks|linux\..*)"),
+    ("hooks", r"ociruntime\.hooks"),
+    ("subject", r"ociruntime\.linux\..*"),
     ("subjects", r"ociruntime\.linux"),
+    ("build", r"ociruntime\.native\._build"),
     ("native", r"ociruntime\.native(\..*)?"),
     ("host", r"ociruntime\.host"),
     ("schema", r"ociruntime\.(schema|schema_compiler|_config_validator)"),
@@ -60,19 +62,22 @@ EDGES: dict[str, str] = {
     "step": "",
     "layout": "",
     "cgroups": "cgroups layout errors step document native",
-    "tables": "errors step layout",
-    "subject": "tables layout errors step document native",
+    "tables": "tables errors step",
+    "subject": "tables errors step document native",
+    # a hook is a process in the container, and planned as one: it needs the subjects of a process, and spawn
+    "hooks": "errors step document native subjects subject cgroups spine",
     "subjects": "",
+    "build": "schema",
     "native": "native errors step",
-    "host": "layout subject",
+    "host": "layout",
     "schema": "schema errors document",
     "bundle": "errors document",
-    "check": "errors document subjects subject cgroups schema",
-    "plan": "errors document step subjects subject cgroups",
-    "spine": "spine package errors document step layout subjects subject cgroups native host bundle check plan",
+    "check": "errors document subjects subject cgroups hooks schema",
+    "plan": "errors document step subjects subject cgroups hooks",
+    "spine": "spine errors document step subjects subject hooks cgroups native host bundle check plan",
     "log": "errors document",
     "flags": "flags package errors document",
-    "features": "package document subjects subject tables",
+    "features": "package document subjects subject tables hooks",
     "verbs": "errors spine",
     "verb": "verbs errors document log flags host bundle check plan spine features",
     "cli": "package errors log flags features verbs cli",
@@ -224,11 +229,12 @@ def test_the_purity_test_sees_a_file_access() -> None:
     assert {"os.listdir", "open"} <= set(events)
 
 
-def schema_properties() -> set[str]:
-    """JSON pointers of all properties of config.schema.json; array elements and free names are `*`."""
+def schema_properties() -> tuple[set[str], set[str]]:
+    """JSON pointers of config.schema.json: all properties; array elements and members of free names (`*`)."""
     with open(os.path.join(REPOSITORY, "specs/config.schema.json"), encoding="utf-8") as file:
         root = json.load(file)
     found: set[str] = set()
+    elements: set[str] = set()
 
     def walk(node: dict[str, object], pointer: str) -> None:
         while isinstance(node.get("$ref"), str):
@@ -251,17 +257,18 @@ def schema_properties() -> set[str]:
         for key in ("items", "additionalProperties"):
             inner = node.get(key)
             if isinstance(inner, dict):
+                elements.add(f"{pointer}/*")
                 walk(inner, f"{pointer}/*")
 
     walk(root, "")
-    return found
+    return found, elements
 
 
 def owners() -> dict[str, list[str]]:
     """Property -> the modules that have it in their KEYS."""
     found: dict[str, list[str]] = {}
     for module in sorted(MODULES):
-        if group_of(module) in {"subject", "cgroups", "check", "bundle"}:
+        if group_of(module) in {"subject", "hooks", "cgroups", "check", "bundle"}:
             keys = getattr(__import__(module, fromlist=["KEYS"]), "KEYS", ())
             for key in keys:
                 found.setdefault(key, []).append(module)
@@ -285,8 +292,8 @@ NOBODYS = {
 def test_every_property_has_one_owner() -> None:
     """The union of all KEYS is the schema's properties; what nobody owns, or two do, is a bug."""
     owned = owners()
-    properties = schema_properties()
-    assert sorted(set(owned) - properties) == [], "not in the schema"
+    properties, elements = schema_properties()
+    assert sorted(set(owned) - properties - elements) == [], "not in the schema"
     containers = {name.rpartition("/")[0].removesuffix("/*") for name in properties}
     leaves = properties - containers - NOBODYS
     assert sorted(leaves - set(owned)) == [], "owned by nobody"
@@ -331,7 +338,7 @@ def test_functions_are_short_and_modules_say_what_for(module: str) -> None:
     ]
     assert long == []
     assert ast.get_docstring(tree)
-    if len(tree.body) > 1:
+    if module != "ociruntime" and len(tree.body) > 1:  # the package itself imports nothing, not even this
         futures = [
             node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"
         ]

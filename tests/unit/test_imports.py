@@ -45,7 +45,9 @@ FRONT = {
     "ociruntime.log",
     "ociruntime.verbs",
 }
-STATE = {"ociruntime.config", "ociruntime.container", "ociruntime.statedir"}
+STATE = {"ociruntime.config", "ociruntime.container", "ociruntime.identity", "ociruntime.statedir"}
+
+UNDO = {"ociruntime.deletion", "ociruntime.run", "ociruntime.undo"}
 
 DRIVER = """
 import sys
@@ -81,12 +83,12 @@ def test_the_list_sees_what_is_loaded() -> None:
 @pytest.mark.parametrize(
     ("words", "own"),
     [
-        (["--version"], {"ociruntime.features"}),
+        (["--version"], {"ociruntime.config", "ociruntime.features"}),
         (["features"], None),
         (["state", "nobody"], {*STATE, "ociruntime.verbs.state"}),
         (["kill", "nobody"], {*STATE, "ociruntime.verbs.kill"}),
-        (["delete", "nobody"], {*STATE, "ociruntime.verbs.delete"}),
-        (["delete", "--force", "nobody"], {*STATE, "ociruntime.verbs.delete"}),
+        (["delete", "nobody"], {*STATE, *UNDO, "ociruntime.verbs.delete"}),
+        (["delete", "--force", "nobody"], {*STATE, *UNDO, "ociruntime.verbs.delete"}),
         (["start", "nobody"], {*STATE, "ociruntime.verbs.start"}),
         (["list"], {*STATE, "ociruntime.verbs.list"}),
     ],
