@@ -66,7 +66,12 @@ _MOUNTS: dict[str, Any] = {
     **_START,
     "mounts": [
         {"destination": "/proc", "type": "proc", "source": "proc"},
-        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "mode=755", "size=65536k"],
+        },
         {
             "destination": "data",
             "source": "../data",
@@ -90,10 +95,10 @@ _HOOKS: dict[str, Any] = {
     "ociVersion": "1.0.2-dev",
     "hooks": {
         "prestart": [dict(_HOOK)],
-        "createRuntime": [{"path": "/bin/true"}],
+        "createRuntime": [{"path": "/bin/true"}, dict(_HOOK)],
         "createContainer": [dict(_HOOK), {"path": "/bin/false", "timeout": 1}],
-        "startContainer": [{"path": "/sbin/ldconfig", "args": ["ldconfig"]}],
-        "poststart": [],
+        "startContainer": [dict(_HOOK)],
+        "poststart": [dict(_HOOK)],
         "poststop": [dict(_HOOK)],
     },
     "annotations": {"org.example.key": "value", "org.example.empty": ""},
@@ -115,7 +120,10 @@ _NAMESPACES: dict[str, Any] = {
         ],
         "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 32000}],
         "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 2**32 - 1}],
-        "timeOffsets": {"monotonic": {"secs": 172800, "nanosecs": 5}, "boottime": {"secs": -604800}},
+        "timeOffsets": {
+            "monotonic": {"secs": 172800, "nanosecs": 5},
+            "boottime": {"secs": -604800, "nanosecs": 0},
+        },
         "netDevices": {"eth0": {"name": "eth%d"}, "ens4": {}},
         "personality": {"domain": "LINUX32", "flags": []},
         "memoryPolicy": {"mode": "MPOL_INTERLEAVE", "nodes": "2-3", "flags": ["MPOL_F_STATIC_NODES"]},
@@ -133,7 +141,15 @@ _DEVICES: dict[str, Any] = {
     **_START,
     "linux": {
         "devices": [
-            {"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229, "fileMode": 438, "uid": 0, "gid": 0},
+            {
+                "type": "c",
+                "path": "/dev/fuse",
+                "major": 10,
+                "minor": 229,
+                "fileMode": 438,
+                "uid": 0,
+                "gid": 0,
+            },
             {"type": "b", "path": "/dev/sda", "major": 8, "minor": 0, "fileMode": 432},
             {"type": "p", "path": "/run/fifo"},
         ],
@@ -198,7 +214,7 @@ _BLOCK: dict[str, Any] = {
                 "throttleReadBpsDevice": [dict(_RATE)],
                 "throttleWriteBpsDevice": [dict(_RATE), {"major": 8, "minor": 16, "rate": 2**64 - 1}],
                 "throttleReadIOPSDevice": [dict(_RATE)],
-                "throttleWriteIOPSDevice": [],
+                "throttleWriteIOPSDevice": [dict(_RATE)],
             }
         }
     },
@@ -229,7 +245,12 @@ _SECCOMP: dict[str, Any] = {
 
 _SECCOMP_PLAIN: dict[str, Any] = {
     **_START,
-    "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["reboot"], "action": "SCMP_ACT_KILL"}]}},
+    "linux": {
+        "seccomp": {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["reboot"], "action": "SCMP_ACT_KILL"}],
+        }
+    },
 }
 
 # What engines write and the specification's own schemas refuse: specs/schema.md says why it is accepted here.

@@ -27,12 +27,91 @@ _NUMBERS = (
     *(2**64 - 1, 2**64, float(2**63), float(2**64), float("inf"), -float("inf"), 10**400),
 )
 _TEXTS = (
-    *("", " ", "/", "//", "a", ".", "..", "a/b", "../a", "/../a", "\n", "/a\n", "\0", "/a\0b", "a\tb", "\x7f"),
-    *("\ud800", "/\udfff", "\udc80", "/\udcff", "\u00e9", "/\u00fc\U0001f600", "\u0661", "0-\u0663", "2\u00b2"),
-    *("1.0", "1.0.0", "1.0.2-dev", "1.3.0+dev", "1.2.0-rc.1", "01.0.0", "1.0.0-01", "1.0.0-", "1.0.0+", "1.0.0\n", "v1.0.0"),
-    *("1.0.0-a..b", "1.0.0+a-b.c", "1.0.0-0", "1.0.0-0a", "1.0.0--", "1.0.0+\u00e9", "1.\u0660.0", "1.0.0-a+b+c", "2.0.0"),
-    *("RLIMIT_", "RLIMIT_CPU", "RLIMIT_cpu", "RLIMIT_\u00c9", "RLIMIT_AS\n", "RLIMIT_A_B", "2MB", "02MB", "0KB", "1GB\n", "64kB"),
-    *("0", "0-3", "0-3,7", " 0 , 1-2 ", "0,", ",", "3-", "-3", "0 -1", "1-2-3", "0-3\n", "rwm", "rw\n", "mm", "rx", "wmr"),
+    *(
+        "",
+        " ",
+        "/",
+        "//",
+        "a",
+        ".",
+        "..",
+        "a/b",
+        "../a",
+        "/../a",
+        "\n",
+        "/a\n",
+        "\0",
+        "/a\0b",
+        "a\tb",
+        "\x7f",
+    ),
+    *(
+        "\ud800",
+        "/\udfff",
+        "\udc80",
+        "/\udcff",
+        "\u00e9",
+        "/\u00fc\U0001f600",
+        "\u0661",
+        "0-\u0663",
+        "2\u00b2",
+    ),
+    *(
+        "1.0",
+        "1.0.0",
+        "1.0.2-dev",
+        "1.3.0+dev",
+        "1.2.0-rc.1",
+        "01.0.0",
+        "1.0.0-01",
+        "1.0.0-",
+        "1.0.0+",
+        "1.0.0\n",
+        "v1.0.0",
+    ),
+    *(
+        "1.0.0-a..b",
+        "1.0.0+a-b.c",
+        "1.0.0-0",
+        "1.0.0-0a",
+        "1.0.0--",
+        "1.0.0+\u00e9",
+        "1.\u0660.0",
+        "1.\u00b2.0",
+        "1.0.0-a+b+c",
+        "2.0.0",
+    ),
+    *(
+        "RLIMIT_",
+        "RLIMIT_CPU",
+        "RLIMIT_cpu",
+        "RLIMIT_\u00c9",
+        "RLIMIT_AS\n",
+        "RLIMIT_A_B",
+        "2MB",
+        "02MB",
+        "0KB",
+        "1GB\n",
+        "64kB",
+    ),
+    *(
+        "0",
+        "0-3",
+        "0-3,7",
+        " 0 , 1-2 ",
+        "0,",
+        ",",
+        "3-",
+        "-3",
+        "0 -1",
+        "1-2-3",
+        "0-3\n",
+        "rwm",
+        "rw\n",
+        "mm",
+        "rx",
+        "wmr",
+    ),
     *("MB:0=20", "MB:", "MB:\n", "L3:0=f", "mb:0=1", "true", "null", "0", "%d", "x" * 5000),
 )
 
@@ -152,7 +231,16 @@ def _a_damaged_text(random: Random, holder: Any) -> bool:
     place = _one(random, holder, lambda value: isinstance(value, str))
     if place:
         text = place[0][place[1]]
-        damages = (text + "\n", "x" + text, text[1:], text[:-1], text.swapcase(), text + "\0", text + "/", " " + text)
+        damages = (
+            text + "\n",
+            "x" + text,
+            text[1:],
+            text[:-1],
+            text.swapcase(),
+            text + "\0",
+            text + "/",
+            " " + text,
+        )
         place[0][place[1]] = random.choice(damages)
     return bool(place)
 
@@ -215,7 +303,9 @@ def _another_order(random: Random, holder: Any) -> bool:
     if place:
         value = place[0][place[1]]
         keys = random.sample(list(value), len(value)) if isinstance(value, dict) else None
-        place[0][place[1]] = {key: value[key] for key in keys} if keys is not None else random.sample(value, len(value))
+        place[0][place[1]] = (
+            {key: value[key] for key in keys} if keys is not None else random.sample(value, len(value))
+        )
     return bool(place)
 
 

@@ -49,7 +49,10 @@ def oracle(directory: Path, name: str) -> Draft4Validator:
 
     def local(value: Any, file: str) -> Any:
         if isinstance(value, dict):
-            return {key: target(member, file) if key == "$ref" else local(member, file) for key, member in value.items()}
+            return {
+                key: target(member, file) if key == "$ref" else local(member, file)
+                for key, member in value.items()
+            }
         return [local(member, file) for member in value] if isinstance(value, list) else value
 
     def target(reference: Any, file: str) -> Any:
@@ -58,7 +61,9 @@ def oracle(directory: Path, name: str) -> Draft4Validator:
         whole = f"{file}{reference}" if reference.startswith("#") else reference
         return f"#/files/{whole.replace('#', '')}"
 
-    files = {path.name: local(json.loads(path.read_text("utf-8")), path.name) for path in directory.glob("*.json")}
+    files = {
+        path.name: local(json.loads(path.read_text("utf-8")), path.name) for path in directory.glob("*.json")
+    }
     return Draft4Validator({"$ref": f"#/files/{name}", "files": files})
 
 
@@ -90,7 +95,9 @@ class Comparison:
             return []
         verdict = "we refuse" if ours else "we accept"
         differences = {
-            Difference(verdict, where, what) for error in ours or theirs for where, what in self._places(verdict, error)
+            Difference(verdict, where, what)
+            for error in ours or theirs
+            for where, what in self._places(verdict, error)
         }
         return [difference for difference in differences if not self._has_a_row(difference)]
 
@@ -105,7 +112,8 @@ class Comparison:
     def _places(self, verdict: str, error: ValidationError) -> Iterator[tuple[str, str]]:
         """(property, what) of one error; a `required` may name several."""
         path = [str(token) for token in error.absolute_path]
-        keyword, instance = str(error.validator), error.instance
+        keyword = str(error.validator)
+        instance: Any = error.instance
         if keyword == "required":
             names: Any = error.validator_value
             missing = [name for name in names if name not in instance]
