@@ -259,6 +259,23 @@ def test_a_covered_tmpfs_is_not_made_read_only() -> None:
     assert list(mounts.plan_read_only(node)) == []
 
 
+def test_only_new_file_systems_become_read_only_late() -> None:
+    """A remount and a bind are read-only at once, whatever type their entry names."""
+    node = config(
+        entry("/a", "tmpfs", "remount", "ro"),
+        entry("/b", "tmpfs", "bind", "ro", source="/src"),
+        entry("/dev", "tmpfs", "rbind", "ro", source="/dev"),
+        entry("/d", "tmpfs"),
+    )
+    assert list(mounts.plan_read_only(node)) == []
+
+
+def test_only_cgroup_entries_open_cgroups() -> None:
+    """On a v1 machine other file systems, and remounts of cgroup entries, open nothing."""
+    node = config(entry("/t"), entry("/c", "cgroup", "remount", "ro"))
+    assert sources(node, V1, PATHS) == []
+
+
 def test_cgroup_on_v2() -> None:
     """On a v2 machine an entry of type cgroup is the cgroup2 file system."""
     node = config(entry("/sys/fs/cgroup", "cgroup", "ro", "nosuid"))
