@@ -64,7 +64,7 @@ def plan_early(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - th
         mask = umask.number() & 0o777  # the kernel takes no other bits
         yield InitStep("umask", mask, pointer=umask.pointer, text=f"{mask:04o}")
     groups = process.at("user", "additionalGids")
-    numbers = [group.number() for group in groups]
+    numbers = list(dict.fromkeys(group.number() for group in groups))  # setgroups(2) would keep repetitions
     yield InitStep(
         "groups", numbers, pointer=groups.pointer, text=" ".join(map(str, numbers)) if numbers else "none"
     )

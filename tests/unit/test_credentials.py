@@ -49,7 +49,7 @@ def test_umask_only_if_set(umask: int | None, expected: list[int]) -> None:
 
 def test_user_and_groups_in_this_order() -> None:
     """The umask and groups come early, the change of user late: after it groups could not be set."""
-    node = config({"uid": 7, "gid": 8, "umask": 0o27, "additionalGids": [9, 10]})
+    node = config({"uid": 7, "gid": 8, "umask": 0o27, "additionalGids": [9, 10, 9]})
     early = [(step.op, step.args) for step in credentials.plan_early(node, HOST)]
     late = [(step.op, step.args) for step in credentials.plan_late(node, HOST)]
     assert early == [("umask", (0o27,)), ("groups", ([9, 10],))]
