@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ociruntime.container import list_all
 from ociruntime.jsontext import compact
 from ociruntime.log import emit
@@ -19,7 +21,10 @@ _GAP = 3
 
 def run(settings: Settings, given: Arguments) -> int:
     """Print the containers, ordered by id."""
-    found = sorted(list_all(settings.state_root()), key=lambda state: str(state["id"]))
+    root = settings.state_root()
+    found = sorted(list_all(root), key=lambda state: str(state["id"]))
+    for state in found:
+        state["owner"] = owner(os.path.join(root, str(state["id"])))
     if given.on("quiet"):
         emit("".join(f"{state['id']}\n" for state in found))
     elif given.text("format") == "json":
@@ -27,6 +32,20 @@ def run(settings: Settings, given: Arguments) -> int:
     else:
         emit(table(found))
     return 0
+
+
+def owner(directory: str) -> str:
+    """Name of the user whose container this is, "#UID" if the user has none, "" if it has just been deleted."""
+    import pwd
+
+    try:
+        uid = os.stat(directory).st_uid
+    except FileNotFoundError:
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
 
 
 def table(found: list[dict[str, object]]) -> str:

@@ -6,6 +6,8 @@ Nothing is done, so neither root nor the root filesystem is needed. specs/plan.m
 
 from __future__ import annotations
 
+import os
+
 from ociruntime import bundle, check, plan
 from ociruntime.host import probe
 from ociruntime.jsontext import indented
@@ -35,7 +37,10 @@ def run(settings: Settings, given: Arguments) -> int:
     for warning in check.require(loaded.config):
         settings.log.tell_warning(f"plan: {warning}")
     options = plan.Options(container_id=PLACEHOLDER, cgroup_manager=settings.cgroup_manager)
-    made = plan.make(loaded, probe(), options)
+    machine = probe()
+    if os.geteuid() != 0:
+        machine.capabilities = -1  # all: the plan is the one that root would carry out
+    made = plan.make(loaded, machine, options)
     for warning in made.warnings:
         settings.log.tell_warning(f"plan: {warning}")
     if given.text("format") == "json":

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which modules does each verb load while it really works? tests/unit/test_imports.py has the lists.
+
+The verbs are called in an interpreter that was started as the launcher starts it, which at its end writes the names
+in sys.modules to a file (its standard streams belong to the container).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.driver import runtime_under_test
+from tests.unit.test_imports import DEAR, FRONT, LEAN, NATIVE, REPOSITORY, STATE, UNDO
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness.stage import Stage
+
+DRIVER = """
+import sys
+empty = set(sys.modules)
+sys.path += {path!r}
+from ociruntime.cli import main
+code = main({words!r})
+with open({report!r}, "w") as file:
+    file.write(" ".join(sorted(set(sys.modules) - empty)))
+sys.exit(code)
+"""
+
+
+# A container that runs may be paused: its freezer is asked.
+FREEZER = {"ociruntime.linux", "ociruntime.linux.cgroups", "ociruntime.linux.cgroups.freezer"}
+
+
+def loaded_by(scratch: Path, *words: str) -> set[str]:
+    """The modules that `ociruntime WORDS` loaded; it must succeed."""
+    report = scratch / "modules"
+    path = [REPOSITORY, sysconfig.get_paths()["platlib"]]
+    program = DRIVER.format(path=path, words=list(words), report=str(report))
+    argv = [sys.executable, "-I", "-S", "-X", "utf8", "-c", program]
+    with open(scratch / "output", "w+b") as output:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+        output.seek(0)
+        assert done.returncode == 0, output.read()
+    return set(report.read_text().split())
+
+
+def ours(loaded: set[str]) -> set[str]:
+    """The modules of the package beyond what every verb loads."""
+    return {name for name in loaded if name.startswith("ociruntime")} - FRONT
+
+
+def test_a_container_s_life_loads_nothing_dear(stage: Stage) -> None:
+    """create, start, state, kill, delete and run of a plain container: lean modules, and the state verbs' exact lists."""
+    if runtime_under_test() != "ociruntime":
+        pytest.skip("RUNTIME names a peer: the modules are ours")
+    container = stage.container("sleep", "100")
+    root = ["--root", str(stage.runtime.root)]
+    bundle = ["--bundle", str(container.bundle.directory)]
+    loaded = {"create": loaded_by(stage.directory, *root, "create", *bundle, container.id)}
+    container.created = True
+    for verb, *words in (["state"], ["start"], ["kill", "KILL"]):
+        loaded[verb] = loaded_by(stage.directory, *root, verb, container.id, *words)
+    container.wait_for("stopped")
+    loaded["list"] = loaded_by(stage.directory, *root, "list")
+    loaded["delete"] = loaded_by(stage.directory, *root, "delete", container.id)
+    container.created = False
+    loaded["run"] = loaded_by(stage.directory, *root, "run", *bundle_of(stage), container.id + "-run")
+
+    for verb, names in loaded.items():
+        assert not names & DEAR, verb
+        foreign = {name for name in names if not name.startswith("ociruntime")}
+        assert foreign <= LEAN | NATIVE | ({"pwd"} if verb == "list" else set()), verb
+    for verb, more in (("state", set()), ("kill", FREEZER), ("list", set())):
+        assert ours(loaded[verb]) == {*STATE, *more, f"ociruntime.verbs.{verb}"}, verb
+    assert ours(loaded["delete"]) >= STATE | UNDO
+    assert not any("mounts" in name or "plan" in name for name in loaded["delete"] | loaded["start"])
+
+
+def bundle_of(stage: Stage) -> list[str]:
+    """The flag that names a fresh bundle of /bin/true."""
+    return ["--bundle", str(stage.bundle("true").directory)]
