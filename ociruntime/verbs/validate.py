@@ -8,18 +8,16 @@ not supported yet  valid, but this version refuses it; the exit code stays 0
 
 from __future__ import annotations
 
-from ociruntime import check
-from ociruntime.bundle import load_config
+from ociruntime import bundle, check
 from ociruntime.config import escape
-from ociruntime.errors import EXIT_ERROR, Violation
+from ociruntime.errors import EXIT_ERROR, BundleError, Violation
 from ociruntime.jsontext import indented
 from ociruntime.log import emit
 from ociruntime.verbs import config_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from ociruntime.bundle import Bundle
     from ociruntime.flags import Arguments
     from ociruntime.verbs import Settings
 
@@ -29,8 +27,8 @@ _LABELS = {"error": "error", "warning": "warning", "unsupported": "not supported
 def run(settings: Settings, given: Arguments) -> int:
     """Print the violations, one a line, or all as JSON."""
     del settings
-    _, path = config_of(given.words)
-    found = [*check.violations(load_config(path)), *duplicate_names(path)]
+    directory, path = config_of(given.words)
+    found = findings(bundle.load(directory, path))
     broken = any(violation.severity == "error" for violation in found)
     if given.text("format") == "json":
         listed = [violation.as_dict() for violation in found]
@@ -38,6 +36,11 @@ def run(settings: Settings, given: Arguments) -> int:
     else:
         emit(as_text(path, found))
     return EXIT_ERROR if broken else 0
+
+
+def findings(loaded: Bundle) -> list[Violation]:
+    """All violations of a config: what create refuses or logs, and names that stand twice."""
+    return [*check.violations(loaded.config), *duplicate_names(loaded.raw)]
 
 
 def as_text(path: str, found: list[Violation]) -> str:
@@ -53,31 +56,33 @@ def as_text(path: str, found: list[Violation]) -> str:
     return "\n".join([*lines, f"{path}: {verdict}" + (f" ({', '.join(counts)})" if counts else "")]) + "\n"
 
 
-def duplicate_names(path: str) -> list[Violation]:
+def duplicate_names(raw: bytes) -> list[Violation]:
     """A name that stands twice in one object (R003): parsers differ in which value they take; we take the last."""
     import json
 
-    with open(path, "rb") as file:
-        document = json.loads(file.read(), object_pairs_hook=_Object)
+    try:
+        document = json.loads(raw, object_pairs_hook=_Object)
+    except RecursionError:
+        raise BundleError("not json: nested too deeply") from None
     reason = "stands more than once in this object; the last one counts"
-    return [Violation(pointer, reason, "R003", "warning") for pointer in _duplicates(document, "")]
+    found = []
+    waiting: list[tuple[str, object]] = [("", document)]
+    while waiting:
+        pointer, value = waiting.pop()
+        if isinstance(value, _Object):
+            found += [f"{pointer}/{escape(name)}" for name in value.twice]
+            waiting += [(f"{pointer}/{escape(name)}", item) for name, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{pointer}/{index}", item) for index, item in enumerate(value)]
+    return [Violation(pointer, reason, "R003", "warning") for pointer in sorted(found)]
 
 
 class _Object(dict[str, object]):
-    """A JSON object that remembers which of its names came twice."""
+    """A JSON object that remembers which of its names came more than once."""
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
-        seen: set[str] = set()
-        self.twice = [name for name, _ in pairs if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-
-
-def _duplicates(value: object, pointer: str) -> Iterator[str]:
-    if isinstance(value, _Object):
-        for name in dict.fromkeys(value.twice):
-            yield f"{pointer}/{escape(name)}"
-        for name, item in value.items():
-            yield from _duplicates(item, f"{pointer}/{escape(name)}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _duplicates(item, f"{pointer}/{index}")
+        self.twice: list[str] = []
+        if len(pairs) > len(self):
+            names = [name for name, _ in pairs]
+            self.twice = [name for name in self if names.count(name) > 1]
