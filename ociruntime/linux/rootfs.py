@@ -166,12 +166,16 @@ def undo(_name: str, args: dict[str, object], run: Run) -> None:
             before = {int(number) for number in file.read().split()}
     except FileNotFoundError:
         return
-    # the last mount lies on top: reverse order
-    for number, point in reversed(_mounts_below(str(args["path"]))):
-        if number not in before:
-            failed = lib.shim_umount(os.fsencode(point), MNT_DETACH | UMOUNT_NOFOLLOW)
-            if failed < 0:
-                run.warnings.append(f"unmount {point}: {os.strerror(-failed).lower()}")
+    path = str(args["path"])
+    later = [(number, point) for number, point in _mounts_below(path) if number not in before]
+    failures: dict[int, int] = {}
+    # the deepest first; of several on one mount point each call takes the topmost
+    for number, point in sorted(later, key=lambda mount: mount[1].count("/"), reverse=True):
+        failures[number] = -lib.shim_umount(os.fsencode(point), MNT_DETACH | UMOUNT_NOFOLLOW)
+    # what went together with its parent is no failure: only what is still there counts
+    for number, point in _mounts_below(path) if any(failures.values()) else ():
+        if number in failures:
+            run.warnings.append(f"unmount {point}: {os.strerror(failures[number]).lower()}")
 
 
 def _note_path(run: Run) -> str:
