@@ -122,38 +122,6 @@ def _properties(document: Schema, schema: Schema, pointer: str) -> Iterator[tupl
             yield from _properties(document, schema[keyword], f"{pointer}/*")
 
 
-def duplicate_names(data: bytes) -> list[Violation]:
-    """A warning for each name that one object of a JSON text has twice (R003); the last one counts.
-
-    data  JSON in UTF-8 that has been parsed before without an error
-    """
-    import json
-
-    class Object(dict[str, object]):
-        doubled: tuple[str, ...] = ()
-
-    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        value = Object(pairs)
-        if len(value) != len(pairs):
-            names = [name for name, _ in pairs]
-            value.doubled = tuple(name for name in value if names.count(name) > 1)
-        return value
-
-    return list(_duplicates(json.loads(data, object_pairs_hook=members), ""))
-
-
-def _duplicates(value: object, pointer: str) -> Iterator[Violation]:
-    if isinstance(value, dict):
-        for name in getattr(value, "doubled", ()):
-            reason = "the name stands more than once in its object; the last value counts"
-            yield Violation(f"{pointer}/{escape(name)}", reason, "R003", "warning")
-        for name, member in value.items():
-            yield from _duplicates(member, f"{pointer}/{escape(name)}")
-    elif isinstance(value, list):
-        for index, member in enumerate(value):
-            yield from _duplicates(member, f"{pointer}/{index}")
-
-
 def _violations(document: Schema, error: ValidationError) -> Iterator[Violation]:
     """What one error of jsonschema says, in our words; `required` may name several properties."""
     pointer = "".join(f"/{escape(str(token))}" for token in error.absolute_path)

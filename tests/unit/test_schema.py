@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from ociruntime import schema
 from ociruntime.errors import BundleError
+from ociruntime.verbs import validate
 from tests.unit.configurations import CONFIGURATIONS
 from tests.unit.mutations import copied
 
@@ -260,13 +261,13 @@ def test_one_value_gives_one_violation() -> None:
 def test_a_name_that_stands_twice_is_a_warning() -> None:
     """R003: each doubled name once, with its pointer, however often it stands."""
     text = b'{"a": 1, "b": [{"x/y": 1, "x/y": 2}, {"a": 0}], "a": {"c": 1, "c": 1, "c": 1}}'
-    warnings = schema.duplicate_names(text)
+    warnings = validate.duplicate_names(text)
     assert [(warning.pointer, warning.rule, warning.severity) for warning in warnings] == [
         ("/a", "R003", "warning"),
         ("/a/c", "R003", "warning"),
         ("/b/0/x~1y", "R003", "warning"),
     ]
-    assert schema.duplicate_names(b'{"a": {"b": 1}, "b": {"a": 1}}') == []
+    assert validate.duplicate_names(b'{"a": {"b": 1}, "b": {"a": 1}}') == []
 
 
 def test_the_installed_schema_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
