@@ -23,6 +23,7 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader of our output went away
 
 def main(argv: list[str]) -> int:
     """Do what the words after the program's name say; returns the exit code, and never raises."""
+    _open_standard_streams()
     log = Log()
     verb = ""
     given = flags.Arguments()
@@ -113,6 +114,15 @@ def version() -> int:
 
     emit(f"ociruntime version {__version__}\nspec: {OCI_VERSION_MAX}\n")
     return 0
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where 0, 1 or 2 is closed: else the next file that is opened, state.json or a socket, is stdout."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)  # the lowest that is free: this one
 
 
 def _show_traceback(log: Log) -> None:

@@ -7,11 +7,17 @@ and what it does beyond reading flags and printing belongs into the spine.
 
 from __future__ import annotations
 
+import _signal
+
+from ociruntime.errors import Interrupted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
     from ociruntime.log import Log
+
+_ENDING = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 
 
 class Settings:
@@ -45,18 +51,21 @@ def raise_on_signals() -> None:
 
     The `signal` module costs 3 ms (it builds enums); `_signal`, under it, has the same function.
     """
-    import _signal
-
-    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+    for number in _ENDING:
         if _signal.getsignal(number) != _signal.SIG_IGN:  # nohup stays nohup
             _signal.signal(number, _interrupt)
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    del frame
-    from ociruntime.errors import Interrupted
-
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    """The first signal ends the operation; further ones must not end the undoing of it."""
+    for other in _ENDING:
+        if _signal.getsignal(other) == _interrupt:
+            _signal.signal(other, _swallow)
     raise Interrupted(number)
+
+
+def _swallow(_number: int, _frame: object) -> None:
+    """Not SIG_IGN, which a hook would inherit."""
 
 
 def config_of(words: list[str]) -> tuple[str, str]:

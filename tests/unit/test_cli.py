@@ -236,12 +236,21 @@ def test_a_full_disk_under_stdout_is_an_error() -> None:
     assert b"standard output can't be written: ENOSPC" in done.stderr
 
 
-def test_a_closed_stderr_changes_no_exit_code() -> None:
-    """An error that nobody can read is still an error."""
-    done = subprocess.run(
-        ["/bin/sh", "-c", f"exec {sys.executable} -m ociruntime frob 2>&-"], cwd=REPOSITORY, check=False
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_change_no_exit_code(closed: str, tmp_path: Path) -> None:
+    """An error that nobody can read is still an error, and a log is never opened as descriptor 0, 1 or 2."""
+    log = tmp_path / "log"
+    script = f"exec {sys.executable} -m ociruntime --log {log} frob {closed}"
+    assert subprocess.run(["/bin/sh", "-c", script], cwd=REPOSITORY, check=False).returncode == 1
+    assert log.read_text().count("\n") == 1
+    script = f"exec {sys.executable} -m ociruntime --log {log} features {closed}"
+    assert (
+        subprocess.run(
+            ["/bin/sh", "-c", script], cwd=REPOSITORY, check=False, stdout=subprocess.DEVNULL
+        ).returncode
+        == 0
     )
-    assert done.returncode == 1
+    assert log.read_text().count("\n") == 1
 
 
 def test_words_that_are_not_utf8_are_passed_through() -> None:
@@ -258,3 +267,36 @@ def test_a_verb_that_fails_leaves_the_exit_code_of_its_error(monkeypatch: pytest
     failure.exit_code = 255
     monkeypatch.setattr("ociruntime.verbs.features.run", raising(failure))
     assert main(["features"]) == 255
+
+
+def test_the_first_signal_ends_the_operation_and_the_second_not_its_undo() -> None:
+    """SIGTERM raises Interrupted (exit 143) once; a second one while things are undone does nothing."""
+    program = (
+        "import os, signal, sys; from ociruntime import cli, verbs; import ociruntime.verbs.features as verb\n"
+        "def run(settings, given):\n"
+        "    verbs.raise_on_signals()\n"
+        "    try:\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "    finally:\n"
+        "        signal.raise_signal(signal.SIGTERM); signal.raise_signal(signal.SIGINT)\n"
+        "        print('undone', flush=True)\n"
+        "verb.run = run\n"
+        "sys.exit(cli.main(['features']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    assert (done.returncode, done.stdout) == (143, "undone\n")
+    assert done.stderr == "ociruntime: features: interrupted by signal 15\n"
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    """Under nohup SIGHUP does not interrupt."""
+    program = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from ociruntime import verbs\n"
+        "verbs.raise_on_signals(); signal.raise_signal(signal.SIGHUP); print('on')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "on\n")
