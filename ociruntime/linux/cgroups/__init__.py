@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ociruntime.errors import Violation
     from ociruntime.host import Host
     from ociruntime.run import Run
-    from ociruntime.step import HostStep
+    from ociruntime.step import HostStep, InitStep
+
+# The key of the slot with the cgroup2 directory that init is born in (CLONE_INTO_CGROUP).
+CLONE_SLOT = "cgroup2"
 
 _R = "/linux/resources"
 KEYS = (
@@ -102,6 +105,20 @@ def plan_join(config: Node, host: Host, container_id: str, manager: str) -> Iter
     return planned(config, host, container_id, manager)
 
 
+def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
+    """Before the clone: open what init needs to put itself into its cgroup."""
+    from ociruntime.linux.cgroups.planner import plan_open as planned
+
+    return planned(config, host, container_id, manager)
+
+
+def plan_join_self(config: Node, host: Host, container_id: str, manager: str) -> Iterator[InitStep]:
+    """Init's own part of joining: the v1 hierarchies; in the cgroup2 one it has been born."""
+    from ociruntime.linux.cgroups.planner import plan_join_self as planned
+
+    return planned(config, host, container_id, manager)
+
+
 def apply(step: HostStep, run: Run) -> None:
     """Carry out one step of ours. Raises OSError (with the cgroup's file) or StepFailed."""
     from ociruntime.linux.cgroups.make import apply as carry_out
@@ -115,9 +132,3 @@ def undo(name: str, args: dict[str, object], run: Run) -> None:  # noqa: ARG001 
         from ociruntime.linux.cgroups.remove import remove
 
         remove(args["paths"], args["made"])  # type: ignore[arg-type]
-
-
-def v2_directory(facts: dict[str, object]) -> str:
-    """The directory to be born in by CLONE_INTO_CGROUP: only where v2 is the only hierarchy, else ""."""
-    paths = facts.get("paths")
-    return str(paths[""]) if facts.get("kind") == "v2" and isinstance(paths, dict) else ""

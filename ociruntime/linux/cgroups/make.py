@@ -36,6 +36,10 @@ def apply(step: HostStep, run: Run) -> None:
         from ociruntime.linux.cgroups.ebpf import attach
 
         attach(args["directory"], args["rules"])
+    elif step.name == "open cgroup":
+        for key, path in args["slots"].items():
+            flags = os.O_RDONLY | os.O_DIRECTORY if os.path.isdir(path) else os.O_WRONLY
+            run.slots[key] = os.open(path, flags | os.O_CLOEXEC)
     elif step.name == "join cgroup":
         for directory in args["directories"]:
             write(f"{directory}/cgroup.procs", b"%d" % run.pid)
