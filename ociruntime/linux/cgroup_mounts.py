@@ -10,7 +10,6 @@ Must not import mounts.py (which imports this) nor another subject.
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING
 
 from ociruntime.linux.mount_options import (
     MOUNT_ATTR_NODEV,
@@ -22,6 +21,7 @@ from ociruntime.linux.mount_options import (
 )
 from ociruntime.step import HostStep, InitStep, Slot
 
+TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

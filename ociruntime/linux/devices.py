@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from typing import TYPE_CHECKING
 
 from ociruntime.errors import Violation
 from ociruntime.step import InitStep
 
+TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

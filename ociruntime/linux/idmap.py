@@ -7,10 +7,9 @@ ever ignored in silence. Must not import another subject.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime.errors import Violation
 
+TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

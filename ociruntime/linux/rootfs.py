@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import TYPE_CHECKING
 
 from ociruntime.errors import StepFailed, Violation, hint_for
 from ociruntime.step import HostStep, InitStep
 
+TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
