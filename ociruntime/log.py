@@ -77,9 +77,8 @@ def _tell(descriptor: int, line: str) -> None:
 
     A message that nobody can receive (stderr closed, disk full) must not hide the exit code that says the same.
     """
-    data = (line.replace("\n", "\\n") + "\n").encode("utf-8", "surrogateescape")
     try:
-        os.write(descriptor, data)
+        os.write(descriptor, _encoded(one_line(line) + "\n"))
     except OSError:
         return
 
@@ -89,7 +88,7 @@ def emit(text: str) -> None:
 
     Raises BrokenPipeError if the reader went away, UsageError if stdout can't be written.
     """
-    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    data = memoryview(_encoded(text))
     try:
         while data:
             data = data[os.write(1, data) :]
@@ -97,3 +96,24 @@ def emit(text: str) -> None:
         raise
     except OSError as failure:
         raise UsageError("standard output can't be written", errno=failure.errno or 0) from None
+
+
+def one_line(text: str) -> str:
+    """Text that is shown on a terminal: what a config or an image may have put into it moves no cursor."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)
+
+
+def _escaped(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8, in which bytes that never were UTF-8 stand as they came."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can say ("\\ud800")
+        return text.encode("utf-8", "backslashreplace")

@@ -15,7 +15,7 @@ import pytest
 from ociruntime import flags
 from ociruntime.cli import main
 from ociruntime.errors import RuntimeFailure, StepFailed, UsageError, errno_text
-from ociruntime.log import Log
+from ociruntime.log import Log, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,12 +253,36 @@ def test_closed_standard_streams_change_no_exit_code(closed: str, tmp_path: Path
     assert log.read_text().count("\n") == 1
 
 
-def test_words_that_are_not_utf8_are_passed_through() -> None:
-    """A name in another encoding is shown in an error with its own bytes, and is never a traceback."""
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a b", "a b"),
+        ("a\nb", r"a\x0ab"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\x7f\x9b", r"\x7f\x9b"),
+        ("\u202e\ud800", r"\u202e\ud800"),
+        ("grün\udcff", r"grün\xff"),
+    ],
+)
+def test_what_is_shown_moves_no_cursor(text: str, shown: str) -> None:
+    """Control characters that a config puts into a message, and bytes that are no UTF-8, are escaped."""
+    assert one_line(text) == shown
+
+
+def test_half_a_surrogate_pair_can_be_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """JSON can say what UTF-8 can't."""
+    path = tmp_path / "config.json"
+    path.write_text('{"ociVersion": "1.0.2", "root": {"path": "x"}, "annotations": {"\\ud800": 5}}')
+    assert main(["validate", str(path)]) == 1
+    assert r"/annotations/\ud800" in capfd.readouterr().out
+
+
+def test_words_that_are_not_utf8_are_shown_escaped() -> None:
+    """A name in another encoding is shown in an error, and is never a traceback."""
     argv = [sys.executable.encode(), b"-X", b"utf8", b"-m", b"ociruntime", b"frob\xff"]
     done = subprocess.run(argv, capture_output=True, cwd=REPOSITORY, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(b"ociruntime: frob\xff: unknown verb")
+    assert done.stderr.startswith(rb"ociruntime: frob\xff: unknown verb")
 
 
 def test_a_verb_that_fails_leaves_the_exit_code_of_its_error(monkeypatch: pytest.MonkeyPatch) -> None:

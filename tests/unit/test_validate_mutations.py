@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do validate and plan survive whatever a config.json may hold? Mutated configs, from a printed seed."""
+"""Does every mutated config that validate accepts get a plan? test_mutations.py asks validate alone, more often."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.verbs import validate
 from tests.unit.mutations import mutated
 
-COUNT = 10_000
+COUNT = 4_000
 
 _NAMES = (
     "blkio",
@@ -73,7 +73,7 @@ def verdict(raw: bytes) -> str:
 
 
 def test_validate_and_plan_survive_mutated_configs() -> None:
-    """Every document of 10,000 gets a verdict, and every valid one a plan or a refusal: never a traceback."""
+    """Every document gets a verdict, and every valid one a plan or a refusal: never a traceback."""
     seed = int(os.environ.get("MUTATION_SEED", random.SystemRandom().getrandbits(32)))
     print(f"MUTATION_SEED={seed}")
     source = random.Random(seed)
