@@ -7,19 +7,19 @@ Must not import anything of `ociruntime`.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 from tests.harness.driver import runtime_under_test
+from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PEERS = ("runc", "crun")
 # Each peer must have compared on at least so many bundles when the whole suite runs.
@@ -83,38 +83,68 @@ def _differences(ours: dict[str, Any], theirs: dict[str, Any], peer: str, under_
             yield f"{answer}: {under_test} says {ours.get(answer)!r}, {peer} {theirs.get(answer)!r}"
         # A peer that is itself under test departs from nothing of its own.
         if same and allowed and under_test not in PEERS:
-            yield f"{answer}: {peer} no longer departs ({allowed[0].rule}); take it out of the table"
+            yield (
+                f"{answer}: like {peer}, from which it should depart ({allowed[0].rule}: {allowed[0].why}), "
+                f"{under_test} says {ours.get(answer)!r}"
+            )
+
+
+_HUGETLB = "/sys/fs/cgroup/hugetlb"
+# There while the hierarchy is mounted by a test session (which may have been killed).
+_NOTE = Path("/run/ociruntime-test-hugetlb.mounted")
 
 
 @contextmanager
 def hugetlb_mounted() -> Iterator[None]:
-    """Mount the v1 hierarchy without which crun refuses a hybrid host; undone afterwards.
+    """Mount the v1 hierarchy without which crun refuses a hybrid host; undone after the last session.
 
-    The kernel keeps the controller of an unmounted hierarchy busy as long as a cgroup exists in it, so
-    nothing of ours may be left there.
+    Several sessions may run at once: each holds a shared lock, and the one that gets it alone unmounts.
     """
-    point = "/sys/fs/cgroup/hugetlb"
     wanted = (
         os.geteuid() == 0
         and shutil.which("crun") is not None
         and os.path.ismount("/sys/fs/cgroup/unified")
-        and not os.path.ismount(point)
+        and (_NOTE.exists() or not os.path.ismount(_HUGETLB))
     )
     if not wanted:
         yield
         return
-    made = not os.path.isdir(point)
-    if made:
-        os.mkdir(point)
-    try:
-        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", point], check=True)
+    with open(cache_directory() / "hugetlb.users", "w", encoding="ascii") as users:
+        with _one_at_a_time():
+            if not os.path.ismount(_HUGETLB):
+                _mount_hugetlb()
+            fcntl.flock(users, fcntl.LOCK_SH)
         try:
             yield
         finally:
-            subprocess.run(["umount", point], check=True)
-    finally:
-        if made:
-            os.rmdir(point)
+            with _one_at_a_time():
+                _unmount_if_last(users)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    with open(cache_directory() / "hugetlb.lock", "w", encoding="ascii") as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)
+        yield
+
+
+def _mount_hugetlb() -> None:
+    made = not os.path.isdir(_HUGETLB)
+    os.makedirs(_HUGETLB, exist_ok=True)
+    _NOTE.write_text("with its directory" if made else "", encoding="ascii")
+    subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", _HUGETLB], check=True)
+
+
+def _unmount_if_last(users: IO[str]) -> None:
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # another session still needs it
+    made = _NOTE.read_text(encoding="ascii") != ""
+    subprocess.run(["umount", _HUGETLB], check=True)
+    _NOTE.unlink()
+    if made:
+        os.rmdir(_HUGETLB)
 
 
 def shortfall() -> list[str]:
