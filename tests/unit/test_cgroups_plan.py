@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which cgroup steps follow from a config, on machines that are not this one?"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ociruntime.config import Node
+from ociruntime.errors import NotSupported, StepFailed
+from ociruntime.host import Host
+from ociruntime.linux import cgroups
+from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.linux.cgroups.resources import weight_of_shares
+
+CG = "/sys/fs/cgroup"
+HYBRID = Layout(
+    "hybrid",
+    {
+        "cpu": f"{CG}/cpu,cpuacct",
+        "cpuacct": f"{CG}/cpu,cpuacct",
+        "cpuset": f"{CG}/cpuset",
+        "memory": f"{CG}/memory",
+        "devices": f"{CG}/devices",
+        "pids": f"{CG}/pids",
+    },
+    f"{CG}/unified",
+    {"cpu": "/", "cpuacct": "/", "cpuset": "/", "memory": "/own", "devices": "/", "pids": "/", "": "/s"},
+    [],
+)
+V2 = Layout("v2", {}, CG, {"": "/user.slice/session-1.scope"}, ["cpu", "cpuset", "io", "memory", "pids"])
+
+
+def config(resources: dict[str, Any] | None = None, path: str | None = None) -> Node:
+    """A config with these resources and this cgroupsPath."""
+    linux: dict[str, Any] = {}
+    if resources is not None:
+        linux["resources"] = resources
+    if path is not None:
+        linux["cgroupsPath"] = path
+    return Node({"ociVersion": "1.3.0", "linux": linux})
+
+
+def settings(resources: dict[str, Any], layout: Layout) -> list[tuple[str, str]]:
+    """(pointer below resources, "file = value") of each limit that is set."""
+    steps = cgroups.plan_make(config(resources), Host(layout), "x", "cgroupfs")
+    prefix = "/linux/resources/"
+    return [(step.pointer.removeprefix(prefix), step.text) for step in steps if step.name == "set cgroup"]
+
+
+@pytest.mark.parametrize(
+    ("path", "memory", "cpu", "unified"),
+    [
+        (None, "/own/box", "/box", "/s/box"),
+        ("", "/own/box", "/box", "/s/box"),
+        ("a/b", "/own/a/b", "/a/b", "/s/a/b"),
+        ("/a/b", "/a/b", "/a/b", "/a/b"),
+        ("//a/./b/", "/a/b", "/a/b", "/a/b"),
+    ],
+)
+def test_place_on_v1(path: str | None, memory: str, cpu: str, unified: str) -> None:
+    """Absolute below the mount (R125), relative and absent below the caller's own cgroup (R126)."""
+    found = cgroups.directories(config(path=path), Host(HYBRID), "box", "cgroupfs")
+    assert found["memory"] == f"{CG}/memory{memory}"
+    assert found["cpu"] == found["cpuacct"] == f"{CG}/cpu,cpuacct{cpu}"
+    assert found[""] == f"{CG}/unified{unified}"
+
+
+@pytest.mark.parametrize(
+    ("path", "place"), [(None, "/user.slice/box"), ("a", "/user.slice/a"), ("/a/b", "/a/b")]
+)
+def test_place_on_v2(path: str | None, place: str) -> None:
+    """On v2 a relative path stands beside the caller's cgroup: one with processes has no limited children."""
+    assert cgroups.directories(config(path=path), Host(V2), "box", "cgroupfs") == {"": f"{CG}{place}"}
+
+
+def test_outside_of_the_own_namespace() -> None:
+    """Where the kernel shows the own cgroup as /.. the visible top is taken."""
+    layout = Layout("v2", {}, CG, {"": "/../../x"}, [])
+    assert cgroups.directories(config(path="a"), Host(layout), "box", "cgroupfs") == {"": f"{CG}/a"}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/a/../../b", "'..'"),
+        ("../x", "'..'"),
+        ("/", "root"),
+        ("./.", "root"),
+        ("/a\nb", "control"),
+        ("/" + "x" * 256, "255"),
+    ],
+)
+def test_invalid_paths(path: str, words: str) -> None:
+    """A path that leaves its place, or can't be one, is refused (R128)."""
+    found = list(cgroups.check(config(path=path)))
+    assert [(one.pointer, one.rule, one.severity) for one in found] == [
+        ("/linux/cgroupsPath", "R128", "error")
+    ]
+    assert words in found[0].reason
+
+
+@pytest.mark.parametrize("path", ["/a", "a/b", "", "system.slice:docker:abc", "/a b/ü"])
+def test_valid_paths(path: str) -> None:
+    """Names that the kernel takes are taken."""
+    assert list(cgroups.check(config(path=path))) == []
+
+
+@pytest.mark.parametrize(
+    ("resources", "pointer", "rule", "severity"),
+    [
+        ({"cpu": {"quota": 1000, "burst": 1001}}, "cpu/burst", "R144", "error"),
+        ({"memory": {"limit": 1000, "swap": 999}}, "memory/swap", "R140", "error"),
+        ({"memory": {"swap": 999}}, "memory/swap", "R140", "error"),
+        ({"blockIO": {"weight": 10}}, "blockIO", "", "unsupported"),
+        ({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}, "hugepageLimits", "", "unsupported"),
+        ({"network": {"classID": 1}}, "network", "", "unsupported"),
+        ({"rdma": {"mlx5_1": {"hcaHandles": 1}}}, "rdma", "", "unsupported"),
+        ({"unified": {"memory.high": "1"}}, "unified", "", "unsupported"),
+    ],
+)
+def test_refused(resources: dict[str, Any], pointer: str, rule: str, severity: str) -> None:
+    """Limits that contradict each other are errors; what is not built is refused by name."""
+    found = [(one.pointer, one.rule, one.severity) for one in cgroups.check(config(resources))]
+    assert found == [(f"/linux/resources/{pointer}", rule, severity)]
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"cpu": {"quota": 1000, "burst": 1000}},
+        {"cpu": {"quota": -1, "burst": 1000}},
+        {"memory": {"limit": 1000, "swap": 1000}},
+        {"memory": {"limit": 1000, "swap": -1}},
+        {"memory": {"limit": 1000}},
+        {"blockIO": {}, "hugepageLimits": [], "network": {"priorities": []}, "rdma": {}, "unified": {}},
+        {"blockIO": {"weight": 0, "weightDevice": None}},
+    ],
+)
+def test_accepted(resources: dict[str, Any]) -> None:
+    """The borders of the rules, and the empty objects that engines send, are no mistakes."""
+    assert list(cgroups.check(config(resources))) == []
+
+
+def test_limits_on_v1() -> None:
+    """Every property becomes its file of v1; -1 and 0 of pids are both limits (R140-R145, R150)."""
+    memory = {
+        "limit": 1048576,
+        "swap": 2097152,
+        "reservation": 5,
+        "kernel": 6,
+        "kernelTCP": 7,
+        "swappiness": 0,
+    }
+    cpu: dict[str, object] = {
+        "shares": 100,
+        "period": 1000,
+        "quota": 2000,
+        "burst": 300,
+        "realtimePeriod": 10,
+        "idle": 1,
+    }
+    cpu |= {"realtimeRuntime": 9, "cpus": "0-1", "mems": "0"}
+    resources = {"memory": {**memory, "disableOOMKiller": True, "useHierarchy": True}, "cpu": cpu}
+    assert settings({**resources, "pids": {"limit": 0}}, HYBRID) == [
+        ("memory/limit", "memory.limit_in_bytes = 1048576"),
+        ("memory/swap", "memory.memsw.limit_in_bytes = 2097152"),
+        ("memory/reservation", "memory.soft_limit_in_bytes = 5"),
+        ("memory/kernel", "memory.kmem.limit_in_bytes = 6"),
+        ("memory/kernelTCP", "memory.kmem.tcp.limit_in_bytes = 7"),
+        ("memory/swappiness", "memory.swappiness = 0"),
+        ("memory/disableOOMKiller", "memory.oom_control = 1"),
+        ("memory/useHierarchy", "memory.use_hierarchy = 1"),
+        ("cpu/shares", "cpu.shares = 100"),
+        ("cpu/period", "cpu.cfs_period_us = 1000"),
+        ("cpu/quota", "cpu.cfs_quota_us = 2000"),
+        ("cpu/burst", "cpu.cfs_burst_us = 300"),
+        ("cpu/realtimePeriod", "cpu.rt_period_us = 10"),
+        ("cpu/realtimeRuntime", "cpu.rt_runtime_us = 9"),
+        ("cpu/idle", "cpu.idle = 1"),
+        ("cpu/cpus", "cpuset.cpus = 0-1"),
+        ("cpu/mems", "cpuset.mems = 0"),
+        ("pids/limit", "pids.max = 0"),
+    ]
+    assert settings({"pids": {"limit": -1}}, HYBRID) == [("pids/limit", "pids.max = max")]
+
+
+@pytest.mark.parametrize("layout", [HYBRID, V2])
+def test_zero_is_not_set(layout: Layout) -> None:
+    """0 and "" of memory and cpu mean "not set", as in runc; engines send them."""
+    resources = {
+        "memory": {"limit": 0, "swap": 0, "reservation": 0, "disableOOMKiller": False},
+        "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "", "realtimeRuntime": 0},
+    }
+    assert settings(resources, layout) == []
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({"memory": {"limit": 300, "swap": 500}}, ["memory.swap.max = 200", "memory.max = 300"]),
+        ({"memory": {"limit": 300, "swap": 300}}, ["memory.swap.max = 0", "memory.max = 300"]),
+        ({"memory": {"limit": -1, "swap": -1}}, ["memory.swap.max = max", "memory.max = max"]),
+        ({"memory": {"reservation": 9}}, ["memory.low = 9"]),
+        ({"cpu": {"quota": 1000, "period": 5000}}, ["cpu.max = 1000 5000"]),
+        ({"cpu": {"quota": -1, "period": 5000}}, ["cpu.max = max 5000"]),
+        ({"cpu": {"quota": 1000, "burst": 7}}, ["cpu.max = 1000", "cpu.max.burst = 7"]),
+        ({"cpu": {"shares": 1024, "idle": 0}}, ["cpu.weight = 100", "cpu.idle = 0"]),
+        ({"cpu": {"cpus": "0", "mems": "0"}}, ["cpuset.cpus = 0", "cpuset.mems = 0"]),
+        ({"pids": {"limit": 0}}, ["pids.max = 0"]),
+        ({"pids": {"limit": -1}}, ["pids.max = max"]),
+    ],
+)
+def test_limits_on_v2(resources: dict[str, Any], expected: list[str]) -> None:
+    """v1's properties become their counterparts of v2 (R155)."""
+    assert [text for _, text in settings(resources, V2)] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("memory/swappiness", 0),
+        ("memory/disableOOMKiller", True),
+        ("memory/useHierarchy", False),
+        ("cpu/realtimePeriod", 1),
+        ("cpu/realtimeRuntime", 1),
+    ],
+)
+def test_without_counterpart_on_v2(name: str, value: object) -> None:
+    """What v2 can't express is an error that names the property, never dropped (R155)."""
+    group, _, member = name.partition("/")
+    with pytest.raises(NotSupported) as failure:
+        settings({group: {member: value}}, V2)
+    assert failure.value.pointer == f"/linux/resources/{name}"
+
+
+def test_weight_of_shares() -> None:
+    """Minimum, default and maximum of both scales meet, the curve rises, and results are in range."""
+    assert [weight_of_shares(shares) for shares in (0, 1, 2, 1024, 262144, 10**6)] == [
+        1,
+        1,
+        1,
+        100,
+        10000,
+        10000,
+    ]
+    weights = [weight_of_shares(shares) for shares in range(2, 262145, 97)]
+    assert weights == sorted(weights)
+    assert 1 <= weights[0] <= weights[-1] <= 10000
+
+
+@pytest.mark.parametrize(
+    ("layout", "place"),
+    [
+        (Layout("v1", {"pids": f"{CG}/pids"}, own={"pids": "/"}), "pids"),
+        (Layout("v2", {}, CG, {"": "/"}, ["pids"]), f"{CG}/cgroup.controllers"),
+    ],
+)
+def test_missing_controller(layout: Layout, place: str) -> None:
+    """A limit whose controller the machine lacks fails with both names, before anything is made (R154)."""
+    with pytest.raises(StepFailed, match="'memory'") as failure:
+        settings({"memory": {"limit": 4096}}, layout)
+    assert place in failure.value.reason
+    assert failure.value.pointer == "/linux/resources/memory/limit"
+
+
+def test_without_cgroups() -> None:
+    """On a machine without cgroups a config that asks for nothing of them can run; others fail."""
+    host = Host(Layout("none"))
+    assert list(cgroups.plan_make(config({}), host, "x", "cgroupfs")) == []
+    assert list(cgroups.plan_join(config({}), host, "x", "cgroupfs")) == []
+    for asking in (
+        config({"pids": {"limit": 5}}),
+        config(path="/x"),
+        config({"devices": [{"allow": False}]}),
+    ):
+        with pytest.raises(StepFailed, match="no cgroup hierarchy is mounted"):
+            list(cgroups.plan_make(asking, host, "x", "cgroupfs"))
+
+
+def test_device_rules_need_a_place() -> None:
+    """Without the v1 controller and without cgroup2, rules of the config fail, the defaults alone don't."""
+    host = Host(Layout("v1", {"pids": f"{CG}/pids"}, own={"pids": "/"}))
+    names = [step.name for step in cgroups.plan_make(config(), host, "x", "cgroupfs")]
+    assert names == ["check cgroup", "make cgroup"]
+    with pytest.raises(StepFailed, match="'devices'"):
+        list(cgroups.plan_make(config({"devices": [{"allow": False}]}), host, "x", "cgroupfs"))
+
+
+def test_disabled() -> None:
+    """With --cgroup-manager disabled nothing is planned."""
+    full = config({"pids": {"limit": 5}}, "/x")
+    for plan in (cgroups.plan_make, cgroups.plan_join, cgroups.plan_open, cgroups.plan_join_self):
+        assert list(plan(full, Host(HYBRID), "x", "disabled")) == []
+    assert cgroups.directories(full, Host(HYBRID), "x", "disabled") == {}
+
+
+@pytest.mark.parametrize("layout", [HYBRID, V2])
+def test_order_and_journal(layout: Layout) -> None:
+    """Check, make, limits, devices; only "make" is undone, and its args are JSON and shared with the check."""
+    resources = {"pids": {"limit": 5}, "devices": [{"allow": False, "access": "rwm"}]}
+    steps = list(cgroups.plan_make(config(resources, "/x"), Host(layout), "box", "cgroupfs"))
+    names = [step.name for step in steps]
+    assert names[:3] == ["check cgroup", "make cgroup", "set cgroup"]
+    assert set(names[3:]) == {"load device program" if layout is V2 else "set device rules"}
+    assert [step.name for step in steps if step.undoable] == ["make cgroup"]
+    assert steps[0].args is steps[1].args
+    assert json.loads(json.dumps([step.args for step in steps])) == [step.args for step in steps]
+
+
+def test_joining_by_itself() -> None:
+    """Init gets one descriptor for each v1 hierarchy, and the clone the cgroup2 directory."""
+    arguments = (config(path="/x"), Host(HYBRID), "box", "cgroupfs")
+    (opened,) = cgroups.plan_open(*arguments)
+    slots = opened.args["slots"]
+    assert isinstance(slots, dict)
+    assert slots == {
+        "cgroup cpu": f"{CG}/cpu,cpuacct/x/tasks",
+        "cgroup cpuset": f"{CG}/cpuset/x/tasks",
+        "cgroup memory": f"{CG}/memory/x/tasks",
+        "cgroup devices": f"{CG}/devices/x/tasks",
+        "cgroup pids": f"{CG}/pids/x/tasks",
+        cgroups.CLONE_SLOT: f"{CG}/unified/x",
+    }
+    joins = list(cgroups.plan_join_self(*arguments))
+    assert {step.op for step in joins} == {"join_cgroup"}
+    assert [step.as_dict()["args"] for step in joins] == [[key] for key in slots if key != cgroups.CLONE_SLOT]
