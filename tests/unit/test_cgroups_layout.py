@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import time
-
-import pytest
+from typing import TYPE_CHECKING
 
 from ociruntime.linux.cgroups import layout as module
 from ociruntime.linux.cgroups.layout import own_paths, parse_layout, probe_layout
+
+if TYPE_CHECKING:
+    import pytest
 
 HYBRID = b"""\
 23 1 254:0 / / rw,relatime - ext4 /dev/root rw
