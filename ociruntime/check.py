@@ -8,8 +8,6 @@ to explain a rejection.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime import hooks
 from ociruntime.errors import InvalidConfig, NotSupported, Violation
 from ociruntime.linux import (
@@ -27,6 +25,7 @@ from ociruntime.linux import (
     sysctl,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -10,12 +10,11 @@ The `json` package costs 5 ms to import (it compiles regular expressions); its C
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from _json import make_scanner
 
 from ociruntime.errors import BundleError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -79,7 +78,10 @@ class Node:
         """The integer, or `default` if missing; 1.0 is an integer in JSON Schema and becomes 1."""
         if isinstance(self.value, bool) or not isinstance(self.value, (int, float)):
             return default
-        return int(self.value)
+        try:
+            return int(self.value)
+        except (OverflowError, ValueError):  # 1e999 is infinite
+            return default
 
     def flag(self, default: bool = False) -> bool:
         """The boolean, or `default` if missing."""

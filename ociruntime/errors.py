@@ -33,7 +33,7 @@ class Violation:
     pointer   JSON pointer (RFC 6901) of the offending value; "" is the whole document
     reason    what is wrong, lower case, no full stop
     rule      which requirement says so ("R041", or a section of the spec)
-    severity  "error" (refused) or "warning" (logged, R049)
+    severity  "error" (refused), "unsupported" (valid, but refused by this version), "warning" (logged, R049)
     """
 
     __slots__ = ("pointer", "reason", "rule", "severity")

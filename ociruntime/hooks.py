@@ -19,13 +19,13 @@ from __future__ import annotations
 import os
 import select
 import time
-from typing import TYPE_CHECKING
 
 from ociruntime.errors import HookFailed, Violation
 from ociruntime.jsontext import compact
 from ociruntime.linux import capabilities, credentials, namespaces, process
 from ociruntime.step import HostStep, InitStep, Slot, Step, SyncStep
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 import _socket
 
@@ -34,6 +33,7 @@ from ociruntime.spawn import CONTINUE, Child, ChildFailed, progress_size
 from ociruntime.step import HostStep, InitStep, SyncStep
 from ociruntime.undo import module_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

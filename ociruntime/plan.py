@@ -8,8 +8,6 @@ This module must not import launch, container, statedir or a verb.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime import hooks
 from ociruntime.linux import (
     capabilities,
@@ -28,6 +26,7 @@ from ociruntime.linux import (
 )
 from ociruntime.step import HostStep, InitStep, Slot, SyncStep
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -162,19 +161,23 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from rootfs.plan_enter(config, options.no_pivot)
     yield from hostname.plan(config, host)
     yield from sysctl.plan(config)
-    yield from rootfs.plan_finish(config)
     yield from paths.plan(config)
+    yield from rootfs.plan_finish(config)
 
     # The process, as it will be; capabilities last, because the others need them.
     yield from process.plan_enter(config, host)
     yield from _umask(bundle, host)
+    limits = list(rlimits.plan(config, host))
+    if limits:
+        # Late, as a small limit (RLIMIT_AS, RLIMIT_NOFILE) must not break init's own work; but while it is
+        # still root: prlimit(2) on a process of another user needs CAP_SYS_RESOURCE.
+        yield SyncStep("limits", "the user is still root: resource limits")
+        yield from limits
     yield from capabilities.plan_early(config, host)
     yield from credentials.plan_late(config, host)
     yield from capabilities.plan_late(config, host)
     yield from process.plan_program(config, host)
     yield SyncStep("ready", "the environment stands")
-    # Late: a small limit (RLIMIT_AS, RLIMIT_NOFILE) must not break init's own work.
-    yield from rlimits.plan(config, host)
     yield HostStep("launch", "commit", {}, text="write state.json: the container is created")
 
 

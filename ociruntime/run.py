@@ -7,8 +7,8 @@ Plain data and nothing else, so that a subject needs neither launch nor statedir
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociruntime.config import Node
     from ociruntime.host import Host

@@ -12,11 +12,11 @@ subject, nor at its top level anything that the hot path may not load.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from ociruntime.config import escape
 from ociruntime.errors import BundleError, Violation
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any

@@ -21,7 +21,6 @@ import fcntl
 import os
 import select
 import struct
-from typing import TYPE_CHECKING
 
 import _socket
 from _signal import SIGKILL, pidfd_send_signal
@@ -30,6 +29,7 @@ from ociruntime.errors import InitLost, RuntimeFailure
 from ociruntime.native._shim import ffi, lib
 from ociruntime.native.encode import SYNC_FORKED, word
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

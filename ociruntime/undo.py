@@ -8,13 +8,13 @@ subjects only by the names in the journal.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import RuntimeFailure
 from ociruntime.identity import process_times
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 

@@ -7,11 +7,10 @@ does not give is empty. Must not import another subject.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime.errors import Violation
 from ociruntime.step import InitStep
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -7,11 +7,11 @@ Must not import another subject.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from ociruntime.errors import Violation
 from ociruntime.step import InitStep
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -7,10 +7,9 @@ runc and crun: a config that asks for confinement must never run without it. Mus
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime.errors import Violation
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -6,11 +6,10 @@ Who the program runs as is credentials.py and capabilities.py. Must not import a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime.errors import Violation
 from ociruntime.step import HostStep, InitStep
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

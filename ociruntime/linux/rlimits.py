@@ -8,11 +8,11 @@ user namespace, which init may lack. Must not import another subject.
 from __future__ import annotations
 
 from errno import EINVAL
-from typing import TYPE_CHECKING
 
 from ociruntime.errors import Violation
 from ociruntime.step import HostStep
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

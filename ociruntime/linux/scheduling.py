@@ -8,10 +8,9 @@ execCPUAffinity is for `exec` alone (R060), so it changes nothing here. Must not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime.errors import Violation
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

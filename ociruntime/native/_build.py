@@ -22,11 +22,11 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from typing import TYPE_CHECKING
 
 from setuptools.command.build_ext import build_ext as _build_ext
 from setuptools.errors import SetupError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from setuptools import Extension
 

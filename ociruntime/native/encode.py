@@ -7,12 +7,12 @@ Op codes and argument letters are read from the C table, so that they stand in o
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from ociruntime.errors import InvalidConfig, Violation
 from ociruntime.native._shim import ffi, lib
 from ociruntime.step import InitStep, Slot, SyncStep
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,8 +25,8 @@ _RECORD = struct.Struct("<HHI12I")
 _ARGUMENTS = 12
 
 # Sync points; enum plan_sync in plan.h. "ready" and "start" are ops of their own.
-SYNC_STARTED, SYNC_MOUNTED, SYNC_READY, SYNC_FORKED, SYNC_HELLO = 1, 2, 3, 4, 5
-SYNC_POINTS = {"started": SYNC_STARTED, "mounted": SYNC_MOUNTED, "ready": SYNC_READY}
+SYNC_STARTED, SYNC_MOUNTED, SYNC_READY, SYNC_FORKED, SYNC_LIMITS = 1, 2, 3, 4, 6
+SYNC_POINTS = {"started": SYNC_STARTED, "mounted": SYNC_MOUNTED, "ready": SYNC_READY, "limits": SYNC_LIMITS}
 
 
 def word(table: int, number: int) -> str:

@@ -54,9 +54,11 @@ static int follow(int parent, const char *name, char *path, size_t prefix, const
     return fail_with(ENAMETOOLONG, DETAIL_name_too_long);
   memcpy(joined, path, lead);
   memcpy(joined + lead, target, (size_t)length);
-  joined[lead + (size_t)length] = '/';
-  memcpy(joined + lead + (size_t)length + 1, rest, tail + 1);
-  memcpy(path, joined, lead + (size_t)length + 1 + tail + 1);
+  size_t end = lead + (size_t)length;
+  if (tail)  // a slash at the end would ask for a directory
+    joined[end++] = '/';
+  memcpy(joined + end, rest, tail + 1);
+  memcpy(path, joined, end + tail + 1);
   return 0;
 }
 

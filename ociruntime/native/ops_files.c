@@ -76,7 +76,7 @@ int op_symlink(const struct plan_record *record) {
     return -1;
   int done = symlinkat(target, parent, name);
   if (done < 0 && errno == EEXIST && flags & SYMLINK_REPLACE) {
-    if (unlinkat(parent, name, 0) < 0)
+    if (unlinkat(parent, name, 0) < 0 && (errno != EISDIR || unlinkat(parent, name, AT_REMOVEDIR) < 0))
       done = fail(DETAIL_unlinkat);
     else
       done = symlinkat(target, parent, name);

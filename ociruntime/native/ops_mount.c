@@ -36,7 +36,7 @@ static int may_cover(int target, uint32_t flags) {
     return 0;
   if (fstatfs(target, &status) < 0)
     return fail(DETAIL_fstatfs);
-  return status.f_type == PROC_SUPER_MAGIC ? fail_with(EPERM, DETAIL_target_on_proc) : 0;
+  return status.f_type == PROC_SUPER_MAGIC ? fail_with(EINVAL, DETAIL_target_on_proc) : 0;
 }
 
 static int open_target(const char *path, int kind, uint32_t flags) {
@@ -106,8 +106,8 @@ int op_root(const struct plan_record *record) {
   if (tree < 0)
     return close_keeping_errno(place), fail(DETAIL_open_tree);
   int done = make_parent_private(place);
-  if (done == 0)
-    done = set_attributes(tree, 0, 0, 1 << 18 /* MS_PRIVATE */, 0);
+  if (done == 0)  // pivot_root wants it not shared; as slaves, mounts below still follow the host's
+    done = set_attributes(tree, 0, 0, 1 << 19 /* MS_SLAVE */, 1);
   if (done == 0)
     done = attach(tree, place);
   close_keeping_errno(place);
@@ -315,7 +315,8 @@ static int open_empty_directory(void) {
   int context = sys_fsopen("tmpfs");
   if (context < 0)
     return fail(DETAIL_fsopen);
-  if (sys_fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL) < 0 ||
+  if (sys_fsconfig(context, FSCONFIG_SET_STRING, "source", "tmpfs") < 0 ||
+      sys_fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL) < 0 ||
       sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
     return close_keeping_errno(context), fail(DETAIL_fsconfig);
   int fresh = sys_fsmount(context, MOUNT_ATTR_RDONLY);

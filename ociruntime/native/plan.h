@@ -99,7 +99,7 @@ enum {
   SYNC(ready, 3)          /* the environment stands: the parent writes state.json and says committed */       \
   SYNC(forked, 4)         /* sent by a helper that made init: carries init's pid */                           \
   SYNC(hello, 5)          /* on the start socket, to whoever connects */                                      \
-  SYNC(running, 6)        /* not used as a message: the connection's end in phase executing says it */
+  SYNC(limits, 6)         /* still root: the parent sets resource limits */
 enum plan_sync {
 #define SYNC(name, value) SYNC_##name = value,
   PLAN_SYNCS(SYNC)

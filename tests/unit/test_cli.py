@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime import flags
+from ociruntime import errors, flags
 from ociruntime.cli import main
 from ociruntime.errors import RuntimeFailure, StepFailed, UsageError, errno_text
 from ociruntime.log import Log, one_line
@@ -324,3 +324,15 @@ def test_ignored_signals_stay_ignored() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, check=False
     )
     assert (done.returncode, done.stdout) == (0, "on\n")
+
+
+def test_the_document_on_errors_names_every_exception() -> None:
+    """specs/errors.md has a row for each class of errors.py, and no others."""
+    with open(os.path.join(REPOSITORY, "specs/errors.md"), encoding="utf-8") as file:
+        listed = set(re.findall(r"^\| `([A-Z]\w+)` \|", file.read(), re.MULTILINE))
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert listed == classes - {"RuntimeFailure"}

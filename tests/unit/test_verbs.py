@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -281,6 +282,20 @@ def test_plan_prints_numbered_steps_with_their_reason(
         assert step["name"] in line
         assert line.endswith(f"  <- {step['pointer']}") == bool(step["pointer"])
     assert any(step["pointer"] == "/mounts/1" and step["where"] == "init" for step in document["steps"])
+
+
+def test_plan_as_json_has_the_documented_properties(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """specs/plan.md names every property of the plan and of its steps, and no others."""
+    assert main(["plan", "--format", "json", str(runnable_config(tmp_path))]) == 0
+    document = json.loads(capfd.readouterr().out)
+    with open(os.path.join(REPOSITORY, "specs/plan.md"), encoding="utf-8") as file:
+        rows = re.findall(r"^\| `(\w+)` \| \w+ \|(?: (all|host|init|sync) \|)?", file.read(), re.MULTILINE)
+    assert set(document) == {name for name, where in rows if not where}
+    for step in document["steps"]:
+        assert set(step) == {name for name, where in rows if where in {"all", step["where"]}}
+    assert {step["where"] for step in document["steps"]} == {"host", "init", "sync"}
 
 
 def test_plan_needs_no_root() -> None:

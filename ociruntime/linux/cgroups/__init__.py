@@ -8,8 +8,7 @@ Must not import another subject, nor verbs, launch or statedir.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

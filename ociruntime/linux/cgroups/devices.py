@@ -8,10 +8,9 @@ devices.deny, on v2 one eBPF program (ebpf.py). Pure: nothing here looks at the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime.errors import NotSupported
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

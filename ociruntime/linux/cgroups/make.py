@@ -7,11 +7,11 @@ Must not import planner, resources or devices: what to do stands in the steps.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from ociruntime.errors import StepFailed
 from ociruntime.linux.cgroups.v1 import inherit_cpuset, read, write
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

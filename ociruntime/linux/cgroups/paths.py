@@ -11,10 +11,9 @@ Pure: nothing here looks at the machine.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime.errors import Violation
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -7,14 +7,13 @@ With the manager "disabled" nothing is planned, limits included: that is what th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime.errors import StepFailed
 from ociruntime.linux.cgroups import CLONE_SLOT, devices
 from ociruntime.linux.cgroups.paths import container_paths
 from ociruntime.linux.cgroups.resources import settings_v1, settings_v2
 from ociruntime.step import HostStep, InitStep, Slot
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

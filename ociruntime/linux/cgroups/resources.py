@@ -7,10 +7,9 @@ Devices have their own file. Pure: nothing here looks at the machine.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ociruntime.errors import NotSupported, Violation
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
