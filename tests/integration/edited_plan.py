@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How does a test let a step fail for which no config.json can be the cause? The command with an edited plan.
+
+    edited_plan.py EDIT global-flags verb ...      the command, with one step of its plan changed or added
+
+A program of its own, because it changes what plan.make answers. Must not import the harness.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import sys
+from typing import TYPE_CHECKING
+
+from ociruntime import cli, plan
+from ociruntime.step import HostStep, InitStep, SyncStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ociruntime.bundle import Bundle
+    from ociruntime.host import Host
+    from ociruntime.step import Argument, Step
+
+POINTER = "/forced"
+_ALL = 0xFFFFFFFF
+
+
+def _place(steps: list[Step], name: str) -> int:
+    """Number of the first step with this op, sync point or name."""
+    for index, step in enumerate(steps):
+        known = {step.name, getattr(step, "op", ""), getattr(step, "point", "")}
+        if name in known:
+            return index
+    raise SystemExit(f"the plan has no step {name}")
+
+
+def _add(op: str, *args: Argument, before: str = "", after: str = "") -> Callable[[list[Step]], None]:
+    """An init step is added before or after another one."""
+
+    def edit(steps: list[Step]) -> None:
+        place = _place(steps, before or after) + (1 if after else 0)
+        steps.insert(place, InitStep(op, *args, name=f"forced {op}", pointer=POINTER))
+
+    return edit
+
+
+def _change(op: str, **values: Argument) -> Callable[[list[Step]], None]:
+    """Arguments of an init step are replaced: a0=..., a1=..."""
+
+    def edit(steps: list[Step]) -> None:
+        step = steps[_place(steps, op)]
+        assert isinstance(step, InitStep)
+        args = list(step.args)
+        for name, value in values.items():
+            args[int(name[1:])] = value
+        step.args = tuple(args)
+        step.name, step.pointer = f"forced {op}", POINTER
+
+    return edit
+
+
+def _change_host(name: str, **values: object) -> Callable[[list[Step]], None]:
+    """Arguments of a host step are replaced."""
+
+    def edit(steps: list[Step]) -> None:
+        step = steps[_place(steps, name)]
+        assert isinstance(step, HostStep)
+        step.args = {**step.args, **values}
+        step.pointer = POINTER
+
+    return edit
+
+
+def _add_host(subject: str, name: str, args: dict[str, object], before: str) -> Callable[[list[Step]], None]:
+    def edit(steps: list[Step]) -> None:
+        steps.insert(_place(steps, before), HostStep(subject, name, args, pointer=POINTER))
+
+    return edit
+
+
+def _use_closed_slot(steps: list[Step]) -> None:
+    """After `ready` no slot is open any more."""
+    slot = next(step.args[0] for step in steps if isinstance(step, InitStep) and step.op == "mount_tree")
+    _add("stdio", slot, None, None, before="exec")(steps)
+
+
+def _refuse(number: int, first: int) -> Callable[[list[Step]], None]:
+    """No change of the plan: this process, and so init, may not do one system call (EPERM)."""
+
+    def edit(_steps: list[Step]) -> None:
+        load_filter(number, first)
+
+    return edit
+
+
+def load_filter(number: int, first: int) -> None:
+    """Refuse system call `number` if the low half of its first argument is `first`. seccomp(2)"""
+    load, equal, answer = 0x20, 0x15, 0x06
+    words = [
+        (load, 0, 0, 0),  # the number
+        (equal, 0, 3, number),
+        (load, 0, 0, 16),  # the first argument, low half
+        (equal, 0, 1, first),
+        (answer, 0, 0, 0x00050000 | 1),  # SECCOMP_RET_ERRNO, EPERM
+        (answer, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *word) for word in words))
+    program = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(words), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(22, 2, ctypes.byref(program), 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")
+
+
+_PRCTL, _CLOSE_RANGE = 157, 436  # x86_64
+_PR_SET_NO_NEW_PRIVS = 38
+_MS_SHARED_AND_PRIVATE = 1 << 20 | 1 << 18
+
+EDITS: dict[str, Callable[[list[Step]], None]] = {
+    "none": lambda _steps: None,
+    "join": _change("join", a1=0x04000000),  # CLONE_NEWUTS, but the descriptor is a network namespace
+    "fork": _change("fork", a0=0x00000800),  # CLONE_SIGHAND without CLONE_VM
+    "unshare": _add("unshare", 0x00000001, before="setsid"),
+    "setsid": _add("setsid", after="setsid"),
+    "session_keyring": _add("session_keyring", ".reserved", after="setsid"),
+    "hostname": _change("hostname", a0="x" * 65),
+    "domainname": _add("domainname", "x" * 65, after="hostname"),
+    "loopback": _add("loopback", before="ready"),
+    "propagation": _change("propagation", a0=_MS_SHARED_AND_PRIVATE),
+    "root": _change("root", a0="/no/such/rootfs"),
+    "mount_attributes": _change("mount_attributes", a0="/no/such/place"),
+    "symlink": _add("symlink", "/etc/passwd/link", "target", 0, before="pivot_root"),
+    "mkdir": _add("mkdir", "/etc/passwd/directory", 0o755, before="pivot_root"),
+    "pivot_root": _add("pivot_root", after="pivot_root"),
+    "move_root": _add("move_root", after="pivot_root"),
+    "chroot": _add("chroot", before="ready"),
+    "root_attributes": _change("root_attributes", a0=1 << 30),
+    "groups": _add("groups", ["1"], before="ready"),
+    "bounding": _add("bounding", 0, 0, before="ready"),
+    "user": _add("user", 1, 1, before="ready"),
+    "capabilities": _add("capabilities", _ALL, _ALL, _ALL, _ALL, 0, 0, 0, 0, before="ready"),
+    "no_new_privs": _refuse(_PRCTL, _PR_SET_NO_NEW_PRIVS),
+    "stdio": _use_closed_slot,
+    "close_from": _refuse(_CLOSE_RANGE, 3),
+    "set device rules": _change_host(
+        "set device rules", lines=[["devices.allow", "c 1:3 rwm"], ["devices.deny", "z"]]
+    ),
+    "load device program": _add_host(
+        "linux.cgroups", "load device program", {"directory": "/no/such/cgroup", "rules": []}, "clone init"
+    ),
+    "open cgroup": _add_host(
+        "linux.cgroups", "open cgroup", {"slots": {"cgroup": "/no/such/cgroup"}}, "clone init"
+    ),
+    "join cgroup": _change_host("join cgroup", directories=["/no/such/cgroup"]),
+    "set oom_score_adj": _change_host("set oom_score_adj", value=5000),
+}
+
+
+def main(name: str, argv: list[str]) -> int:
+    """The command with the plan that the edit makes of its own."""
+    make = plan.make
+
+    def edited(bundle: Bundle, host: Host, options: plan.Options) -> plan.Plan:
+        made = make(bundle, host, options)
+        steps = list(made.steps)
+        EDITS[name](steps)
+        assert any(isinstance(step, SyncStep) for step in steps)
+        return plan.Plan(steps, made.clone_flags, made.warnings)
+
+    plan.make = edited
+    return cli.main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

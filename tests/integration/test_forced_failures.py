@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does every step fail well? Each op of plan.h and each kind of host step is made to fail once.
+
+The error is one line with verb, pointer, step and reason; the exit code is 1; nothing is left behind.
+Real causes where config.json can be one, else the command with an edited plan (edited_plan.py).
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from ociruntime.native.encode import OPS, SYNC_STARTED, encode
+from ociruntime.spawn import ABORT, Child, ChildFailed
+from ociruntime.step import SyncStep
+from tests.harness.configuration import Config, add_bind, add_hook, with_namespace, without_namespace
+from tests.harness.driver import ENVIRONMENT, MARK, runtime_under_test
+from tests.harness.peers import PEERS
+from tests.integration import edited_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.harness.driver import Container, Result
+    from tests.harness.stage import Stage
+
+pytestmark = pytest.mark.skipif(
+    runtime_under_test() in PEERS, reason="steps are this runtime's: run with RUNTIME=ociruntime"
+)
+
+_PACKAGE = Path(__file__).parents[2] / "ociruntime"
+_EDITED = Path(edited_plan.__file__)
+_LONG = "/" + "n" * 300
+
+
+class Case(NamedTuple):
+    """One way to fail.
+
+    words  what the error must say: pointer, step, reason
+    config changes the config so that the step fails (or is there at all)
+    edit   name of an edit of the plan, where no config is the cause
+    verb   the verb that fails: create, or start after a create that succeeds
+    flags  flags of create
+    """
+
+    words: tuple[str, ...]
+    config: Callable[[Config], None] | None = None
+    edit: str = ""
+    verb: str = "create"
+    flags: tuple[str, ...] = ()
+
+
+def _mount(config: Config, destination: str, kind: str, *options: str, source: str = "none") -> None:
+    config["mounts"].append(
+        {"destination": destination, "type": kind, "source": source, "options": list(options)}
+    )
+
+
+def _device(config: Config) -> None:
+    device = {"path": "/etc/passwd", "type": "c", "major": 1, "minor": 3}
+    config["linux"].setdefault("devices", []).append(device)
+
+
+def _resources(**values: object) -> Callable[[Config], None]:
+    return lambda config: config["linux"]["resources"].update(values)
+
+
+def _own_network(config: Config) -> None:
+    with_namespace(config, "network", "/proc/self/ns/net")
+
+
+def _program(*words: str) -> Callable[[Config], None]:
+    return lambda config: config["process"].update(args=list(words))
+
+
+def _limit(kind: str, number: int) -> Callable[[Config], None]:
+    return lambda config: config["process"].update(rlimits=[{"type": kind, "soft": number, "hard": number}])
+
+
+def _edited(
+    name: str, *words: str, verb: str = "create", config: Callable[[Config], None] | None = None
+) -> Case:
+    return Case((edited_plan.POINTER, f"forced {name}", *words), config, name, verb)
+
+
+# At least one case for each op; "op: what" for further ones.
+_OPS: dict[str, Case] = {
+    "join": _edited("join", "EINVAL", config=_own_network),
+    "unshare": _edited("unshare", "EINVAL"),
+    "fork": _edited("fork", "EINVAL", config=_own_network),
+    "setsid": _edited("setsid", "EPERM"),
+    "session_keyring": _edited("session_keyring", "EPERM"),
+    "hostname": _edited("hostname", "EINVAL"),
+    "domainname": _edited("domainname", "EINVAL"),
+    "loopback": _edited("loopback", "EPERM"),
+    "sysctl": Case(
+        ("/linux/sysctl/net.ipv4.no_such_thing", "sysctl", "ENOENT"),
+        lambda config: config["linux"].update(sysctl={"net.ipv4.no_such_thing": "1"}),
+    ),
+    "sysctl: value": Case(
+        ("/linux/sysctl/net.ipv4.ip_forward", "sysctl", "EINVAL"),
+        lambda config: config["linux"].update(sysctl={"net.ipv4.ip_forward": "many"}),
+    ),
+    "propagation": _edited("propagation", "EINVAL"),
+    "root": _edited("root", "ENOENT"),
+    "mount_fs": Case(("/mounts/7", "mount", "ENODEV"), lambda config: _mount(config, "/mnt", "no-such-fs")),
+    "mount_fs: option": Case(
+        ("/mounts/7", "mount", "EINVAL", "size"), lambda config: _mount(config, "/mnt", "tmpfs", "size=many")
+    ),
+    "mount_fs: file": Case(
+        ("/mounts/7", "mount tmpfs on /etc/passwd"), lambda config: _mount(config, "/etc/passwd", "tmpfs")
+    ),
+    "mount_tree": Case(
+        ("/mounts/7", "/var on /etc/passwd"), lambda config: add_bind(config, "/var", "/etc/passwd")
+    ),
+    "remount": Case(
+        ("/mounts/7", "remount", "EINVAL"), lambda config: _mount(config, "/etc", "none", "remount", "ro")
+    ),
+    "mount_attributes": _edited(
+        "mount_attributes", "ENOENT", config=lambda config: _mount(config, "/mnt", "tmpfs", "ro")
+    ),
+    "mknod": Case(("/linux/devices/0", "make device /etc/passwd", "another file"), _device),
+    "symlink": _edited("symlink", "ENOTDIR"),
+    "mkdir": _edited("mkdir", "ENOTDIR"),
+    "pivot_root": _edited("pivot_root", "EBUSY"),
+    "move_root": _edited("move_root", "ELOOP"),
+    "chroot": _edited("chroot", "EPERM"),
+    "mask": Case(
+        ("/linux/maskedPaths/0", "mask", "ENAMETOOLONG"),
+        lambda config: config["linux"].update(maskedPaths=[_LONG]),
+    ),
+    "readonly": Case(
+        ("/linux/readonlyPaths/0", "read-only", "ENAMETOOLONG"),
+        lambda config: config["linux"].update(readonlyPaths=[_LONG]),
+    ),
+    "root_attributes": _edited("root_attributes", "EINVAL"),
+    "chdir": Case(
+        ("/process/cwd", "/etc/passwd", "ENOTDIR"), lambda config: config["process"].update(cwd="/etc/passwd")
+    ),
+    "groups": _edited("groups", "EPERM"),
+    "bounding": _edited("bounding", "EPERM"),
+    "user": _edited("user", "EPERM"),
+    "capabilities": _edited("capabilities", "EPERM"),
+    "no_new_privs": Case(("/process/noNewPrivileges", "EPERM"), None, "no_new_privs", "start"),
+    "find_program": Case(("/process/args", '"no-such-program"', "not found"), _program("no-such-program")),
+    "find_program: directory": Case(("/process/args", '"/etc"', "permission denied"), _program("/etc")),
+    "stdio": _edited("stdio", "EBADF", verb="start"),
+    "close_from": Case(("close descriptors", "EPERM"), None, "close_from", "start"),
+    "exec": Case(("/process/args", "exec", "ENOEXEC"), _program("/bin/data"), verb="start"),
+    "exec: interpreter": Case(
+        ("/process/args", "ENOENT", "interpreter"), _program("/bin/lost"), verb="start"
+    ),
+    "wait_start": Case(("wait for start", "EMFILE"), _limit("RLIMIT_NOFILE", 4), verb="start"),
+}
+# Ops that can't be shown here, and where they are instead.
+_ELSEWHERE = {
+    "sync": "test_sync_points_fail_when_the_runtime_gives_up",
+    "ready": "test_sync_points_fail_when_the_runtime_gives_up",
+    "umask": "test_umask_cannot_fail",
+}
+
+_HOST: dict[str, Case] = {
+    "open namespace": Case(
+        ("/linux/namespaces/4/path", "open namespace", "/no/such/ns", "ENOENT"),
+        lambda config: with_namespace(config, "network", "/no/such/ns"),
+    ),
+    "open namespace: other type": Case(
+        ("/linux/namespaces/4/path", "open namespace", "is a uts namespace"),
+        lambda config: with_namespace(config, "network", "/proc/self/ns/uts"),
+    ),
+    "open bind source": Case(
+        ("/mounts/7", "open bind source", "/no/such/source", "ENOENT"),
+        lambda config: add_bind(config, "/no/such/source", "/mnt"),
+    ),
+    "make cgroup": Case(
+        ("/linux/cgroupsPath", "make cgroup", "cgroup.procs/inside", "ENOTDIR"),
+        lambda config: config["linux"].update(cgroupsPath=f"/{MARK}-file/cgroup.procs/inside"),
+    ),
+    "set cgroup": Case(
+        ("/linux/resources/cpu", "set cgroup", "cpu.cfs_quota_us", "EINVAL"),
+        _resources(cpu={"quota": 500, "period": 100000}),
+    ),
+    "set device rules": Case((edited_plan.POINTER, "set device rules", "EINVAL"), edit="set device rules"),
+    "load device program": Case(
+        (edited_plan.POINTER, "load device program", "ENOENT"), edit="load device program"
+    ),
+    "open cgroup": Case((edited_plan.POINTER, "open cgroup", "ENOENT"), edit="open cgroup"),
+    "join cgroup": Case((edited_plan.POINTER, "join cgroup", "ENOENT"), edit="join cgroup"),
+    "set oom_score_adj": Case(
+        (edited_plan.POINTER, "set oom_score_adj", "EINVAL"),
+        lambda config: config["process"].update(oomScoreAdj=0),
+        "set oom_score_adj",
+    ),
+    "run hook": Case(
+        ("/hooks/createRuntime/0", "hook createRuntime /no/such/hook", "ENOENT"),
+        lambda config: add_hook(config, "createRuntime", "/no/such/hook"),
+    ),
+    "set rlimit": Case(
+        ("/process/rlimits/0", "set rlimit", "RLIMIT_NOFILE", "EPERM"), _limit("RLIMIT_NOFILE", 1 << 40)
+    ),
+    "commit": Case(
+        ("write pid file", "/no/such/directory/pid", "ENOENT"), flags=("--pid-file", "/no/such/directory/pid")
+    ),
+}
+_HOST_ELSEWHERE = {
+    "check cgroup": "test_cgroup_that_is_in_use",
+    "note mounts": "test_full_disk.py, without a mount namespace",
+    "clone init": "test_no_process_is_left_to_make",
+}
+
+
+def _files(bundle: Path) -> set[str]:
+    """Paths below the bundle, but for empty files and directories in the rootfs: those may be mount points."""
+    found = set()
+    for directory, _, names in os.walk(bundle):
+        for name in names:
+            path = Path(directory, name)
+            if "rootfs" not in path.parts or path.is_symlink() or path.stat().st_size:
+                found.add(str(path))
+    return found
+
+
+def _call(container: Container, case: Case, verb: str) -> Result:
+    """The verb of the command, with the case's edit."""
+    runtime = container.runtime
+    command = runtime.command
+    if case.edit:
+        runtime.command = [sys.executable, str(_EDITED), case.edit]
+    try:
+        return container.create(*case.flags) if verb == "create" else container.start()
+    finally:
+        runtime.command = command
+
+
+def _is_one_line(text: str, verb: str, words: tuple[str, ...]) -> None:
+    lines = text.splitlines()
+    assert len(lines) == 1, text
+    assert lines[0].startswith(f"ociruntime: {verb}: "), text
+    for word in words:
+        assert word in text, f"{word!r} is not in: {text}"
+    assert "internal error" not in text
+    assert not re.search(r"\berrno \d", text), text
+
+
+def _prepare(stage: Stage, case: Case) -> Container:
+    container = stage.container("sleep", "100", edit=case.config)
+    container.bundle.script("bin/data", "no program\n")
+    container.bundle.script("bin/lost", "#!/no/such/interpreter\n")
+    if case.edit == "stdio":
+        add_bind(container.bundle.config, "/var", "/mnt")
+        container.bundle.write()
+    return container
+
+
+def _fails(stage: Stage, case: Case) -> None:
+    container = _prepare(stage, case)
+    before = _files(container.bundle.directory)
+    if case.verb == "start":
+        created = _call(container, case, "create")
+        assert created.code == 0, created.err
+    result = _call(container, case, case.verb)
+    assert result.code == 1, result
+    _is_one_line(result.err, case.verb, case.words)
+    if case.verb == "start":
+        assert container.status() == "stopped"
+        container.delete().ok()
+    assert stage.runtime.ids() == []
+    assert _files(container.bundle.directory) == before
+
+
+@pytest.mark.parametrize("name", list(_OPS))
+def test_op_fails(stage: Stage, name: str) -> None:
+    """An op that fails is reported in one line with pointer, step and reason; afterwards all is as before."""
+    _fails(stage, _OPS[name])
+
+
+@pytest.mark.parametrize("name", list(_HOST))
+def test_host_step_fails(stage: Stage, name: str) -> None:
+    """A host step that fails is reported in one line with pointer, step and reason; all is as before."""
+    _fails(stage, _HOST[name])
+
+
+def test_every_op_is_in_the_table() -> None:
+    """A new op of plan.h needs a forced failure here."""
+    shown = {name.partition(":")[0] for name in _OPS}
+    assert shown | _ELSEWHERE.keys() == OPS.keys()
+    for test in _ELSEWHERE.values():
+        assert test in globals()
+
+
+def _host_step_names() -> Iterator[str]:
+    """The second argument of each HostStep(...) in the package's sources."""
+    for path in _PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "HostStep":
+                name = node.args[1]
+                assert isinstance(name, ast.Constant), f"{path}:{node.lineno}: the name must be a plain text"
+                yield str(name.value)
+
+
+def test_every_host_step_is_in_the_table() -> None:
+    """A new kind of host step needs a forced failure here."""
+    shown = {name.partition(":")[0] for name in _HOST}
+    assert shown | _HOST_ELSEWHERE.keys() == set(_host_step_names())
+
+
+@pytest.mark.parametrize("point", ["started", "mounted", "ready"])
+def test_sync_points_fail_when_the_runtime_gives_up(point: str) -> None:
+    """Where init waits for the runtime, another word than "go on" ends it, and it says at which point."""
+    step = SyncStep(point, "test")
+    buffer = encode([(7, step)], [], 3)
+    child = Child(buffer, records=1)
+    try:
+        child.wait_for({"started": SYNC_STARTED, "mounted": 2, "ready": 3}[point])
+        child.reply(ABORT)
+        with pytest.raises(ChildFailed) as caught:
+            child.wait_end()
+    finally:
+        child.kill()
+        child.close()
+    assert caught.value.index == 7
+    assert caught.value.detail == "runtime_gone"
+    assert caught.value.op == ("ready" if point == "ready" else "sync")
+
+
+def test_umask_cannot_fail() -> None:
+    """op_umask has no way to fail: umask(2) always succeeds."""
+    source = (_PACKAGE / "native" / "ops_process.c").read_text()
+    body = source[source.index("int op_umask(") :]
+    body = body[: body.index("\n}")]
+    assert "fail" not in body
+    assert "return 0;" in body
+
+
+@pytest.fixture
+def pids_cgroup() -> Iterator[Path]:
+    """An own cgroup of the pids controller."""
+    path = Path("/sys/fs/cgroup/pids") / f"{MARK}-forced"
+    if not path.parent.is_dir():
+        pytest.skip("needs the v1 controller pids at /sys/fs/cgroup/pids")
+    path.mkdir()
+    yield path
+    path.rmdir()
+
+
+def test_cgroup_that_is_in_use(stage: Stage, pids_cgroup: Path) -> None:
+    """A cgroup with a process in it is refused, and neither it nor the process is touched (R123)."""
+    with subprocess.Popen(["sleep", "100"]) as sleeper:
+        try:
+            (pids_cgroup / "cgroup.procs").write_text(str(sleeper.pid))
+            case = Case(
+                ("/linux/cgroupsPath", "check cgroup", "is not empty", str(sleeper.pid)),
+                lambda config: config["linux"].update(cgroupsPath=f"/{pids_cgroup.name}"),
+            )
+            _fails(stage, case)
+            assert sleeper.poll() is None
+            assert str(sleeper.pid) in (pids_cgroup / "cgroup.procs").read_text()
+        finally:
+            sleeper.kill()
+
+
+def test_no_process_is_left_to_make(stage: Stage, pids_cgroup: Path) -> None:
+    """Where the kernel refuses the clone (pids.max), the error says so."""
+    container = stage.container("true")
+    (pids_cgroup / "pids.max").write_text("1")
+    enter = f'echo $$ > {pids_cgroup}/cgroup.procs; exec "$@"'
+    command = stage.runtime.argv("create", "--bundle", str(container.bundle.directory), container.id)
+    done = subprocess.run(
+        ["/bin/sh", "-c", enter, "sh", *command], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    _is_one_line(done.stderr, "create", ("/linux/namespaces", "clone init", "EAGAIN"))
+    assert stage.runtime.ids() == []
+
+
+def test_what_a_hook_put_into_the_cgroup(stage: Stage) -> None:
+    """Undoing removes the container's cgroup also with a directory in it that somebody else has made."""
+    holder = Path("/sys/fs/cgroup/pids") / f"{MARK}-second"
+    if not holder.parent.is_dir():
+        pytest.skip("needs the v1 controller pids at /sys/fs/cgroup/pids")
+
+    def edit(config: Config) -> None:
+        config["linux"]["cgroupsPath"] = f"/{holder.name}"
+        # The hook puts a directory into the cgroup that the runtime made, and fails.
+        script = f"cat > /dev/null; mkdir {holder}/inner; echo $$ > {holder}/inner/cgroup.procs; exit 3"
+        add_hook(config, "createRuntime", "/bin/sh", "-c", script)
+
+    result = stage.container("true", edit=edit).create()
+    assert result.code == 1
+    _is_one_line(result.err, "create", ("/hooks/createRuntime/0", "exit status 3"))
+    # What somebody else made inside goes with the container's cgroup.
+    assert not holder.exists()
+    assert stage.runtime.ids() == []
+
+
+def test_without_a_mount_namespace(stage: Stage) -> None:
+    """A container that mounts into the host's namespace leaves no mount behind when a later step fails."""
+
+    def edit(config: Config) -> None:
+        without_namespace(config, "mount")
+        config["linux"].pop("maskedPaths")
+        config["linux"].pop("readonlyPaths")
+        config["root"]["readonly"] = False
+        config["process"]["args"] = ["no-such-program"]
+
+    container = stage.container(edit=edit)
+    result = container.create()
+    assert result.code == 1
+    _is_one_line(result.err, "create", ("/process/args", "not found"))
+    assert stage.runtime.ids() == []
