@@ -119,9 +119,9 @@ def _version(config: Node) -> Iterator[Violation]:
     """1.0.0 up to 1.3.x, with any pre-release or build suffix (R007, R008); the schema checks the form."""
     text = config.at("ociVersion").text()
     core = text.split("-", 1)[0].split("+", 1)[0].split(".")
-    if len(core) != 3 or not all(part.isdigit() for part in core):
+    if len(core) != 3 or not all(part.isascii() and part.isdigit() for part in core):
         return  # not SemVer: the schema says so
-    if core[0] != "1" or int(core[1]) > 3:
+    if core[0] != "1" or core[1] not in ("0", "1", "2", "3"):
         yield Violation(
             "/ociVersion",
             f"version {text} of the specification is not supported: {OCI_VERSION_MIN} to 1.3.x are",

@@ -78,10 +78,9 @@ class Node:
         """The integer, or `default` if missing; 1.0 is an integer in JSON Schema and becomes 1."""
         if isinstance(self.value, bool) or not isinstance(self.value, (int, float)):
             return default
-        try:
-            return int(self.value)
-        except (OverflowError, ValueError):  # 1e999 is infinite
+        if isinstance(self.value, float) and not self.value.is_integer():  # 1.5, and 1e999, which is infinite
             return default
+        return int(self.value)
 
     def flag(self, default: bool = False) -> bool:
         """The boolean, or `default` if missing."""

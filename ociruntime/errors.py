@@ -46,7 +46,7 @@ class Violation:
 
     def __str__(self) -> str:
         rule = f" [{self.rule}]" if self.rule else ""
-        return f"{self.pointer or '/'}: {self.reason}{rule}"
+        return printable(f"{self.pointer or '/'}: {self.reason}{rule}")
 
     def __repr__(self) -> str:
         return f"Violation({self.pointer!r}, {self.reason!r}, {self.rule!r}, {self.severity!r})"
@@ -91,7 +91,7 @@ class RuntimeFailure(Exception):
         if self.errno:
             parts.append(errno_text(self.errno))
         text = ": ".join(parts)
-        return f"{text} ({self.hint})" if self.hint else text
+        return printable(f"{text} ({self.hint})" if self.hint else text)
 
     def as_dict(self) -> dict[str, object]:
         """The error's fields, as `--log-format json` writes them beside `msg`."""
@@ -166,6 +166,13 @@ class Interrupted(RuntimeFailure):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"interrupted by signal {signal_number}")
         self.exit_code = 128 + signal_number
+
+
+def printable(text: str) -> str:
+    """The text on one line that any terminal and any encoding can take: a newline becomes \\n, U+D800 \\ud800."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def errno_text(number: int) -> str:

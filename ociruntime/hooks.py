@@ -3,11 +3,12 @@
 
 All six kinds go the same way: the sealed executable is given a short plan (join the container's
 namespaces, if the hook belongs there; change directory; exec), its standard input is the state, and
-what it prints is kept for the error message.
+what it prints is kept for the error message. A hook that is a program of the host never gets the image's
+environment: LD_PRELOAD in it would run the image's code with the host's privileges (CVE-2025-23266).
 
     kind                              path found in   runs in        directory   env, if it has none
     prestart createRuntime            runtime         runtime        bundle      the runtime's
-    createContainer                   runtime         container      rootfs      process.env
+    createContainer                   runtime         container      rootfs      the runtime's
     startContainer                    container       container      process.cwd process.env and HOME
     poststart poststop                runtime         runtime        bundle      the runtime's
 
@@ -178,7 +179,11 @@ def _init_steps(step: HostStep, run: Run) -> Iterator[Step]:
         yield InitStep("fork", 0)
         yield SyncStep("started", "wait to be put into the container's cgroup")
         directory = run.rootfs if kind == "createContainer" else config.at("process", "cwd").text("/")
-    yield InitStep("root", "/", 0, name="open root", text="/")
+    if kind == "startContainer" and not namespaces.has(config, "mount"):
+        yield InitStep("root", run.rootfs, 0, name="open root", text=run.rootfs)
+        yield InitStep("chroot")
+    else:
+        yield InitStep("root", "/", 0, name="open root", text="/")
     yield InitStep("chdir", directory, 0, text=directory)
     yield InitStep("umask", 0xFFFFFFFF, text="as the caller's")
     if kind == "startContainer":
@@ -201,8 +206,6 @@ def _environment(step: HostStep, run: Run, kind: str) -> list[str]:
     own = step.args.get("env")
     if isinstance(own, list):
         return [str(variable) for variable in own]
-    if kind == "createContainer":
-        return run.config.at("process", "env").texts()
     if kind == "startContainer":
         return process.environment(run.config, run.home)
     return [f"{name}={value}" for name, value in run.environment.items()]

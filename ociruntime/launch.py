@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _DETAILS = {
     "target_is_link": "the mount point is, or lies behind, a symbolic link",
     "target_on_proc": "the mount point lies on /proc, where nothing may be covered",
+    "foreign_mount": "a bind mount shows the host's files there, and no device is made among them",
     "not_a_device": "/dev/null in the container is not the null device",
     "exists_with_other_type": "another file is there already",
     "cwd_outside_root": "the directory is not inside the container's root",

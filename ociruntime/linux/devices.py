@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ociruntime.config import Node
     from ociruntime.host import Host
 
+MKNOD_OPTIONAL = 1  # native/plan.h: not made where a bind mount shows the host's files
+
 KEYS = (
     "/linux/devices",
     "/linux/devices/*/type",
@@ -149,7 +151,7 @@ def _mknod(
     number = "" if letter == "p" else f" {major}:{minor}"
     text = f"{path} {letter}{number} mode {mode:04o} uid {owner[0]} gid {owner[1]}"
     return InitStep(
-        "mknod", path, kind | mode, major, minor, *owner, name="make device", pointer=pointer, text=text
+        "mknod", path, kind | mode, major, minor, *owner, 0 if pointer else MKNOD_OPTIONAL, name="make device", pointer=pointer, text=text
     )
 
 

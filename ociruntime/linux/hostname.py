@@ -6,7 +6,6 @@ Must not import another subject.
 
 from __future__ import annotations
 
-import os
 
 from ociruntime.errors import Violation
 from ociruntime.step import InitStep
@@ -34,7 +33,7 @@ def check(config: Node) -> Iterator[Violation]:
             continue
         if not own_names:
             yield Violation(name.pointer, f"{property_name} needs a uts namespace", rule)
-        length = len(os.fsencode(name.text()))
+        length = len(name.text().encode("utf-8", "replace"))  # the schema refuses lone surrogates
         if length > _LONGEST:
             yield Violation(
                 name.pointer, f"{property_name} has {length} bytes, the kernel takes {_LONGEST}", rule

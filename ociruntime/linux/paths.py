@@ -8,7 +8,6 @@ Must not import another subject.
 
 from __future__ import annotations
 
-import errno
 
 from ociruntime.errors import Violation
 from ociruntime.step import InitStep
@@ -45,4 +44,4 @@ def plan(config: Node) -> Iterator[InitStep]:
 
 
 def _step(op: str, name: str, path: Node) -> InitStep:
-    return InitStep(op, path.text(), name=name, pointer=path.pointer, text=path.text(), ignore=errno.ENOENT)
+    return InitStep(op, path.text(), name=name, pointer=path.pointer, text=path.text())

@@ -37,6 +37,10 @@ UMOUNT_NOFOLLOW = 8
 # value -> (propagation of the new namespace's mounts, propagation of the container's "/" at the end or 0).
 # The first is always recursive and never shared: the rootfs is then moved onto itself by a bind, which
 # would appear on the host. "shared" means a peer group of the container's own, not one with the host.
+# flags of op root (native/plan.h)
+ROOT_BIND = 1
+ROOT_PARENT_PRIVATE = 2
+
 _PROPAGATION = {
     "": (MS_SLAVE, 0),
     "slave": (MS_SLAVE, 0),
@@ -104,7 +108,8 @@ def plan(config: Node, bundle: str) -> Iterator[InitStep]:
             text=f"/ to r{_NAMES[first]}",
         )
     path = path_of(config, bundle)
-    yield InitStep("root", path, 1, name="open rootfs", pointer="/root/path", text=path)
+    flags = ROOT_BIND | ROOT_PARENT_PRIVATE if has_mount_namespace(config) else ROOT_BIND
+    yield InitStep("root", path, flags, name="open rootfs", pointer="/root/path", text=path)
 
 
 def plan_enter(config: Node, no_pivot: bool = False) -> Iterator[InitStep]:

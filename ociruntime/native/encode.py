@@ -125,7 +125,7 @@ def encode(steps: Sequence[tuple[int, Step]], slots: Sequence[str], fd_base: int
         for code, ignore, index, values in pending
     )
     size = data + len(tail)
-    buffer = _HEADER.pack(MAGIC, size, len(steps), len(slots), fd_base, 0) + records + tail
+    buffer = _HEADER.pack(MAGIC, size, len(steps), len(slots), fd_base, strings) + records + tail
     verify(buffer)
     return buffer
 

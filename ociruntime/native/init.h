@@ -65,6 +65,10 @@ int sys_move_mount(int from, int to);
 int sys_fsopen(const char *type);
 int sys_fsconfig(int context, unsigned command, const char *key, const char *value);
 int sys_fsmount(int context, unsigned attributes);
+// The root and the file systems made for this container are its own; a bind shows the host's files,
+// in which no device or link is made (an image's symbolic link may lead there).
+int note_own_mount(int mount);
+int is_own_mount(int descriptor);
 int set_attributes(int mount, uint64_t set, uint64_t clear, uint64_t propagation, int recursive);
 
 // tmpcopyup

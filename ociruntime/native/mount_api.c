@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,6 +36,34 @@ int sys_fsconfig(int context, unsigned command, const char *key, const char *val
 
 int sys_fsmount(int context, unsigned attributes) {
   return (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
+}
+
+static uint64_t own_mounts[64];
+static unsigned own_count;
+
+static int mount_id(int descriptor, uint64_t *id) {
+  struct statx status;
+  if (statx(descriptor, "", AT_EMPTY_PATH, STATX_MNT_ID, &status) < 0)
+    return fail(DETAIL_fstat);
+  *id = status.stx_mnt_id;
+  return 0;
+}
+
+// Past the table's end a mount counts as the host's: devices are left out, never put where they must not be.
+int note_own_mount(int mount) {
+  if (own_count == sizeof own_mounts / sizeof *own_mounts)
+    return 0;
+  return mount_id(mount, &own_mounts[own_count]) < 0 ? -1 : (own_count++, 0);
+}
+
+int is_own_mount(int descriptor) {
+  uint64_t id;
+  if (mount_id(descriptor, &id) < 0)
+    return -1;
+  for (unsigned i = 0; i < own_count; i++)
+    if (own_mounts[i] == id)
+      return 1;
+  return 0;
 }
 
 static const struct {

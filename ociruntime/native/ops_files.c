@@ -55,7 +55,11 @@ int op_mknod(const struct plan_record *record) {
   int parent = open_parent(text(record, 0), &name);
   if (parent < 0)
     return -1;
-  int done = make_device(parent, name, record);
+  int own = is_own_mount(parent), done = 0;
+  if (own > 0)
+    done = make_device(parent, name, record);
+  else if (own < 0 || !(record->args[6] & MKNOD_OPTIONAL))
+    done = own < 0 ? -1 : fail_with(EPERM, DETAIL_foreign_mount);
   int error = errno;
   close(parent);
   errno = error;
@@ -74,6 +78,11 @@ int op_symlink(const struct plan_record *record) {
   int parent = open_parent(text(record, 0), &name);
   if (parent < 0)
     return -1;
+  int own = is_own_mount(parent);
+  if (own <= 0) {
+    close(parent);
+    return own;
+  }
   int done = symlinkat(target, parent, name);
   if (done < 0 && errno == EEXIST && flags & SYMLINK_REPLACE) {
     if (unlinkat(parent, name, 0) < 0 && (errno != EISDIR || unlinkat(parent, name, AT_REMOVEDIR) < 0))

@@ -98,14 +98,14 @@ int op_root(const struct plan_record *record) {
   int place = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (place < 0)
     return fail(DETAIL_open);
-  if (!record->args[1]) {
+  if (!(record->args[1] & ROOT_BIND)) {
     init.root = place;
     return 0;
   }
   int tree = sys_open_tree(place, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | 0x8000 /* AT_RECURSIVE */);
   if (tree < 0)
     return close_keeping_errno(place), fail(DETAIL_open_tree);
-  int done = make_parent_private(place);
+  int done = record->args[1] & ROOT_PARENT_PRIVATE ? make_parent_private(place) : 0;
   if (done == 0)  // pivot_root wants it not shared; as slaves, mounts below still follow the host's
     done = set_attributes(tree, 0, 0, 1 << 19 /* MS_SLAVE */, 1);
   if (done == 0)
@@ -114,7 +114,7 @@ int op_root(const struct plan_record *record) {
   if (done < 0)
     return close_keeping_errno(tree);
   init.root = tree;
-  return 0;
+  return note_own_mount(tree);
 }
 
 static int configure(int context, const struct plan_record *record) {
@@ -217,6 +217,8 @@ static int attach_file_system(const struct plan_record *record, int fresh, int t
   if (record->args[8] & MOUNT_COPY_UP && copy_up(target, fresh) < 0)
     return -1;
   if (set_attributes(fresh, record->args[3], record->args[4], 0, 0) < 0 || attach(fresh, target) < 0)
+    return -1;
+  if (note_own_mount(fresh) < 0)
     return -1;
   return propagate(fresh, record->args[5], record->args[6]);
 }

@@ -6,7 +6,8 @@
 //
 // Every string argument is an offset from the start of the buffer to NUL-terminated bytes. A list
 // is an offset to an 8-aligned array of u64: the number of elements, then one string offset each
-// and a final zero, so that init can turn it into a char *[] in place. Offset 0 is "none".
+// and a final zero, so that init can turn it into a char *[] in place; for that reason no two arguments
+// share a list: they come in the order of the records. Offset 0 is "none".
 
 #ifndef OCIRUNTIME_PLAN_H
 #define OCIRUNTIME_PLAN_H
@@ -37,14 +38,14 @@
   OP(sysctl, "ss")        /* path below /proc/sys, value */                                                   \
   /* the root file system, before pivot_root: paths are resolved inside the container's root */               \
   OP(propagation, "u")    /* MS_* propagation flags for the namespace's "/" */                                \
-  OP(root, "pu")          /* host path of the rootfs, 1 = move it onto itself by a bind first */              \
+  OP(root, "pu")          /* host path of the rootfs, ROOT_* flags */              \
   OP(mount_fs, "sSluuuupu")   /* type, source, options "key=value" or "flag", set, clear, propagation, */     \
                           /* recursive propagation, destination, MOUNT_* flags */                             \
   OP(mount_tree, "fuuuuuupu") /* detached tree, set, clear, rset, rclear, propagation, recursive */           \
                           /* propagation, destination, MOUNT_* flags */                                       \
   OP(remount, "puS")      /* destination, MS_* flags, data: changes the superblock */                         \
   OP(mount_attributes, "puuuuuu") /* destination, set, clear, rset, rclear, propagation, recursive one */     \
-  OP(mknod, "puuuuu")     /* path, type and mode, major, minor, uid, gid */                                   \
+  OP(mknod, "puuuuuu")    /* path, type and mode, major, minor, uid, gid, MKNOD_* flags */                                   \
   OP(symlink, "psu")      /* path, target, SYMLINK_* flags */                                                 \
   OP(mkdir, "pu")         /* path, mode; parents too; existing is fine */                                     \
   OP(pivot_root, "")      /* */                                                                               \
@@ -74,6 +75,17 @@ enum plan_op {
   PLAN_OPS(OP)
 #undef OP
       OP_count
+};
+
+// Flags of root.
+enum {
+  ROOT_BIND = 1,              // bind it onto itself: pivot_root wants a mount point
+  ROOT_PARENT_PRIVATE = 2,    // and its parent mount must not be shared
+};
+
+// Flags of mknod.
+enum {
+  MKNOD_OPTIONAL = 1,         // a default device: not made where the engine mounted something of the host's
 };
 
 // Flags of mount_fs and mount_tree.
@@ -114,7 +126,7 @@ enum plan_sync {
   D(keyctl) D(sethostname) D(setdomainname) D(socket) D(ioctl) D(write) D(read) D(setgroups) D(setresgid)     \
   D(setresuid) D(capset) D(prctl) D(faccessat) D(execve) D(close_range) D(dup3) D(accept4) D(recv) D(send)    \
   D(mmap) D(target_is_link) D(target_on_proc) D(not_a_device) D(exists_with_other_type) D(cwd_outside_root)   \
-  D(is_a_directory) D(too_many_links) D(name_too_long) D(getdents64) D(copy) D(setxattr) D(runtime_gone)      \
+  D(is_a_directory) D(too_many_links) D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone)      \
   D(bad_plan)
 enum plan_detail {
 #define D(name) DETAIL_##name,
@@ -129,7 +141,7 @@ struct plan_header {
   uint32_t count;    // of records
   uint32_t slots;    // descriptors that come after the fixed ones
   uint32_t fd_base;  // number of the first descriptor that belongs to init
-  uint32_t reserved;
+  uint32_t strings;  // where strings begin: lists, which init turns into pointers in place, come before
 };
 
 struct plan_record {

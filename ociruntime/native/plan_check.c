@@ -18,13 +18,14 @@ static const char *const signatures[OP_count] = {
 struct view {
   const unsigned char *bytes;
   uint32_t size;
-  uint32_t data;  // where records end: arguments point behind it
+  uint32_t lists;    // where the next list may begin: at first where the records end
+  uint32_t strings;  // where the lists end
   uint32_t slots;
 };
 
-// A string begins behind the records and ends with a NUL inside the buffer.
+// A string begins behind the lists and ends with a NUL inside the buffer.
 static int string_fits(const struct view *view, uint64_t offset) {
-  if (offset < view->data || offset >= view->size)
+  if (offset < view->strings || offset >= view->size)
     return 0;
   return memchr(view->bytes + offset, 0, view->size - offset) != NULL;
 }
@@ -35,21 +36,23 @@ static uint64_t word_at(const struct view *view, uint64_t offset) {
   return word;
 }
 
-// A list has room for its count, its elements and the final zero, and each element is a string.
-static int list_fits(const struct view *view, uint32_t offset) {
-  if (offset % 8 != 0 || offset < view->data || offset > view->size - 8)
+// A list has room for its count, its elements and the final zero, and each element is a string. init
+// writes into lists, so none overlaps another one or a string.
+static int list_fits(struct view *view, uint32_t offset) {
+  if (offset % 8 != 0 || offset < view->lists || offset >= view->strings || view->strings - offset < 8)
     return 0;
   uint64_t count = word_at(view, offset);
-  uint64_t room = (view->size - offset) / 8;
+  uint64_t room = (view->strings - offset) / 8;
   if (count > room || count + 2 > room)
     return 0;
   for (uint64_t i = 1; i <= count; i++)
     if (!string_fits(view, word_at(view, offset + 8 * i)))
       return 0;
+  view->lists = offset + 8 * ((uint32_t)count + 2);
   return word_at(view, offset + 8 * (count + 1)) == 0;
 }
 
-static int numbers_fit(const struct view *view, uint32_t offset) {
+static int numbers_fit(struct view *view, uint32_t offset) {
   if (!list_fits(view, offset))
     return 0;
   uint64_t count = word_at(view, offset);
@@ -69,7 +72,7 @@ static int numbers_fit(const struct view *view, uint32_t offset) {
   return 1;
 }
 
-static int argument_fits(const struct view *view, char kind, uint32_t value) {
+static int argument_fits(struct view *view, char kind, uint32_t value) {
   switch (kind) {
   case 'u':
     return 1;
@@ -92,7 +95,7 @@ static int argument_fits(const struct view *view, char kind, uint32_t value) {
   }
 }
 
-static int record_fits(const struct view *view, const struct plan_record *record) {
+static int record_fits(struct view *view, const struct plan_record *record) {
   if (record->op == OP_none || record->op >= OP_count)
     return 0;
   const char *signature = signatures[record->op];
@@ -136,14 +139,16 @@ int plan_check(const void *buffer, uint32_t size, uint32_t *where) {
   if (size < sizeof header)
     return -1;
   memcpy(&header, buffer, sizeof header);
-  if (header.magic != PLAN_MAGIC || header.size != size || header.count == 0 || header.reserved != 0)
+  if (header.magic != PLAN_MAGIC || header.size != size || header.count == 0)
     return -1;
   if (header.slots > 65536 || header.fd_base < 3 || header.fd_base > 1u << 20)
     return -1;
   if (header.count > (size - sizeof header) / sizeof(struct plan_record))
     return -1;
-  struct view view = {buffer, size, 0, header.slots};
-  view.data = (uint32_t)(sizeof header + header.count * sizeof(struct plan_record));
+  struct view view = {buffer, size, 0, header.strings, header.slots};
+  view.lists = (uint32_t)(sizeof header + header.count * sizeof(struct plan_record));
+  if (header.strings < view.lists || header.strings > size)
+    return -1;
   for (uint32_t i = 0; i < header.count; i++) {
     struct plan_record record;
     *where = (uint32_t)(sizeof header + i * sizeof record);
