@@ -23,6 +23,14 @@ _MKDIR_TRIES = 5
 
 def apply(step: HostStep, run: Run) -> None:
     """Do one step. OSError names the cgroup's file; StepFailed says why the cgroup is unfit."""
+    try:
+        _apply(step, run)
+    except StepFailed as failure:
+        failure.pointer, failure.step = step.pointer, step.name
+        raise
+
+
+def _apply(step: HostStep, run: Run) -> None:
     args: dict[str, Any] = step.args
     if step.name == "check cgroup":
         _check(args)
