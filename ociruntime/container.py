@@ -38,7 +38,7 @@ def _silent(_warning: str) -> None:
 
 
 SPEC_VERSION = "1.3.0"
-_EXECUTING = 4  # PHASE_executing of native/plan.h
+_STARTING, _EXECUTING = 3, 4  # PHASE_* of native/plan.h
 
 
 class Container:
@@ -91,6 +91,10 @@ class Container:
         if self._phase() < _EXECUTING:
             return "created"
         return "paused" if self._frozen() else "running"
+
+    def has_begun(self) -> bool:
+        """True once start has let init go on to its program."""
+        return self._phase() >= _STARTING
 
     def _phase(self) -> int:
         try:

@@ -11,7 +11,7 @@ import time
 
 from ociruntime import check, host, plan
 from ociruntime.container import Container
-from ociruntime.errors import BundleError, ContainerExists, HookFailed, RuntimeFailure
+from ociruntime.errors import BundleError, ContainerExists, RuntimeFailure
 from ociruntime.identity import identify
 from ociruntime.launch import Launch
 from ociruntime.linux import credentials, namespaces
@@ -93,9 +93,9 @@ def _claim(root: str, container_id: str) -> StateDir:
 
 
 def _undo(directory: StateDir, run: Run, failure: BaseException) -> None:
-    """Leave nothing behind. A hook that failed sends the container through the rest of its life (R208-R210)."""
+    """Leave nothing behind. After a hook the container goes through the rest of its life (R208-R210)."""
     problems = undo(directory, run)
-    if isinstance(failure, HookFailed):
+    if run.hooked:
         from ociruntime.deletion import run_poststop
 
         problems += run_poststop(run)

@@ -11,7 +11,7 @@ import _signal
 
 from ociruntime.creation import create
 from ociruntime.deletion import delete
-from ociruntime.errors import RuntimeFailure
+from ociruntime.errors import Interrupted, RuntimeFailure
 from ociruntime.starting import start
 from ociruntime.trace import Trace
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 # Not passed on: what this process needs (SIGCHLD), what Go's and other runtimes send themselves
 # (SIGURG), what nobody can catch, and SIGPIPE, which is about our own descriptors.
 _OWN = frozenset((_signal.SIGCHLD, _signal.SIGURG, _signal.SIGKILL, _signal.SIGSTOP, _signal.SIGPIPE))
+# Their default is not to end a process.
+_HARMLESS = frozenset(
+    (_signal.SIGCONT, _signal.SIGWINCH, _signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
+)
 _FAULTS = frozenset((_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT))
 
 
@@ -47,6 +51,8 @@ def run(
         container = create(root, bundle, options, pid_file=pid_file, stdio=(-1, -1, -1), timeline=timeline)
         for warning in container.warnings:
             warn(warning)
+        if forward_signals:
+            _forward(container)
         try:
             start(container, timeline)
         except BaseException:
@@ -56,8 +62,6 @@ def run(
         timeline.write()
     if detach:
         return 0
-    if forward_signals:
-        _forward(container)
     code = container.wait()
     if not keep:
         for warning in delete(root, container.id, True):
@@ -75,9 +79,16 @@ def _delete_after_failure(root: str, container: Container) -> None:
 
 
 def _forward(container: Container) -> None:
-    """Pass signals on. Python's handlers run between the system calls of wait, which are restarted."""
+    """Pass signals on to the program; before it runs, one that would end a process ends the operation.
+
+    Python's handlers run between the system calls of wait, which are restarted.
+    """
 
     def pass_on(number: int, _frame: object) -> None:
+        if not container.has_begun():
+            if number in _HARMLESS:
+                return
+            raise Interrupted(number)
         try:
             container.kill(number)
         except RuntimeFailure:

@@ -92,6 +92,7 @@ def apply(step: HostStep, run: Run) -> None:
     Raises HookFailed if it can't be run, ends with another status than 0, or is still running after
     its timeout (then it is killed).
     """
+    run.hooked = True
     started = time.monotonic()
     child, output = _spawn(step, run)
     try:

@@ -4,14 +4,17 @@
         runtime                                     init
     host steps: cgroups, sources of binds
     clone init  ----------------------------------->  (a helper joins namespaces and forks)
-                <---------------- started -----------
-    host steps: join cgroup, oom_score_adj
-                ----------------- continue --------->  mounts, devices, links
+                <---------------- started -----------  (only if it forked, or for the next line)
+    host steps: oom_score_adj
+                ----------------- continue --------->  cgroup, mounts, devices, links
                 <---------------- mounted -----------  (only if there are hooks)
     hooks: prestart, createRuntime, createContainer
-                ----------------- continue --------->  pivot_root, masks, user, capabilities
+                ----------------- continue --------->  pivot_root, masks
+                <---------------- limits ------------  (only if there are rlimits)
+    host steps: rlimits
+                ----------------- continue --------->  user, capabilities
                 <---------------- ready -------------
-    host steps: rlimits, state.json
+    host steps: state.json
                 ----------------- continue --------->  waits on the start socket
 
 One loop walks the steps: a host step is done here, init steps let init go on, a sync step waits for it.
@@ -28,6 +31,7 @@ import _socket
 
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import identify
+from ociruntime.linux.cgroups import CLONE_SLOT
 from ociruntime.native.encode import SYNC_POINTS, encode
 from ociruntime.spawn import CONTINUE, Child, ChildFailed, progress_size
 from ociruntime.step import HostStep, InitStep, SyncStep
@@ -126,6 +130,11 @@ class Launch:
         except ChildFailed as failure:
             raise explain(failure, self.plan.steps) from None
         self._init_waits = True
+        self._note_init()
+
+    def _note_init(self) -> None:
+        """As soon as init's pid is known: whoever undoes the journal must end it first."""
+        assert self.child is not None
         if self.run.pid != self.child.pid:
             self.run.pid = self.child.pid
             self.directory.note({"subject": "launch", "name": "init", "args": identify(self.child.pid)})
@@ -163,11 +172,13 @@ class Launch:
                 fd_base=self.fd_base,
                 slots=[self.run.slots[key] for key in self.plan.slots],
                 clone_flags=self.plan.clone_flags,
+                cgroup=self.run.slots.get(CLONE_SLOT, -1),
                 stdio=self.stdio,
                 progress=progress,
                 start=start.fileno(),
                 forks=self.plan.forks(),
             )
+            self._note_init()
         finally:
             os.close(progress)
             if start is not None:

@@ -129,14 +129,17 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from cgroups.plan_make(config, host, options.container_id, options.cgroup_manager)
     # A tree that is opened after the cgroups were made shows them.
     yield from mounts.plan_sources(config, host, bundle.directory, own_cgroups)
+    yield from cgroups.plan_open(config, host, options.container_id, options.cgroup_manager)
     yield HostStep(
         "launch", "clone init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True
     )
     # A helper enters what other namespaces own, then forks init into the new ones.
     yield from namespaces.plan_join(config)
-    yield SyncStep("started", "init runs in its namespaces and waits to be put into its cgroup")
-    yield from cgroups.plan_join(config, host, options.container_id, options.cgroup_manager)
-    yield from process.plan(config, host)
+    outside = list(process.plan(config, host))
+    if outside or namespaces.joins(config):
+        yield SyncStep("started", "init runs in its namespaces, and its pid is known")
+        yield from outside
+    yield from cgroups.plan_join_self(config, host, options.container_id, options.cgroup_manager)
 
     # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.
     yield from namespaces.plan_cgroup(config)
@@ -162,6 +165,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from hostname.plan(config, host)
     yield from sysctl.plan(config)
     yield from paths.plan(config)
+    yield from process.plan_directory(config, host)
     yield from rootfs.plan_finish(config)
 
     # The process, as it will be; capabilities last, because the others need them.

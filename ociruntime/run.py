@@ -28,6 +28,7 @@ class Run:
     pid           init's process id in the runtime's pid namespace; 0 before the clone
     slots         descriptors opened by host steps for init, by the key of their Slot
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
+    hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
     warnings      what went not quite as the config says; logged by whoever called
     """
 
@@ -39,6 +40,7 @@ class Run:
         "environment",
         "facts",
         "home",
+        "hooked",
         "host",
         "pid",
         "rootfs",
@@ -66,6 +68,7 @@ class Run:
         self.home = home
         self.environment: dict[str, str] = dict(os.environ)
         self.pid = 0
+        self.hooked = False
         self.slots: dict[str, int] = {}
         self.facts: dict[str, object] = {}
         self.warnings: list[str] = []

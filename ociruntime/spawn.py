@@ -236,9 +236,9 @@ class Child:
             kind, op, _, _, _, pid = MESSAGE.unpack(data)
             if kind == MESSAGE_ERROR:
                 raise failure_of(data, _log_of(ancillary))
-            if op != SYNC_FORKED:
-                return kind, op
-            self._adopt(pid)
+            if op == SYNC_FORKED:
+                self._adopt(pid)
+            return kind, op
 
     def _adopt(self, pid: int) -> None:
         """The helper has made init and ends; init is a child of this process (CLONE_PARENT)."""

@@ -43,7 +43,7 @@ def check(config: Node) -> Iterator[Violation]:
     if not arguments:
         return
     if not arguments[0]:
-        yield Violation(f"{process.pointer}/args/0", "the program's name is empty", "R043")
+        yield Violation(f"{process.pointer}/args/0", 'exec: "": executable file not found in $PATH: the name is empty', "R043")
     elif not candidates(config):
         yield Violation(
             f"{process.pointer}/args/0",
@@ -70,6 +70,13 @@ def apply(step: HostStep, run: Run) -> None:
     """Write oom_score_adj through the runtime's own /proc: the container has no say in what that is."""
     with open(f"/proc/{run.pid}/oom_score_adj", "wb", buffering=0) as file:
         file.write(str(step.args["value"]).encode())
+
+
+def plan_directory(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001
+    """While the root can still be written to: cwd, if it is missing (as runc; later chdir makes it)."""
+    cwd = config.at("process", "cwd")
+    if cwd and config.at("root", "readonly").flag():
+        yield InitStep("mkdir", cwd.text(), 0o755, name="make cwd", pointer=cwd.pointer, text=cwd.text())
 
 
 def plan_enter(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001

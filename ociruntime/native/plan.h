@@ -30,6 +30,7 @@
   OP(unshare, "u")        /* CLONE_NEW* flags */                                                              \
   OP(fork, "u")           /* clone3(CLONE_PARENT | flags); the parent tells the pid and ends */               \
   OP(sync, "u")           /* report this SYNC_* point and wait for the runtime */                             \
+  OP(join_cgroup, "f")    /* the open file "tasks" of a cgroup v1 directory */                               \
   OP(setsid, "")          /* */                                                                               \
   OP(session_keyring, "s") /* name of the new session keyring */                                              \
   OP(hostname, "s")       /* */                                                                               \

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ociruntime import container
 from ociruntime.errors import NoSuchContainer
+from ociruntime.verbs import raise_on_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, given: Arguments) -> int:
     """Delete the container; with --force an unknown id is no error (engines call it after each delete)."""
+    raise_on_signals()  # a hook that is running must not be left behind
     force = given.on("force")
     try:
         for warning in container.delete(settings.state_root(), given.words[0], force):

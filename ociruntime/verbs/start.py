@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ociruntime.container import Container
+from ociruntime.verbs import raise_on_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,5 +14,6 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, given: Arguments) -> int:
     """Start the container; reports a failing hook and a failing execve."""
+    raise_on_signals()  # a hook that is running must not be left behind
     Container.load(settings.state_root(), given.words[0]).start(settings.trace)
     return 0
