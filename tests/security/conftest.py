@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the attacks: the stage and leak check of the integration tests, an attacker's program, a canary."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+# Fixtures become this directory's own by being imported.
+from tests.integration.conftest import nothing_left_behind, stage
+
+__all__ = ["nothing_left_behind", "stage"]
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test in this directory makes containers."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.root)
+
+
+class Canary:
+    """A directory outside of every root file system, of which a test says at the end that nobody has changed it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "inner").mkdir(parents=True)
+        for name in ("ptmx", "null", "console", "fd", "file", "inner/file"):
+            path = directory / name
+            path.write_text(f"canary {name}\n")
+            path.chmod(0o640)
+            os.chown(path, 12345, 12345)
+        self._before = self._look()
+
+    def __str__(self) -> str:
+        return str(self.directory)
+
+    def link_from(self, directory: Path) -> str:
+        """The relative path from `directory` to the canary, as a link in it would have to say."""
+        return os.path.relpath(self.directory, directory)
+
+    def _look(self) -> dict[str, tuple[int, int, int, int, str]]:
+        found = {}
+        for path in [self.directory, *sorted(self.directory.rglob("*"))]:
+            status = path.lstat()
+            content = path.read_text() if stat.S_ISREG(status.st_mode) else ""
+            name = str(path.relative_to(self.directory))
+            found[name] = (status.st_mode, status.st_uid, status.st_gid, status.st_ino, content)
+        return found
+
+    def check(self) -> None:
+        """Fails if a file was made, removed, replaced, written, or given another owner or mode."""
+        assert self._look() == self._before
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Canary:
+    """A canary that no container is given."""
+    return Canary(tmp_path / "canary")
+
+
+@pytest.fixture(scope="session")
+def attack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The attacker's program, static, so that it runs in any root."""
+    program = tmp_path_factory.mktemp("attack") / "attack"
+    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", str(_HERE / "attack.c"), "-o", str(program)]
+    subprocess.run(command, check=True)
+    return program
