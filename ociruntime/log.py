@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 
-from ociruntime.errors import RuntimeFailure, UsageError
+from ociruntime.errors import RuntimeFailure, UsageError, printable
 from ociruntime.jsontext import compact, quote
 
 PROGRAM = "ociruntime"
@@ -78,7 +78,7 @@ def _tell(descriptor: int, line: str) -> None:
     A message that nobody can receive (stderr closed, disk full) must not hide the exit code that says the same.
     """
     try:
-        os.write(descriptor, _encoded(one_line(line) + "\n"))
+        os.write(descriptor, _encoded(printable(line) + "\n"))
     except OSError:
         return
 
@@ -96,19 +96,6 @@ def emit(text: str) -> None:
         raise
     except OSError as failure:
         raise UsageError("standard output can't be written", errno=failure.errno or 0) from None
-
-
-def one_line(text: str) -> str:
-    """Text that is shown on a terminal: what a config or an image may have put into it moves no cursor."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)
-
-
-def _escaped(code: int) -> str:
-    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _encoded(text: str) -> bytes:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 
 from ociruntime import bundle, check, plan
+from ociruntime.errors import printable
 from ociruntime.host import probe
 from ociruntime.jsontext import indented
-from ociruntime.log import emit, one_line
+from ociruntime.log import emit
 from ociruntime.verbs import config_of
 
 TYPE_CHECKING = False
@@ -63,5 +64,5 @@ def as_text(path: str, made: Plan) -> str:
     for index, step in enumerate(made.steps, 1):
         reason = f"  <- {step.pointer}" if step.pointer else ""
         done = step.text if step.where == "sync" else step.describe()
-        lines.append(f"{index:{digits}}  {step.where:4}  {one_line(done + reason)}\n")
-    return _INTRODUCTION.format(path=one_line(path), count=len(made.steps)) + "".join(lines)
+        lines.append(f"{index:{digits}}  {step.where:4}  {printable(done + reason)}\n")
+    return _INTRODUCTION.format(path=printable(path), count=len(made.steps)) + "".join(lines)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from ociruntime import bundle, check
 from ociruntime.config import escape
-from ociruntime.errors import EXIT_ERROR, BundleError, Violation
+from ociruntime.errors import EXIT_ERROR, BundleError, Violation, printable
 from ociruntime.jsontext import indented
-from ociruntime.log import emit, one_line
+from ociruntime.log import emit
 from ociruntime.verbs import config_of
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ def findings(loaded: Bundle) -> list[Violation]:
 
 def as_text(path: str, found: list[Violation]) -> str:
     """One line a violation, and one that counts them."""
-    lines = [one_line(f"{_LABELS[violation.severity]}: {violation}") for violation in found]
+    lines = [f"{_LABELS[violation.severity]}: {violation}" for violation in found]
     counts = []
     for severity, label in _LABELS.items():
         count = sum(violation.severity == severity for violation in found)
@@ -54,7 +54,7 @@ def as_text(path: str, found: list[Violation]) -> str:
             counts.append(f"{count} {label}{plural}")
     verdict = "not valid" if any(violation.severity == "error" for violation in found) else "valid"
     return (
-        "\n".join([*lines, f"{one_line(path)}: {verdict}" + (f" ({', '.join(counts)})" if counts else "")])
+        "\n".join([*lines, f"{printable(path)}: {verdict}" + (f" ({', '.join(counts)})" if counts else "")])
         + "\n"
     )
 
