@@ -270,7 +270,8 @@ def test_without_cgroups() -> None:
     """On a machine without cgroups a config that asks for nothing of them can run; others fail."""
     host = Host(Layout("none"))
     assert list(cgroups.plan_make(config({}), host, "x", "cgroupfs")) == []
-    assert list(cgroups.plan_join(config({}), host, "x", "cgroupfs")) == []
+    assert list(cgroups.plan_open(config({}), host, "x", "cgroupfs")) == []
+    assert list(cgroups.plan_join_self(config({}), host, "x", "cgroupfs")) == []
     for asking in (
         config({"pids": {"limit": 5}}),
         config(path="/x"),
@@ -292,7 +293,7 @@ def test_device_rules_need_a_place() -> None:
 def test_disabled() -> None:
     """With --cgroup-manager disabled nothing is planned."""
     full = config({"pids": {"limit": 5}}, "/x")
-    for plan in (cgroups.plan_make, cgroups.plan_join, cgroups.plan_open, cgroups.plan_join_self):
+    for plan in (cgroups.plan_make, cgroups.plan_open, cgroups.plan_join_self):
         assert list(plan(full, Host(HYBRID), "x", "disabled")) == []
     assert cgroups.directories(full, Host(HYBRID), "x", "disabled") == {}
 

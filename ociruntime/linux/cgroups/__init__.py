@@ -97,13 +97,6 @@ def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iter
     return planned(config, host, container_id, manager)
 
 
-def plan_join(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
-    """Put init (run.pid) into its cgroup."""
-    from ociruntime.linux.cgroups.planner import plan_join as planned
-
-    return planned(config, host, container_id, manager)
-
-
 def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
     """Before the clone: open what init needs to put itself into its cgroup."""
     from ociruntime.linux.cgroups.planner import plan_open as planned

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry out the steps of planner.py: make the cgroup, write its limits, put init into it.
+"""Carry out the steps of planner.py: make the cgroup, write its limits, open it for init.
 
 Must not import planner, resources or devices: what to do stands in the steps.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from ociruntime.errors import StepFailed
+from ociruntime.linux.cgroups import CLONE_SLOT
 from ociruntime.linux.cgroups.v1 import inherit_cpuset, read, write
 
 TYPE_CHECKING = False
@@ -46,11 +47,8 @@ def _apply(step: HostStep, run: Run) -> None:
         attach(args["directory"], args["rules"])
     elif step.name == "open cgroup":
         for key, path in args["slots"].items():
-            flags = os.O_RDONLY | os.O_DIRECTORY if os.path.isdir(path) else os.O_WRONLY
+            flags = os.O_RDONLY | os.O_DIRECTORY if key == CLONE_SLOT else os.O_WRONLY
             run.slots[key] = os.open(path, flags | os.O_CLOEXEC)
-    elif step.name == "join cgroup":
-        for directory in args["directories"]:
-            write(f"{directory}/cgroup.procs", b"%d" % run.pid)
     else:
         raise AssertionError(f"unknown step {step.name}")
 

@@ -78,21 +78,8 @@ def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iter
     yield from _plan_devices(config, layout, paths)
 
 
-def plan_join(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
-    """Write init's pid to cgroup.procs of each hierarchy."""
-    paths = directories(config, host, container_id, manager)
-    if paths:
-        yield HostStep(
-            _SUBJECT,
-            "join cgroup",
-            {"directories": list(dict.fromkeys(paths.values()))},
-            pointer=_PATH,
-            text=_where(host.cgroups, paths),
-        )
-
-
 def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
-    """Open what init needs to put itself into its cgroup; the other way to join.
+    """Open what init needs to put itself into its cgroup.
 
     A pid that is written from outside makes the kernel wait until no process of the machine is forking or
     exiting (6-12 ms for the first write). A thread that writes 0 to v1's `tasks` for itself, and a clone
