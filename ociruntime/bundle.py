@@ -45,7 +45,9 @@ def load(bundle_dir: str, config_file: str | None = None) -> Bundle:
     """
     directory = os.path.abspath(bundle_dir)
     if not os.path.isdir(directory):
-        raise BundleError(f"{directory}: no such directory", hint="--bundle names the directory with config.json")
+        raise BundleError(
+            f"{directory}: no such directory", hint="--bundle names the directory with config.json"
+        )
     path = config_file or os.path.join(directory, "config.json")
     return Bundle(directory, path, _read(path))
 

@@ -104,14 +104,16 @@ class _ScannerSettings:
     object_pairs_hook = None
     parse_float = float
     parse_int = int
-    memo: dict[str, str] = {}
+
+    def __init__(self) -> None:
+        self.memo: dict[str, str] = {}
 
     @staticmethod
     def parse_constant(name: str) -> object:
         raise ValueError(f"{name} is not JSON")
 
 
-_scan = make_scanner(_ScannerSettings())
+_scan = make_scanner(_ScannerSettings())  # type: ignore[arg-type]  # typeshed's idea of its argument
 
 
 def parse(data: bytes, origin: str) -> Node:

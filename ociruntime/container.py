@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Container", "create", "default_root", "delete", "gc", "list_all", "run"]
 
+
 def _silent(_warning: str) -> None:
     """Warnings that nobody wants to hear."""
 
@@ -171,12 +172,21 @@ class Container:
             if process_times(self.pid)[1] != self.stored["start_time"]:
                 raise WrongState("container not running")
             pidfd_send_signal(pidfd, signal)
+            if signal == SIGKILL and status == "paused":
+                self._thaw()  # a process frozen by cgroup v1 does not even die
         except ProcessLookupError:
             raise WrongState("container not running") from None
         except OSError as failure:
             raise RuntimeFailure(f"signal {signal} to init", errno=failure.errno or 0) from None
         finally:
             os.close(pidfd)
+
+    def _thaw(self) -> None:
+        from ociruntime.linux.cgroups.freezer import set_frozen
+
+        facts = self.stored["facts"]
+        assert isinstance(facts, dict)
+        set_frozen(facts["cgroups"]["paths"], False)
 
     def _kill_all(self, signal: int) -> None:
         facts = self.stored.get("facts")

@@ -38,7 +38,9 @@ def create(
     """Make a container; see container.create."""
     warnings = [str(violation) for violation in check.require(bundle.config)]
     if not os.path.isdir(bundle.rootfs):
-        raise BundleError(f"{bundle.rootfs}: no such directory", pointer="/root/path", hint="the root filesystem")
+        raise BundleError(
+            f"{bundle.rootfs}: no such directory", pointer="/root/path", hint="the root filesystem"
+        )
     machine = host.probe()
     options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)
     directory = _claim(root, options.container_id)
@@ -51,9 +53,9 @@ def create(
         rootfs=bundle.rootfs,
         home=options.home,
     )
+    stored = _Record(bundle, directory, run, options, pid_file)
     try:
         made = plan.make(bundle, machine, options)
-        stored = _Record(bundle, directory, run, options, pid_file)
         launch = Launch(
             made,
             run,
@@ -71,6 +73,7 @@ def create(
         finally:
             launch.close()
     except BaseException as failure:
+        stored.forget()
         _undo(directory, run, failure)
         raise
     directory.unlock()
@@ -110,12 +113,15 @@ def _undo(directory: StateDir, run: Run, failure: BaseException) -> None:
 class _Record:
     """What the step "commit" writes: pid file, the config's copy, state.json."""
 
-    def __init__(self, bundle: Bundle, directory: StateDir, run: Run, options: Options, pid_file: str) -> None:
+    def __init__(
+        self, bundle: Bundle, directory: StateDir, run: Run, options: Options, pid_file: str
+    ) -> None:
         self.bundle = bundle
         self.directory = directory
         self.run = run
         self.options = options
         self.pid_file = pid_file
+        self.pid_file_written = False
         self.state: dict[str, object] = {}
 
     def commit(self) -> None:
@@ -140,12 +146,13 @@ class _Record:
             self.state["annotations"] = config.at("annotations").value
         if self.pid_file:
             write_pid_file(self.pid_file, self.run.pid)
-        try:
-            self.directory.write_state(self.state)
-        except RuntimeFailure:
-            if self.pid_file:
-                os.unlink(self.pid_file)
-            raise
+            self.pid_file_written = True
+        self.directory.write_state(self.state)
+
+    def forget(self) -> None:
+        """After a failure: what is not in the state directory."""
+        if self.pid_file_written:
+            _remove(self.pid_file)
 
 
 def write_pid_file(path: str, pid: int) -> None:
@@ -159,8 +166,18 @@ def write_pid_file(path: str, pid: int) -> None:
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
-    except OSError as failure:
-        raise RuntimeFailure(path, step="write pid file", errno=failure.errno or 0) from None
+    except BaseException as failure:
+        _remove(temporary)
+        if isinstance(failure, OSError):
+            raise RuntimeFailure(path, step="write pid file", errno=failure.errno or 0) from None
+        raise
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return  # it was never made, or its directory is gone
 
 
 def _timestamp(nanoseconds: int) -> str:

@@ -39,8 +39,6 @@ def delete(root: str, container_id: str, force: bool) -> list[str]:
         return _end_creation(directory)
     if not directory.lock(wait=True):
         raise NoSuchContainer(container_id)
-    if status == "paused":
-        _thaw(stored)
     try:
         os.rename(directory.file("state.json"), directory.file("deleted.json"))
     except FileNotFoundError:
@@ -110,16 +108,6 @@ def _end_creation(directory: StateDir) -> list[str]:
             raise RuntimeFailure("the create that is going on does not end")
         time.sleep(0.01)
     return []
-
-
-def _thaw(stored: dict[str, object]) -> None:
-    """A frozen process does not even die."""
-    from ociruntime.linux.cgroups.freezer import set_frozen
-
-    facts = stored.get("facts")
-    if isinstance(facts, dict) and facts.get("cgroups"):
-        end_init(stored)
-        set_frozen(facts["cgroups"]["paths"], False)
 
 
 def run_of(directory: StateDir, stored: dict[str, object]) -> Run:

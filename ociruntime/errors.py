@@ -169,7 +169,7 @@ class Interrupted(RuntimeFailure):
 
 
 def printable(text: str) -> str:
-    """The text on one line that any terminal and any encoding can take: a newline becomes \\n, U+D800 \\ud800."""
+    """The text on one line, for any terminal and encoding: what is not printable is written as an escape."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
@@ -183,10 +183,17 @@ def errno_text(number: int) -> str:
 
 # What a bare errno hides. Keyed by (errno, step name); a step name of "" is any step.
 _HINTS: dict[tuple[int, str], str] = {
-    (_errno.EPERM, ""): "is the runtime running as root, with CAP_SYS_ADMIN and outside a restrictive seccomp filter?",
-    (_errno.ENOSYS, ""): "the kernel lacks this system call or an outer seccomp filter hides it; Linux 5.10 or newer is needed",
+    (
+        _errno.EPERM,
+        "",
+    ): "is the runtime running as root, with CAP_SYS_ADMIN and outside a restrictive seccomp filter?",
+    (
+        _errno.ENOSYS,
+        "",
+    ): "the kernel lacks this system call or an outer seccomp filter hides it; Linux 5.10 or newer is needed",
     (_errno.EPERM, "set rlimit"): "raising a hard limit needs CAP_SYS_RESOURCE",
     (_errno.ENOSPC, "mount"): "for a mount ENOSPC means the limit fs.mount-max, not the disk",
+    (_errno.ENOTDIR, "mount"): "a directory can't be mounted on a file, nor a file on a directory",
     (_errno.EBUSY, "remove cgroup"): "a process is still in the cgroup",
     (_errno.ENODEV, "mount"): "the kernel does not know this file system type",
 }

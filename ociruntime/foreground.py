@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 # (SIGURG), what nobody can catch, and SIGPIPE, which is about our own descriptors.
 _OWN = frozenset((_signal.SIGCHLD, _signal.SIGURG, _signal.SIGKILL, _signal.SIGSTOP, _signal.SIGPIPE))
 # Their default is not to end a process.
-_HARMLESS = frozenset(
-    (_signal.SIGCONT, _signal.SIGWINCH, _signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
-)
+_HARMLESS = frozenset((_signal.SIGCONT, _signal.SIGWINCH, _signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU))
 _FAULTS = frozenset((_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT))
 
 

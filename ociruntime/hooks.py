@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from ociruntime.spawn import Child
 
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-KEYS = tuple(f"/hooks/{kind}" + tail for kind in KINDS for tail in ("", "/*/path", "/*/args", "/*/env", "/*/timeout"))
+KEYS = tuple(
+    f"/hooks/{kind}" + tail for kind in KINDS for tail in ("", "/*/path", "/*/args", "/*/env", "/*/timeout")
+)
 
 # What the state on standard input says: the specification's steps 3 to 7 follow the creation (step 2).
 _STATUS = {"poststart": "running", "poststop": "stopped"}
@@ -149,7 +151,9 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
         os.close(output)
         if isinstance(failure, ChildFailed):
             inner = steps[failure.index][1].describe() if failure.index < len(steps) else "starting"
-            raise HookFailed(inner, pointer=step.pointer, step=f"hook {step.text}", errno=failure.errno) from None
+            raise HookFailed(
+                inner, pointer=step.pointer, step=f"hook {step.text}", errno=failure.errno
+            ) from None
         raise
     finally:
         for descriptor in (state, *slots):
@@ -170,7 +174,7 @@ def _init_steps(step: HostStep, run: Run) -> Iterator[Step]:
     kind = str(step.args["kind"])
     path = str(step.args["path"])
     words = step.args.get("args")
-    config, host = run.config, run.host
+    config = run.config
     directory = run.bundle
     if kind in _IN_CONTAINER:
         listed = [entry.at("type").text() for entry in config.at("linux", "namespaces")]
@@ -188,6 +192,8 @@ def _init_steps(step: HostStep, run: Run) -> Iterator[Step]:
     yield InitStep("chdir", directory, 0, text=directory)
     yield InitStep("umask", 0xFFFFFFFF, text="as the caller's")
     if kind == "startContainer":
+        host = run.host
+        assert host is not None  # whoever runs startContainer hooks has probed it
         yield from capabilities.plan_early(config, host)
         yield from credentials.plan_early(config, host)
         yield from credentials.plan_late(config, host)

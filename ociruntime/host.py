@@ -12,7 +12,6 @@ import os
 
 from ociruntime.linux.cgroups.layout import Layout, probe_layout
 
-
 ALL_CAPABILITIES = (1 << 41) - 1  # CAP_CHOWN to CAP_CHECKPOINT_RESTORE
 
 
@@ -31,6 +30,7 @@ class Host:
     def __init__(
         self,
         cgroups: Layout,
+        *,
         machine: str = "x86_64",
         apparmor: bool = False,
         selinux: bool = False,

@@ -24,10 +24,9 @@ This module must not import a verb or container.py; subjects are imported by the
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
-
-import _socket
 
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import identify
@@ -150,6 +149,10 @@ class Launch:
             if step.undoable:
                 self.directory.note({"subject": step.subject, "name": step.name, "args": step.args})
             module_of(step.subject).apply(step, self.run)
+        except StepFailed as failure:
+            failure.pointer = failure.pointer or step.pointer
+            failure.step = failure.step or step.name
+            raise
         except OSError as failure:
             raise step_failed(step, failure) from None
 
@@ -163,8 +166,7 @@ class Launch:
         start = None
         try:
             # Written, not only extended: a full disk must show here, not as SIGBUS in init.
-            if os.write(progress, bytes(size)) != size:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _fill(progress, size, self.directory.file("progress"))
             start = listen(self.directory)
             self.child = Child(
                 buffer,
@@ -185,6 +187,16 @@ class Launch:
                 start.close()
 
 
+def _fill(descriptor: int, size: int, path: str) -> None:
+    try:
+        if os.write(descriptor, bytes(size)) == size:
+            return
+        number = errno.ENOSPC
+    except OSError as failure:
+        number = failure.errno or 0
+    raise OSError(number, os.strerror(number), path)
+
+
 def listen(directory: StateDir) -> _socket.socket:
     """The socket on which init waits for `start`; reached through a descriptor, as its path may be long."""
     listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -192,9 +204,9 @@ def listen(directory: StateDir) -> _socket.socket:
     try:
         listening.bind(f"/proc/self/fd/{place}/start")
         listening.listen(16)
-    except BaseException:
+    except OSError as failure:
         listening.close()
-        raise
+        raise OSError(failure.errno, failure.strerror, directory.file("start")) from None
     finally:
         os.close(place)
     return listening
@@ -228,7 +240,11 @@ def program_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
         return StepFailed(reason, pointer=step.pointer, step="find program")
     if failure.errno in (errno.EACCES, errno.EISDIR):
         return StepFailed(f'exec: "{program}": permission denied', pointer=step.pointer, step=step.name)
-    hint = "its interpreter (the #! line or the dynamic linker) is missing" if failure.errno == errno.ENOENT else ""
+    hint = (
+        "its interpreter (the #! line or the dynamic linker) is missing"
+        if failure.errno == errno.ENOENT
+        else ""
+    )
     return StepFailed(
         f'exec: "{program}"', pointer=step.pointer, step=step.name, errno=failure.errno, hint=hint
     )

@@ -55,6 +55,7 @@ class Options:
     def __init__(
         self,
         container_id: str = "",
+        *,
         cgroup_manager: str = "cgroupfs",
         no_pivot: bool = False,
         no_new_keyring: bool = False,
@@ -159,6 +160,11 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     if hooked:
         yield SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")
         yield from hooked
+    yield from _enter(bundle, host, options)
+
+
+def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
+    config = bundle.config
 
     # In the new root.
     yield from rootfs.plan_enter(config, options.no_pivot)

@@ -74,7 +74,7 @@ class Run:
         self.warnings: list[str] = []
 
     def pid_inside(self) -> int:
-        """init's process id in its own pid namespace (R203); proc(5), NSpid."""
+        """Init's process id in its own pid namespace (R203); proc(5), NSpid."""
         try:
             with open(f"/proc/{self.pid}/status", "rb", buffering=0) as file:
                 for line in file.read().split(b"\n"):

@@ -16,13 +16,12 @@ whoever comes later. This module must not import a subject, the state directory 
 
 from __future__ import annotations
 
+import _socket
 import errno
 import fcntl
 import os
 import select
 import struct
-
-import _socket
 from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import InitLost, RuntimeFailure
@@ -168,7 +167,9 @@ class Child:
             opened.append(os.pidfd_open(os.getpid()))
             handshake, plan, runtime = opened
             fixed = [plan, handshake, self.progress, runtime, start if start >= 0 else plan]
-            self._clone([*fixed, *slots], fd_base, clone_flags, cgroup, stdio, forks)
+            self._clone(
+                [*fixed, *slots], fd_base=fd_base, flags=clone_flags, cgroup=cgroup, stdio=stdio, forks=forks
+            )
         except BaseException:
             self.close()
             raise
@@ -177,7 +178,14 @@ class Child:
                 os.close(descriptor)
 
     def _clone(
-        self, fds: list[int], fd_base: int, flags: int, cgroup: int, stdio: tuple[int, int, int], forks: bool
+        self,
+        fds: list[int],
+        *,
+        fd_base: int,
+        flags: int,
+        cgroup: int,
+        stdio: tuple[int, int, int],
+        forks: bool,
     ) -> None:
         numbers = ffi.new("int[]", fds)
         spawn = ffi.new("struct shim_spawn *")

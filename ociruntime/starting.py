@@ -15,9 +15,8 @@ a time, so two starts can't both succeed. This module must not import a verb.
 
 from __future__ import annotations
 
-import os
-
 import _socket
+import os
 
 from ociruntime.deletion import delete, run_of
 from ociruntime.errors import InitLost, RuntimeFailure, WrongState
@@ -35,7 +34,7 @@ _GO = b"g"
 _HEAD_SIZE = 16  # of struct plan_progress, before the error record
 _MESSAGE_SIZE = 24
 _MESSAGE_ERROR = 2
-_EXECUTING = 4
+_CREATED, _EXECUTING = 2, 4  # PHASE_* of native/plan.h
 _REFUSALS = {
     "running": "cannot start an already running container",
     "paused": "cannot start an already running container",
@@ -48,9 +47,13 @@ def start(container: Container, timeline: Trace | None = None) -> None:
     """Run the program; see Container.start."""
     status = container.status()
     if status != "created":
+        if status == "stopped":
+            _tell_own_failure(container)
         raise WrongState(_REFUSALS[status])
     if not container.stored.get("has_process"):
-        raise WrongState("process property must not be empty", pointer="/process", hint="R231: start needs one")
+        raise WrongState(
+            "process property must not be empty", pointer="/process", hint="R231: start needs one"
+        )
     starter = _connect(container)
     try:
         _greet(container, starter)
@@ -79,6 +82,8 @@ def _greet(container: Container, starter: _socket.socket) -> None:
     except ConnectionResetError:
         hello = b""
     if not hello:
+        if container.status() == "stopped":
+            _tell_own_failure(container)
         raise WrongState(_REFUSALS.get(container.status(), _REFUSALS["running"]))
 
 
@@ -98,15 +103,16 @@ def _start(container: Container, starter: _socket.socket, timeline: Trace | None
 
 def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
     """A failing hook of start ends the container's life: stopped, deleted, poststop (R211, R213)."""
-    from ociruntime import host
-    from ociruntime import hooks as programs
+    from ociruntime import hooks as programs, host
     from ociruntime.errors import HookFailed
     from ociruntime.linux import credentials
 
     run = run_of(container.directory, container.stored)
     run.host = host.probe()
     run.home = credentials.home_of(run.config.at("process", "user", "uid").number(), run.rootfs)
-    steps = programs.plan_start(run.config) if kind == "startContainer" else programs.plan_poststart(run.config)
+    steps = (
+        programs.plan_start(run.config) if kind == "startContainer" else programs.plan_poststart(run.config)
+    )
     try:
         for step in steps:
             with timeline.host(-1, step) if timeline is not None else _UNTIMED:
@@ -128,12 +134,23 @@ def _go(container: Container, starter: _socket.socket) -> None:
         answer = b""
     if answer:
         _fail(container, answer)
-    with open(container.directory.file("progress"), "rb", buffering=0) as file:
-        pages = file.read(_HEAD_SIZE + _MESSAGE_SIZE)
+    pages = _pages(container)
     if pages[_HEAD_SIZE] == _MESSAGE_ERROR:  # it was killed before it could send what it had written down
         _fail(container, pages[_HEAD_SIZE:])
     if int.from_bytes(pages[4:8], "little") < _EXECUTING:
         raise InitLost("init ended before it could execute the program")
+
+
+def _pages(container: Container) -> bytes:
+    with open(container.directory.file("progress"), "rb", buffering=0) as file:
+        return file.read(_HEAD_SIZE + _MESSAGE_SIZE)
+
+
+def _tell_own_failure(container: Container) -> None:
+    """If init failed by itself while it waited for start (a tiny RLIMIT_NOFILE, say), raise what it wrote down."""
+    pages = _pages(container)
+    if pages[_HEAD_SIZE] == _MESSAGE_ERROR and int.from_bytes(pages[4:8], "little") == _CREATED:
+        _fail(container, pages[_HEAD_SIZE:])
 
 
 def _fail(container: Container, message: bytes) -> NoReturn:

@@ -20,7 +20,14 @@ import fcntl
 import os
 
 from ociruntime.config import parse
-from ociruntime.errors import BundleError, ContainerExists, NoSuchContainer, RuntimeFailure, StateUnreadable, UsageError
+from ociruntime.errors import (
+    BundleError,
+    ContainerExists,
+    NoSuchContainer,
+    RuntimeFailure,
+    StateUnreadable,
+    UsageError,
+)
 from ociruntime.jsontext import compact
 
 STATE_VERSION = 1
@@ -74,8 +81,17 @@ class StateDir:
         except FileExistsError:
             raise ContainerExists(container_id) from None
         except OSError as failure:
-            raise RuntimeFailure(f"{directory.path}", step="make state directory", errno=failure.errno or 0) from None
-        if not directory.lock(wait=False, create=True):
+            raise RuntimeFailure(
+                f"{directory.path}", step="make state directory", errno=failure.errno or 0
+            ) from None
+        try:
+            locked = directory.lock(wait=False, create=True)
+        except OSError as failure:
+            directory.remove()
+            raise RuntimeFailure(
+                directory.file("lock"), step="make state directory", errno=failure.errno or 0
+            ) from None
+        if not locked:
             raise ContainerExists(container_id)
         return directory
 
@@ -154,7 +170,8 @@ class StateDir:
         version = state.get("version") if isinstance(state, dict) else None
         if not isinstance(state, dict) or version != STATE_VERSION:
             raise StateUnreadable(
-                f"{self.file(name)}: version {version} of the state, and this is version {STATE_VERSION}", hint=hint
+                f"{self.file(name)}: version {version} of the state, and this is version {STATE_VERSION}",
+                hint=hint,
             )
         return state
 
@@ -169,7 +186,9 @@ class StateDir:
             finally:
                 os.close(descriptor)
         except OSError as failure:
-            raise RuntimeFailure(self.file("journal"), step="write journal", errno=failure.errno or 0) from None
+            raise RuntimeFailure(
+                self.file("journal"), step="write journal", errno=failure.errno or 0
+            ) from None
 
     def journal(self) -> list[dict[str, object]]:
         """What must be undone, in the order in which it was done; a line cut off by a crash was not begun."""

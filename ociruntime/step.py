@@ -61,6 +61,7 @@ class HostStep(Step):
         self.undoable = undoable
 
     def as_dict(self) -> dict[str, object]:
+        """Also which module does it, with which arguments."""
         return {**super().as_dict(), "subject": self.subject, "args": self.args}
 
 
@@ -108,6 +109,7 @@ class InitStep(Step):
         self.ignore = ignore
 
     def as_dict(self) -> dict[str, object]:
+        """Also the op and its arguments; a slot is shown by its key."""
         shown = [argument.key if isinstance(argument, Slot) else argument for argument in self.args]
         return {**super().as_dict(), "op": self.op, "args": shown}
 

@@ -8,7 +8,6 @@ subjects only by the names in the journal.
 from __future__ import annotations
 
 import os
-
 from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import RuntimeFailure
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from ociruntime.statedir import StateDir
 
 _PATIENCE = 10_000  # milliseconds until a killed init must be gone
+_FROZEN_AFTER = 200  # milliseconds until it is asked whether it is frozen
 
 
 def module_of(subject: str) -> ModuleType:
@@ -35,12 +35,13 @@ def undo(directory: StateDir, run: Run) -> list[str]:
     Returns what could not be undone, in words; entries are idempotent, so it may be called again.
     """
     problems: list[str] = []
-    for entry in reversed(directory.journal()):
+    journal = directory.journal()
+    for entry in reversed(journal):
         subject, name, args = str(entry["subject"]), str(entry["name"]), entry["args"]
         assert isinstance(args, dict)
         try:
             if subject == "launch":
-                end_init(args)
+                end_init(args, _cgroups_of(journal))
             else:
                 module_of(subject).undo(name, args, run)
         except (OSError, RuntimeFailure) as failure:
@@ -48,10 +49,20 @@ def undo(directory: StateDir, run: Run) -> list[str]:
     return problems
 
 
-def end_init(args: dict[str, object]) -> None:
+def _cgroups_of(journal: list[dict[str, object]]) -> dict[str, str]:
+    for entry in journal:
+        args = entry["args"]
+        if entry["name"] == "make cgroup" and isinstance(args, dict):
+            paths: dict[str, str] = args["paths"]
+            return paths
+    return {}
+
+
+def end_init(args: dict[str, object], cgroups: dict[str, str] | None = None) -> None:
     """Kill the init that a journal names, if it is still that process, and wait for its end.
 
-    Raises RuntimeFailure if it does not end: it hangs in the kernel, or it is frozen.
+    cgroups   its cgroup directories, to be thawed if it does not die because it is frozen
+    Raises RuntimeFailure if it does not end: it hangs in the kernel.
     """
     pid = int(str(args["pid"]))
     try:
@@ -61,12 +72,12 @@ def end_init(args: dict[str, object]) -> None:
     try:
         letter, start_time = process_times(pid)
         if start_time == args["start_time"] and letter not in ("Z", "X"):
-            _kill_and_wait(pidfd)
+            _kill_and_wait(pidfd, cgroups or {})
     finally:
         os.close(pidfd)
 
 
-def _kill_and_wait(pidfd: int) -> None:
+def _kill_and_wait(pidfd: int, cgroups: dict[str, str]) -> None:
     import select
 
     try:
@@ -75,5 +86,11 @@ def _kill_and_wait(pidfd: int) -> None:
         return
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
+    if poll.poll(_FROZEN_AFTER):
+        return
+    from ociruntime.linux.cgroups.freezer import frozen, set_frozen
+
+    if frozen(cgroups):  # with cgroup v1 a frozen process does not even die
+        set_frozen(cgroups, False)
     if not poll.poll(_PATIENCE):
         raise RuntimeFailure("init does not end after SIGKILL", hint="/proc/PID/stack says what it waits for")

@@ -151,7 +151,16 @@ def _mknod(
     number = "" if letter == "p" else f" {major}:{minor}"
     text = f"{path} {letter}{number} mode {mode:04o} uid {owner[0]} gid {owner[1]}"
     return InitStep(
-        "mknod", path, kind | mode, major, minor, *owner, 0 if pointer else MKNOD_OPTIONAL, name="make device", pointer=pointer, text=text
+        "mknod",
+        path,
+        kind | mode,
+        major,
+        minor,
+        *owner,
+        0 if pointer else MKNOD_OPTIONAL,
+        name="make device",
+        pointer=pointer,
+        text=text,
     )
 
 

@@ -6,7 +6,6 @@ Must not import another subject.
 
 from __future__ import annotations
 
-
 from ociruntime.errors import Violation
 from ociruntime.step import InitStep
 

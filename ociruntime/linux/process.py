@@ -43,7 +43,11 @@ def check(config: Node) -> Iterator[Violation]:
     if not arguments:
         return
     if not arguments[0]:
-        yield Violation(f"{process.pointer}/args/0", 'exec: "": executable file not found in $PATH: the name is empty', "R043")
+        yield Violation(
+            f"{process.pointer}/args/0",
+            'exec: "": executable file not found in $PATH: the name is empty',
+            "R043",
+        )
     elif not candidates(config):
         yield Violation(
             f"{process.pointer}/args/0",

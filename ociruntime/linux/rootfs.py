@@ -9,6 +9,7 @@ Must not import another subject.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 
@@ -148,13 +149,16 @@ def plan_finish(config: Node) -> Iterator[InitStep]:
 def apply(step: HostStep, run: Run) -> None:
     """Write the ids of the mounts that are at or below the rootfs now into the state directory."""
     path = str(step.args["path"])
-    noted = " ".join(str(number) for number, _ in _mounts_below(path))
+    noted = " ".join(str(number) for number, _ in _mounts_below(path)).encode()
+    temporary = f"{_note_path(run)}.new"  # by rename: half a list would have foreign mounts taken down
     try:
-        descriptor = os.open(_note_path(run), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, noted.encode())
+            if os.write(descriptor, noted) != len(noted):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
+        os.rename(temporary, _note_path(run))
     except OSError as error:
         number = error.errno or 0
         raise StepFailed(

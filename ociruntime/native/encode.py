@@ -83,7 +83,9 @@ def _encoded(text: str, pointer: str) -> bytes:
     try:
         data = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise InvalidConfig([Violation(pointer, "holds a lone surrogate, which is no character", "R002")]) from None
+        raise InvalidConfig(
+            [Violation(pointer, "holds a lone surrogate, which is no character", "R002")]
+        ) from None
     if b"\0" in data:
         raise InvalidConfig([Violation(pointer, "holds a NUL, which ends a string for the kernel", "R092")])
     return data
@@ -109,7 +111,8 @@ def encode(steps: Sequence[tuple[int, Step]], slots: Sequence[str], fd_base: int
         if len(args) != len(signature):
             raise RuntimeError(f"step {index}: {op} takes {len(signature)} arguments, not {len(args)}")
         values = [
-            _value(writer, numbers, letter, arg, step.pointer) for letter, arg in zip(signature, args, strict=True)
+            _value(writer, numbers, letter, arg, step.pointer)
+            for letter, arg in zip(signature, args, strict=True)
         ]
         pending.append((code, ignore, index, values))
     tail, strings = writer.finish(data)

@@ -7,8 +7,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -20,7 +20,8 @@
 #define MAX_RACES 128
 
 static int resolve(const char *path, uint64_t flags, uint64_t extra) {
-  struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | extra};
+  struct open_how how = {.flags = flags | O_CLOEXEC,
+                         .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | extra};
   for (int attempt = 0;; attempt++) {
     int file = (int)syscall(SYS_openat2, init.root, path, &how, sizeof how);
     // EAGAIN: somebody renamed a directory meanwhile and the kernel can't tell whether ".." left the root

@@ -108,13 +108,18 @@ static void ended_by_signal(int number) { _exit(128 + number); }
 static void reset_signals(void) {
   for (int number = 1; number < 65; number++) {
     struct sigaction action = {.sa_handler = ended_by_signal};
-    if (number == SIGCHLD || number == SIGCONT || number == SIGURG || number == SIGWINCH || number == SIGTSTP ||
-        number == SIGTTIN || number == SIGTTOU)
+    if (number == SIGCHLD || number == SIGCONT || number == SIGURG || number == SIGWINCH ||
+        number == SIGTSTP || number == SIGTTIN || number == SIGTTOU)
       action.sa_handler = SIG_DFL;
     sigaction(number, &action, NULL);  // EINVAL for SIGKILL, SIGSTOP and libc's own two
   }
   // glibc keeps signals 32 and 33 for itself, also from sigaction; they may be ignored from before.
-  struct { void *handler; unsigned long flags; void *restorer; uint64_t mask; } plain = {0};
+  struct {
+    void *handler;
+    unsigned long flags;
+    void *restorer;
+    uint64_t mask;
+  } plain = {0};
   syscall(SYS_rt_sigaction, 32, &plain, NULL, 8);
   syscall(SYS_rt_sigaction, 33, &plain, NULL, 8);
   uint64_t none = 0;

@@ -11,7 +11,7 @@
 #include "plan.h"
 
 struct init {
-  char *plan;                      // the whole buffer; private, so that it may be written to
+  char *plan;  // the whole buffer; private, so that it may be written to
   const struct plan_header *header;
   struct plan_progress *progress;  // shared with the state directory
   int base;                        // number of init's first descriptor

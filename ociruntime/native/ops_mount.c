@@ -46,7 +46,13 @@ static int open_target(const char *path, int kind, uint32_t flags) {
   return target;
 }
 
+// The kernel says EINVAL for a directory on a file, as for much else.
 static int attach(int mount, int target) {
+  struct stat source, place;
+  if (fstat(mount, &source) < 0 || fstat(target, &place) < 0)
+    return fail(DETAIL_fstat);
+  if (S_ISDIR(source.st_mode) != S_ISDIR(place.st_mode))
+    return fail_with(ENOTDIR, DETAIL_move_mount);
   return sys_move_mount(mount, target) < 0 ? fail(DETAIL_move_mount) : 0;
 }
 

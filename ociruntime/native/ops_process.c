@@ -94,7 +94,8 @@ int op_capabilities(const struct plan_record *record) {
   if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
     return fail(DETAIL_prctl);
   for (unsigned capability = 0; capability < 64; capability++)
-    if (in_set(sets[6], sets[7], capability) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
+    if (in_set(sets[6], sets[7], capability) &&
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
       return fail(DETAIL_prctl);
   return 0;
 }

@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define PLAN_MAGIC 0x3143504fu // "OPC1"
+#define PLAN_MAGIC 0x3143504fu  // "OPC1"
 #define PLAN_ARGS 12
 #define PLAN_NO_SLOT 0xffffffffu
 
@@ -24,51 +24,51 @@
 //   f descriptor slot   F slot or none   u unsigned 32 bit   p path that must begin with "/"
 //
 // A mount's attributes are MOUNT_ATTR_* bits for mount_setattr(2); "r" ones are applied recursively.
-#define PLAN_OPS(OP)                                                                                          \
-  /* namespaces */                                                                                            \
-  OP(join, "fu")          /* setns: namespace (or pidfd), CLONE_NEW* types */                                 \
-  OP(unshare, "u")        /* CLONE_NEW* flags */                                                              \
-  OP(fork, "u")           /* clone3(CLONE_PARENT | flags); the parent tells the pid and ends */               \
-  OP(sync, "u")           /* report this SYNC_* point and wait for the runtime */                             \
-  OP(join_cgroup, "f")    /* the open file "tasks" of a cgroup v1 directory */                               \
-  OP(setsid, "")          /* */                                                                               \
-  OP(session_keyring, "s") /* name of the new session keyring */                                              \
-  OP(hostname, "s")       /* */                                                                               \
-  OP(domainname, "s")     /* */                                                                               \
-  OP(loopback, "")        /* lo up */                                                                         \
-  OP(sysctl, "ss")        /* path below /proc/sys, value */                                                   \
-  /* the root file system, before pivot_root: paths are resolved inside the container's root */               \
-  OP(propagation, "u")    /* MS_* propagation flags for the namespace's "/" */                                \
-  OP(root, "pu")          /* host path of the rootfs, ROOT_* flags */              \
-  OP(mount_fs, "sSluuuupu")   /* type, source, options "key=value" or "flag", set, clear, propagation, */     \
-                          /* recursive propagation, destination, MOUNT_* flags */                             \
-  OP(mount_tree, "fuuuuuupu") /* detached tree, set, clear, rset, rclear, propagation, recursive */           \
-                          /* propagation, destination, MOUNT_* flags */                                       \
-  OP(remount, "puS")      /* destination, MS_* flags, data: changes the superblock */                         \
-  OP(mount_attributes, "puuuuuu") /* destination, set, clear, rset, rclear, propagation, recursive one */     \
-  OP(mknod, "puuuuuu")    /* path, type and mode, major, minor, uid, gid, MKNOD_* flags */                                   \
-  OP(symlink, "psu")      /* path, target, SYMLINK_* flags */                                                 \
-  OP(mkdir, "pu")         /* path, mode; parents too; existing is fine */                                     \
-  OP(pivot_root, "")      /* */                                                                               \
-  OP(move_root, "")       /* MS_MOVE and chroot, for a root that is an initramfs (--no-pivot) */              \
-  OP(chroot, "")          /* without a mount namespace of its own */                                          \
-  OP(mask, "p")           /* unreadable: /dev/null over a file, an empty read-only tmpfs over a directory */  \
-  OP(readonly, "p")       /* a read-only bind onto itself */                                                  \
-  OP(root_attributes, "uuu") /* set, clear, propagation of the container's "/" */                             \
-  /* the process */                                                                                           \
-  OP(umask, "u")          /* mask, or UINT32_MAX: the runtime's */                                                                              \
-  OP(chdir, "pu")         /* path in the container, 1 = make it if missing */                                 \
-  OP(groups, "n")         /* setgroups */                                                                     \
-  OP(bounding, "uu")      /* keep these capabilities, low and high half; drop the others */                   \
-  OP(user, "uu")          /* uid, gid; permitted capabilities are kept */                                     \
-  OP(capabilities, "uuuuuuuu") /* effective, permitted, inheritable, ambient; low and high half each */       \
-  OP(no_new_privs, "")    /* */                                                                               \
-  OP(find_program, "l")   /* candidates for execve, in order: one must be an executable file */               \
-  OP(stdio, "FFF")        /* descriptors for 0, 1, 2 */                                                       \
-  OP(ready, "")           /* the environment stands: descriptors are closed, only the start socket stays */   \
-  OP(wait_start, "")      /* answer on the start socket until a starter says go */                            \
-  OP(close_from, "u")     /* the first descriptor to close */                                                 \
-  OP(exec, "lll")         /* candidates, arguments, environment */
+#define PLAN_OPS(OP)                                                                                         \
+  /* namespaces */                                                                                           \
+  OP(join, "fu")           /* setns: namespace (or pidfd), CLONE_NEW* types */                               \
+  OP(unshare, "u")         /* CLONE_NEW* flags */                                                            \
+  OP(fork, "u")            /* clone3(CLONE_PARENT | flags); the parent tells the pid and ends */             \
+  OP(sync, "u")            /* report this SYNC_* point and wait for the runtime */                           \
+  OP(join_cgroup, "f")     /* the open file "tasks" of a cgroup v1 directory */                              \
+  OP(setsid, "")           /* */                                                                             \
+  OP(session_keyring, "s") /* name of the new session keyring */                                             \
+  OP(hostname, "s")        /* */                                                                             \
+  OP(domainname, "s")      /* */                                                                             \
+  OP(loopback, "")         /* lo up */                                                                       \
+  OP(sysctl, "ss")         /* path below /proc/sys, value */                                                 \
+  /* the root file system, before pivot_root: paths are resolved inside the container's root */              \
+  OP(propagation, "u")        /* MS_* propagation flags for the namespace's "/" */                           \
+  OP(root, "pu")              /* host path of the rootfs, ROOT_* flags */                                    \
+  OP(mount_fs, "sSluuuupu")   /* type, source, options "key=value" or "flag", set, clear, propagation, */    \
+                              /* recursive propagation, destination, MOUNT_* flags */                        \
+  OP(mount_tree, "fuuuuuupu") /* detached tree, set, clear, rset, rclear, propagation, recursive */          \
+                              /* propagation, destination, MOUNT_* flags */                                  \
+  OP(remount, "puS")          /* destination, MS_* flags, data: changes the superblock */                    \
+  OP(mount_attributes, "puuuuuu") /* destination, set, clear, rset, rclear, propagation, recursive one */    \
+  OP(mknod, "puuuuuu")            /* path, type and mode, major, minor, uid, gid, MKNOD_* flags */           \
+  OP(symlink, "psu")              /* path, target, SYMLINK_* flags */                                        \
+  OP(mkdir, "pu")                 /* path, mode; parents too; existing is fine */                            \
+  OP(pivot_root, "")              /* */                                                                      \
+  OP(move_root, "")               /* MS_MOVE and chroot, for a root that is an initramfs (--no-pivot) */     \
+  OP(chroot, "")                  /* without a mount namespace of its own */                                 \
+  OP(mask, "p")     /* unreadable: /dev/null over a file, an empty read-only tmpfs over a directory */       \
+  OP(readonly, "p") /* a read-only bind onto itself */                                                       \
+  OP(root_attributes, "uuu") /* set, clear, propagation of the container's "/" */                            \
+  /* the process */                                                                                          \
+  OP(umask, "u")               /* mask, or UINT32_MAX: the runtime's */                                      \
+  OP(chdir, "pu")              /* path in the container, 1 = make it if missing */                           \
+  OP(groups, "n")              /* setgroups */                                                               \
+  OP(bounding, "uu")           /* keep these capabilities, low and high half; drop the others */             \
+  OP(user, "uu")               /* uid, gid; permitted capabilities are kept */                               \
+  OP(capabilities, "uuuuuuuu") /* effective, permitted, inheritable, ambient; low and high half each */      \
+  OP(no_new_privs, "")         /* */                                                                         \
+  OP(find_program, "l")        /* candidates for execve, in order: one must be an executable file */         \
+  OP(stdio, "FFF")             /* descriptors for 0, 1, 2 */                                                 \
+  OP(ready, "")       /* the environment stands: descriptors are closed, only the start socket stays */      \
+  OP(wait_start, "")  /* answer on the start socket until a starter says go */                               \
+  OP(close_from, "u") /* the first descriptor to close */                                                    \
+  OP(exec, "lll")     /* candidates, arguments, environment */
 
 enum plan_op {
   OP_none,
@@ -80,39 +80,39 @@ enum plan_op {
 
 // Flags of root.
 enum {
-  ROOT_BIND = 1,              // bind it onto itself: pivot_root wants a mount point
-  ROOT_PARENT_PRIVATE = 2,    // and its parent mount must not be shared
+  ROOT_BIND = 1,            // bind it onto itself: pivot_root wants a mount point
+  ROOT_PARENT_PRIVATE = 2,  // and its parent mount must not be shared
 };
 
 // Flags of mknod.
 enum {
-  MKNOD_OPTIONAL = 1,         // a default device: not made where the engine mounted something of the host's
+  MKNOD_OPTIONAL = 1,  // a default device: not made where the engine mounted something of the host's
 };
 
 // Flags of mount_fs and mount_tree.
 enum {
-  MOUNT_TARGET_FILE = 1,      // a missing mount point is made as a file, else as a directory
-  MOUNT_TARGET_REAL = 2,      // no component may be a symbolic link (/proc and /sys: CVE-2019-19921)
-  MOUNT_ON_PROC = 4,          // the target may lie on procfs (else refused: CVE-2019-16884)
-  MOUNT_COPY_UP = 8,          // tmpcopyup: copy what the directory held into the new file system
-  MOUNT_NO_CREATE = 16,       // a missing mount point is an error
-  MOUNT_KEEP_MODE = 32,       // the new file system's root gets the mode of the directory that it covers
+  MOUNT_TARGET_FILE = 1,  // a missing mount point is made as a file, else as a directory
+  MOUNT_TARGET_REAL = 2,  // no component may be a symbolic link (/proc and /sys: CVE-2019-19921)
+  MOUNT_ON_PROC = 4,      // the target may lie on procfs (else refused: CVE-2019-16884)
+  MOUNT_COPY_UP = 8,      // tmpcopyup: copy what the directory held into the new file system
+  MOUNT_NO_CREATE = 16,   // a missing mount point is an error
+  MOUNT_KEEP_MODE = 32,   // the new file system's root gets the mode of the directory that it covers
 };
 
 // Flags of symlink.
 enum {
-  SYMLINK_IF_TARGET = 1,      // only if the target exists (R241)
-  SYMLINK_REPLACE = 2,        // an existing file or link is replaced
+  SYMLINK_IF_TARGET = 1,  // only if the target exists (R241)
+  SYMLINK_REPLACE = 2,    // an existing file or link is replaced
 };
 
 // Where the two sides meet; names in specs/handshake.md.
-#define PLAN_SYNCS(SYNC)                                                                                      \
-  SYNC(started, 1)        /* init runs in its namespaces, its pid is known */                                 \
-  SYNC(mounted, 2)        /* everything is mounted, the old root is still there: hooks of create */           \
-  SYNC(ready, 3)          /* the environment stands: the parent writes state.json and says committed */       \
-  SYNC(forked, 4)         /* sent by a helper that made init: carries init's pid */                           \
-  SYNC(hello, 5)          /* on the start socket, to whoever connects */                                      \
-  SYNC(limits, 6)         /* still root: the parent sets resource limits */
+#define PLAN_SYNCS(SYNC)                                                                                     \
+  SYNC(started, 1) /* init runs in its namespaces, its pid is known */                                       \
+  SYNC(mounted, 2) /* everything is mounted, the old root is still there: hooks of create */                 \
+  SYNC(ready, 3)   /* the environment stands: the parent writes state.json and says committed */             \
+  SYNC(forked, 4)  /* sent by a helper that made init: carries init's pid */                                 \
+  SYNC(hello, 5)   /* on the start socket, to whoever connects */                                            \
+  SYNC(limits, 6)  /* still root: the parent sets resource limits */
 enum plan_sync {
 #define SYNC(name, value) SYNC_##name = value,
   PLAN_SYNCS(SYNC)
@@ -120,15 +120,17 @@ enum plan_sync {
 };
 
 // Which part of an operation failed; the names are the system calls' (see shim.cdef.txt).
-#define PLAN_DETAILS(D)                                                                                       \
-  D(none) D(open) D(openat2) D(mkdirat) D(mknodat) D(symlinkat) D(readlinkat) D(unlinkat) D(fstat) D(fstatfs) \
-  D(fchownat) D(fchmodat) D(fsopen) D(fsconfig) D(fsmount) D(open_tree) D(move_mount) D(mount_setattr)        \
-  D(mount) D(umount2) D(pivot_root) D(chroot) D(chdir) D(getcwd) D(setns) D(unshare) D(clone3) D(setsid)      \
-  D(keyctl) D(sethostname) D(setdomainname) D(socket) D(ioctl) D(write) D(read) D(setgroups) D(setresgid)     \
-  D(setresuid) D(capset) D(prctl) D(faccessat) D(execve) D(close_range) D(dup3) D(accept4) D(recv) D(send)    \
-  D(mmap) D(target_is_link) D(target_on_proc) D(not_a_device) D(exists_with_other_type) D(cwd_outside_root)   \
-  D(is_a_directory) D(too_many_links) D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone)      \
-  D(bad_plan)
+#define PLAN_DETAILS(D)                                                                                      \
+  D(none)                                                                                                    \
+  D(open) D(openat2) D(mkdirat) D(mknodat) D(symlinkat) D(readlinkat) D(unlinkat) D(fstat) D(fstatfs)        \
+      D(fchownat) D(fchmodat) D(fsopen) D(fsconfig) D(fsmount) D(open_tree) D(move_mount) D(mount_setattr)   \
+          D(mount) D(umount2) D(pivot_root) D(chroot) D(chdir) D(getcwd) D(setns) D(unshare) D(clone3)       \
+              D(setsid) D(keyctl) D(sethostname) D(setdomainname) D(socket) D(ioctl) D(write) D(read)        \
+                  D(setgroups) D(setresgid) D(setresuid) D(capset) D(prctl) D(faccessat) D(execve)           \
+                      D(close_range) D(dup3) D(accept4) D(recv) D(send) D(mmap) D(target_is_link)            \
+                          D(target_on_proc) D(not_a_device) D(exists_with_other_type) D(cwd_outside_root)    \
+                              D(is_a_directory) D(too_many_links) D(name_too_long) D(getdents64) D(copy)     \
+                                  D(foreign_mount) D(runtime_gone) D(bad_plan)
 enum plan_detail {
 #define D(name) DETAIL_##name,
   PLAN_DETAILS(D)
@@ -147,8 +149,8 @@ struct plan_header {
 
 struct plan_record {
   uint16_t op;
-  uint16_t ignore;   // an errno that is no failure, or 0
-  uint32_t index;    // the step's number in Python's plan
+  uint16_t ignore;  // an errno that is no failure, or 0
+  uint32_t index;   // the step's number in Python's plan
   uint32_t args[PLAN_ARGS];
 };
 
@@ -160,11 +162,11 @@ enum { FD_PLAN, FD_HANDSHAKE, FD_PROGRESS, FD_RUNTIME, FD_START, FD_FIXED };
 enum { MESSAGE_SYNC = 1, MESSAGE_ERROR = 2 };
 struct plan_message {
   uint32_t kind;
-  uint32_t op;       // of the record, for errors; the SYNC_* point for syncs
-  uint32_t index;    // the step's number
-  int32_t error;     // errno
-  uint32_t detail;   // enum plan_detail
-  int32_t pid;       // SYNC_forked: of the new process, in the namespace of the one that sends
+  uint32_t op;      // of the record, for errors; the SYNC_* point for syncs
+  uint32_t index;   // the step's number
+  int32_t error;    // errno
+  uint32_t detail;  // enum plan_detail
+  int32_t pid;      // SYNC_forked: of the new process, in the namespace of the one that sends
 };
 
 // From the runtime to init: one byte.
@@ -175,10 +177,10 @@ enum { PHASE_none, PHASE_creating, PHASE_created, PHASE_starting, PHASE_executin
 struct plan_progress {
   uint32_t magic;
   uint32_t phase;
-  uint32_t record;   // number of the record being executed
-  uint32_t count;    // of stamps
+  uint32_t record;  // number of the record being executed
+  uint32_t count;   // of stamps
   struct plan_message error;
-  uint64_t stamps[]; // CLOCK_MONOTONIC in ns: begin of record 0, begin of record 1, ..., end of the last
+  uint64_t stamps[];  // CLOCK_MONOTONIC in ns: begin of record 0, begin of record 1, ..., end of the last
 };
 
 // Verifies every offset, op, count and terminator; pure. 0, or -1 and *where is the byte offset

@@ -8,10 +8,9 @@
 
 #include "plan.h"
 
-static const char *const signatures[OP_count] = {
-    [OP_none] = NULL,
+static const char *const signatures[OP_count] = {[OP_none] = NULL,
 #define OP(name, signature) [OP_##name] = signature,
-    PLAN_OPS(OP)
+                                                 PLAN_OPS(OP)
 #undef OP
 };
 
@@ -107,10 +106,9 @@ static int record_fits(struct view *view, const struct plan_record *record) {
   return 1;
 }
 
-static const char *const op_names[OP_count] = {
-    [OP_none] = "none",
+static const char *const op_names[OP_count] = {[OP_none] = "none",
 #define OP(name, signature) [OP_##name] = #name,
-    PLAN_OPS(OP)
+                                               PLAN_OPS(OP)
 #undef OP
 };
 

@@ -1,3 +1,3 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plan.h"
 #include "shim.h"
+#include "plan.h"

@@ -107,7 +107,8 @@ struct child {
 };
 
 static void report_and_exit(const struct child *child, int error, enum plan_detail detail) {
-  struct plan_message message = {.kind = MESSAGE_ERROR, .index = UINT32_MAX, .error = error, .detail = detail};
+  struct plan_message message = {
+      .kind = MESSAGE_ERROR, .index = UINT32_MAX, .error = error, .detail = detail};
   raw(SYS_sendto, child->spawn->fds[FD_HANDSHAKE], (long)&message, sizeof message, MSG_NOSIGNAL, 0);
   for (;;)
     raw(SYS_exit, 1, 0, 0, 0, 0);
@@ -125,8 +126,10 @@ static int place_descriptors(struct child *child) {
   int above = spawn->fd_base + spawn->fd_count;
   int stdio[3];
   for (int i = 0; i < 3; i++)
-    stdio[i] = spawn->stdio[i] < 0 ? -1
-               : (int)checked(child, raw(SYS_fcntl, spawn->stdio[i], F_DUPFD_CLOEXEC, above, 0, 0), DETAIL_dup3);
+    stdio[i] =
+        spawn->stdio[i] < 0
+            ? -1
+            : (int)checked(child, raw(SYS_fcntl, spawn->stdio[i], F_DUPFD_CLOEXEC, above, 0, 0), DETAIL_dup3);
   int program = (int)checked(child, raw(SYS_fcntl, spawn->exe_fd, F_DUPFD_CLOEXEC, above, 0, 0), DETAIL_dup3);
   for (int i = 0; i < spawn->fd_count; i++)
     child->moved[i] =
@@ -176,7 +179,8 @@ int shim_spawn(struct shim_spawn *spawn) {
     return -ENOMEM;
   child->alive = 1;
   child->spawn = spawn;
-  child->stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  child->stack =
+      mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (child->stack == MAP_FAILED) {
     child->stack = NULL;
     free_child(child);
