@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tests.harness import leaks, peers
 from tests.harness.driver import runtime_under_test
 from tests.harness.stage import Stage
 
+TIME_LIMIT = 180
+SLOW_TIME_LIMIT = 900
 Compare = Callable[..., dict[str, Any]]
 
 
@@ -22,6 +25,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.root)
+
+
+@pytest.fixture(autouse=True)
+def time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that hangs, so that the leak check can clean up and the session goes on."""
+    seconds = SLOW_TIME_LIMIT if request.node.get_closest_marker("slow") else TIME_LIMIT
+
+    def too_late(_number: int, _frame: object) -> None:
+        pytest.fail(f"not finished after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)

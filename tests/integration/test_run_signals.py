@@ -33,8 +33,12 @@ def _ended(process: subprocess.Popen[bytes], seconds: float = 15.0) -> tuple[int
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.communicate()
-        raise AssertionError(f"not ended after {seconds} s") from None
+        process.wait()
+        # A container that outlives its `run` holds the other ends.
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        raise AssertionError(f"not ended, or its output still held, after {seconds} s") from None
     return process.returncode, out, err
 
 
