@@ -344,6 +344,19 @@ def test_cgroups_below_are_removed(stage: Stage) -> None:
     assert not os.path.exists(os.path.dirname(os.path.dirname(below)))
 
 
+def test_frozen_container_can_be_deleted(stage: Stage) -> None:
+    """A container whose cgroup somebody froze goes away by delete --force."""
+    container = stage.container("sleep", "1000")
+    container.create().ok()
+    container.start().ok()
+    directory = place(container.state()["pid"], "freezer")
+    file, word = ("cgroup.freeze", "1") if V2 else ("freezer.state", "FROZEN")
+    with open(f"{directory}/{file}", "w", encoding="ascii") as freezer:
+        freezer.write(word)
+    container.delete("--force").ok()
+    assert directories(container.id) == []
+
+
 def test_busy_cgroup_is_refused(stage: Stage, group: str) -> None:
     """A cgroup with a process in it is not taken, and stays as it was (R123)."""
     if stage.runtime.name in PEERS:
