@@ -61,10 +61,12 @@ _RARE = (
     ("lsm", ("process", "apparmorProfile")),
     ("lsm", ("process", "selinuxLabel")),
     ("lsm", ("linux", "mountLabel")),
-    ("console", ("process", "terminal")),
     ("console", ("process", "consoleSize")),
     ("intelrdt", ("linux", "intelRdt")),
 )
+
+# What belongs to no subject: the document's version, and annotations, which only state and hooks show.
+KEYS = ("/ociVersion", "/annotations", "/annotations/*")
 
 OCI_VERSION_MIN = "1.0.0"
 OCI_VERSION_MAX = "1.3.0"
@@ -110,7 +112,10 @@ def require(config: Node) -> list[Violation]:
 def _subjects(config: Node) -> Iterator[Violation]:
     for subject in _SUBJECTS:
         yield from subject.check(config)
-    for name in dict.fromkeys(name for name, path in _RARE if config.at(*path)):
+    rare = [name for name, path in _RARE if config.at(*path)]
+    if config.at("process", "terminal").flag():
+        rare.append("console")
+    for name in dict.fromkeys(rare):
         module = __import__(f"ociruntime.linux.{name}", fromlist=["check"])
         yield from module.check(config)
 

@@ -159,8 +159,10 @@ def write_pid_file(path: str, pid: int) -> None:
     """Digits and nothing else (engines parse it with a plain number parser), replaced atomically."""
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}")
+    _remove(temporary)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        # O_EXCL follows no link: a pid file in /tmp must not overwrite what somebody else's link names
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             os.write(descriptor, str(pid).encode())
         finally:

@@ -123,6 +123,8 @@ def run_of(directory: StateDir, stored: dict[str, object]) -> Run:
     run.facts = facts if isinstance(facts, dict) else {}
     pid = stored.get("pid")
     run.pid = pid if isinstance(pid, int) else 0
+    start_time = stored.get("start_time")
+    run.start_time = start_time if isinstance(start_time, int) else 0
     return run
 
 

@@ -22,6 +22,7 @@ import select
 import time
 
 from ociruntime.errors import HookFailed, Violation
+from ociruntime.identity import process_times
 from ociruntime.jsontext import compact
 from ociruntime.linux import capabilities, credentials, namespaces, process
 from ociruntime.step import HostStep, InitStep, Slot, Step, SyncStep
@@ -42,7 +43,7 @@ KEYS = tuple(
 # What the state on standard input says: the specification's steps 3 to 7 follow the creation (step 2).
 _STATUS = {"poststart": "running", "poststop": "stopped"}
 _IN_CONTAINER = ("createContainer", "startContainer")
-_PIPE_CAPACITY = 65536
+_PIPE_CAPACITY = 4096  # of a pipe of a user who has many already (pipe(7))
 _OUTPUT_SHOWN = 4096
 
 
@@ -132,7 +133,7 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
     kind = str(step.args["kind"])
     steps = list(enumerate(_init_steps(step, run)))
     joins = any(isinstance(inner, SyncStep) for _, inner in steps)
-    slots = [os.pidfd_open(run.pid)] if joins else []
+    slots = [_open_init(step, run)] if joins else []
     state = _state_input(run, kind)
     output = os.memfd_create("hook output", os.MFD_CLOEXEC)
     child: Child | None = None
@@ -159,6 +160,18 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
         for descriptor in (state, *slots):
             os.close(descriptor)
     return child, output
+
+
+def _open_init(step: HostStep, run: Run) -> int:
+    """A pidfd of init, and not of a process that has got its number since."""
+    try:
+        pidfd = os.pidfd_open(run.pid)
+    except ProcessLookupError:
+        raise HookFailed("init has ended", pointer=step.pointer, step=f"hook {step.text}") from None
+    if run.start_time and process_times(run.pid)[1] != run.start_time:
+        os.close(pidfd)
+        raise HookFailed("init has ended", pointer=step.pointer, step=f"hook {step.text}")
+    return pidfd
 
 
 def _enter_cgroup(run: Run, pid: int) -> None:

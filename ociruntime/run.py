@@ -26,6 +26,7 @@ class Run:
     home          the user's home directory, or None if the container's /etc/passwd has none
     environment   the environment of the runtime's caller, for hooks
     pid           init's process id in the runtime's pid namespace; 0 before the clone
+    start_time    its start time, which tells it from a later process of the same number; 0 if not known yet
     slots         descriptors opened by host steps for init, by the key of their Slot
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
     hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
@@ -45,6 +46,7 @@ class Run:
         "pid",
         "rootfs",
         "slots",
+        "start_time",
         "warnings",
     )
 
@@ -68,6 +70,7 @@ class Run:
         self.home = home
         self.environment: dict[str, str] = dict(os.environ)
         self.pid = 0
+        self.start_time = 0
         self.hooked = False
         self.slots: dict[str, int] = {}
         self.facts: dict[str, object] = {}

@@ -76,7 +76,7 @@ def sealed_executable() -> int:
         reason = f"{_EXECUTABLE}: {os.strerror(failure.errno or 0).lower()}: the installation is incomplete"
         raise RuntimeFailure(reason, hint="pip install compiles it") from None
     memory = _executable_memory()
-    os.write(memory, content)
+    _write_whole(memory, content)
     fcntl.fcntl(memory, _F_ADD_SEALS, _ALL_SEALS)
     _sealed.clear()
     _sealed[os.getpid()] = memory
@@ -96,8 +96,14 @@ def _executable_memory() -> int:
 def memory_file(name: str, content: bytes) -> int:
     """Descriptor of a memory file with this content."""
     descriptor = os.memfd_create(name, _MFD_CLOEXEC)
-    os.write(descriptor, content)
+    _write_whole(descriptor, content)
     return descriptor
+
+
+def _write_whole(descriptor: int, content: bytes) -> None:
+    """RLIMIT_FSIZE holds for memory files too, and a part of a program or of a plan is worse than none."""
+    if os.write(descriptor, content) != len(content):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
 def progress_size(records: int) -> int:

@@ -337,11 +337,12 @@ def apply(step: HostStep, run: Run) -> None:
     source = str(step.args["source"])
     recursive = AT_RECURSIVE if step.args["recursive"] else 0
     kind = step.args.get("type")
-    if kind and not _lies_on(source, str(kind)):
-        raise StepFailed(f"{source} is no {kind} file system", pointer=step.pointer, step=step.name)
     tree = lib.shim_open_tree(AT_FDCWD, os.fsencode(source), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive)
     if tree < 0:
         raise _failure(step, source, -tree)
+    if kind and not _lies_on(tree, str(kind)):
+        os.close(tree)
+        raise StepFailed(f"{source} is no {kind} file system", pointer=step.pointer, step=step.name)
     propagation = step.args["propagation"]
     if isinstance(propagation, int) and propagation:
         flags = AT_EMPTY_PATH | AT_RECURSIVE
@@ -358,12 +359,9 @@ def _failure(step: HostStep, source: str, number: int) -> StepFailed:
     )
 
 
-def _lies_on(path: str, kind: str) -> bool:
+def _lies_on(tree: int, kind: str) -> bool:
     # os.statvfs does not tell the type of a file system; the mount table does, by device number
-    try:
-        device = os.stat(path).st_dev
-    except OSError:
-        return True  # open_tree says why
+    device = os.fstat(tree).st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}".encode()
     with open("/proc/self/mountinfo", "rb") as file:
         for line in file:

@@ -64,6 +64,9 @@ TYPES = {
     "mount": CLONE_NEWNS,
 }
 
+# /proc/PID/ns/...: where the kernel's name is another one
+_FILES = {"network": "net", "mount": "mnt"}
+
 # Not by clone: the cgroup namespace's root is the cgroup at the moment of unshare, which must be the
 # container's own (init is moved there after the clone); a time namespace can't be a flag of clone(2).
 _NOT_BY_CLONE = CLONE_NEWCGROUP | CLONE_NEWTIME
@@ -128,10 +131,21 @@ def plan_paths(config: Node) -> Iterator[HostStep]:
             yield HostStep(
                 "linux.namespaces",
                 "open namespace",
-                {"path": path, "type": name, "slot": _slot_key(name)},
+                {"path": path, "type": name, "slot": _slot_key(name), "changed": _changes(config, name)},
                 pointer=entry.at("path").pointer,
                 text=f"{name} {path}",
             )
+
+
+def _changes(config: Node, name: str) -> bool:
+    """True if the config sets something in a namespace of this type that all its members would see."""
+    if name == "uts" and (config.at("hostname").text() or config.at("domainname").text()):
+        return True
+    for key, _ in config.at("linux", "sysctl").members():
+        owner = "network" if key.startswith(("net.", "net/")) else "uts" if "name" in key else "ipc"
+        if owner == name:
+            return True
+    return False
 
 
 def plan_join(config: Node) -> Iterator[InitStep]:
@@ -191,7 +205,18 @@ def apply(step: HostStep, run: Run) -> None:
         what = f"is a {kinds[0]} namespace" if kinds else "is not a namespace"
         reason = f"{path} {what}, but the config says {name}" if kinds else f"{path} {what}"
         raise StepFailed(reason, pointer=step.pointer, step=step.name, errno=errno.EINVAL)
+    if step.args["changed"] and _is_own(descriptor, name):
+        os.close(descriptor)
+        reason = (
+            f"{path} is the runtime's own {name} namespace: what the config sets there would change the host"
+        )
+        raise StepFailed(reason, pointer=step.pointer, step=step.name)
     run.slots[str(step.args["slot"])] = descriptor
+
+
+def _is_own(descriptor: int, name: str) -> bool:
+    opened, own = os.fstat(descriptor), os.stat(f"/proc/self/ns/{_FILES.get(name, name)}")
+    return (opened.st_dev, opened.st_ino) == (own.st_dev, own.st_ino)
 
 
 def _type_of(descriptor: int) -> int:

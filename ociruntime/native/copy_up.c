@@ -30,9 +30,14 @@ struct entry {  // linux_dirent64 of getdents64(2)
 static int copy_directory(int from, int to, int depth);
 
 static int copy_content(int from, int to, const char *name, const struct stat *status) {
-  int source = openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  struct stat opened;
+  int source = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   if (source < 0)
     return fail(DETAIL_open);
+  if (fstat(source, &opened) < 0 || !S_ISREG(opened.st_mode)) {  // somebody has put another file there
+    close(source);
+    return fail_with(EAGAIN, DETAIL_copy);
+  }
   int copy = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, status->st_mode & 07777);
   if (copy < 0) {
     close(source);

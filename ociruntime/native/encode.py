@@ -161,7 +161,9 @@ def _value(
         assert isinstance(argument, Slot)
         return "u", numbers[argument.key]
     assert isinstance(argument, int)
-    return "u", argument & 0xFFFFFFFF
+    if not 0 <= argument <= 0xFFFFFFFF:  # never cut: uid 4294967296 would be root
+        raise RuntimeError(f"{pointer}: {argument} does not fit into 32 bits")
+    return "u", argument
 
 
 def verify(buffer: bytes) -> None:

@@ -37,6 +37,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no kvm": lambda: not os.access("/dev/kvm", os.R_OK | os.W_OK),
     "no apparmor": lambda: not _lsm("apparmor"),
     "no selinux": lambda: not _lsm("selinux"),
+    "no runtime-spec checkout": lambda: not os.environ.get("OCI_SPEC_SCHEMA"),
     "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") != "ociruntime",
 }
 

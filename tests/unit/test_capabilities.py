@@ -102,11 +102,6 @@ def test_a_user_namespace_has_all_capabilities() -> None:
     [
         ({"effective": A}, "/process/capabilities/effective", "not in the permitted set"),
         ({"inheritable": A}, "/process/capabilities/inheritable", "not in the bounding set"),
-        (
-            {"ambient": A, "permitted": A},
-            "/process/capabilities/ambient",
-            "not in both the permitted and the inheritable set",
-        ),
     ],
 )
 def test_warnings_say_why(sets: dict[str, Any], place: str, words: str) -> None:
@@ -114,6 +109,11 @@ def test_warnings_say_why(sets: dict[str, Any], place: str, words: str) -> None:
     (found,) = capabilities.warnings(config(**sets), EVERYTHING)
     assert (found.pointer, found.severity) == (place, "warning")
     assert found.reason == f"CAP_CHOWN CAP_KILL cannot be granted: they are {words}"
+
+
+def test_ambient_ones_that_are_not_inheritable_are_no_warning() -> None:
+    """Every engine writes such configs, and what they mean is the kernel's rule: left out without a word."""
+    assert list(capabilities.warnings(config(ambient=A, permitted=A, bounding=A), EVERYTHING)) == []
 
 
 def test_unknown_names_are_warnings() -> None:

@@ -31,8 +31,8 @@ def test_default_devices_are_always_there() -> None:
     """R112: six character devices with mode 0666 that root owns."""
     steps = list(devices.plan(Node({})))
     assert [step.args[0] for step in steps] == DEFAULT
-    assert steps[0].args == ("/dev/null", stat.S_IFCHR | 0o666, 1, 3, 0, 0)
-    assert steps[5].args == ("/dev/tty", stat.S_IFCHR | 0o666, 5, 0, 0, 0)
+    assert steps[0].args == ("/dev/null", stat.S_IFCHR | 0o666, 1, 3, 0, 0, devices.MKNOD_OPTIONAL)
+    assert steps[5].args == ("/dev/tty", stat.S_IFCHR | 0o666, 5, 0, 0, 0, devices.MKNOD_OPTIONAL)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_default_devices_are_always_there() -> None:
 def test_device_of_the_config(entry: dict[str, Any], args: tuple[object, ...]) -> None:
     """Type, numbers, mode and owner arrive in the step; it comes before the default devices."""
     steps = list(devices.plan(config([entry])))
-    assert steps[0].args == args
+    assert steps[0].args == (*args, 0)
     assert steps[0].pointer == "/linux/devices/0"
     assert [step.args[0] for step in steps[1:]] == DEFAULT
 

@@ -38,7 +38,7 @@ def test_path_is_relative_to_the_bundle(path: str, expected: str) -> None:
     """R010: absolute, or relative to the bundle."""
     node = config(path=path)
     assert rootfs.path_of(node, "/b") == expected
-    assert list(rootfs.plan(node, "/b"))[-1].args == (expected, 1)
+    assert list(rootfs.plan(node, "/b"))[-1].args[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_propagation(value: str | None, first: int, last: int | None) -> None:
     steps = list(rootfs.plan(config(value), "/b"))
     assert [(step.op, step.args) for step in steps] == [
         ("propagation", (first | REC,)),
-        ("root", ("/b/rootfs", 1)),
+        ("root", ("/b/rootfs", rootfs.ROOT_BIND | rootfs.ROOT_PARENT_PRIVATE)),
     ]
     finish = [step.args for step in rootfs.plan_finish(config(value)) if step.op == "propagation"]
     assert finish == ([] if last is None else [(last,)])
