@@ -69,6 +69,16 @@ def canary(tmp_path: Path) -> Canary:
 def attack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The attacker's program, static, so that it runs in any root."""
     program = tmp_path_factory.mktemp("attack") / "attack"
-    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", str(_HERE / "attack.c"), "-o", str(program)]
+    command = [
+        "gcc",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-static",
+        str(_HERE / "attack.c"),
+        "-o",
+        str(program),
+    ]
     subprocess.run(command, check=True)
     return program

@@ -65,7 +65,9 @@ def test_program_has_three_descriptors(stage: Stage, attack: Path, leaky: list[i
     assert _numbers(result.out) == [0, 1, 2], result.out
 
 
-def test_created_and_started_program_has_three_descriptors(stage: Stage, attack: Path, leaky: list[int]) -> None:
+def test_created_and_started_program_has_three_descriptors(
+    stage: Stage, attack: Path, leaky: list[int]
+) -> None:
     """The same when create and start are two processes, both with leaky callers."""
     container = stage.container(bundle=_bundle(stage, attack))
     container.create(pass_fds=leaky).ok()
@@ -147,7 +149,9 @@ def test_cwd_through_a_descriptor(stage: Stage, leaky: list[int]) -> None:
         assert result.out == ""
 
 
-@pytest.mark.parametrize("target", ["/proc/self/fd/7", "/proc/1/fd/4", "/proc/self/cwd", "/proc/thread-self/root"])
+@pytest.mark.parametrize(
+    "target", ["/proc/self/fd/7", "/proc/1/fd/4", "/proc/self/cwd", "/proc/thread-self/root"]
+)
 def test_cwd_is_a_link_of_the_image(stage: Stage, leaky: list[int], target: str) -> None:
     """CVE-2024-21626: the image's working directory may be a link to a descriptor or a magic link: refused."""
     bundle = stage.bundle("pwd")

@@ -68,7 +68,16 @@ def test_bind_on_a_link(stage: Stage, canary: Canary, tmp_path: Path, kind: str,
     source = tmp_path / "source"
     source.mkdir()
     (source / "file").write_text("from the bind\n")
-    bundle = _linked(stage, canary, link, "/link", "sh", "-c", "cat /link 2>/dev/null || cat /link/file", edit=writable_root)
+    bundle = _linked(
+        stage,
+        canary,
+        link,
+        "/link",
+        "sh",
+        "-c",
+        "cat /link 2>/dev/null || cat /link/file",
+        edit=writable_root,
+    )
     add_bind(bundle.config, str(source if kind == "directory" else source / "file"), "/link")
     bundle.write()
     result = stage.container(bundle=bundle).run()
@@ -120,7 +129,9 @@ def test_dev_is_a_link(stage: Stage, canary: Canary, link: str) -> None:
     """CVE-2026-41579, CVE-2026-47766: with rootfs/dev a link to the host, /dev/ptmx there is neither removed nor made."""
 
     def edit(config: Config) -> None:
-        config["mounts"] = [entry for entry in config["mounts"] if not entry["destination"].startswith("/dev")]
+        config["mounts"] = [
+            entry for entry in config["mounts"] if not entry["destination"].startswith("/dev")
+        ]
         config["linux"]["devices"] = [{"path": "/dev/extra", "type": "c", "major": 1, "minor": 3}]
         writable_root(config)
 
@@ -142,7 +153,9 @@ def test_dev_is_a_link_into_a_volume(stage: Stage, canary: Canary, user: int) ->
     """An image whose /dev leads into a bind of a host directory gets no device, link or removal done there."""
 
     def edit(config: Config) -> None:
-        config["mounts"] = [entry for entry in config["mounts"] if not entry["destination"].startswith("/dev")]
+        config["mounts"] = [
+            entry for entry in config["mounts"] if not entry["destination"].startswith("/dev")
+        ]
         add_bind(config, str(canary), "/volume")
         config["process"]["user"] = {"uid": user, "gid": user}
         config["process"]["rlimits"] = []
@@ -159,7 +172,9 @@ def test_dev_null_is_a_link(stage: Stage, canary: Canary) -> None:
     """CVE-2026-88265: rootfs/dev/null that leads to a host file: that file gets no other owner, mode or content."""
 
     def edit(config: Config) -> None:
-        config["mounts"] = [entry for entry in config["mounts"] if not entry["destination"].startswith("/dev")]
+        config["mounts"] = [
+            entry for entry in config["mounts"] if not entry["destination"].startswith("/dev")
+        ]
         writable_root(config)
 
     for target in (f"{canary}/null", f"../../../../../../../../../..{canary}/null"):
@@ -173,7 +188,9 @@ def test_dev_null_is_a_file_of_somebody(stage: Stage) -> None:
     """Invariant 15, CVE-2026-88265: what the runtime has not made keeps its owner, also if it stands for a device."""
 
     def edit(config: Config) -> None:
-        config["mounts"] = [entry for entry in config["mounts"] if not entry["destination"].startswith("/dev")]
+        config["mounts"] = [
+            entry for entry in config["mounts"] if not entry["destination"].startswith("/dev")
+        ]
         writable_root(config)
 
     bundle = stage.bundle("true", edit=edit)
@@ -190,7 +207,9 @@ def test_name_in_dev_is_a_link(stage: Stage, canary: Canary, name: str) -> None:
     """CVE-2026-88264: a link in the image's /dev is replaced or left alone, never followed."""
 
     def edit(config: Config) -> None:
-        config["mounts"] = [entry for entry in config["mounts"] if not entry["destination"].startswith("/dev")]
+        config["mounts"] = [
+            entry for entry in config["mounts"] if not entry["destination"].startswith("/dev")
+        ]
         writable_root(config)
 
     bundle = stage.bundle("true", edit=edit)

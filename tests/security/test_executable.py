@@ -31,7 +31,11 @@ def _runtime_files() -> list[Path]:
     launcher = Path(command_of(runtime_under_test())[0]).resolve()
     files = [launcher, Path(sys.executable).resolve()]
     package = Path(__file__).parents[2] / "ociruntime"
-    files += [path for path in package.rglob("*") if path.suffix in (".py", ".pyc", ".so") or path.name.endswith("init")]
+    files += [
+        path
+        for path in package.rglob("*")
+        if path.suffix in (".py", ".pyc", ".so") or path.name.endswith("init")
+    ]
     return [path for path in files if path.is_file()]
 
 
@@ -75,7 +79,7 @@ def test_waiting_init_is_a_sealed_memory_file(stage: Stage) -> None:
         assert fcntl.fcntl(descriptor, _F_GET_SEALS) & _ALL_SEALS == _ALL_SEALS
     finally:
         os.close(descriptor)
-    with pytest.raises(OSError, match="Text file busy|not permitted"):
+    with pytest.raises(OSError, match=r"Text file busy|not permitted"):
         os.close(os.open(program, os.O_WRONLY | os.O_CLOEXEC))
     container.delete("--force").ok()
 

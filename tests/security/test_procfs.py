@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("name", ["proc", "sys"])
-@pytest.mark.parametrize("target", ["/tmp", "tmp", "../../../../../../tmp", "/etc/../tmp", "{canary}", "/missing", "."])
+@pytest.mark.parametrize(
+    "target", ["/tmp", "tmp", "../../../../../../tmp", "/etc/../tmp", "{canary}", "/missing", "."]
+)
 def test_proc_or_sys_is_a_link(stage: Stage, canary: Canary, name: str, target: str) -> None:
     """CVE-2019-19921, CVE-2023-27561, CVE-2023-28642, CVE-2025-54867: rootfs/proc or rootfs/sys as a link is refused."""
     bundle = stage.bundle("true", edit=writable_root)
@@ -44,7 +46,8 @@ def test_spellings_of_proc(stage: Stage, destination: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "destination", ["/proc", "/proc/self/attr", "/proc/self", "/proc/sys", "/proc/../proc/1", "/proc/sys/kernel"]
+    "destination",
+    ["/proc", "/proc/self/attr", "/proc/self", "/proc/sys", "/proc/../proc/1", "/proc/sys/kernel"],
 )
 @pytest.mark.parametrize("kind", ["tmpfs", "bind"])
 def test_mount_over_procfs(stage: Stage, tmp_path: Path, destination: str, kind: str) -> None:
@@ -88,9 +91,9 @@ def test_bind_of_something_else_on_proc(stage: Stage, tmp_path: Path) -> None:
 def test_files_of_lxcfs(stage: Stage, tmp_path: Path) -> None:
     """Invariant 8 leaves room for what engines do: a bind on /proc/uptime works."""
     (tmp_path / "uptime").write_text("1.00 1.00\n")
-    assert stage.show("cat /proc/uptime", lambda config: add_bind(config, str(tmp_path / "uptime"), "/proc/uptime")) == (
-        "1.00 1.00\n"
-    )
+    assert stage.show(
+        "cat /proc/uptime", lambda config: add_bind(config, str(tmp_path / "uptime"), "/proc/uptime")
+    ) == ("1.00 1.00\n")
 
 
 @pytest.fixture
@@ -138,7 +141,14 @@ def test_oom_score_with_covered_proc(stage: Stage, covered_proc: tuple[int, Path
 
 @pytest.mark.parametrize(
     "key",
-    ["net/../kernel/panic", "net.ipv4.../../../sysrq-trigger", "../sysrq-trigger", "net//ipv4", "net/./ipv4", "kernel.panic"],
+    [
+        "net/../kernel/panic",
+        "net.ipv4.../../../sysrq-trigger",
+        "../sysrq-trigger",
+        "net//ipv4",
+        "net/./ipv4",
+        "kernel.panic",
+    ],
 )
 def test_sysctl_that_is_not_the_container_s(stage: Stage, key: str) -> None:
     """CVE-2025-52881: a key that leads out of /proc/sys or belongs to the host is refused."""

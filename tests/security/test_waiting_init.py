@@ -113,7 +113,9 @@ def test_start_socket_is_not_reachable_from_inside(stage: Stage) -> None:
         for kind in ("pid", "network", "ipc"):
             with_namespace(config, kind, f"/proc/{state['pid']}/ns/{'net' if kind == 'network' else kind}")
 
-    said = stage.show("grep -c @ /proc/net/unix; find / -type s; ls /proc/1/root/ 2>&1; echo looked", edit=edit)
+    said = stage.show(
+        "grep -c @ /proc/net/unix; find / -type s; ls /proc/1/root/ 2>&1; echo looked", edit=edit
+    )
     assert said.splitlines() == ["0", "ls: /proc/1/root/: Permission denied", "looked"]
     assert victim.status() == "created"
     victim.delete("--force").ok()

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Invariants 13, 16 and 17: cgroups are read-only, mounts of the container stay in it, flags of a source survive."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.configuration import Config, add_bind, set_capabilities, without_namespace, with_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.harness.stage import Stage
+
+
+def _mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of the host that shares its mounts, with a directory `place` and one file."""
+    point = tmp_path / "shared"
+    point.mkdir()
+    _mount("-t", "tmpfs", "tmpfs", str(point))
+    _mount("--make-rshared", str(point))
+    (point / "place").mkdir()
+    (point / "file").write_text("file\n")
+    yield point
+    subprocess.run(["umount", "-R", str(point)], check=True)
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of the host that is ro, nosuid, nodev and noexec, with a program, a file and a mount below."""
+    point = tmp_path / "strict"
+    point.mkdir()
+    _mount("-t", "tmpfs", "tmpfs", str(point))
+    (point / "file").write_text("file\n")
+    (point / "program").write_text("#!/bin/sh\necho ran\n")
+    (point / "program").chmod(0o755)
+    (point / "below").mkdir()
+    _mount("-t", "tmpfs", "-o", "nosuid,nodev,noexec", "tmpfs", str(point / "below"))
+    _mount("-o", "remount,ro,nosuid,nodev,noexec", str(point))
+    yield point
+    subprocess.run(["umount", "-R", str(point)], check=True)
+
+
+def _mountinfo() -> list[str]:
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return [line.split()[4] for line in file]
+
+
+def _flags(text: str, point: str) -> set[str]:
+    """The flags of the last mount on `point` in a mountinfo."""
+    found = [line.split()[5] for line in text.splitlines() if line.split()[4] == point]
+    return set(found[-1].split(","))
+
+
+@pytest.mark.parametrize("option", ["rbind", "bind"])
+@pytest.mark.parametrize("propagation", ["", "slave", "rslave", "private", "rprivate", "shared", "rshared"])
+@pytest.mark.parametrize("root", ["", "slave", "private"])
+def test_mounts_stay_in_the_container(stage: Stage, shared: Path, option: str, propagation: str, root: str) -> None:
+    """Invariant 16: what the container mounts in a bind of a shared tree does not appear on the host."""
+    before = _mountinfo()
+
+    def edit(config: Config) -> None:
+        options = [option, *([propagation] if propagation else [])]
+        config["mounts"].append({"destination": "/mnt", "type": "bind", "source": str(shared), "options": options})
+        if root:
+            config["linux"]["rootfsPropagation"] = root
+        set_capabilities(config, "CAP_SYS_ADMIN")
+
+    script = "mount -t tmpfs inside /mnt/place && echo mounted; sleep 1"
+    container = stage.container("sh", "-c", script, edit=edit)
+    container.create().ok()
+    container.start().ok()
+    container.wait_for_output("mounted")
+    during = _mountinfo()
+    container.kill("KILL").ok()
+    container.wait_for("stopped")
+    container.delete().ok()
+    assert str(shared / "place") not in during
+    assert sorted(during) == sorted(before)
+
+
+def test_mounts_of_the_config_stay_in_the_container(stage: Stage, shared: Path) -> None:
+    """Invariant 16: the runtime's own mounts below a bind of a shared tree do not appear on the host either."""
+
+    def edit(config: Config) -> None:
+        add_bind(config, str(shared), "/mnt")
+        config["mounts"].append({"destination": "/mnt/place", "type": "tmpfs", "source": "tmpfs"})
+
+    container = stage.container("sleep", "100", edit=edit)
+    before = _mountinfo()
+    container.create().ok()
+    assert sorted(_mountinfo()) == sorted(before)
+    container.delete("--force").ok()
+    assert sorted(_mountinfo()) == sorted(before)
+
+
+@pytest.mark.parametrize("mount_namespace", [True, False])
+def test_propagation_of_the_host_is_kept(stage: Stage, shared: Path, mount_namespace: bool) -> None:
+    """A bundle on a shared mount: neither that mount nor the host's / has another propagation afterwards."""
+
+    def propagations() -> list[str]:
+        command = ["findmnt", "-rno", "TARGET,PROPAGATION"]
+        return sorted(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines())
+
+    def edit(config: Config) -> None:
+        if not mount_namespace:
+            without_namespace(config, "mount")
+            config["linux"].pop("maskedPaths")
+            config["linux"].pop("readonlyPaths")
+
+    bundle = stage.bundle("true", edit=edit)
+    subprocess.run(["cp", "-a", str(bundle.rootfs), str(shared / "rootfs")], check=True)
+    bundle.config["root"]["path"] = str(shared / "rootfs")
+    bundle.write()
+    before = propagations()
+    container = stage.container(bundle=bundle)
+    container.create().ok()
+    during = propagations()
+    container.delete("--force").ok()
+    assert propagations() == before
+    assert set(before) <= set(during)
+
+
+@pytest.mark.parametrize("options", [["rbind"], ["bind", "rw"], ["rbind", "exec", "suid", "dev"], ["bind", "noatime"]])
+def test_flags_of_the_source_survive(stage: Stage, strict: Path, options: list[str]) -> None:
+    """Invariant 17: a bind of a ro, nosuid, nodev, noexec mount keeps nosuid, nodev and noexec, and ro unless rw is asked."""
+
+    def edit(config: Config) -> None:
+        config["mounts"].append({"destination": "/mnt", "type": "bind", "source": str(strict), "options": options})
+
+    said = stage.show("cat /proc/self/mountinfo; /mnt/program; touch /mnt/new; true", edit)
+    assert "ran" not in said.splitlines()
+    wanted = {"nosuid", "nodev", "noexec"} if not {"exec", "suid", "dev"} & set(options) else set()
+    assert wanted <= _flags(said, "/mnt")
+    if "rw" not in options:
+        assert "ro" in _flags(said, "/mnt")
+    if "rbind" in options:
+        assert {"nosuid", "nodev", "noexec"} <= _flags(said, "/mnt/below")
+    assert not (strict / "new").exists()
+
+
+def test_flags_survive_a_remount(stage: Stage, strict: Path) -> None:
+    """Invariant 17: a remount entry that adds one flag takes none away."""
+
+    def edit(config: Config) -> None:
+        add_bind(config, str(strict), "/mnt")
+        config["mounts"].append({"destination": "/mnt", "options": ["remount", "bind", "noatime"], "source": "x"})
+
+    said = stage.show("cat /proc/self/mountinfo", edit)
+    assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= _flags(said, "/mnt")
+
+
+def test_flags_survive_readonly_paths(stage: Stage, strict: Path) -> None:
+    """Invariant 17: making a path read-only keeps its other flags, and those of what is mounted below it."""
+
+    def edit(config: Config) -> None:
+        add_bind(config, str(strict / "below"), "/mnt")
+        config["linux"]["readonlyPaths"] = ["/mnt"]
+
+    said = stage.show("cat /proc/self/mountinfo", edit)
+    assert {"ro", "nosuid", "nodev", "noexec"} <= _flags(said, "/mnt")
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_cgroups_are_read_only(stage: Stage, own: bool) -> None:
+    """Invariant 13: with and without a cgroup namespace, no file of any hierarchy can be written and no cgroup made."""
+
+    def edit(config: Config) -> None:
+        if own:
+            with_namespace(config, "cgroup")
+        set_capabilities(config, "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_CHOWN")
+
+    script = """
+        cd /sys/fs/cgroup || exit 1
+        mkdir made 2>/dev/null && echo "made a cgroup"
+        for hierarchy in . *; do
+            [ -d "$hierarchy" ] || continue
+            echo looked
+            mkdir "$hierarchy/made" 2>/dev/null && echo "made in $hierarchy"
+            for file in cgroup.procs tasks notify_on_release release_agent memory.limit_in_bytes devices.allow pids.max; do
+                [ -e "$hierarchy/$file" ] && sh -c "echo 0 > $hierarchy/$file" 2>/dev/null && echo "wrote $hierarchy/$file"
+            done
+        done
+        mount -o remount,rw /sys/fs/cgroup 2>/dev/null && echo remounted
+        true"""
+    said = stage.show(script, edit).split("\n")
+    assert "looked" in said
+    assert set(said) == {"looked", ""}
+
+
+def test_host_cgroups_are_not_shown(stage: Stage) -> None:
+    """Invariant 13: without a cgroup namespace the container sees its own cgroup, not the host's tree."""
+    said = stage.show("cat /sys/fs/cgroup/pids/cgroup.procs /sys/fs/cgroup/cgroup.procs 2>/dev/null | sort -u | wc -l")
+    assert 0 < int(said) <= 4
+
+
+def test_read_only_root_holds(stage: Stage) -> None:
+    """A read-only root can't be written or remounted by a root without CAP_SYS_ADMIN."""
+
+    def edit(config: Config) -> None:
+        set_capabilities(config, "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_CHOWN", "CAP_MKNOD", "CAP_SYS_CHROOT")
+
+    said = stage.show("touch /new; mount -o remount,rw /; mknod /node c 1 3; ls /new /node; echo end", edit)
+    assert said == "end\n"
