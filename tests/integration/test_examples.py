@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does each bundle example print what stands beside it, here and under runc and crun?"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.harness.bundle import Bundle
+from tests.harness.driver import runtime_under_test
+from tests.harness.rootfs import cache_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.harness.stage import Stage
+    from tests.integration.conftest import Compare
+
+EXAMPLES = Path(__file__).parents[2] / "bundle-examples"
+MAKE_ROOTFS = EXAMPLES / "make-rootfs"
+NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/config.json"))
+# hello and debian bring, or share, a root; the others get one of busybox.
+BUSYBOX = [name for name in NAMES if name not in {"hello", "debian"}]
+
+
+@pytest.fixture(scope="module")
+def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make-rootfs busybox` makes."""
+    target = tmp_path_factory.mktemp("busybox") / "rootfs"
+    subprocess.run([MAKE_ROOTFS, "busybox", target], check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def debian_root() -> Path:
+    """What `make-rootfs debian` makes; kept, and shared with the other tests that want a Debian."""
+    target = cache_directory() / "debian-bookworm"
+    with open(f"{target}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([MAKE_ROOTFS, "debian", target], check=True, timeout=900)
+    return target
+
+
+def copy(name: str, directory: Path, root: Path) -> Bundle:
+    """The example in a directory of its own, so that a run changes nothing in the tree; `root` becomes its root."""
+    shutil.copytree(EXAMPLES / name, directory, symlinks=True, ignore=shutil.ignore_patterns("rootfs"))
+    config = json.loads((directory / "config.json").read_bytes())
+    bundle = Bundle(directory, config)
+    if name == "debian":
+        config["root"]["path"] = str(root)
+    else:
+        shutil.copytree(root, directory / "rootfs", symlinks=True)
+    bundle.write()
+    return bundle
+
+
+@contextmanager
+def surroundings(bundle: Bundle) -> Iterator[None]:
+    """What an example's README says is to be done before and after; one session at a time."""
+    program = bundle.directory / "namespaces"
+    if not program.exists():
+        yield
+        return
+    with open(cache_directory() / "example-namespaces.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([program, "up"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([program, "down"], check=True)
+
+
+def play(stage: Stage, name: str, root: Path) -> dict[str, Any]:
+    """Run the example: exit code, what it printed, and the files of the bundle that it changed."""
+    stage.bundles += 1
+    bundle = copy(name, stage.directory / name, root)
+    container = stage.container(bundle=bundle)
+    with surroundings(bundle):
+        result = container.run()
+    changed = [
+        path.name
+        for path in sorted(bundle.directory.iterdir())
+        if path.is_file()
+        and path.name != "config.json"
+        and path.read_bytes() != (EXAMPLES / name / path.name).read_bytes()
+    ]
+    return {"code": result.code, "errors": result.err, "output": result.out.splitlines(), "changed": changed}
+
+
+def _root_of(name: str, request: pytest.FixtureRequest) -> Path:
+    if name == "hello":
+        return EXAMPLES / "hello" / "rootfs"
+    root: Path = request.getfixturevalue("debian_root" if name == "debian" else "busybox_root")
+    return root
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_prints_what_stands_beside_it(
+    name: str, stage: Stage, request: pytest.FixtureRequest
+) -> None:
+    """Exit code 0, nothing on stderr, exactly output.txt, and the bundle is as it was."""
+    wanted = (EXAMPLES / name / "output.txt").read_text().splitlines()
+    played = play(stage, name, _root_of(name, request))
+    assert played == {"code": 0, "errors": "", "output": wanted, "changed": []}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_peers_print_the_same(name: str, compare: Compare, request: pytest.FixtureRequest) -> None:
+    """Both peers run every example, with the same output."""
+    root = _root_of(name, request)
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        played = play(stage, name, root)
+        if name == "hooks":
+            # The peers run poststart before the program is (R083; test_hooks.py): what, but not when.
+            played["output"].sort()
+        return played
+
+    assert compare(scenario)["code"] == 0
+
+
+@pytest.mark.parametrize("name", BUSYBOX)
+def test_an_example_runs_where_it_stands(name: str, stage: Stage, busybox_root: Path) -> None:
+    """`run` with a relative --bundle, from the directory above, prints the same."""
+    bundle = copy(name, stage.directory / name, busybox_root)
+    container = stage.container(bundle=bundle)
+    stage.runtime.prepare(bundle)
+    with surroundings(bundle):
+        result = stage.runtime.call("run", "--bundle", name, container.id, cwd=stage.directory).ok()
+    assert result.out == (EXAMPLES / name / "output.txt").read_text()
+
+
+def test_root_file_systems_are_made_as_a_whole_or_not_at_all(tmp_path: Path, busybox_root: Path) -> None:
+    """make-rootfs leaves an existing root alone, refuses unknown kinds, and its busybox stands alone."""
+    root = tmp_path / "rootfs"
+    for _ in range(2):
+        subprocess.run([MAKE_ROOTFS, "busybox", root], check=True)
+        assert (root / "bin/sh").resolve() == root / "bin/busybox"
+        (root / "mine").touch()
+    assert (root / "mine").exists()
+    refused = subprocess.run(
+        [MAKE_ROOTFS, "nonesuch", tmp_path / "other"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "unknown kind 'nonesuch'" in refused.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rootfs"]
+
+
+def test_the_plan_of_an_example_is_printed_without_its_root(tmp_path: Path) -> None:
+    """`plan` and `validate` work on a bundle as it is committed, and only read it."""
+    if runtime_under_test() != "ociruntime":
+        pytest.skip("plan and validate are this runtime's own verbs")
+    from tests.harness.driver import Runtime
+
+    runtime = Runtime("ociruntime", tmp_path / "state", tmp_path)
+    shutil.copytree(EXAMPLES / "limits", tmp_path / "limits", ignore=shutil.ignore_patterns("rootfs"))
+    before = sorted(path.name for path in (tmp_path / "limits").iterdir())
+    assert " exec sh -c " in runtime.call("plan", str(tmp_path / "limits")).ok().out
+    runtime.call("validate", str(tmp_path / "limits")).ok()
+    assert sorted(path.name for path in (tmp_path / "limits").iterdir()) == before
+    assert not (tmp_path / "state").exists()
