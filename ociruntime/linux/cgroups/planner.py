@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ociruntime.linux.cgroups.resources import Setting
 
 _SUBJECT = "linux.cgroups"
-_PATH = "/linux/cgroupsPath"
 
 
 def directories(config: Node, host: Host, container_id: str, manager: str) -> dict[str, str]:
@@ -60,8 +59,8 @@ def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iter
         "controllers": _enabled(layout, settings) if layout.kind == "v2" else [],
     }
     text = _where(layout, paths)
-    yield HostStep(_SUBJECT, "check cgroup", args, pointer=_PATH, text=text)
-    yield HostStep(_SUBJECT, "make cgroup", args, pointer=_PATH, text=text, undoable=True)
+    yield HostStep(_SUBJECT, "check cgroup", args, pointer=_pointer(config), text=text)
+    yield HostStep(_SUBJECT, "make cgroup", args, pointer=_pointer(config), text=text, undoable=True)
     for setting in settings:
         directory = paths["" if layout.kind == "v2" else setting.controller]
         yield HostStep(
@@ -91,8 +90,8 @@ def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iter
             _SUBJECT,
             "open cgroup",
             {"slots": {key: path for key, path, _ in slots}},
-            pointer=_PATH,
-            text=", ".join(path for _, path, _ in slots),
+            pointer=_pointer(config),
+            text="what init needs to join it",
         )
 
 
@@ -101,7 +100,10 @@ def plan_join_self(config: Node, host: Host, container_id: str, manager: str) ->
     for key, path, controllers in _slots(directories(config, host, container_id, manager)):
         if key != CLONE_SLOT:
             yield InitStep(
-                "join_cgroup", Slot(key), pointer=_PATH, text=f"{path.rpartition('/')[0]} ({controllers})"
+                "join_cgroup",
+                Slot(key),
+                pointer=_pointer(config),
+                text=f"{path.rpartition('/')[0]} ({controllers})",
             )
 
 
@@ -119,7 +121,8 @@ def _slots(paths: dict[str, str]) -> list[tuple[str, str, str]]:
 
 def _plan_devices(config: Node, layout: Layout, paths: dict[str, str]) -> Iterator[HostStep]:
     rules = devices.rules(config)
-    pointer = config.at("linux", "resources", "devices").pointer
+    listed = config.at("linux", "resources", "devices")
+    pointer = listed.pointer if listed else ""
     if "devices" in layout.controllers:
         directory = paths["devices"]
         for place, lines in devices.writes_v1(rules):
@@ -177,6 +180,12 @@ def _enabled(layout: Layout, settings: list[Setting]) -> list[str]:
     """v2 controllers that the limits need; make.py adds those that are good to have."""
     needed = {setting.controller for setting in settings if not setting.optional}
     return sorted(needed & set(layout.v2_controllers))
+
+
+def _pointer(config: Node) -> str:
+    """cgroupsPath, if the config has one; else the steps belong to every container."""
+    node = config.at("linux", "cgroupsPath")
+    return node.pointer if node else ""
 
 
 def _where(layout: Layout, paths: dict[str, str]) -> str:
