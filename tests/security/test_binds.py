@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.configuration import Config, add_bind, set_capabilities, without_namespace, with_namespace
+from tests.harness.configuration import Config, add_bind, set_capabilities, with_namespace, without_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,13 +64,17 @@ def _flags(text: str, point: str) -> set[str]:
 @pytest.mark.parametrize("option", ["rbind", "bind"])
 @pytest.mark.parametrize("propagation", ["", "slave", "rslave", "private", "rprivate", "shared", "rshared"])
 @pytest.mark.parametrize("root", ["", "slave", "private"])
-def test_mounts_stay_in_the_container(stage: Stage, shared: Path, option: str, propagation: str, root: str) -> None:
+def test_mounts_stay_in_the_container(
+    stage: Stage, shared: Path, option: str, propagation: str, root: str
+) -> None:
     """Invariant 16: what the container mounts in a bind of a shared tree does not appear on the host."""
     before = _mountinfo()
 
     def edit(config: Config) -> None:
         options = [option, *([propagation] if propagation else [])]
-        config["mounts"].append({"destination": "/mnt", "type": "bind", "source": str(shared), "options": options})
+        config["mounts"].append(
+            {"destination": "/mnt", "type": "bind", "source": str(shared), "options": options}
+        )
         if root:
             config["linux"]["rootfsPropagation"] = root
         set_capabilities(config, "CAP_SYS_ADMIN")
@@ -130,12 +134,16 @@ def test_propagation_of_the_host_is_kept(stage: Stage, shared: Path, mount_names
     assert set(before) <= set(during)
 
 
-@pytest.mark.parametrize("options", [["rbind"], ["bind", "rw"], ["rbind", "exec", "suid", "dev"], ["bind", "noatime"]])
+@pytest.mark.parametrize(
+    "options", [["rbind"], ["bind", "rw"], ["rbind", "exec", "suid", "dev"], ["bind", "noatime"]]
+)
 def test_flags_of_the_source_survive(stage: Stage, strict: Path, options: list[str]) -> None:
     """Invariant 17: a bind of a ro, nosuid, nodev, noexec mount keeps nosuid, nodev and noexec, and ro unless rw is asked."""
 
     def edit(config: Config) -> None:
-        config["mounts"].append({"destination": "/mnt", "type": "bind", "source": str(strict), "options": options})
+        config["mounts"].append(
+            {"destination": "/mnt", "type": "bind", "source": str(strict), "options": options}
+        )
 
     said = stage.show("cat /proc/self/mountinfo; /mnt/program; touch /mnt/new; true", edit)
     assert "ran" not in said.splitlines()
@@ -153,7 +161,9 @@ def test_flags_survive_a_remount(stage: Stage, strict: Path) -> None:
 
     def edit(config: Config) -> None:
         add_bind(config, str(strict), "/mnt")
-        config["mounts"].append({"destination": "/mnt", "options": ["remount", "bind", "noatime"], "source": "x"})
+        config["mounts"].append(
+            {"destination": "/mnt", "options": ["remount", "bind", "noatime"], "source": "x"}
+        )
 
     said = stage.show("cat /proc/self/mountinfo", edit)
     assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= _flags(said, "/mnt")
@@ -199,7 +209,9 @@ def test_cgroups_are_read_only(stage: Stage, own: bool) -> None:
 
 def test_host_cgroups_are_not_shown(stage: Stage) -> None:
     """Invariant 13: without a cgroup namespace the container sees its own cgroup, not the host's tree."""
-    said = stage.show("cat /sys/fs/cgroup/pids/cgroup.procs /sys/fs/cgroup/cgroup.procs 2>/dev/null | sort -u | wc -l")
+    said = stage.show(
+        "cat /sys/fs/cgroup/pids/cgroup.procs /sys/fs/cgroup/cgroup.procs 2>/dev/null | sort -u | wc -l"
+    )
     assert 0 < int(said) <= 4
 
 

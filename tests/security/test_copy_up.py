@@ -21,7 +21,9 @@ def _bundle(stage: Stage, *args: str, size: str = "") -> Bundle:
     def edit(config: Config) -> None:
         writable_root(config)
         options = ["tmpcopyup", "nosuid", "nodev", *([f"size={size}"] if size else [])]
-        config["mounts"].append({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": options})
+        config["mounts"].append(
+            {"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": options}
+        )
 
     bundle = stage.bundle(*args, edit=edit)
     (bundle.rootfs / "data").mkdir()

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +15,21 @@ from tests.harness.configuration import PATH, Config, add_hook, without_namespac
 from tests.harness.driver import ENVIRONMENT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.harness.stage import Stage
 
-_NAMES = ("ociruntime", "errno", "_json", "sitecustomize", "usercustomize", "os", "posixpath", "typing", "jsonschema")
+_NAMES = (
+    "ociruntime",
+    "errno",
+    "_json",
+    "sitecustomize",
+    "usercustomize",
+    "os",
+    "posixpath",
+    "typing",
+    "jsonschema",
+)
 _KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
@@ -130,7 +141,9 @@ def test_variables_of_a_hook(stage: Stage, python_trap: tuple[Path, Path]) -> No
     def edit(config: Config) -> None:
         for kind in ("createRuntime", "createContainer", "poststop"):
             script = f"env >> {outputs}"
-            add_hook(config, kind, "/bin/sh", "-c", script, env=[f"PYTHONPATH={modules}", f"PYTHONHOME={modules}"])
+            add_hook(
+                config, kind, "/bin/sh", "-c", script, env=[f"PYTHONPATH={modules}", f"PYTHONHOME={modules}"]
+            )
 
     stage.run("true", edit=edit).ok()
     assert outputs.read_text().count(f"PYTHONPATH={modules}") == 3
@@ -139,33 +152,44 @@ def test_variables_of_a_hook(stage: Stage, python_trap: tuple[Path, Path]) -> No
 
 def _executed(trace: str) -> set[str]:
     """What strace saw executed with success."""
-    found = set()
-    for line in trace.splitlines():
-        if match := re.search(r'execve\("([^"]*)".* = 0$', line):
-            found.add(match[1])
-        elif match := re.search(r'execveat\(\d+<([^>]*)>.* = 0$', line):
-            found.add(match[1])
-    return found
+    patterns = (r"execve\(\"([^\"]*)\".* = 0$", r"execveat\(\d+<([^>]*)>.* = 0$")
+    return {name for pattern in patterns for name in re.findall(pattern, trace, re.MULTILINE)}
 
 
 def _traced(stage: Stage, tmp_path: Path, calls: str, *args: str) -> str:
-    """strace's lines of `args` of the command, its children included."""
+    """The lines of strace about `args` of the command, its children included."""
     log = tmp_path / "strace"
-    command = ["strace", "-f", "-y", "-s", "300", "-e", f"trace={calls}", "-o", str(log), *stage.runtime.argv(*args)]
-    subprocess.run(command, check=True, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-s",
+        "300",
+        "-e",
+        f"trace={calls}",
+        "-o",
+        str(log),
+        *stage.runtime.argv(*args),
+    ]
+    subprocess.run(
+        command, check=True, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+    )
     return log.read_text(errors="replace")
 
 
 def test_programs_that_are_executed(stage: Stage, tmp_path: Path) -> None:
     """CVE-2026-84042: `run` executes its launcher, Python, the sealed init and the user's program, and nothing from
-    the PATH of config or caller."""
+    the PATH of config or caller.
+    """
     container = stage.container("true")
     decoys = ("newuidmap", "newgidmap", "criu", "ps", "sh", "mount", "ldconfig", "python3", "readlink", "ip")
     for name in decoys:
         container.bundle.script(f"/decoys/{name}", "#!/bin/sh\necho decoy\n")
     container.bundle.config["process"]["env"] = [f"PATH=/decoys:{container.bundle.rootfs}/decoys:/bin"]
     container.bundle.write()
-    trace = _traced(stage, tmp_path, "execve,execveat", "run", "--bundle", str(container.bundle.directory), container.id)
+    trace = _traced(
+        stage, tmp_path, "execve,execveat", "run", "--bundle", str(container.bundle.directory), container.id
+    )
     programs = _executed(trace)
     init = {name for name in programs if "memfd:ociruntime-init" in name}
     python = {name for name in programs if os.path.basename(name).startswith("python3")}
@@ -178,11 +202,25 @@ def test_files_that_are_opened_inside(stage: Stage, tmp_path: Path) -> None:
     """After the clone, the process in the container opens no module, byte code or library of anybody."""
     container = stage.container("true")
     trace = _traced(
-        stage, tmp_path, "execveat,open,openat", "run", "--bundle", str(container.bundle.directory), container.id
+        stage,
+        tmp_path,
+        "execveat,open,openat",
+        "run",
+        "--bundle",
+        str(container.bundle.directory),
+        container.id,
     )
-    inits = {line.split()[0] for line in trace.splitlines() if "execveat(" in line and "memfd:ociruntime-init" in line}
+    inits = {
+        line.split()[0]
+        for line in trace.splitlines()
+        if "execveat(" in line and "memfd:ociruntime-init" in line
+    }
     assert inits
-    opened = [line for line in trace.splitlines() if line.split()[0] in inits and "open" in line and " = -1 " not in line]
+    opened = [
+        line
+        for line in trace.splitlines()
+        if line.split()[0] in inits and "open" in line and " = -1 " not in line
+    ]
     bad = re.compile(r"\.(py|pyc|pth|so)\b|python3|site-packages|ld\.so")
     assert [line for line in opened if bad.search(line)] == []
 
