@@ -311,6 +311,17 @@ def test_order_and_journal(layout: Layout) -> None:
     assert json.loads(json.dumps([step.args for step in steps])) == [step.args for step in steps]
 
 
+@pytest.mark.parametrize(("limit", "cloned"), [(0, False), (1, False), (2, True), (-1, True)])
+def test_few_processes_on_v2(limit: int, *, cloned: bool) -> None:
+    """A clone into a cgroup2 directory counts against pids.max: with 0 or 1 init moves itself instead."""
+    arguments = (config({"pids": {"limit": limit}}), Host(V2), "box", "cgroupfs")
+    (opened,) = cgroups.plan_open(*arguments)
+    path = f"{CG}/user.slice/box"
+    expected = {cgroups.CLONE_SLOT: path} if cloned else {"cgroup v2": f"{path}/cgroup.procs"}
+    assert opened.args["slots"] == expected
+    assert [step.op for step in cgroups.plan_join_self(*arguments)] == ([] if cloned else ["join_cgroup"])
+
+
 def test_joining_by_itself() -> None:
     """Init gets one descriptor for each v1 hierarchy, and the clone the cgroup2 directory."""
     arguments = (config(path="/x"), Host(HYBRID), "box", "cgroupfs")
