@@ -103,7 +103,8 @@ def _recovers(stage: Stage, container: Container, before: leaks.Snapshot, way: i
         if left:
             leaks.clean(before, now)
         assert not left, left
-        _works_again(container)
+        if way % 4 == 0:  # the other moments show it too: the next one makes a container of the same id
+            _works_again(container)
     except AssertionError as failure:
         raise AssertionError(f"{moment}: {failure}") from failure
 
@@ -123,7 +124,7 @@ def _sweep_runtime(stage: Stage, verb: str, call: str) -> int:
         code, err = _killed_at(call, number, stage.runtime.argv(*argv))
         if code != -signal.SIGKILL:
             assert code == 0, err
-            _recovers(stage, container, before, number, f"{verb} without a kill")
+            _recovers(stage, container, before, 0, f"{verb} without a kill")
             return number - 1
         _recovers(stage, container, before, number, f"{verb}, killed at {call} {number}")
     raise AssertionError(f"more than {_MOST} calls of {call}")
@@ -194,7 +195,7 @@ def test_init_is_killed_in_create(stage: Stage, call: str) -> None:
 @pytest.mark.parametrize(("call", "number"), [("accept4", 1), ("close_range", 3), ("close_range", 4)])
 def test_init_is_killed_in_start(stage: Stage, call: str, number: int) -> None:
     """Init dies while it waits for start, or between GO and its program: start fails, the container is stopped."""
-    container = _make(stage)
+    container = stage.container("sleep", "100")  # without hooks, whose processes make such calls too
     before = leaks.take(stage.directory)
     argv = stage.runtime.argv("create", "--bundle", str(container.bundle.directory), container.id)
     code, err = _killed_at(call, number, argv, follow=True)
@@ -241,7 +242,7 @@ def test_random_moments(stage: Stage) -> None:
         process.kill()
         process.wait()
         place = f"OCIRUNTIME_CRASH_SEED={seed}, moment {number}: {verb} after {moment * 1000:.2f} ms"
-        _recovers(stage, container, before, choice.randrange(3), place)
+        _recovers(stage, container, before, choice.randrange(12), place)
 
 
 def _seconds_of_create(container: Container) -> float:
