@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does the code in docs/library.md and README.md do what stands beside it?"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness.driver import ENVIRONMENT, runtime_under_test
+from tests.harness.stage import new_id
+
+REPOSITORY = Path(__file__).parents[2]
+# A program whose containers nobody tidies up must leave nothing; what it had is compared.
+CALLER = """
+import os, signal, threading
+def self():
+    return (os.getcwd(), os.umask(os.umask(0)), [signal.getsignal(n) for n in signal.valid_signals()],
+            signal.pthread_sigmask(signal.SIG_BLOCK, []), sorted(os.listdir("/proc/self/ns")),
+            [os.readlink(f"/proc/self/ns/{n}") for n in sorted(os.listdir("/proc/self/ns"))],
+            threading.active_count(), open("/proc/self/limits").read(), open("/proc/self/cgroup").read())
+before = self()
+"""
+AFTER = """
+assert self() == before
+assert os.listdir(root) == []
+"""
+
+
+def blocks(page: str) -> list[str]:
+    """The Python code of a page."""
+    return re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize(("page", "count"), [("docs/library.md", 4), ("README.md", 1)])
+def test_the_code_of_the_page_runs(page: str, count: int, tmp_path: Path, nothing_left_behind: None) -> None:
+    """Each block runs after the other, prints the container's output, and changes nothing in its process."""
+    if runtime_under_test() != "ociruntime":
+        pytest.skip("the library is this runtime's own")
+    code = blocks(page)
+    assert len(code) == count
+    program = CALLER + f"root = {str(tmp_path / 'state')!r}\n" + "\n".join(code) + AFTER
+    program = program.replace('"/run/example"', "root").replace("root = root", "")
+    for name in ("hello-1", "hello-2"):
+        program = program.replace(f'"{name}"', repr(new_id()))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    wanted = (REPOSITORY / "bundle-examples/hello/output.txt").read_text()
+    assert wanted in done.stdout
+    if page == "docs/library.md":
+        assert "/process/cwd expected an absolute path" in done.stdout
+        assert "init pivot_root /root/path\n" in done.stdout
