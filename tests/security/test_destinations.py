@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +57,8 @@ def test_new_file_system_on_a_link(stage: Stage, canary: Canary, kind: str, link
     bundle.write()
     result = stage.container(bundle=bundle).run()
     canary.check()
-    if result.code == 0:
-        points = [line.split()[4] for line in result.out.splitlines()]
-        assert any("canary" in point and point.endswith(below) for point in points), points
+    points = [line.split()[4] for line in result.ok().out.splitlines()]
+    assert any("canary" in point and point.endswith(below) for point in points), points
 
 
 @pytest.mark.parametrize("link", sorted(_LINKS))
@@ -82,8 +82,7 @@ def test_bind_on_a_link(stage: Stage, canary: Canary, tmp_path: Path, kind: str,
     bundle.write()
     result = stage.container(bundle=bundle).run()
     canary.check()
-    if result.code == 0:
-        assert result.out == "from the bind\n"
+    assert result.ok().out == "from the bind\n"
 
 
 def test_file_on_a_dangling_link(stage: Stage, tmp_path: Path) -> None:
@@ -126,7 +125,7 @@ def test_loop_of_links(stage: Stage) -> None:
 
 @pytest.mark.parametrize("link", ["absolute", "relative", "dots"])
 def test_dev_is_a_link(stage: Stage, canary: Canary, link: str) -> None:
-    """CVE-2026-41579, CVE-2026-47766: with rootfs/dev a link to the host, /dev/ptmx there is neither removed nor made."""
+    """CVE-2026-41579, CVE-2026-47766: with rootfs/dev a link to the host, devices and /dev/ptmx are made inside."""
 
     def edit(config: Config) -> None:
         config["mounts"] = [
@@ -136,16 +135,22 @@ def test_dev_is_a_link(stage: Stage, canary: Canary, link: str) -> None:
         writable_root(config)
 
     bundle = _linked(stage, canary, link, "/dev", "true", edit=edit)
-    stage.container(bundle=bundle).run()
+    result = stage.container(bundle=bundle).run()
     canary.check()
+    result.ok()
+    assert [path.is_char_device() for path in bundle.rootfs.rglob("canary/extra")] == [True]
+    links = {path.name: os.readlink(path) for path in bundle.rootfs.rglob("canary/*") if path.is_symlink()}
+    assert links["ptmx"] == "pts/ptmx"
 
 
 @pytest.mark.parametrize("link", ["absolute", "relative", "dots"])
 def test_dev_with_mounts_is_a_link(stage: Stage, canary: Canary, link: str) -> None:
     """The same with the usual mounts on /dev and below."""
     bundle = _linked(stage, canary, link, "/dev", "true", edit=writable_root)
-    stage.container(bundle=bundle).run()
+    result = stage.container(bundle=bundle).run()
     canary.check()
+    result.ok()
+    assert [path.is_dir() for path in bundle.rootfs.rglob("canary")] == [True]
 
 
 @pytest.mark.parametrize("user", [0, 1000])
@@ -220,15 +225,36 @@ def test_name_in_dev_is_a_link(stage: Stage, canary: Canary, name: str) -> None:
 
 @pytest.mark.parametrize("link", sorted(_LINKS))
 def test_device_behind_a_link(stage: Stage, canary: Canary, link: str) -> None:
-    """A device of the config behind a link of the image is made inside the root or not at all."""
-    bundle = _linked(stage, canary, link, "/link", "true", edit=writable_root)
+    """A device of the config behind a link of the image is made inside the root."""
+    bundle = _linked(
+        stage, canary, link, "/link", "sh", "-c", "stat -c %t:%T /link/device", edit=writable_root
+    )
     bundle.config["linux"]["devices"] = [
-        {"path": "/link/device", "type": "c", "major": 1, "minor": 3, "uid": 1, "gid": 1},
-        {"path": "/link", "type": "p", "uid": 1, "gid": 1},
+        {"path": "/link/device", "type": "c", "major": 1, "minor": 3, "uid": 1, "gid": 1}
     ]
     bundle.write()
-    stage.container(bundle=bundle).run()
+    result = stage.container(bundle=bundle).run()
     canary.check()
+    assert result.ok().out == "1:3\n"
+
+
+def test_device_on_a_link(stage: Stage, canary: Canary) -> None:
+    """A device whose very name is a link of the image is an error: the link is not followed, its target not given away."""
+    bundle = _linked(stage, canary, "file", "/link", "true", edit=writable_root)
+    bundle.config["linux"]["devices"] = [{"path": "/link", "type": "p", "uid": 1, "gid": 1}]
+    bundle.write()
+    stage.container(bundle=bundle).run().refused("/linux/devices/0")
+    canary.check()
+
+
+@pytest.mark.parametrize("target", ["/", "..", "tmp/../.."])
+def test_mount_on_a_link_to_the_root(stage: Stage, tmp_path: Path, target: str) -> None:
+    """R015: a link can't make a volume cover the container's root, where whoever enters later would land on it."""
+    bundle = stage.bundle("true", edit=writable_root)
+    (bundle.rootfs / "link").symlink_to(target)
+    add_bind(bundle.config, str(tmp_path), "/link")
+    bundle.write()
+    stage.container(bundle=bundle).run().refused("/mounts/7")
 
 
 def test_home_is_read_inside(stage: Stage, tmp_path: Path) -> None:
