@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Are the pages for people true? Commands, outputs, links, and the files and verbs that they name."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from ociruntime import flags
+
+REPOSITORY = Path(__file__).parents[2]
+PAGES = sorted(
+    path
+    for path in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("specs/*.md")]
+    if path.is_file()
+) + sorted(REPOSITORY.glob("bundle-examples/**/README.md"))
+
+
+def page(name: str) -> str:
+    """The text of a page."""
+    return (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+def indented(text: str) -> str:
+    """The text as a block of code."""
+    return "".join(f"    {line}" for line in text.splitlines(keepends=True))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_links_lead_somewhere(path: Path) -> None:
+    """Every link to a file of the repository is one."""
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    broken = [one for one in targets if "://" not in one and not (path.parent / one).exists()]
+    assert broken == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_pages_fit_on_a_screen(path: Path) -> None:
+    """Running text is at most 140 characters wide; tables and code are as wide as they must be."""
+    wide = [
+        number
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > 140 and not line.startswith(("|", "    "))
+    ]
+    assert wide == []
+
+
+def test_readme_shows_the_two_commands() -> None:
+    """Each on a line of its own, as tests/fresh_machine.sh reads them; the first prints what is shown."""
+    readme = page("README.md")
+    assert re.findall(r"^ *(?:sudo )?(\./(?:try|check)[^#\n]*)$", readme, re.MULTILINE) == [
+        "./try hello",
+        "./check",
+    ]
+    assert "    sudo ./try hello\n" in readme
+    assert indented(page("bundle-examples/hello/output.txt")) in readme
+
+
+def test_readme_s_plan_is_real() -> None:
+    """The lines are those of hello's plan on a machine with cgroup v2, some left out."""
+    plan = [line.strip() for line in page("bundle-examples/hello/plan-v2.txt").splitlines()]
+    shown = re.findall(r"^ +(\d+  (?:host|init|sync)  .*)$", page("README.md"), re.MULTILINE)
+    assert len(shown) > 15
+    assert [line for line in plan if line in shown] == shown
+    assert plan[-1].startswith("50  init  exec /bin/sh "), "README says that the fiftieth executes /bin/sh"
+
+
+def test_readme_has_every_verb() -> None:
+    """Those that work in the table; those that don't are named as such."""
+    readme = page("README.md")
+    table = re.findall(r"^\| `([a-z]+)` \|", readme, re.MULTILINE)
+    assert set(table) == set(flags.VERBS) - {"help"}
+    status = readme.split("## Status")[1]
+    for verb in flags.LATER:
+        assert f"`{verb}`" in status or (verb in {"checkpoint", "restore"} and "checkpoints" in status)
+
+
+def test_architecture_knows_every_file() -> None:
+    """Each module of the package, and each directory of it, is in the page; and no other."""
+    text = page("docs/architecture.md")
+    package = REPOSITORY / "ociruntime"
+    names = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if path.name not in {"__init__.py", "__main__.py", "_config_validator.py", "_build.py"}
+        and path.parent.name not in {"verbs", "cgroups"}
+    }
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
+    named = {name for name in re.findall(r"`([a-z_/]+\.(?:py|pyi|c|h|txt))`", text) if name != "python3"}
+    assert sorted(name for name in named if not (package / name).exists()) == []
+
+
+def test_pages_name_no_private_machine() -> None:
+    """No home directory and no registry's host stands in a page."""
+    private = re.compile(
+        r"/home/[a-z]|/work/main|/var/folders|pypi\.|docker\.io|ghcr\.io|quay\.io|deb\.debian"
+    )
+    for path in PAGES:
+        assert private.findall(path.read_text(encoding="utf-8")) == [], path
+
+
+def test_changelog_keeps_its_form() -> None:
+    """Keep a Changelog: the newest first, sections with known names."""
+    text = page("CHANGELOG.md")
+    assert re.findall(r"^## \[(.+?)\]", text, re.MULTILINE)[0] == "Unreleased"
+    sections = set(re.findall(r"^### (.+)$", text, re.MULTILINE))
+    assert sections <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_commands_of_the_pages_exist() -> None:
+    """`python -m tests.unit.golden` and the scripts that the pages tell people to run are there."""
+    for name in ("check", "try", "bundle-examples/make-rootfs", "tests/fresh_machine.sh"):
+        assert os.access(REPOSITORY / name, os.X_OK), name
+    for module in re.findall(
+        r"-m (tests\.[a-z.]+)", page("CONTRIBUTING.md") + page("bundle-examples/README.md")
+    ):
+        assert (REPOSITORY / (module.replace(".", "/") + ".py")).is_file()
+    for name in re.findall(
+        r"\btests/[a-z_/]+\.(?:py|toml|sh)\b", "".join(path.read_text() for path in PAGES)
+    ):
+        assert (REPOSITORY / name).is_file(), name
