@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.configuration import Config, default_config
-from tests.harness.peers import departure
+from tests.harness.peers import PEERS, departure
 from tests.harness.rootfs import debian_rootfs
 
 if TYPE_CHECKING:
     from tests.harness.stage import Stage
     from tests.integration.conftest import Compare
 
+for _peer in PEERS:
+    departure(
+        "ambient of spec",
+        _peer,
+        "R050",
+        "without an inheritable set it can't be granted, so it would be a warning",
+    )
 departure(
     "default devices",
     "crun",
@@ -38,10 +45,11 @@ def test_default_config_is_what_runc_spec_writes(compare: Compare) -> None:
         for name in ("ociVersion", "hostname"):
             assert isinstance(written.pop(name), str)
         assert written["process"].pop("terminal") is True
-        return {"spec": written}
+        return {"ambient of spec": written["process"]["capabilities"].pop("ambient", []), "spec": written}
 
     spec = compare(scenario)["spec"]
     expected = default_config()
+    del expected["process"]["capabilities"]["ambient"]
     del expected["ociVersion"], expected["hostname"], expected["process"]["terminal"]
     del spec["mounts"], spec["linux"]["maskedPaths"], spec["linux"]["readonlyPaths"]
     del expected["mounts"], expected["linux"]["maskedPaths"], expected["linux"]["readonlyPaths"]

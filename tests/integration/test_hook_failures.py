@@ -200,16 +200,3 @@ def test_time_of_a_hook(compare: Compare) -> None:
         return {"code": stage.run("true", edit=edit).code}
 
     assert compare(scenario) == {"code": 0}
-
-
-def test_children_of_a_slow_hook_are_ended_too(stage: Stage) -> None:
-    """When the time is over, what the hook has started ends with it; nothing of it is left running."""
-    if stage.runtime.name in PEERS:
-        pytest.skip("runc and crun end only the hook itself")
-
-    def edit(config: Config) -> None:
-        add_hook(config, "createRuntime", "/bin/sh", "-c", "sleep 60 & sleep 60", timeout=1)
-
-    began = time.monotonic()
-    stage.container("true", edit=edit).create().refused("1 s")
-    assert time.monotonic() - began < 10

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Compare
 
 for _peer in PEERS:
+    departure("umask not given", _peer, "R063", "the caller's umask stays; the peers set 0022")
     departure("duplicate rlimit", _peer, "R047", "two entries of one type are an error")
     departure(
         "ungrantable capability",
@@ -71,19 +72,29 @@ def test_user_and_groups(compare: Compare, user: dict[str, Any], groups: str) ->
     assert answers["Groups"] == groups
 
 
-@pytest.mark.parametrize("umask", [None, 0o077, 0o027, 0])
-def test_umask(compare: Compare, umask: int | None) -> None:
-    """The umask is process.user's; without one it is 0022, as both peers have it."""
-    more = {} if umask is None else {"umask": umask}
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0])
+def test_umask(compare: Compare, umask: int) -> None:
+    """The umask is process.user's."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
-        return {"umask": _status(stage, "Umask", edit=_user(0, 0, **more))["Umask"]}
+        return {"umask": _status(stage, "Umask", edit=_user(0, 0, umask=umask))["Umask"]}
+
+    assert compare(scenario)["umask"] == f"{umask:04o}"
+
+
+def test_umask_that_is_not_given(compare: Compare) -> None:
+    """Without one in the config, the umask is the caller's (R063)."""
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        return {"umask not given": _status(stage, "Umask")["Umask"]}
 
     before = os.umask(0o007)
     try:
-        assert compare(scenario)["umask"] == f"{0o022 if umask is None else umask:04o}"
+        answers = compare(scenario)
     finally:
         os.umask(before)
+    if runtime_under_test() not in PEERS:
+        assert answers["umask not given"] == "0007"
 
 
 _SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
