@@ -115,7 +115,7 @@ def covered_proc(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     holder.stdout.close()
 
 
-def test_sysctl_with_covered_proc(stage: Stage, covered_proc: tuple[int, Path]) -> None:
+def test_sysctl_in_a_covered_namespace(stage: Stage, covered_proc: tuple[int, Path]) -> None:
     """CVE-2025-52881: in a mount namespace whose /proc/sys is a decoy, a sysctl reaches the kernel and not the decoy."""
     pid, decoys = covered_proc
 
@@ -127,8 +127,48 @@ def test_sysctl_with_covered_proc(stage: Stage, covered_proc: tuple[int, Path]) 
     assert (decoys / "net/ipv4/ip_default_ttl").read_text() == "decoy\n"
 
 
+def test_sysctl_with_covered_proc(stage: Stage, covered_proc: tuple[int, Path]) -> None:
+    """CVE-2025-52881: the container's /proc is a bind with a decoy on /proc/sys; the write reaches the kernel all the same."""
+    pid, decoys = covered_proc
+
+    def edit(config: Config) -> None:
+        config["mounts"][0] = {
+            "destination": "/proc",
+            "type": "bind",
+            "source": "/proc",
+            "options": ["rbind"],
+        }
+        config["mounts"].append({"destination": "/mnt", "type": "proc", "source": "proc"})
+        config["linux"]["sysctl"] = {"net.ipv4.ip_default_ttl": "77", "kernel.domainname": "inside"}
+        config["linux"]["readonlyPaths"] = config["linux"]["maskedPaths"] = []
+
+    stage.runtime.command = ["nsenter", "-t", str(pid), "-m", "--", *stage.runtime.command]
+    said = stage.show(
+        "cd /mnt/sys; cat /proc/sys/net/ipv4/ip_default_ttl net/ipv4/ip_default_ttl kernel/domainname", edit
+    )
+    assert said.split() == ["decoy", "77", "inside"]
+    assert (decoys / "net/ipv4/ip_default_ttl").read_text() == "decoy\n"
+
+
+def test_sysctl_with_the_image_s_proc(stage: Stage, canary: Canary) -> None:
+    """CVE-2025-52881: where nothing is mounted on /proc, files and links of the image are no kernel parameters."""
+
+    def edit(config: Config) -> None:
+        writable_root(config)
+        config["mounts"][0]["destination"] = "/mnt"
+        config["linux"]["sysctl"] = {"net.ipv4.ip_default_ttl": "77"}
+        config["linux"]["readonlyPaths"] = config["linux"]["maskedPaths"] = []
+
+    bundle = stage.bundle("cat", "/mnt/sys/net/ipv4/ip_default_ttl", "/decoy", edit=edit)
+    decoy = bundle.rootfs / "proc/sys/net/ipv4/ip_default_ttl"
+    decoy.parent.mkdir(parents=True)
+    decoy.symlink_to("/decoy")
+    (bundle.rootfs / "decoy").write_text("decoy\n")
+    assert stage.container(bundle=bundle).run().ok().out == "77\ndecoy\n"
+
+
 def test_oom_score_with_covered_proc(stage: Stage, covered_proc: tuple[int, Path]) -> None:
-    """CVE-2025-52881: oom_score_adj is written by the runtime for init's pid, in a /proc of its own."""
+    """CVE-2025-52881: oom_score_adj is written by the runtime for init's pid, in the runtime's own /proc."""
     pid, decoys = covered_proc
 
     def edit(config: Config) -> None:
