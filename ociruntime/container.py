@@ -21,7 +21,7 @@ import os
 from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
-from ociruntime.identity import process_times
+from ociruntime.identity import open_process, process_times
 from ociruntime.statedir import StateDir, default_root
 
 TYPE_CHECKING = False
@@ -165,7 +165,7 @@ class Container:
         if all_processes or (signal == SIGKILL and self.stored.get("shares_pids")):
             self._kill_all(signal)
         try:
-            pidfd = os.pidfd_open(self.pid)
+            pidfd = open_process(self.pid)
         except ProcessLookupError:
             raise WrongState("container not running") from None
         try:

@@ -11,7 +11,7 @@ import _signal
 
 from ociruntime.creation import create
 from ociruntime.deletion import delete
-from ociruntime.errors import Interrupted, RuntimeFailure
+from ociruntime.errors import Interrupted, NoSuchContainer, RuntimeFailure
 from ociruntime.starting import start
 from ociruntime.trace import Trace
 
@@ -62,8 +62,11 @@ def run(
         return 0
     code = container.wait()
     if not keep:
-        for warning in delete(root, container.id, True):
-            warn(warning)
+        try:
+            for warning in delete(root, container.id, True):
+                warn(warning)
+        except NoSuchContainer:
+            return code  # another call has ended and deleted it
     return code
 
 

@@ -22,7 +22,7 @@ import select
 import time
 
 from ociruntime.errors import HookFailed, Violation
-from ociruntime.identity import process_times
+from ociruntime.identity import open_process, process_times
 from ociruntime.jsontext import compact
 from ociruntime.linux import capabilities, credentials, namespaces, process
 from ociruntime.step import HostStep, InitStep, Slot, Step, SyncStep
@@ -165,7 +165,7 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
 def _open_init(step: HostStep, run: Run) -> int:
     """A pidfd of init, and not of a process that has got its number since."""
     try:
-        pidfd = os.pidfd_open(run.pid)
+        pidfd = open_process(run.pid)
     except ProcessLookupError:
         raise HookFailed("init has ended", pointer=step.pointer, step=f"hook {step.text}") from None
     if run.start_time and process_times(run.pid)[1] != run.start_time:

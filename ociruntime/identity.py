@@ -6,6 +6,9 @@ This module must not import anything of the package: it is on the path of `state
 
 from __future__ import annotations
 
+import errno
+import os
+
 
 def process_times(pid: int) -> tuple[str, int]:
     """(state letter, start time in clock ticks since boot) of a process; ("", 0) if there is none. proc(5)."""
@@ -15,6 +18,20 @@ def process_times(pid: int) -> tuple[str, int]:
     except (FileNotFoundError, ProcessLookupError):
         return "", 0
     return fields[0].decode(), int(fields[19])
+
+
+def open_process(pid: int) -> int:
+    """A pidfd of a process, to be compared with its start time. Raises ProcessLookupError if it is gone.
+
+    Before Linux 6.16 the answer may be EINVAL: the number is still that of a session or process group whose
+    leader has been reaped, because the leader's children live on.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except OSError as failure:
+        if failure.errno != errno.EINVAL:
+            raise
+    raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
 
 
 def identify(pid: int) -> dict[str, object]:

@@ -136,7 +136,8 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     )
     # A helper enters what other namespaces own, then forks init into the new ones.
     yield from namespaces.plan_join(config)
-    outside = list(process.plan(config, host))
+    outside: list[Step] = [*process.plan(config, host)]
+    outside += cgroups.plan_late(config, host, options.container_id, options.cgroup_manager)
     if outside or namespaces.joins(config):
         yield SyncStep("started", "init runs in its namespaces, and its pid is known")
         yield from outside

@@ -11,7 +11,7 @@ import os
 from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import RuntimeFailure
-from ociruntime.identity import process_times
+from ociruntime.identity import open_process, process_times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def end_init(args: dict[str, object], cgroups: dict[str, str] | None = None) -> 
     """
     pid = int(str(args["pid"]))
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = open_process(pid)
     except ProcessLookupError:
         return
     try:

@@ -97,6 +97,13 @@ def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iter
     return planned(config, host, container_id, manager)
 
 
+def plan_late(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
+    """When init is there, and before it goes on: limits under which it could not have been born."""
+    from ociruntime.linux.cgroups.planner import plan_late as planned
+
+    return planned(config, host, container_id, manager)
+
+
 def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
     """Before the clone: open what init needs to put itself into its cgroup."""
     from ociruntime.linux.cgroups.planner import plan_open as planned

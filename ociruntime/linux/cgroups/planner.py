@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which steps make the container's cgroup, set its limits and put init into it? Pure.
 
-The limits are set before init joins, so that nothing of the container ever runs without them.
+The limits are set before init joins, so that nothing of the container ever runs without them; only
+cgroup2's pids.max of 0 or 1 follows when init is there, and waits.
 With the manager "disabled" nothing is planned, limits included: that is what the flag asks for.
 """
 
@@ -63,19 +64,36 @@ def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iter
     yield HostStep(_SUBJECT, "check cgroup", args, pointer=_pointer(config), text=text)
     yield HostStep(_SUBJECT, "make cgroup", args, pointer=_pointer(config), text=text, undoable=True)
     for setting in settings:
-        directory = paths["" if layout.kind == "v2" else setting.controller]
-        yield HostStep(
-            _SUBJECT,
-            "set cgroup",
-            {
-                "file": f"{directory}/{setting.file}",
-                "value": setting.value,
-                "optional": setting.optional,
-            },
-            pointer=setting.pointer,
-            text=f"{setting.file} = {setting.value}",
-        )
+        if not _is_late(layout, setting):
+            yield _set(layout, paths, setting)
     yield from _plan_devices(config, layout, paths)
+
+
+def plan_late(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
+    """When init is there, and before it goes on: limits under which it could not have been born."""
+    layout = host.cgroups
+    if manager == "disabled" or layout.kind != "v2":
+        return
+    paths = directories(config, host, container_id, manager)
+    for setting in settings_v2(config.at("linux", "resources")):
+        if _is_late(layout, setting):
+            yield _set(layout, paths, setting)
+
+
+def _is_late(layout: Layout, setting: Setting) -> bool:
+    """A clone into a cgroup2 directory counts as a fork there: init itself, and a helper before it."""
+    return layout.kind == "v2" and setting.file == "pids.max" and setting.value in ("0", "1")
+
+
+def _set(layout: Layout, paths: dict[str, str], setting: Setting) -> HostStep:
+    directory = paths["" if layout.kind == "v2" else setting.controller]
+    return HostStep(
+        _SUBJECT,
+        "set cgroup",
+        {"file": f"{directory}/{setting.file}", "value": setting.value, "optional": setting.optional},
+        pointer=setting.pointer,
+        text=f"{setting.file} = {setting.value}",
+    )
 
 
 def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
