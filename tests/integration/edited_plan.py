@@ -86,6 +86,12 @@ def _use_closed_slot(steps: list[Step]) -> None:
     _add("stdio", slot, None, None, before="exec")(steps)
 
 
+def _join_a_mount(steps: list[Step]) -> None:
+    """The descriptor of a mount in place of a cgroup's file."""
+    slot = next(step.args[0] for step in steps if isinstance(step, InitStep) and step.op == "mount_tree")
+    _change("join_cgroup", a0=slot)(steps)
+
+
 def _refuse(number: int, first: int) -> Callable[[list[Step]], None]:
     """No change of the plan: this process, and so init, may not do one system call (EPERM)."""
 
@@ -119,6 +125,7 @@ _MS_SHARED_AND_PRIVATE = 1 << 20 | 1 << 18
 
 EDITS: dict[str, Callable[[list[Step]], None]] = {
     "none": lambda _steps: None,
+    "join_cgroup": _join_a_mount,
     "join": _change("join", a1=0x04000000),  # CLONE_NEWUTS, but the descriptor is a network namespace
     "fork": _change("fork", a0=0x00000800),  # CLONE_SIGHAND without CLONE_VM
     "unshare": _add("unshare", 0x00000001, before="setsid"),
@@ -152,7 +159,6 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "open cgroup": _add_host(
         "linux.cgroups", "open cgroup", {"slots": {"cgroup": "/no/such/cgroup"}}, "clone init"
     ),
-    "join cgroup": _change_host("join cgroup", directories=["/no/such/cgroup"]),
     "set oom_score_adj": _change_host("set oom_score_adj", value=5000),
 }
 

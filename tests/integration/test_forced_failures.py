@@ -93,6 +93,7 @@ def _edited(
 # At least one case for each op; "op: what" for further ones.
 _OPS: dict[str, Case] = {
     "join": _edited("join", "EINVAL", config=_own_network),
+    "join_cgroup": _edited("join_cgroup", "EBADF"),
     "unshare": _edited("unshare", "EINVAL"),
     "fork": _edited("fork", "EINVAL", config=_own_network),
     "setsid": _edited("setsid", "EPERM"),
@@ -192,7 +193,6 @@ _HOST: dict[str, Case] = {
         (edited_plan.POINTER, "load device program", "ENOENT"), edit="load device program"
     ),
     "open cgroup": Case((edited_plan.POINTER, "open cgroup", "ENOENT"), edit="open cgroup"),
-    "join cgroup": Case((edited_plan.POINTER, "join cgroup", "ENOENT"), edit="join cgroup"),
     "set oom_score_adj": Case(
         (edited_plan.POINTER, "set oom_score_adj", "EINVAL"),
         lambda config: config["process"].update(oomScoreAdj=0),

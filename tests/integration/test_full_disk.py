@@ -94,8 +94,17 @@ def test_no_pages(stage: Stage) -> None:
 
     errors = _sweep(stage, lambda number: f"nr_blocks={number}", long)
     text = "\n".join(errors)
-    for file in ("journal", "clone init", "config.json", "state.json"):
+    for file in ("clone init", "ID/progress", "config.json", "state.json"):
         assert file in text, f"{file} is in none of:\n{text}"
+
+
+def test_no_page_for_the_journal(stage: Stage) -> None:
+    """The journal comes first: without room for its entry nothing is made."""
+    with _small_disk(stage.runtime.root, "nr_blocks=1"):
+        (stage.runtime.root / "fill").write_bytes(bytes(_PAGE))
+        result = stage.container("true").create()
+        assert "write journal" in _is_told(result, stage.runtime.root)
+        assert os.listdir(stage.runtime.root) == ["fill"]
 
 
 def test_no_inodes_without_a_mount_namespace(stage: Stage) -> None:

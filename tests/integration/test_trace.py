@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does `run` do exactly what `plan` prints? The trace of each example has its steps, and strace sees the same.
+
+The trace is held against strace once, on the default config: every change that init makes to the system
+belongs to a step, in the plan's order, and no step is without its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.harness.configuration import Config, add_bind, default_config
+from tests.harness.driver import ENVIRONMENT, TIMEOUT, runtime_under_test
+from tests.harness.peers import PEERS
+from tests.harness.rootfs import busybox_template, debian_rootfs
+from tests.integration.test_examples import EXAMPLES, NAMES, copy, surroundings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness.driver import Container
+    from tests.harness.stage import Stage
+
+pytestmark = pytest.mark.skipif(
+    runtime_under_test() in PEERS, reason="plan and --trace are this runtime's: run with RUNTIME=ociruntime"
+)
+
+_RUNTIME_ROW, _INIT_ROW = 1, 2
+_PLACEHOLDER = "ID"  # what `plan` shows in place of the id
+
+
+def _plan(container: Container) -> list[dict[str, Any]]:
+    shown = container.runtime.call("plan", "--format", "json", str(container.bundle.directory)).ok()
+    steps: list[dict[str, Any]] = json.loads(shown.out)["steps"]
+    return steps
+
+
+def _planned(container: Container) -> list[str]:
+    """Each step of `plan` as the trace names it."""
+    lines = []
+    for step in _plan(container):
+        words = " ".join(word for word in (step["name"], step["text"]) if word)
+        lines.append(f"{step['index'] - 1} {step['where']} {words} <- {step['pointer']}")
+    return lines
+
+
+def _events(path: Path, row: int) -> list[dict[str, Any]]:
+    """The steps of one row of the trace, by their begin."""
+    events = [one for one in json.loads(path.read_bytes())["traceEvents"] if one["ph"] == "X"]
+    return sorted((one for one in events if one["tid"] == row), key=lambda one: float(one["ts"]))
+
+
+def _line(event: dict[str, Any], container: Container) -> str:
+    name = event["name"].replace(container.id, _PLACEHOLDER)
+    return f"{event['args']['step']} {event['cat']} {name} <- {event['args']['pointer']}"
+
+
+def _traced(path: Path, container: Container) -> list[str]:
+    events = [*_events(path, _RUNTIME_ROW), *_events(path, _INIT_ROW)]
+    return [_line(one, container) for one in sorted(events, key=lambda one: one["args"]["step"])]
+
+
+def _root_of(name: str) -> Path:
+    if name == "hello":
+        return EXAMPLES / "hello" / "rootfs"
+    return debian_rootfs() if name == "debian" else busybox_template()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_does_what_its_plan_says(name: str, stage: Stage) -> None:
+    """The trace of `run` has every step that `plan` prints and no other, and both sides keep the order."""
+    container = stage.container(bundle=copy(name, stage.directory / name, _root_of(name)))
+    trace = stage.directory / "trace.json"
+    with surroundings(container.bundle):
+        planned = _planned(container)
+        container.run(options=["--trace", str(trace)]).ok()
+    assert _traced(trace, container) == planned
+    for row in (_RUNTIME_ROW, _INIT_ROW):
+        numbers = [one["args"]["step"] for one in _events(trace, row)]
+        assert numbers == sorted(numbers)
+
+
+def test_times_are_inside_the_verb(stage: Stage) -> None:
+    """Every step begins and ends within the verb, and steps of one row don't overlap."""
+    container = stage.container("true")
+    trace = stage.directory / "trace.json"
+    container.run(options=["--trace", str(trace)]).ok()
+    (whole,) = _events(trace, 0)
+    begin, end = whole["ts"], whole["ts"] + whole["dur"]
+    for row in (_RUNTIME_ROW, _INIT_ROW):
+        last = begin
+        for event in _events(trace, row):
+            assert event["dur"] >= 0
+            assert last - 1 <= event["ts"] <= event["ts"] + event["dur"] <= end + 1
+            last = event["ts"] + event["dur"]
+
+
+def test_create_and_start_share_the_plan(stage: Stage) -> None:
+    """The traces of create and start together have the steps of the plan, each once."""
+    container = stage.container("true")
+    planned = _planned(container)
+    traces = [stage.directory / name for name in ("create.json", "start.json")]
+    container.create(options=["--trace", str(traces[0])]).ok()
+    stage.runtime.call("start", container.id, options=["--trace", str(traces[1])]).ok()
+    container.wait_for("stopped")
+    container.delete().ok()
+    created, started = (_traced(path, container) for path in traces)
+    assert len(started) < len(created)
+    assert sorted({*created, *started}, key=planned.index) == planned
+    border = next(index for index, line in enumerate(planned) if " sync sync start:" in line)
+    assert set(created) <= set(planned[: border + 1])
+    assert set(started) <= set(planned[border:])
+
+
+def test_trace_of_a_failure(stage: Stage) -> None:
+    """What was done before a step failed is in the trace, up to that step and no further."""
+    container = stage.container("no-such-program")
+    planned = _planned(container)
+    trace = stage.directory / "trace.json"
+    container.run(options=["--trace", str(trace)]).refused("not found")
+    failed = next(index for index, line in enumerate(planned) if "init find program" in line)
+    done = [line for line in planned[: failed + 1] if f"{line} <- " not in planned]
+    assert _traced(trace, container) == done
+
+
+# What init changes, and tells: these calls of init are the ones of the plan's ops, each a regular expression.
+_EFFECTS = (
+    "setns", "unshare", "setsid", "keyctl", "sethostname", "setdomainname", "mount", "move_mount", "mknodat",
+    "symlinkat", "mkdirat", "pivot_root", "umount2", "chroot", "fchownat", "setgroups", "setresgid", "setresuid",
+    "capset", "sendmsg", "accept4", "fchdir", "execve", "write",
+)  # fmt: skip
+_MAKES_A_PLACE = "(?:mkdirat |mknodat )*"
+_OPS = {
+    "join_cgroup": "write ",
+    "setsid": "setsid ",
+    "session_keyring": "keyctl ",
+    "hostname": "sethostname ",
+    "domainname": "setdomainname ",
+    "loopback": "",
+    "sysctl": "write ",
+    "propagation": "mount ",
+    "root": "move_mount ",
+    "mount_fs": f"{_MAKES_A_PLACE}move_mount ",
+    "mount_tree": f"{_MAKES_A_PLACE}move_mount ",
+    "mount_attributes": "",
+    "mknod": f"{_MAKES_A_PLACE}mknodat fchownat ",
+    "symlink": f"{_MAKES_A_PLACE}(?:symlinkat )?",
+    "mkdir": _MAKES_A_PLACE,
+    "pivot_root": "fchdir pivot_root fchdir mount umount2 ",
+    "mask": "(?:move_mount )?",  # what does not exist need not be hidden
+    "readonly": "(?:move_mount )?",
+    "root_attributes": "",
+    "umask": "",
+    "chdir": f"{_MAKES_A_PLACE}fchdir ",
+    "groups": "setgroups ",
+    "bounding": "",
+    "user": "setresgid setresuid ",
+    "capabilities": "capset ",
+    "no_new_privs": "",
+    "find_program": "",
+    "close_from": "",
+    "exec": "execve ",
+}
+_SYNCS = {
+    "started": "sendmsg ",
+    "mounted": "sendmsg ",
+    "limits": "sendmsg ",
+    "ready": "sendmsg ",
+    "start": "accept4 sendmsg ",
+}
+
+
+def _strace(container: Container, directory: Path) -> dict[str, list[str]]:
+    """The successful calls of interest of each process of `run`, by process id."""
+    program = shutil.which("strace", path=ENVIRONMENT["PATH"])
+    assert program, "no strace: apt-get install strace"
+    directory.mkdir()
+    runtime = container.runtime
+    calls = ",".join((*_EFFECTS, "mkdir", "clone3", "prlimit64"))
+    subprocess.run(
+        [
+            program, "-y", "-ff", "-qq", "-o", str(directory / "of"), "-e", f"trace={calls}",
+            *runtime.argv("run", "--bundle", str(container.bundle.directory), container.id),
+        ],
+        env=ENVIRONMENT, timeout=TIMEOUT, check=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    found = {}
+    for path in directory.iterdir():
+        lines = path.read_text(errors="replace").splitlines()
+        found[path.suffix[1:]] = [line for line in lines if re.search(r"\) += (?!-1 )", line)]
+    return found
+
+
+def _name(line: str) -> str:
+    return line.partition("(")[0]
+
+
+def _only_fields(expressions: list[str]) -> re.Pattern[str]:
+    return re.compile("".join(f"({expression})" for expression in expressions))
+
+
+def test_strace_sees_the_steps_and_nothing_else(stage: Stage) -> None:
+    """All of init's changes, in order, are those of the plan's init steps; no step is missing, none is added."""
+
+    def edit(config: Config) -> None:
+        config["domainname"] = "example.org"
+        config["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1", "kernel.msgmax": "8192"}
+        config["linux"]["devices"] = [{"path": "/dev/new/null", "type": "c", "major": 1, "minor": 3}]
+        config["process"]["cwd"] = "/tmp"
+        add_bind(config, "/var", "/mnt/new/place", "ro")
+
+    container = stage.container("/bin/true", edit=edit)
+    steps = _plan(container)
+    traces = _strace(container, stage.directory / "strace")
+    (init,) = [lines for lines in traces.values() if any(_name(line) == "pivot_root" for line in lines)]
+    # The program's own calls come after the last execve; -qq leaves out nothing that init does.
+    last = max(index for index, line in enumerate(init) if _name(line) == "execve")
+    seen = "".join(f"{_name(line)} " for line in init[: last + 1] if _name(line) in _EFFECTS)
+    expected = []
+    for step in steps:
+        if step["where"] == "init":
+            expected.append(_OPS[step["op"]])
+        elif step["where"] == "sync":
+            expected.append(_SYNCS[step["text"].partition(":")[0]])
+    assert _only_fields(expected).fullmatch(seen), f"{seen}\nis not\n{' | '.join(expected)}"
+    # Where a step may have no call (masks) the counts must agree with what is there to be covered.
+    covered = [step["args"][0] for step in steps if step.get("op") in ("mask", "readonly")]
+    here = [path for path in covered if os.path.exists(path)]
+    mounted = [step for step in steps if step.get("op") in ("root", "mount_fs", "mount_tree")]
+    assert seen.split().count("move_mount") == len(mounted) + len(here)
+
+
+def test_strace_sees_the_host_steps(stage: Stage) -> None:
+    """The runtime makes the cgroups, writes the limits, clones once and sets the rlimits, as the plan says."""
+
+    def edit(config: Config) -> None:
+        config["linux"]["resources"]["pids"] = {"limit": 50}
+        config["linux"]["resources"]["cpu"] = {"shares": 512}
+
+    container = stage.container("true", edit=edit)
+    steps = [step for step in _plan(container) if step["where"] == "host"]
+    traces = _strace(container, stage.directory / "strace")
+    (runtime,) = [lines for lines in traces.values() if any(_name(line) == "clone3" for line in lines)]
+    text = "\n".join(runtime).replace(container.id, _PLACEHOLDER)
+    assert text.count("clone3(") == [step["name"] for step in steps].count("clone init") == 1
+    for step in steps:
+        if step["name"] == "make cgroup":
+            for path in set(step["args"]["paths"].values()):
+                assert f'mkdir("{path}"' in text
+        elif step["name"] == "set cgroup":
+            file, value = step["args"]["file"], step["args"]["value"]
+            assert re.search(rf'write\(\d+<{re.escape(file)}>, "{re.escape(value)}"', text), step
+        elif step["name"] == "set device rules":
+            for file, rule in step["args"]["lines"]:
+                assert re.search(rf'write\(\d+<[^>]*/{file}>, "{re.escape(rule)}"', text), step
+        elif step["name"] == "set rlimit":
+            assert f"{step['args']['type']}, {{rlim_cur={step['args']['soft']}" in text
+    # and the other way round: nothing is written to a cgroup that is in no step
+    written = re.findall(r"write\(\d+<(/sys/fs/cgroup/[^>]*)>, \"([^\"]*)\"", text)
+    known = {(step["args"]["file"], step["args"]["value"]) for step in steps if step["name"] == "set cgroup"}
+    for step in steps:
+        if step["name"] == "set device rules":
+            known |= {(f"{step['args']['directory']}/{file}", rule) for file, rule in step["args"]["lines"]}
+    unknown = {one for one in written if one not in known}
+    assert {os.path.basename(file) for file, _ in unknown} <= {"cpuset.cpus", "cpuset.mems"}, unknown
+
+
+def test_default_config_is_what_the_plan_of_it_says(stage: Stage) -> None:
+    """The trace of the default config is its plan, too."""
+    container = stage.container("true")
+    assert container.bundle.config == default_config("true")
+    trace = stage.directory / "trace.json"
+    container.run(options=["--trace", str(trace)]).ok()
+    assert _traced(trace, container) == _planned(container)
