@@ -7,6 +7,7 @@
 //   attack swap A B             exchanges the names A and B until it is killed
 //   attack overwrite            waits for a process that is no program of the container's, and tries to
 //                               get a writable descriptor of its program, while it lives and afterwards
+//   attack inherit COMMAND...   executes it with CAP_CHOWN and CAP_KILL inheritable and ambient
 //   attack touch PID            tries to trace PID, to read its memory, descriptors, files
 //   attack watch SECONDS        the same with every process that appears; prints what succeeded
 
@@ -14,6 +15,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -173,6 +176,21 @@ static int watch(int seconds) {
   return 0;
 }
 
+static int inherit(char **command) {
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  struct __user_cap_data_struct data[2];
+  if (syscall(SYS_capget, &header, data) < 0)
+    return perror("capget"), 1;
+  data[0].inheritable |= 1u << CAP_CHOWN | 1u << CAP_KILL;
+  if (syscall(SYS_capset, &header, data) < 0)
+    return perror("capset"), 1;
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_CHOWN, 0, 0) < 0 ||
+      prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_KILL, 0, 0) < 0)
+    return perror("prctl"), 1;
+  execv(command[0], command);
+  return perror(command[0]), 1;
+}
+
 int main(int argc, char **argv) {
   const char *verb = argc > 1 ? argv[1] : "";
   if (!strcmp(verb, "fds"))
@@ -181,6 +199,8 @@ int main(int argc, char **argv) {
     return swap(argv[2], argv[3]);
   if (!strcmp(verb, "overwrite"))
     return overwrite();
+  if (!strcmp(verb, "inherit") && argc > 2)
+    return inherit(argv + 2);
   if (!strcmp(verb, "touch") && argc == 3)
     return touch(argv[2]), 0;
   if (!strcmp(verb, "watch") && argc == 3)

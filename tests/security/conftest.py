@@ -7,11 +7,15 @@ import os
 import stat
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 # Fixtures become this directory's own by being imported.
 from tests.integration.conftest import nothing_left_behind, stage
+
+if TYPE_CHECKING:
+    from tests.harness.stage import Stage
 
 __all__ = ["nothing_left_behind", "stage"]
 
@@ -63,6 +67,12 @@ class Canary:
 def canary(tmp_path: Path) -> Canary:
     """A canary that no container is given."""
     return Canary(tmp_path / "canary")
+
+
+@pytest.fixture
+def own_mounts(stage: Stage) -> None:
+    """The runtime runs in a mount namespace of the test's: a container that has none can spoil no more than that."""
+    stage.runtime.command = ["unshare", "-m", "--propagation", "private", *stage.runtime.command]
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,21 @@ def test_created_and_started_program_has_three_descriptors(
     assert _numbers(container.output()) == [0, 1, 2]
 
 
+def test_waiting_init_holds_one_socket(stage: Stage, attack: Path, leaky: list[int], tmp_path: Path) -> None:
+    """CVE-2024-21626: after create, init has kept nothing of the host but the start socket: no tree, no cgroup, no log."""
+
+    def edit(config: Config) -> None:
+        add_bind(config, str(tmp_path), "/mnt")
+
+    container = stage.container(bundle=_bundle(stage, attack, edit=edit))
+    container.create(pass_fds=leaky).ok()
+    place = f"/proc/{container.state()['pid']}/fd"
+    held = {int(name): os.readlink(f"{place}/{name}") for name in os.listdir(place)}
+    container.delete("--force").ok()
+    assert sorted(held) == [0, 1, 2, 3], held
+    assert held[3].startswith("socket:")
+
+
 def test_preserved_descriptors_are_the_caller_s(stage: Stage, attack: Path, leaky: list[int]) -> None:
     """--preserve-fds 2 passes on 3 and 4, and nothing above."""
     result = stage.container(bundle=_bundle(stage, attack)).run("--preserve-fds", "2", pass_fds=leaky).ok()
@@ -191,7 +206,7 @@ def test_made_cwd_stays_inside(stage: Stage, tmp_path: Path) -> None:
     assert (bundle.rootfs / str(outside).lstrip("/") / "new").is_dir()
 
 
-def test_cwd_without_mount_namespace(stage: Stage, leaky: list[int]) -> None:
+def test_cwd_without_mount_namespace(stage: Stage, own_mounts: None, leaky: list[int]) -> None:
     """CVE-2024-21626 for a container that is only chrooted: no directory of the host."""
 
     def edit(config: Config) -> None:

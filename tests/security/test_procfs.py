@@ -209,10 +209,23 @@ def test_sysctl_of_the_host_s_namespace(stage: Stage, kind: str, key: str) -> No
         with_namespace(config, kind, f"/proc/{os.getpid()}/ns/{'net' if kind == 'network' else kind}")
         config["linux"]["sysctl"] = {key: before.strip()}  # the same value: no harm if it is written
 
-    stage.container("true", edit=edit).run().refused("sysctl")
+    stage.container("true", edit=edit).run().refused("/linux/namespaces", "runtime's own")
 
 
-def test_no_mount_over_proc_without_mount_namespace(stage: Stage) -> None:
+def test_names_of_the_host_s_namespace(stage: Stage) -> None:
+    """The same for hostname and domainname in the host's own UTS namespace."""
+    before = os.uname().nodename
+    for name in ("hostname", "domainname"):
+
+        def edit(config: Config, name: str = name) -> None:
+            with_namespace(config, "uts", f"/proc/{os.getpid()}/ns/uts")
+            del config["hostname"]
+            config[name] = before  # as it is: no harm if it is set
+
+        stage.container("true", edit=edit).run().refused("/linux/namespaces", "runtime's own")
+
+
+def test_no_mount_over_proc_without_mount_namespace(stage: Stage, own_mounts: None) -> None:
     """CVE-2019-16884 for a container that is only chrooted."""
 
     def edit(config: Config) -> None:

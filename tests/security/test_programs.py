@@ -225,7 +225,7 @@ def test_files_that_are_opened_inside(stage: Stage, tmp_path: Path) -> None:
     assert [line for line in opened if bad.search(line)] == []
 
 
-def test_start_hook_is_the_container_s_program(stage: Stage) -> None:
+def test_start_hook_is_the_container_s_program(stage: Stage, own_mounts: None) -> None:
     """A startContainer hook runs the image's program with the image's root, also without a mount namespace."""
     for chrooted in (False, True):
 
