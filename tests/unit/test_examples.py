@@ -104,3 +104,21 @@ def test_a_changed_plan_is_noticed(
     named = capsys.readouterr().out.splitlines()
     assert "bundle-examples/hello/plan.txt" in named
     assert not [line for line in named if not re.fullmatch(r"bundle-examples/[a-z-]+/plan(-v2)?\.txt", line)]
+
+
+def test_every_subject_has_a_unit_test() -> None:
+    """Each module below ociruntime/linux is imported by a test of tests/unit other than the general ones."""
+    tests = "".join(
+        path.read_text(encoding="utf-8")
+        for path in (REPOSITORY / "tests/unit").glob("test_*.py")
+        if path.name not in {"test_house.py", "test_imports.py"}
+    )
+    modules = [
+        path.stem for path in (REPOSITORY / "ociruntime/linux").glob("*.py") if path.stem != "__init__"
+    ]
+    assert len(modules) > 15
+    imported = set(
+        re.findall(r"\w+", " ".join(re.findall(r"from ociruntime\.linux[^\n(]*(?:\([^)]*\)|[^\n]*)", tests)))
+    )
+    # a part of mounts, and tested with it
+    assert sorted(set(modules) - imported) == ["cgroup_mounts"]
