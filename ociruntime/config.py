@@ -10,6 +10,7 @@ The `json` package costs 5 ms to import (it compiles regular expressions); its C
 
 from __future__ import annotations
 
+import sys
 from _json import make_scanner
 
 from ociruntime.errors import BundleError
@@ -132,6 +133,12 @@ def parse(data: bytes, origin: str) -> Node:
         value, end = _scan(text, start)
     except StopIteration as stop:
         raise BundleError(f"{origin}: not JSON: a value is missing at {_place(text, stop.value)}") from None
+    except SystemError:
+        # The C scanner raises json.decoder's own error, and only if that module is loaded: load it, and look again.
+        if "json.decoder" in sys.modules:
+            raise
+        __import__("json.decoder")
+        return parse(data, origin)
     except RecursionError:
         raise BundleError(f"{origin}: not JSON: nested too deeply") from None
     except ValueError as mistake:  # json.JSONDecodeError is one

@@ -22,7 +22,7 @@ from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.identity import open_process, process_times
-from ociruntime.statedir import StateDir, default_root
+from ociruntime.statedir import StateDir, default_root, is_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ class Container:
         try:
             with open(self.directory.file("progress"), "rb", buffering=0) as file:
                 return int.from_bytes(file.read(8)[4:], "little")
-        except FileNotFoundError:
-            return 0
+        except FileNotFoundError:  # somebody has swept it away: then start must refuse
+            return _EXECUTING
 
     def _frozen(self) -> bool:
         facts = self.stored.get("facts")
@@ -310,8 +310,8 @@ def gc(root: str) -> list[str]:
     for name in _names(root):
         try:
             directory = StateDir.find(root, name)
-        except RuntimeFailure:
-            continue  # not a container's name: none of ours
+        except NoSuchContainer:
+            continue  # gone meanwhile
         if not os.path.exists(directory.file("state.json")) and finish(directory):
             cleaned.append(name)
     return cleaned
@@ -319,6 +319,7 @@ def gc(root: str) -> list[str]:
 
 def _names(root: str) -> list[str]:
     try:
-        return sorted(entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
+        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
     except FileNotFoundError:
         return []
+    return [name for name in names if is_id(name)]

@@ -13,7 +13,7 @@ import time
 
 from ociruntime.config import Node
 from ociruntime.container import Container
-from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
+from ociruntime.errors import BundleError, NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.run import Run
 from ociruntime.statedir import StateDir
 from ociruntime.undo import end_init, undo
@@ -37,7 +37,8 @@ def delete(root: str, container_id: str, force: bool) -> list[str]:
         raise WrongState(f"cannot delete container {container_id} that is not stopped: {status}")
     if status == "creating":
         return _end_creation(directory)
-    if not directory.lock(wait=True):
+    # The lock file may have been swept away; a directory that is being removed has no state.json any more.
+    if not directory.lock(wait=True, create=os.path.exists(directory.file("state.json"))):
         raise NoSuchContainer(container_id)
     try:
         os.rename(directory.file("state.json"), directory.file("deleted.json"))
@@ -83,7 +84,7 @@ def _complete(directory: StateDir, stored: dict[str, object]) -> list[str]:
 
     Raises RuntimeFailure if something can't be undone; the journal stays for the next try.
     """
-    run = run_of(directory, stored)
+    run = run_of(directory, stored, needs_config=False)
     problems = undo(directory, run)
     if problems:
         directory.unlock()
@@ -110,14 +111,24 @@ def _end_creation(directory: StateDir) -> list[str]:
     return []
 
 
-def run_of(directory: StateDir, stored: dict[str, object]) -> Run:
-    """The Run of a container that exists: for undo, and for the hooks after create."""
-    config = Node({})
+def run_of(directory: StateDir, stored: dict[str, object], needs_config: bool = True) -> Run:
+    """The Run of a container that exists: for undo, and for the hooks after create.
+
+    needs_config   raise BundleError if the kept config is gone; else it is a warning
+    """
+    config, lost = Node({}), ""
     if stored.get("hooks"):
         from ociruntime.bundle import load_config
 
-        config = load_config(directory.file("config.json"))
+        try:
+            config = load_config(directory.file("config.json"))
+        except BundleError as mistake:
+            if needs_config:
+                raise
+            lost = f"poststop hooks are not run: {mistake}"
     run = Run(directory.container_id, str(stored.get("bundle", "")), directory.path, config)
+    if lost:
+        run.warnings.append(lost)
     run.rootfs = str(stored.get("rootfs", ""))
     facts = stored.get("facts")
     run.facts = facts if isinstance(facts, dict) else {}

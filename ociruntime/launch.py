@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 # What the parts of an op that are not system calls mean, in words for people.
 _DETAILS = {
     "target_is_link": "the mount point is, or lies behind, a symbolic link",
+    "target_is_root": "the mount point is the container's root",
     "target_on_proc": "the mount point lies on /proc, where nothing may be covered",
     "foreign_mount": "a bind mount shows the host's files there, and no device is made among them",
     "not_a_device": "/dev/null in the container is not the null device",

@@ -19,7 +19,7 @@ import _socket
 import os
 
 from ociruntime.deletion import delete, run_of
-from ociruntime.errors import InitLost, RuntimeFailure, WrongState
+from ociruntime.errors import InitLost, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.undo import end_init
 
 TYPE_CHECKING = False
@@ -113,9 +113,11 @@ def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
     steps = (
         programs.plan_start(run.config) if kind == "startContainer" else programs.plan_poststart(run.config)
     )
+    numbers = _numbers(container, timeline)
     try:
         for step in steps:
-            with timeline.host(-1, step) if timeline is not None else _UNTIMED:
+            number = numbers.get((step.pointer, step.describe()), -1)
+            with timeline.host(number, step) if timeline is not None else _UNTIMED:
                 programs.apply(step, run)
     except HookFailed as failure:
         try:
@@ -123,6 +125,13 @@ def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
         except RuntimeFailure as second:
             failure.reason += f"; and then: {second}"
         raise
+
+
+def _numbers(container: Container, timeline: Trace | None) -> dict[tuple[str, str], int]:
+    """(pointer, words) -> the step's number in the plan; only for a trace."""
+    if timeline is None or not timeline.path:
+        return {}
+    return {(step.pointer, step.describe()): index for index, step in enumerate(planned(container).steps)}
 
 
 def _go(container: Container, starter: _socket.socket) -> None:
@@ -142,8 +151,15 @@ def _go(container: Container, starter: _socket.socket) -> None:
 
 
 def _pages(container: Container) -> bytes:
-    with open(container.directory.file("progress"), "rb", buffering=0) as file:
-        return file.read(_HEAD_SIZE + _MESSAGE_SIZE)
+    path = container.directory.file("progress")
+    try:
+        with open(path, "rb", buffering=0) as file:
+            pages = file.read(_HEAD_SIZE + _MESSAGE_SIZE)
+    except FileNotFoundError:
+        pages = b""
+    if len(pages) < _HEAD_SIZE + _MESSAGE_SIZE:
+        raise StateUnreadable(f"{path}: missing or too short", hint="delete --force cleans it up")
+    return pages
 
 
 def _tell_own_failure(container: Container) -> None:

@@ -57,6 +57,15 @@ def check_id(container_id: str) -> None:
         raise UsageError(f"container id is longer than {_ID_LIMIT} characters")
 
 
+def is_id(name: str) -> bool:
+    """Could a container have this name?"""
+    try:
+        check_id(name)
+    except UsageError:
+        return False
+    return True
+
+
 class StateDir:
     """One container's directory."""
 
@@ -78,8 +87,10 @@ class StateDir:
         try:
             os.makedirs(root, 0o700, exist_ok=True)
             os.mkdir(directory.path, 0o700)
-        except FileExistsError:
-            raise ContainerExists(container_id) from None
+        except FileExistsError as failure:
+            if failure.filename == directory.path:
+                raise ContainerExists(container_id) from None
+            raise RuntimeFailure(root, step="make state directory", errno=failure.errno or 0) from None
         except OSError as failure:
             raise RuntimeFailure(
                 f"{directory.path}", step="make state directory", errno=failure.errno or 0
@@ -173,6 +184,8 @@ class StateDir:
                 f"{self.file(name)}: version {version} of the state, and this is version {STATE_VERSION}",
                 hint=hint,
             )
+        if not _has_shape(state):
+            raise StateUnreadable(f"{self.file(name)}: damaged", hint=hint)
         return state
 
     def note(self, entry: dict[str, object]) -> None:
@@ -191,7 +204,11 @@ class StateDir:
             ) from None
 
     def journal(self) -> list[dict[str, object]]:
-        """What must be undone, in the order in which it was done; a line cut off by a crash was not begun."""
+        """What must be undone, in the order in which it was done.
+
+        A line cut off by a crash was not begun; one that is no entry can be undone by nobody, and must not
+        keep the others from being undone.
+        """
         entries: list[dict[str, object]] = []
         try:
             with open(self.file("journal"), "rb", buffering=0) as file:
@@ -199,18 +216,19 @@ class StateDir:
         except FileNotFoundError:
             return entries
         for line in lines[:-1]:
-            entry = parse(line, self.file("journal")).value
-            if isinstance(entry, dict):
+            entry = _entry_of(line)
+            if entry:
                 entries.append(entry)
         return entries
 
     def remove(self) -> None:
         """Remove the directory, lock last; what is gone already is fine."""
         try:
-            names = [name for name in os.listdir(self.path) if name != "lock"]
+            names = [name for name in os.listdir(self.path) if name not in ("lock", "deleted.json")]
         except FileNotFoundError:
             return
-        for name in [*names, "lock"]:
+        # deleted.json first: with it the poststop hooks would be run a second time by whoever goes on from here
+        for name in ["deleted.json", *names, "lock"]:
             try:
                 os.unlink(self.file(name))
             except FileNotFoundError:
@@ -221,6 +239,39 @@ class StateDir:
             return
         finally:
             self.unlock()
+
+
+def _entry_of(line: bytes) -> dict[str, object]:
+    try:
+        entry = parse(line, "journal").value
+    except BundleError:
+        return {}
+    if not isinstance(entry, dict) or not isinstance(entry.get("args"), dict):
+        return {}
+    return entry if isinstance(entry.get("subject"), str) and isinstance(entry.get("name"), str) else {}
+
+
+# Members that every verb relies on, and their types.
+_MEMBERS = {
+    "id": str,
+    "pid": int,
+    "start_time": int,
+    "bundle": str,
+    "rootfs": str,
+    "facts": dict,
+    "hooks": list,
+    "options": dict,
+}
+
+
+def _has_shape(state: dict[str, object]) -> bool:
+    if any(not isinstance(state.get(name), kind) for name, kind in _MEMBERS.items()):
+        return False
+    facts, pid = state["facts"], state["pid"]
+    assert isinstance(facts, dict)
+    assert isinstance(pid, int)
+    cgroups = facts.get("cgroups", {"paths": {}})
+    return pid > 0 and isinstance(cgroups, dict) and isinstance(cgroups.get("paths"), dict)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -43,7 +43,7 @@ class Trace:
         stamps = Progress(os.pread(progress, os.fstat(progress).st_size, 0)).stamps
         border = plan.start_index()
         for record, (index, step) in enumerate(plan.init_steps()[: len(stamps)]):
-            if (index > border) != start:
+            if (index >= border) != start:
                 continue
             begin = stamps[record]
             end = stamps[record + 1] if record + 1 < len(stamps) else time.monotonic_ns()

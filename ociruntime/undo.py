@@ -26,6 +26,8 @@ _FROZEN_AFTER = 200  # milliseconds until it is asked whether it is frozen
 
 def module_of(subject: str) -> ModuleType:
     """The module of a subject, by the name that steps and journal entries carry."""
+    if not subject.replace(".", "").isidentifier():
+        raise ImportError(subject)
     return __import__(f"ociruntime.{subject}", fromlist=["undo"])
 
 
@@ -46,13 +48,16 @@ def undo(directory: StateDir, run: Run) -> list[str]:
                 module_of(subject).undo(name, args, run)
         except (OSError, RuntimeFailure) as failure:
             problems.append(f"undo {name}: {failure}")
+        except (ImportError, LookupError, TypeError, ValueError, AttributeError) as mistake:
+            # It can't be undone, now or later, and must not keep the others from being undone.
+            run.warnings.append(f"journal: {name}: damaged entry ({type(mistake).__name__}), not undone")
     return problems
 
 
 def _cgroups_of(journal: list[dict[str, object]]) -> dict[str, str]:
     for entry in journal:
         args = entry["args"]
-        if entry["name"] == "make cgroup" and isinstance(args, dict):
+        if entry["name"] == "make cgroup" and isinstance(args, dict) and isinstance(args.get("paths"), dict):
             paths: dict[str, str] = args["paths"]
             return paths
     return {}

@@ -27,6 +27,7 @@ class _FFI:
     def string(self, cdata: CData) -> bytes: ...
 
 class _Lib:
+    PLAN_MAGIC: Final[int]
     TABLE_OPS: Final[int]
     TABLE_SIGNATURES: Final[int]
     TABLE_DETAILS: Final[int]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ociruntime.step import Argument, Step
 
-MAGIC = 0x3143504F
+MAGIC = lib.PLAN_MAGIC
 NO_SLOT = 0xFFFFFFFF
 _HEADER = struct.Struct("<6I")
 _RECORD = struct.Struct("<HHI12I")

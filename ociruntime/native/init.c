@@ -151,7 +151,7 @@ static int prepare(int base) {
     return -1;
   init.plan = address;
   init.header = address;
-  if (size < sizeof *init.header || init.header->size > size)
+  if (size < sizeof *init.header || init.header->size > size || init.header->magic != PLAN_MAGIC)
     return fail_with(EINVAL, DETAIL_bad_plan);
   if (map_file(base + FD_PROGRESS, PROT_READ | PROT_WRITE, MAP_SHARED, &address, &size) < 0)
     return -1;

@@ -77,20 +77,27 @@ static const struct {
     {MOUNT_ATTR_NODIRATIME, 2048 /* MS_NODIRATIME */, ST_NODIRATIME},
 };
 
-// mount(2) replaces all flags of a mount, so the ones that it has go in again. Not recursive.
-static int remount_with(int target, uint64_t set, uint64_t clear) {
-  struct statvfs now;
-  if (fstatvfs(target, &now) < 0)
-    return fail(DETAIL_fstatfs);
-  unsigned long flags = 32 | 4096;  // MS_REMOUNT | MS_BIND
+unsigned long old_flags(uint64_t set) {
+  unsigned long flags = 0;
   for (unsigned i = 0; i < sizeof flags_of / sizeof *flags_of; i++)
-    if (set & flags_of[i].attribute ||
-        (now.f_flag & flags_of[i].statvfs_flag && !(clear & flags_of[i].attribute)))
+    if (set & flags_of[i].attribute)
       flags |= flags_of[i].mount_flag;
   if ((set & MOUNT_ATTR__ATIME) == MOUNT_ATTR_NOATIME)
     flags |= 1024;  // MS_NOATIME
   else if ((set & MOUNT_ATTR__ATIME) == MOUNT_ATTR_STRICTATIME)
     flags |= 1 << 24;  // MS_STRICTATIME
+  return flags;
+}
+
+// mount(2) replaces all flags of a mount, so the ones that it has go in again. Not recursive.
+static int remount_with(int target, uint64_t set, uint64_t clear) {
+  struct statvfs now;
+  if (fstatvfs(target, &now) < 0)
+    return fail(DETAIL_fstatfs);
+  unsigned long flags = 32 | 4096 | old_flags(set);  // MS_REMOUNT | MS_BIND
+  for (unsigned i = 0; i < sizeof flags_of / sizeof *flags_of; i++)
+    if (now.f_flag & flags_of[i].statvfs_flag && !(clear & flags_of[i].attribute))
+      flags |= flags_of[i].mount_flag;
   const char *path = proc_path(target);
   return path && mount(NULL, path, NULL, flags, NULL) == 0 ? 0 : fail(DETAIL_mount);
 }

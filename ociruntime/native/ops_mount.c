@@ -39,9 +39,19 @@ static int may_cover(int target, uint32_t flags) {
   return status.f_type == PROC_SUPER_MAGIC ? fail_with(EINVAL, DETAIL_target_on_proc) : 0;
 }
 
+// A mount on top of the root would not be seen by init, which stays below it, but be what a process sees
+// that enters the namespace later, without masks and read-only paths.
+static int is_below_root(int target) {
+  struct stat root, place;
+  if (fstat(init.root, &root) < 0 || fstat(target, &place) < 0)
+    return fail(DETAIL_fstat);
+  return root.st_dev == place.st_dev && root.st_ino == place.st_ino ? fail_with(EINVAL, DETAIL_target_is_root)
+                                                                    : 0;
+}
+
 static int open_target(const char *path, int kind, uint32_t flags) {
   int target = open_or_make(path, kind, flags);
-  if (target >= 0 && may_cover(target, flags) < 0)
+  if (target >= 0 && (is_below_root(target) < 0 || may_cover(target, flags) < 0))
     return close_keeping_errno(target);
   return target;
 }
@@ -205,14 +215,15 @@ static int mount_by_old_call(const struct plan_record *record, int target) {
     used += length;
   }
   const char *source = text_or_null(record, 1), *path = proc_path(target);
-  if (!path || mount(source ? source : "none", path, text(record, 0), 0, data) < 0)
+  unsigned long flags = old_flags(record->args[3]);
+  if (!path || mount(source ? source : "none", path, text(record, 0), flags, data) < 0)
     return fail(DETAIL_mount);
+  if (!record->args[5] && !record->args[6])
+    return 0;
   int fresh = open_in_root(text(record, 7), O_PATH);
   if (fresh < 0)
     return -1;
-  int done = set_attributes(fresh, record->args[3], record->args[4], 0, 0);
-  if (done == 0)
-    done = propagate(fresh, record->args[5], record->args[6]);
+  int done = propagate(fresh, record->args[5], record->args[6]);
   close_keeping_errno(fresh);
   return done;
 }

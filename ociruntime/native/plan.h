@@ -14,7 +14,9 @@
 
 #include <stdint.h>
 
-#define PLAN_MAGIC 0x3143504fu  // "OPC1"
+// Also says how many ops and details there are: a runtime and an init of two builds, as there are for a
+// moment while a package is upgraded, must not understand each other wrongly.
+#define PLAN_MAGIC (0x3143504fu ^ OP_count * 0x9e3779b1u ^ DETAIL_count * 0x85ebca6bu)
 #define PLAN_ARGS 12
 #define PLAN_NO_SLOT 0xffffffffu
 
@@ -123,15 +125,16 @@ enum plan_sync {
 #define PLAN_DETAILS(D)                                                                                      \
   D(none)                                                                                                    \
   D(open)                                                                                                    \
-  D(openat2) D(mkdirat) D(mknodat) D(symlinkat) D(readlinkat) D(unlinkat) D(fstat) D(fstatfs) D(fchownat)    \
-      D(fchmodat) D(fsopen) D(fsconfig) D(fsmount) D(open_tree) D(move_mount) D(mount_setattr) D(mount)      \
-          D(umount2) D(pivot_root) D(chroot) D(chdir) D(getcwd) D(setns) D(unshare) D(clone3) D(setsid)      \
-              D(keyctl) D(sethostname) D(setdomainname) D(socket) D(ioctl) D(write) D(read) D(setgroups)     \
-                  D(setresgid) D(setresuid) D(capset) D(prctl) D(faccessat) D(execve) D(close_range) D(dup3) \
-                      D(accept4) D(recv) D(send) D(mmap) D(target_is_link) D(target_on_proc) D(not_a_device) \
-                          D(exists_with_other_type) D(cwd_outside_root) D(is_a_directory) D(too_many_links)  \
-                              D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone)        \
-                                  D(bad_plan)
+  D(openat2)                                                                                                 \
+  D(mkdirat) D(mknodat) D(symlinkat) D(readlinkat) D(unlinkat) D(fstat) D(fstatfs) D(fchownat) D(fchmodat)   \
+      D(fsopen) D(fsconfig) D(fsmount) D(open_tree) D(move_mount) D(mount_setattr) D(mount) D(umount2)       \
+          D(pivot_root) D(chroot) D(chdir) D(getcwd) D(setns) D(unshare) D(clone3) D(setsid) D(keyctl)       \
+              D(sethostname) D(setdomainname) D(socket) D(ioctl) D(write) D(read) D(setgroups) D(setresgid)  \
+                  D(setresuid) D(capset) D(prctl) D(faccessat) D(execve) D(close_range) D(dup3) D(accept4)   \
+                      D(recv) D(send) D(mmap) D(target_is_link) D(target_is_root) D(target_on_proc)          \
+                          D(not_a_device) D(exists_with_other_type) D(cwd_outside_root) D(is_a_directory)    \
+                              D(too_many_links) D(name_too_long) D(getdents64) D(copy) D(foreign_mount)      \
+                                  D(runtime_gone) D(bad_plan)
 enum plan_detail {
 #define D(name) DETAIL_##name,
   PLAN_DETAILS(D)
