@@ -46,7 +46,7 @@ _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
 _PAGE = 4096
 
-_sealed: dict[int, int] = {}
+_sealed: dict[str, int] = {}  # the path of the executable -> descriptor of its copy; forks inherit it
 
 
 class ChildFailed(RuntimeFailure):
@@ -66,7 +66,7 @@ def sealed_executable() -> int:
     What runs inside a container must never be a file of the host that it could write to
     (CVE-2019-5736).
     """
-    found = _sealed.get(os.getpid())
+    found = _sealed.get(_EXECUTABLE)
     if found is not None:
         return found
     try:
@@ -78,9 +78,10 @@ def sealed_executable() -> int:
     memory = _executable_memory()
     _write_whole(memory, content)
     fcntl.fcntl(memory, _F_ADD_SEALS, _ALL_SEALS)
-    _sealed.clear()
-    _sealed[os.getpid()] = memory
-    return memory
+    kept = _sealed.setdefault(_EXECUTABLE, memory)  # threads may have made one each: the first stays
+    if kept != memory:
+        os.close(memory)
+    return kept
 
 
 def _executable_memory() -> int:
