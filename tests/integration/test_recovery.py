@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +20,6 @@ from tests.harness.peers import PEERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.harness.driver import Container, Result
     from tests.harness.stage import Stage
@@ -108,6 +109,25 @@ def test_damaged_state(stage: Stage, status: str, damage: str) -> None:
         _is_told(again, "create")
     container.delete("--force").ok()
     assert stage.runtime.ids() == []
+
+
+def test_the_contract_names_what_is_there(stage: Stage) -> None:
+    """specs/state.md has the files of a container, the members of its state.json, and no others."""
+    page = (Path(__file__).parents[2] / "specs/state.md").read_text()
+
+    def edit(config: Config) -> None:
+        config["annotations"] = {"com.example.key": "value"}
+
+    container = stage.container("sleep", "100", edit=edit)
+    container.create().ok()
+    members = re.findall(r"^\| `(\w+)` \| (\w+) \|", page[page.index("## state.json") :], re.MULTILINE)
+    state = json.loads(_file(container, "state.json").read_bytes())
+    kinds = {str: "string", int: "integer", bool: "boolean", dict: "object", list: "array"}
+    assert members == [(name, kinds[type(value)]) for name, value in state.items()]
+    named = set(re.findall(r"^\| `([\w.-]+)` \|", page.partition("## Which files")[0], re.MULTILINE))
+    there = set(os.listdir(_file(container, ".")))
+    assert named - there == {"deleted.json", "mounts-before"}
+    assert there - named == set()
 
 
 def test_one_damaged_state_hides_no_other(stage: Stage) -> None:

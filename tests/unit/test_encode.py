@@ -68,6 +68,22 @@ def test_sync_points_are_those_of_plan_h() -> None:
     assert numbers.items() >= SYNC_POINTS.items()
 
 
+def test_the_contract_names_what_plan_h_has() -> None:
+    """specs/handshake.md has every sync point, phase, letter and header member, with the numbers of plan.h."""
+    page = (Path(__file__).parents[2] / "specs/handshake.md").read_text()
+    for name, number in re.findall(r"SYNC\((\w+), (\d+)\)", _PLAN_H):
+        assert f"| `{name}` | {number} |" in page
+    phases = re.findall(r"PHASE_(\w+)", _PLAN_H[_PLAN_H.index("enum { PHASE_none") :].partition(";")[0])
+    assert ", ".join(f"{number} {name}" for number, name in enumerate(phases) if number) in page
+    letters = set("".join(signature for _, signature in OPS.values()))
+    assert letters == set(
+        re.findall(r"`(\w)`", page[page.index("| letter |") : page.index("init turns lists")])
+    )
+    header = _PLAN_H[_PLAN_H.index("struct plan_header {") :].partition("}")[0]
+    for member in re.findall(r"uint32_t (\w+);", header):
+        assert member in page
+
+
 def test_details_have_words() -> None:
     """Each detail of plan.h has a name, none is without, and past the end there is none."""
     block = _PLAN_H[_PLAN_H.index("#define PLAN_DETAILS") : _PLAN_H.index("enum plan_detail")]
