@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import leaks
-from tests.harness.configuration import Config, add_hook
+from tests.harness.configuration import Config, add_bind, add_hook, set_capabilities, without_namespace
 from tests.harness.driver import ENVIRONMENT, TIMEOUT, runtime_under_test
 from tests.harness.peers import PEERS
 
@@ -251,6 +251,28 @@ def _seconds_of_create(container: Container) -> float:
         seconds.append(container.create().ok().seconds)
         container.delete("--force").ok()
     return min(seconds)
+
+
+def test_init_is_killed_during_a_hook_of_start(stage: Stage) -> None:
+    """Init dies while a startContainer hook runs that survives it: start fails with words, not by a signal."""
+    pid_file = stage.directory / "pid"
+    note = stage.directory / "note"
+
+    def edit(config: Config) -> None:
+        without_namespace(config, "pid")
+        add_bind(config, str(stage.directory), "/work", "rw")
+        script = "cat > /dev/null; kill -9 $(cat /work/pid); sleep 0.1; echo done > /work/note"
+        add_hook(config, "startContainer", "/bin/sh", "-c", script)
+        set_capabilities(config, "CAP_KILL", "CAP_DAC_OVERRIDE")
+
+    container = stage.container("true", edit=edit)
+    container.create("--pid-file", str(pid_file)).ok()
+    started = container.start()
+    assert note.read_text() == "done\n"
+    assert started.code == 1, started
+    assert len(started.err.splitlines()) == 1, started.err
+    assert "init ended" in started.err, started.err
+    assert container.status() in ("stopped", "")
 
 
 def test_hook_outlives_no_container(stage: Stage) -> None:
