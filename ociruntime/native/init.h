@@ -69,6 +69,7 @@ int sys_fsmount(int context, unsigned attributes);
 // in which no device or link is made (an image's symbolic link may lead there).
 int note_own_mount(int mount);
 int is_own_mount(int descriptor);
+int has_mount_setattr(void);
 unsigned long old_flags(uint64_t set);  // MOUNT_ATTR_* as MS_*, for mount(2)
 int set_attributes(int mount, uint64_t set, uint64_t clear, uint64_t propagation, int recursive);
 

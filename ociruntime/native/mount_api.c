@@ -102,6 +102,14 @@ static int remount_with(int target, uint64_t set, uint64_t clear) {
   return path && mount(NULL, path, NULL, flags, NULL) == 0 ? 0 : fail(DETAIL_mount);
 }
 
+// Linux 5.12. Without a structure the answer is ENOSYS or EINVAL.
+int has_mount_setattr(void) {
+  static int known;
+  if (!known)
+    known = syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno == ENOSYS ? -1 : 1;
+  return known > 0;
+}
+
 int set_attributes(int target, uint64_t set, uint64_t clear, uint64_t propagation, int recursive) {
   struct mount_attr attributes = {.attr_set = set, .attr_clr = clear, .propagation = propagation};
   if (!set && !clear && !propagation)

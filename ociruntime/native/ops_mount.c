@@ -162,7 +162,7 @@ static int make_file_system(const struct plan_record *record) {
     init.log = context;
     return -1;
   }
-  int fresh = sys_fsmount(context, 0);
+  int fresh = sys_fsmount(context, record->args[3]);
   if (fresh < 0) {
     init.log = context;
     return fail(DETAIL_fsmount);
@@ -233,7 +233,7 @@ static int attach_file_system(const struct plan_record *record, int fresh, int t
     return -1;
   if (record->args[8] & MOUNT_COPY_UP && copy_up(target, fresh) < 0)
     return -1;
-  if (set_attributes(fresh, record->args[3], record->args[4], 0, 0) < 0 || attach(fresh, target) < 0)
+  if (attach(fresh, target) < 0)
     return -1;
   if (note_own_mount(fresh) < 0)
     return -1;
@@ -261,6 +261,12 @@ int op_mount_fs(const struct plan_record *record) {
   return done;
 }
 
+static int set_tree_attributes(int tree, const struct plan_record *record) {
+  if (set_attributes(tree, record->args[3], record->args[4], 0, 1) < 0)
+    return -1;
+  return set_attributes(tree, record->args[1], record->args[2], 0, 0);
+}
+
 int op_mount_tree(const struct plan_record *record) {
   int tree = slot(record, 0);
   struct stat status;
@@ -270,11 +276,13 @@ int op_mount_tree(const struct plan_record *record) {
   int target = open_target(text(record, 7), kind, record->args[8]);
   if (target < 0)
     return -1;
-  int done = set_attributes(tree, record->args[3], record->args[4], 0, 1);
-  if (done == 0)
-    done = set_attributes(tree, record->args[1], record->args[2], 0, 0);
+  // Before it is attached, so that nobody sees it without; mount(2) can only do it afterwards.
+  int before = has_mount_setattr();
+  int done = before ? set_tree_attributes(tree, record) : 0;
   if (done == 0)
     done = attach(tree, target);
+  if (done == 0 && !before)
+    done = set_tree_attributes(tree, record);
   if (done == 0)
     done = propagate(tree, record->args[5], record->args[6]);
   close_keeping_errno(target);
@@ -366,9 +374,13 @@ int op_readonly(const struct plan_record *record) {
   int tree = sys_open_tree(target, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | 0x8000 /* AT_RECURSIVE */);
   if (tree < 0)
     return close_keeping_errno(target), fail(DETAIL_open_tree);
-  int done = set_attributes(tree, MOUNT_ATTR_RDONLY, 0, 0, 1);
+  // With mount(2) only what lies on top can be made read-only, as runc does anyway.
+  int before = has_mount_setattr();
+  int done = before ? set_attributes(tree, MOUNT_ATTR_RDONLY, 0, 0, 1) : 0;
   if (done == 0)
     done = attach(tree, target);
+  if (done == 0 && !before)
+    done = set_attributes(tree, MOUNT_ATTR_RDONLY, 0, 0, 0);
   close_keeping_errno(tree);
   close_keeping_errno(target);
   return done;

@@ -6,12 +6,15 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/mount.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "shim.h"
 
-int umount2(const char *path, int flags);  // <sys/mount.h> clashes with <linux/mount.h>
+// <sys/mount.h> clashes with <linux/mount.h>
+int umount2(const char *path, int flags);
+int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
 
 static int result(long value) { return value < 0 ? -errno : (int)value; }
 
@@ -19,11 +22,28 @@ int shim_open_tree(int directory, const char *path, unsigned flags) {
   return result(syscall(SYS_open_tree, directory, path, flags));
 }
 
+// Before Linux 5.12 there is no mount_setattr; the propagation of a tree can be set by mount(2) on its
+// descriptor.
+static int set_propagation(int tree, int recursive, uint64_t propagation) {
+  char path[64] = "/proc/self/fd/";
+  char *end = path + sizeof path - 1;
+  char *digit = end;
+  *digit = 0;
+  do
+    *--digit = (char)('0' + tree % 10);
+  while ((tree /= 10) > 0);
+  memmove(path + sizeof "/proc/self/fd/" - 1, digit, (size_t)(end - digit) + 1);
+  return result(mount(NULL, path, NULL, propagation | (recursive ? 16384 : 0 /* MS_REC */), NULL));
+}
+
 int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t set, uint64_t clear,
                        uint64_t propagation, int userns_fd) {
   struct mount_attr attributes = {
       .attr_set = set, .attr_clr = clear, .propagation = propagation, .userns_fd = (uint64_t)userns_fd};
-  return result(syscall(SYS_mount_setattr, directory, path, flags, &attributes, sizeof attributes));
+  int done = result(syscall(SYS_mount_setattr, directory, path, flags, &attributes, sizeof attributes));
+  if (done == -ENOSYS && !set && !clear && *path == 0)
+    return set_propagation(directory, (flags & 0x8000 /* AT_RECURSIVE */) != 0, propagation);
+  return done;
 }
 
 int shim_umount(const char *path, int flags) { return result(umount2(path, flags)); }
