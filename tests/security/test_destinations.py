@@ -204,9 +204,11 @@ def test_dev_null_is_a_file_of_somebody(stage: Stage) -> None:
     null = bundle.rootfs / "dev/null"
     null.write_text("of somebody\n")
     null.chmod(0o600)
+    os.chown(null, 12345, 12345)
     stage.container(bundle=bundle).run().refused("/dev/null")
     assert null.read_text() == "of somebody\n"
     assert stat.S_IMODE(null.stat().st_mode) == 0o600
+    assert null.stat().st_uid == 12345
 
 
 @pytest.mark.parametrize("name", ["console", "ptmx", "fd", "stdin", "core"])
