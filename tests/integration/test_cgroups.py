@@ -287,26 +287,26 @@ def test_existing_directories_stay(stage: Stage, group: str) -> None:
     if stage.runtime.name in PEERS:
         pytest.skip("the peers leave the directories above, and remove a cgroup that they didn't make")
     top = f"{ROOT}/{group}" if V2 else f"{ROOT}/pids/{group}"
-    os.makedirs(f"{top}/mine/leaf")
-    for path in (f"/{group}/mine/leaf", f"/{group}/other/new"):
+    os.makedirs(f"{top}/{group}-mine/{group}-leaf")
+    for path in (f"/{group}/{group}-mine/{group}-leaf", f"/{group}/{group}-other/new"):
         container = stage.container("true", edit=at(path))
         container.run().ok()
-    assert directories("leaf") == [f"{top}/mine/leaf"]
-    assert directories("other") == []
+    assert directories(f"{group}-leaf") == [f"{top}/{group}-mine/{group}-leaf"]
+    assert directories(f"{group}-other") == []
     assert directories(group) == [top]
 
 
 def test_parents_in_use_stay(stage: Stage, group: str) -> None:
     """A directory that was made above one container's cgroup stays while another container is below it."""
-    first, second = (stage.container("sleep", "100", edit=at(f"/{group}/{name}")) for name in "ab")
+    first, second = (stage.container("sleep", "100", edit=at(f"/{group}/{group}-{name}")) for name in "ab")
     first.create().ok()
     second.create().ok()
     first.delete("--force").ok()
-    assert directories("a") == []
+    assert directories(f"{group}-a") == []
     assert second.status() == "created"
-    assert directories("b")
+    assert directories(f"{group}-b")
     second.delete("--force").ok()
-    assert directories("b") == []
+    assert directories(f"{group}-b") == []
 
 
 def test_leftover_processes_are_killed(stage: Stage) -> None:

@@ -45,7 +45,8 @@ def config(resources: dict[str, Any] | None = None, path: str | None = None) -> 
 
 def settings(resources: dict[str, Any], layout: Layout) -> list[tuple[str, str]]:
     """(pointer below resources, "file = value") of each limit that is set."""
-    steps = cgroups.plan_make(config(resources), Host(layout), "x", "cgroupfs")
+    arguments = (config(resources), Host(layout), "x", "cgroupfs")
+    steps = [*cgroups.plan_make(*arguments), *cgroups.plan_late(*arguments)]
     prefix = "/linux/resources/"
     return [(step.pointer.removeprefix(prefix), step.text) for step in steps if step.name == "set cgroup"]
 
@@ -293,7 +294,7 @@ def test_device_rules_need_a_place() -> None:
 def test_disabled() -> None:
     """With --cgroup-manager disabled nothing is planned."""
     full = config({"pids": {"limit": 5}}, "/x")
-    for plan in (cgroups.plan_make, cgroups.plan_open, cgroups.plan_join_self):
+    for plan in (cgroups.plan_make, cgroups.plan_late, cgroups.plan_open, cgroups.plan_join_self):
         assert list(plan(full, Host(HYBRID), "x", "disabled")) == []
     assert cgroups.directories(full, Host(HYBRID), "x", "disabled") == {}
 
@@ -311,15 +312,21 @@ def test_order_and_journal(layout: Layout) -> None:
     assert json.loads(json.dumps([step.args for step in steps])) == [step.args for step in steps]
 
 
-@pytest.mark.parametrize(("limit", "cloned"), [(0, False), (1, False), (2, True), (-1, True)])
-def test_few_processes_on_v2(limit: int, *, cloned: bool) -> None:
-    """A clone into a cgroup2 directory counts against pids.max: with 0 or 1 init moves itself instead."""
+@pytest.mark.parametrize(("limit", "late"), [(0, True), (1, True), (2, False), (-1, False)])
+def test_few_processes_on_v2(limit: int, *, late: bool) -> None:
+    """A clone into a cgroup2 directory counts against pids.max: 0 and 1 are set when init is in it."""
     arguments = (config({"pids": {"limit": limit}}), Host(V2), "box", "cgroupfs")
-    (opened,) = cgroups.plan_open(*arguments)
-    path = f"{CG}/user.slice/box"
-    expected = {cgroups.CLONE_SLOT: path} if cloned else {"cgroup v2": f"{path}/cgroup.procs"}
-    assert opened.args["slots"] == expected
-    assert [step.op for step in cgroups.plan_join_self(*arguments)] == ([] if cloned else ["join_cgroup"])
+    made = [step.text for step in cgroups.plan_make(*arguments) if step.name == "set cgroup"]
+    then = [step.text for step in cgroups.plan_late(*arguments)]
+    text = f"pids.max = {'max' if limit < 0 else limit}"
+    assert (made, then) == (([], [text]) if late else ([text], []))
+
+
+def test_no_late_limits_on_v1() -> None:
+    """On v1 init moves itself into its cgroup, which pids.max does not count: all limits come first."""
+    arguments = (config({"pids": {"limit": 0}}), Host(HYBRID), "box", "cgroupfs")
+    assert list(cgroups.plan_late(*arguments)) == []
+    assert "pids.max = 0" in [step.text for step in cgroups.plan_make(*arguments)]
 
 
 def test_joining_by_itself() -> None:

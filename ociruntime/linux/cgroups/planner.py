@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ociruntime.linux.cgroups.resources import Setting
 
 _SUBJECT = "linux.cgroups"
-_CLONED = 2  # processes that are born in the cgroup: the helper that joins namespaces, and init
 
 
 def directories(config: Node, host: Host, container_id: str, manager: str) -> dict[str, str]:
@@ -103,7 +102,7 @@ def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iter
     exiting (6-12 ms for the first write). A thread that writes 0 to v1's `tasks` for itself, and a clone
     straight into a cgroup2 directory, don't.
     """
-    slots = _slots(config, host, directories(config, host, container_id, manager))
+    slots = _slots(directories(config, host, container_id, manager))
     if slots:
         yield HostStep(
             _SUBJECT,
@@ -116,7 +115,7 @@ def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iter
 
 def plan_join_self(config: Node, host: Host, container_id: str, manager: str) -> Iterator[InitStep]:
     """Init's part: a step for each v1 hierarchy; launch passes CLONE_SLOT to the clone."""
-    for key, path, controllers in _slots(config, host, directories(config, host, container_id, manager)):
+    for key, path, controllers in _slots(directories(config, host, container_id, manager)):
         if key != CLONE_SLOT:
             yield InitStep(
                 "join_cgroup",
@@ -126,7 +125,7 @@ def plan_join_self(config: Node, host: Host, container_id: str, manager: str) ->
             )
 
 
-def _slots(config: Node, host: Host, paths: dict[str, str]) -> list[tuple[str, str, str]]:
+def _slots(paths: dict[str, str]) -> list[tuple[str, str, str]]:
     """(slot key, path to open, controllers) for each hierarchy."""
     places: dict[str, list[str]] = {}
     for controller, path in paths.items():
@@ -135,10 +134,6 @@ def _slots(config: Node, host: Host, paths: dict[str, str]) -> list[tuple[str, s
     slots = [(f"cgroup {names[0]}", f"{path}/tasks", ", ".join(names)) for path, names in places.items()]
     if "" not in paths:
         return slots
-    limit = config.at("linux", "resources", "pids", "limit")
-    if host.cgroups.kind == "v2" and limit and 0 <= limit.number() < _CLONED:
-        # A clone into the cgroup counts there, a move into it doesn't: only so can init be in it.
-        return [*slots, ("cgroup v2", f"{paths['']}/cgroup.procs", "v2")]
     return [*slots, (CLONE_SLOT, paths[""], "")]
 
 
