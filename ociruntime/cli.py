@@ -14,7 +14,7 @@ import os
 
 from ociruntime import flags
 from ociruntime.errors import EXIT_ERROR, Interrupted, NotSupported, RuntimeFailure, UsageError
-from ociruntime.log import Log, emit
+from ociruntime.log import Log, ReaderGone, emit
 from ociruntime.verbs import Settings
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
         log.failure(failure, verb)
         _show_traceback(log)
         return failure.exit_code
-    except BrokenPipeError:
+    except ReaderGone:
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         log.failure(Interrupted(2), verb)

@@ -162,8 +162,17 @@ class Container:
                 return
             raise WrongState("container not running")
         # Without a pid namespace of its own, the end of init is not the end of the container.
-        if all_processes or (signal == SIGKILL and self.stored.get("shares_pids")):
-            self._kill_all(signal)
+        everybody = all_processes or (signal == SIGKILL and self.stored.get("shares_pids"))
+        reached = bool(everybody) and self._kill_all(signal)
+        if reached and signal != SIGKILL:
+            return  # init has had it with the others
+        try:
+            self._signal_init(signal, status)
+        except WrongState:
+            if not reached:
+                raise  # else cgroup.kill was so quick that init has been reaped
+
+    def _signal_init(self, signal: int, status: str) -> None:
         try:
             pidfd = open_process(self.pid)
         except ProcessLookupError:
@@ -188,12 +197,15 @@ class Container:
         assert isinstance(facts, dict)
         set_frozen(facts["cgroups"]["paths"], False)
 
-    def _kill_all(self, signal: int) -> None:
+    def _kill_all(self, signal: int) -> bool:
+        """Signal all in the container's cgroup; False if it has none."""
         facts = self.stored.get("facts")
-        if isinstance(facts, dict) and facts.get("cgroups"):
-            from ociruntime.linux.cgroups.remove import kill_all
+        if not isinstance(facts, dict) or not facts.get("cgroups"):
+            return False
+        from ociruntime.linux.cgroups.remove import kill_all
 
-            kill_all(facts["cgroups"]["paths"], signal)
+        kill_all(facts["cgroups"]["paths"], signal)
+        return True
 
     def wait(self) -> int:
         """Wait for the end of a container that this process has created.

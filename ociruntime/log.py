@@ -83,17 +83,21 @@ def _tell(descriptor: int, line: str) -> None:
         return
 
 
+class ReaderGone(Exception):
+    """Whoever read our output has gone away (`plan | head -1`): no error, and nothing more to do."""
+
+
 def emit(text: str) -> None:
     """Write a verb's result to stdout, at once and whole.
 
-    Raises BrokenPipeError if the reader went away, UsageError if stdout can't be written.
+    Raises ReaderGone if nobody reads any more, UsageError if stdout can't be written.
     """
     data = memoryview(_encoded(text))
     try:
         while data:
             data = data[os.write(1, data) :]
     except BrokenPipeError:
-        raise
+        raise ReaderGone from None
     except OSError as failure:
         raise UsageError("standard output can't be written", errno=failure.errno or 0) from None
 

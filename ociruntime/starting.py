@@ -136,10 +136,10 @@ def _numbers(container: Container, timeline: Trace | None) -> dict[tuple[str, st
 
 def _go(container: Container, starter: _socket.socket) -> None:
     """Let init become the program. The connection's end says that it did, if the progress pages agree."""
-    starter.send(_GO, _socket.MSG_NOSIGNAL)
     try:
+        starter.send(_GO, _socket.MSG_NOSIGNAL)
         answer = starter.recv(_MESSAGE_SIZE)
-    except ConnectionResetError:
+    except (BrokenPipeError, ConnectionResetError):  # init is gone: the pages say how far it came
         answer = b""
     if answer:
         _fail(container, answer)
