@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from ociruntime.deletion import finish
 from ociruntime.errors import ContainerExists, NoSuchContainer, RuntimeFailure, StateUnreadable, UsageError
 from ociruntime.statedir import STATE_VERSION, StateDir, check_id, default_root
 
@@ -324,3 +326,39 @@ def test_removal_that_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.undo()
         directory.remove()
     assert os.listdir(tmp_path) == []
+
+
+def _claimed_by_the_dead(root: Path, seconds: float) -> int:
+    """A process that claims an id, makes a child that shares the lock for a while, and dies; returns the child."""
+    reader, writer = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        _claim(root).note(_entry("nothing"))
+        child = os.fork()
+        if child == 0:
+            time.sleep(seconds)
+            os._exit(0)
+        os.write(writer, str(child).encode())
+        os._exit(0)
+    os.waitpid(holder, 0)
+    os.close(writer)
+    child = int(os.read(reader, 20))
+    os.close(reader)
+    return child
+
+
+def test_lock_of_a_dead_holder(tmp_path: Path) -> None:
+    """What a runtime that was killed has cloned shares its lock until it comes to its exec: that is waited for."""
+    _claimed_by_the_dead(tmp_path, 0.3)
+    Path(tmp_path, "one", "journal").unlink()
+    assert finish(StateDir.find(str(tmp_path), "one"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_lock_of_a_living_holder(tmp_path: Path) -> None:
+    """Whoever is at work on a container is not waited for: `state` answers at once."""
+    holder = _claim(tmp_path)
+    began = time.monotonic()
+    assert not finish(StateDir.find(str(tmp_path), "one"))
+    assert time.monotonic() - began < 0.2
+    holder.remove()
