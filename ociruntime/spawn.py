@@ -44,6 +44,7 @@ _EXECUTABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native",
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
 _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
+_AT_EMPTY_PATH, _MOUNT_ATTR_RDONLY = 0x1000, 1
 _PAGE = 4096
 
 _sealed: dict[str, int] = {}  # the path of the executable -> descriptor of its copy; forks inherit it
@@ -75,23 +76,48 @@ def sealed_executable() -> int:
     except OSError as failure:
         reason = f"{_EXECUTABLE}: {os.strerror(failure.errno or 0).lower()}: the installation is incomplete"
         raise RuntimeFailure(reason, hint="pip install compiles it") from None
-    memory = _executable_memory()
-    _write_whole(memory, content)
-    fcntl.fcntl(memory, _F_ADD_SEALS, _ALL_SEALS)
+    memory = _executable_copy(content)
     kept = _sealed.setdefault(_EXECUTABLE, memory)  # threads may have made one each: the first stays
     if kept != memory:
         os.close(memory)
     return kept
 
 
-def _executable_memory() -> int:
+def _executable_copy(content: bytes) -> int:
     flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
     try:
-        return os.memfd_create("ociruntime-init", flags | _MFD_EXEC)
+        memory = os.memfd_create("ociruntime-init", flags | _MFD_EXEC)
     except OSError as failure:
+        if failure.errno == errno.EACCES:
+            return _copy_in_tmpfs(content)
         if failure.errno != errno.EINVAL:
             raise
-    return os.memfd_create("ociruntime-init", flags)  # before Linux 6.3 all of them are executable
+        memory = os.memfd_create("ociruntime-init", flags)  # before Linux 6.3 all of them are executable
+    _write_whole(memory, content)
+    fcntl.fcntl(memory, _F_ADD_SEALS, _ALL_SEALS)
+    return memory
+
+
+def _copy_in_tmpfs(content: bytes) -> int:
+    """Where no memory file may be executed (vm.memfd_noexec=2): a file of a read-only tmpfs that is attached nowhere.
+
+    Never a bind of the host's own file: a bind's read-only flag was cleared through /proc/self/exe before.
+    """
+    directory = lib.shim_detached_tmpfs()
+    if directory < 0:
+        raise OSError(-directory, os.strerror(-directory), "tmpfs for ociruntime-init")
+    try:
+        file = os.open("init", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o500, dir_fd=directory)
+        try:
+            _write_whole(file, content)
+        finally:
+            os.close(file)
+        failed = lib.shim_mount_setattr(directory, b"", _AT_EMPTY_PATH, _MOUNT_ATTR_RDONLY, 0, 0, -1)
+        if failed < 0:
+            raise OSError(-failed, os.strerror(-failed), "tmpfs for ociruntime-init")
+        return os.open("init", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def memory_file(name: str, content: bytes) -> int:

@@ -27,6 +27,7 @@ void shim_spawn_release(struct shim_spawn *spawn);
 int shim_open_tree(int directory, const char *path, unsigned flags);
 int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t set, uint64_t clear,
                        uint64_t propagation, int userns_fd);
+int shim_detached_tmpfs(void);
 int shim_umount(const char *path, int flags);
 int shim_bpf(int command, void *attributes, unsigned size);
 

@@ -46,6 +46,18 @@ int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t
   return done;
 }
 
+// A tmpfs that is attached nowhere: whoever has the descriptor is the only one who can reach it.
+int shim_detached_tmpfs(void) {
+  int context = result(syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC));
+  if (context < 0)
+    return context;
+  int done = result(syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+  if (done == 0)
+    done = result(syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV));
+  close(context);
+  return done;
+}
+
 int shim_umount(const char *path, int flags) { return result(umount2(path, flags)); }
 
 int shim_bpf(int command, void *attributes, unsigned size) {

@@ -38,6 +38,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no apparmor": lambda: not _lsm("apparmor"),
     "no selinux": lambda: not _lsm("selinux"),
     "no runtime-spec checkout": lambda: not os.environ.get("OCI_SPEC_SCHEMA"),
+    "no memfd_noexec": lambda: not os.path.exists("/proc/sys/vm/memfd_noexec"),
     "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") != "ociruntime",
 }
 

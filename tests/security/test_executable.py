@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness.configuration import Config, set_capabilities, with_namespace, writable_root
-from tests.harness.driver import command_of, runtime_under_test
+from tests.harness.driver import ENVIRONMENT, TIMEOUT, command_of, runtime_under_test
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +83,28 @@ def test_waiting_init_is_a_sealed_memory_file(stage: Stage) -> None:
     with pytest.raises(OSError, match=r"Text file busy|not permitted"):
         os.close(os.open(program, os.O_WRONLY | os.O_CLOEXEC))
     container.delete("--force").ok()
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/proc/sys/vm/memfd_noexec"), reason="the kernel has no vm.memfd_noexec"
+)
+def test_without_executable_memory_files(stage: Stage) -> None:
+    """CVE-2019-5736 where vm.memfd_noexec=2 forbids memory files: a copy in a read-only tmpfs that is attached nowhere."""
+    container = stage.container("sleep", "100")
+    stage.runtime.prepare(container.bundle)
+    noted = stage.directory / "pid"
+    place = ["--bundle", str(container.bundle.directory), "--pid-file", str(noted)]
+    script = (
+        "echo 2 > /proc/sys/vm/memfd_noexec\n"
+        f"{' '.join(stage.runtime.argv('create', *place, container.id))} > /dev/null || exit\n"
+        f"readlink /proc/$(cat {noted})/exe\n"
+        f"{' '.join(stage.runtime.argv('delete', '--force', container.id))}\n"
+    )
+    result = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script],
+        env=ENVIRONMENT, timeout=TIMEOUT, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert (result.stdout.strip(), result.stderr) == ("/init", "")
 
 
 def test_waiting_init_maps_nothing_of_the_host(stage: Stage) -> None:
