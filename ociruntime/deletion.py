@@ -53,7 +53,7 @@ def finish(directory: StateDir) -> bool:
 
     False if somebody is at work on the container, or if something can't be undone.
     """
-    if not directory.lock(wait=False):
+    if not directory.lock(wait=False) and not (directory.is_lock_of_the_dead() and directory.lock(wait=True)):
         return _remove_empty(directory)
     if os.path.exists(directory.file("state.json")):
         directory.unlock()

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from tests.harness.bundle import Bundle
 
-TIMEOUT = 30.0
+# How many times as long as usual everything may take; the virtual machine of tests/vm, which emulates, sets it.
+PATIENCE = float(os.environ.get("OCIRUNTIME_TEST_PATIENCE", "1"))
+TIMEOUT = 30.0 * PATIENCE
 # What every id, cgroup and directory of this test session begins with.
 MARK = f"ociruntime-test-{os.getpid()}"
 MARK_VARIABLE = "OCIRUNTIME_TEST_MARK"
@@ -219,14 +221,14 @@ class Container:
 
     def wait_for(self, status: str, seconds: float = 10.0) -> None:
         """Wait until the container has this status."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while (now := self.status()) != status:
             assert time.monotonic() < end, f"{self.id} is {now or 'gone'}, not {status}, after {seconds} s"
             time.sleep(0.02)
 
     def wait_for_output(self, text: str, seconds: float = 10.0) -> None:
         """Wait until the container has written `text` on its stdout file."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while text not in self.output():
             assert time.monotonic() < end, f"no {text!r} in {self.output()!r} after {seconds} s"
             time.sleep(0.02)

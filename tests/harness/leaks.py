@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.harness.driver import MARK, MARK_VARIABLE
+from tests.harness.driver import MARK, MARK_VARIABLE, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,7 +157,7 @@ def take(below: Path) -> Snapshot:
 
 def left_behind(before: Snapshot, below: Path, seconds: float = 2.0) -> tuple[list[str], Snapshot]:
     """What is there more than before, once what is just ending has ended."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while True:
         now = take(below)
         lines = now.added_since(before)

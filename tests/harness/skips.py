@@ -7,10 +7,13 @@ Must not import anything of `ociruntime`.
 from __future__ import annotations
 
 import os
+import shutil
 import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from tests.harness.rootfs import cache_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +32,18 @@ def _lsm(name: str) -> bool:
         return False
 
 
+def _has_virtual_machine() -> bool:
+    """Whether tests/vm/vm-build has made the image, and there is a QEMU to run it."""
+    image = os.environ.get("VM_CACHE") or cache_directory() / "vm"
+    return os.path.exists(f"{image}/key") and shutil.which("qemu-system-x86_64") is not None
+
+
 # A kind of host, and how to tell that this is one.
 HOST_KINDS: dict[str, Callable[[], bool]] = {
     "not root": lambda: os.geteuid() != 0,
     "cgroup v1 or hybrid": lambda: not _has_v2_only(),
     "cgroup v2": _has_v2_only,
-    "no kvm": lambda: not os.access("/dev/kvm", os.R_OK | os.W_OK),
+    "no virtual machine": lambda: not _has_virtual_machine(),
     "no apparmor": lambda: not _lsm("apparmor"),
     "no selinux": lambda: not _lsm("selinux"),
     "no runtime-spec checkout": lambda: not os.environ.get("OCI_SPEC_SCHEMA"),

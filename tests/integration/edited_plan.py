@@ -89,7 +89,7 @@ def _use_closed_slot(steps: list[Step]) -> None:
 def _join_a_mount(steps: list[Step]) -> None:
     """The descriptor of a mount in place of a cgroup's file."""
     slot = next(step.args[0] for step in steps if isinstance(step, InitStep) and step.op == "mount_tree")
-    _change("join_cgroup", a0=slot)(steps)
+    _add("join_cgroup", slot, before="setsid")(steps)
 
 
 def _refuse(number: int, first: int) -> Callable[[list[Step]], None]:
@@ -150,7 +150,13 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "no_new_privs": _refuse(_PRCTL, _PR_SET_NO_NEW_PRIVS),
     "stdio": _use_closed_slot,
     "close_from": _refuse(_CLOSE_RANGE, 3),
-    "set device rules": _change_host(
+    "set device rules": _add_host(
+        "linux.cgroups",
+        "set device rules",
+        {"directory": "/no/such/cgroup", "lines": [["devices.deny", "a"]]},
+        "clone init",
+    ),
+    "set device rules: line": _change_host(
         "set device rules", lines=[["devices.allow", "c 1:3 rwm"], ["devices.deny", "z"]]
     ),
     "load device program": _add_host(

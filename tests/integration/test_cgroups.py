@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.configuration import Config, set_capabilities, without_namespace
+from tests.harness.driver import PATIENCE
 from tests.harness.peers import PEERS
 from tests.harness.stage import new_id
 
@@ -201,7 +202,7 @@ def test_cpu_quota_slows_down(stage: Stage) -> None:
     container = stage.container("sh", "-c", spin, edit=resources(cpu={"quota": 5000, "period": 100000}))
     container.create().ok()
     container.start().ok()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 20 * PATIENCE
     throttled = 0
     while not throttled and time.monotonic() < end:
         time.sleep(0.1)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness.driver import PATIENCE
+
 if TYPE_CHECKING:
     from tests.harness.stage import Stage
     from tests.integration.conftest import Compare
@@ -71,7 +73,7 @@ def test_nobody_holds_the_output(stage: Stage, verb: str) -> None:
     container = stage.in_state({"start": "created", "delete": "stopped"}.get(verb, "running"))
     # call() reads both pipes to EOF; the container outlives its timeout.
     words = [verb, container.id, "CONT"] if verb == "kill" else [verb, container.id]
-    stage.runtime.call(*words, timeout=10).ok()
+    stage.runtime.call(*words, timeout=10 * PATIENCE).ok()
     if verb != "delete":
         assert container.status() == "running"
     container.created = verb != "delete"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.configuration import Config, add_bind, add_hook
+from tests.harness.driver import PATIENCE, TIMEOUT
 from tests.harness.peers import PEERS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _AT_ONCE = 6
 def _codes(processes: list[subprocess.Popen[bytes]]) -> list[int]:
     codes = []
     for process in processes:
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=TIMEOUT)
         assert b"Traceback" not in (err or b""), err
         codes.append(process.returncode)
     return sorted(codes)
@@ -91,7 +92,7 @@ def _in_slow_start_hook(stage: Stage, kind: str) -> tuple[Container, subprocess.
     def edit(config: Config) -> None:
         add_bind(config, str(notes), "/notes", "rw")
         directory = "/notes" if kind == "startContainer" else str(notes)
-        add_hook(config, kind, "/bin/sh", "-c", f"touch {directory}/runs; exec sleep 60")
+        add_hook(config, kind, "/bin/sh", "-c", f"touch {directory}/runs; exec sleep 600")
 
     container = stage.container("sleep", "100", edit=edit)
     (container.bundle.rootfs / "notes").mkdir()
@@ -102,7 +103,7 @@ def _in_slow_start_hook(stage: Stage, kind: str) -> tuple[Container, subprocess.
 
 
 def _wait_for_file(path: Path) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 10 * PATIENCE
     while not path.exists():
         assert time.monotonic() < end, f"{path} has not appeared"
         time.sleep(0.01)
@@ -117,11 +118,11 @@ def test_others_do_not_wait_for_a_hook_of_start(stage: Stage, kind: str) -> None
     began = time.monotonic()
     assert container.status() == ("created" if kind == "startContainer" else "running")
     container.delete("--force").ok()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 5 * PATIENCE
     assert stage.runtime.ids() == []
     if kind == "poststart":
         starter.send_signal(signal.SIGTERM)
-    _, err = starter.communicate(timeout=10)
+    _, err = starter.communicate(timeout=10 * PATIENCE)
     assert starter.returncode != 0
     assert b"Traceback" not in err
 
@@ -132,7 +133,7 @@ def test_kill_during_a_hook_of_start(stage: Stage) -> None:
         pytest.skip("runc and crun run startContainer hooks inside init")
     container, starter = _in_slow_start_hook(stage, "startContainer")
     container.kill("KILL").ok()
-    _, err = starter.communicate(timeout=10)
+    _, err = starter.communicate(timeout=10 * PATIENCE)
     assert starter.returncode != 0
     assert b"Traceback" not in err
     container.created = container.status() != ""
@@ -147,8 +148,8 @@ def test_lost_starter(stage: Stage) -> None:
     starter.communicate()
     assert container.status() == "created"
     second = stage.runtime.start_call("start", container.id)
-    time.sleep(0.2)
+    time.sleep(0.2 * PATIENCE)
     assert second.poll() is None, "the hook runs again, and takes long"
     container.delete("--force").ok()
-    second.communicate(timeout=10)
+    second.communicate(timeout=10 * PATIENCE)
     assert second.returncode != 0

@@ -21,7 +21,7 @@ import pytest
 
 from tests.harness import leaks
 from tests.harness.configuration import Config, add_bind, add_hook, set_capabilities, without_namespace
-from tests.harness.driver import ENVIRONMENT, TIMEOUT, runtime_under_test
+from tests.harness.driver import ENVIRONMENT, PATIENCE, TIMEOUT, runtime_under_test
 from tests.harness.peers import PEERS
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def test_hook_outlives_no_container(stage: Stage) -> None:
     container = stage.container("true", edit=edit)
     words = ["create", "--bundle", str(container.bundle.directory), container.id]
     process = stage.runtime.start_call(*words, out=subprocess.DEVNULL, err=subprocess.DEVNULL)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 10 * PATIENCE
     while not note.exists() or not note.read_text():
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -38,6 +38,9 @@ pytestmark = pytest.mark.skipif(
 _PACKAGE = Path(__file__).parents[2] / "ociruntime"
 _EDITED = Path(edited_plan.__file__)
 _LONG = "/" + "n" * 300
+_V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+# Where cgroups of the controller pids are made.
+_PIDS = Path("/sys/fs/cgroup" if _V2 else "/sys/fs/cgroup/pids")
 
 
 class Case(NamedTuple):
@@ -185,10 +188,10 @@ _HOST: dict[str, Case] = {
         lambda config: config["linux"].update(cgroupsPath=f"/{MARK}-file/cgroup.procs/inside"),
     ),
     "set cgroup": Case(
-        ("/linux/resources/cpu", "set cgroup", "cpu.cfs_quota_us", "EINVAL"),
+        ("/linux/resources/cpu", "set cgroup", "cpu.max" if _V2 else "cpu.cfs_quota_us", "EINVAL"),
         _resources(cpu={"quota": 500, "period": 100000}),
     ),
-    "set device rules": Case((edited_plan.POINTER, "set device rules", "EINVAL"), edit="set device rules"),
+    "set device rules": Case((edited_plan.POINTER, "set device rules", "ENOENT"), edit="set device rules"),
     "load device program": Case(
         (edited_plan.POINTER, "load device program", "ENOENT"), edit="load device program"
     ),
@@ -209,6 +212,10 @@ _HOST: dict[str, Case] = {
         ("write pid file", "/no/such/directory/pid", "ENOENT"), flags=("--pid-file", "/no/such/directory/pid")
     ),
 }
+if not _V2:
+    _HOST["set device rules: line"] = Case(
+        (edited_plan.POINTER, "set device rules", "EINVAL"), edit="set device rules: line"
+    )
 _HOST_ELSEWHERE = {
     "check cgroup": "test_cgroup_that_is_in_use",
     "note mounts": "test_full_disk.py, without a mount namespace",
@@ -342,9 +349,7 @@ def test_umask_cannot_fail() -> None:
 @pytest.fixture
 def pids_cgroup() -> Iterator[Path]:
     """An own cgroup of the pids controller."""
-    path = Path("/sys/fs/cgroup/pids") / f"{MARK}-forced"
-    if not path.parent.is_dir():
-        pytest.skip("needs the v1 controller pids at /sys/fs/cgroup/pids")
+    path = _PIDS / f"{MARK}-forced"
     path.mkdir()
     yield path
     path.rmdir()
@@ -368,7 +373,12 @@ def test_cgroup_that_is_in_use(stage: Stage, pids_cgroup: Path) -> None:
 
 def test_no_process_is_left_to_make(stage: Stage, pids_cgroup: Path) -> None:
     """Where the kernel refuses the clone (pids.max), the error says so."""
-    container = stage.container("true")
+
+    def edit(config: Config) -> None:
+        if _V2:  # there the limits count that are above the container's cgroup, not above its maker's
+            config["linux"]["cgroupsPath"] = f"/{pids_cgroup.name}/inner"
+
+    container = stage.container("true", edit=edit)
     (pids_cgroup / "pids.max").write_text("1")
     enter = f'echo $$ > {pids_cgroup}/cgroup.procs; exec "$@"'
     command = stage.runtime.argv("create", "--bundle", str(container.bundle.directory), container.id)
@@ -382,9 +392,7 @@ def test_no_process_is_left_to_make(stage: Stage, pids_cgroup: Path) -> None:
 
 def test_what_a_hook_put_into_the_cgroup(stage: Stage) -> None:
     """Undoing removes the container's cgroup also with a directory in it that somebody else has made."""
-    holder = Path("/sys/fs/cgroup/pids") / f"{MARK}-second"
-    if not holder.parent.is_dir():
-        pytest.skip("needs the v1 controller pids at /sys/fs/cgroup/pids")
+    holder = _PIDS / f"{MARK}-second"
 
     def edit(config: Config) -> None:
         config["linux"]["cgroupsPath"] = f"/{holder.name}"

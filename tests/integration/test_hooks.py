@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.configuration import Config, add_bind, add_hook
-from tests.harness.driver import ENVIRONMENT, Container, runtime_under_test
+from tests.harness.driver import ENVIRONMENT, PATIENCE, Container, runtime_under_test
 from tests.harness.peers import PEERS, departure
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def test_order(compare: Compare) -> None:
 
 
 def _wait_for_lines(path: Path, count: int) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 10 * PATIENCE
     while len(path.read_text().splitlines()) < count:
         assert time.monotonic() < end, path.read_text()
         time.sleep(0.02)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.configuration import Config, add_hook, without_namespace
+from tests.harness.driver import PATIENCE
 from tests.harness.peers import PEERS
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def _first_line(process: subprocess.Popen[bytes]) -> bytes:
 def _ended(process: subprocess.Popen[bytes], seconds: float = 15.0) -> tuple[int, bytes, bytes]:
     """Exit code and output of a started call that must end."""
     try:
-        out, err = process.communicate(timeout=seconds)
+        out, err = process.communicate(timeout=seconds * PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -186,7 +187,7 @@ def test_run_of_an_id_in_use(compare: Compare) -> None:
 
 
 def _wait_for_file(path: Path) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 10 * PATIENCE
     while not path.exists():
         assert time.monotonic() < end, f"{path} has not appeared"
         time.sleep(0.01)
