@@ -122,7 +122,8 @@ enum plan_sync {
 };
 
 // Which part of an operation failed; the names are the system calls' (see shim.cdef.txt).
-// clang-format off: it does not come to rest on this list
+// (clang-format does not come to rest on this list.)
+// clang-format off
 #define PLAN_DETAILS(D)                                                                               \
   D(none) D(open) D(openat2) D(mkdirat) D(mknodat) D(symlinkat) D(readlinkat) D(unlinkat) D(fstat)    \
   D(fstatfs) D(fchownat) D(fchmodat) D(fsopen) D(fsconfig) D(fsmount) D(open_tree) D(move_mount)      \
