@@ -216,5 +216,6 @@ def _kept(options: Options) -> str:
 def _clone_text(config: Node) -> str:
     if namespaces.joins(config):
         return "a helper that joins namespaces"
-    new = [name for name, flag in namespaces.TYPES.items() if namespaces.clone_flags(config) & flag]
+    flags = namespaces.clone_flags(config)
+    new = [name for name, flag in namespaces.TYPES.items() if flags & flag]
     return f"with new {', '.join(new)}" if new else "without new namespaces"

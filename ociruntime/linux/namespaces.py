@@ -112,9 +112,9 @@ def is_new(config: Node, name: str) -> bool:
 def clone_flags(config: Node) -> int:
     """The CLONE_NEW* flags of the clone that makes init."""
     flags = 0
-    for name, flag in TYPES.items():
-        if is_new(config, name):
-            flags |= flag
+    for entry in config.at("linux", "namespaces"):
+        if not entry.at("path").text():
+            flags |= TYPES.get(entry.at("type").text(), 0)
     return flags & ~_NOT_BY_CLONE
 
 
