@@ -34,11 +34,9 @@ if TYPE_CHECKING:
 
 MESSAGE = struct.Struct("<3IiIi")  # kind, op, index, errno, detail, pid
 MESSAGE_SYNC, MESSAGE_ERROR = 1, 2
-CONTINUE, GO, ABORT = b"c", b"g", b"a"
-NO_STEP = 0xFFFFFFFF
+CONTINUE = b"c"
 
 PROGRESS_HEAD = struct.Struct("<4I")  # magic, phase, record, count of stamps
-PHASE_CREATING, PHASE_CREATED, PHASE_STARTING, PHASE_EXECUTING = 1, 2, 3, 4
 
 _EXECUTABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "ociruntime-init")
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
@@ -142,7 +140,7 @@ def progress_size(records: int) -> int:
 class Progress:
     """What the progress pages say.
 
-    phase   PHASE_*; record  number of the record that was begun last
+    phase   PHASE_* of native/plan.h; record  number of the record that was begun last
     error   (index, op name, errno, detail) of the failure, or None
     stamps  CLOCK_MONOTONIC in nanoseconds at which each record was begun
     """

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ociruntime.step import Argument, Step
 
 MAGIC = lib.PLAN_MAGIC
-NO_SLOT = 0xFFFFFFFF
 _HEADER = struct.Struct("<6I")
 _RECORD = struct.Struct("<HHI12I")
 _ARGUMENTS = 12
@@ -155,9 +154,7 @@ def _value(
     if letter in "ln":
         assert isinstance(argument, list)
         return "l", writer.list(argument, pointer)
-    if letter in "fF":
-        if argument is None:
-            return "u", NO_SLOT
+    if letter == "f":
         assert isinstance(argument, Slot)
         return "u", numbers[argument.key]
     assert isinstance(argument, int)

@@ -54,8 +54,7 @@ char **list(const struct plan_record *record, int argument, uint64_t *count) {
 }
 
 int slot(const struct plan_record *record, int argument) {
-  uint32_t number = record->args[argument];
-  return number == PLAN_NO_SLOT ? -1 : init.base + FD_FIXED + (int)number;
+  return init.base + FD_FIXED + (int)record->args[argument];
 }
 
 void send_message(const struct plan_message *message, int descriptor) {

@@ -130,15 +130,6 @@ int op_find_program(const struct plan_record *record) {
   return fail_with(error, detail);
 }
 
-int op_stdio(const struct plan_record *record) {
-  for (int i = 0; i < 3; i++) {
-    int from = slot(record, i);
-    if (from >= 0 && dup3(from, i, 0) < 0)
-      return fail(DETAIL_dup3);
-  }
-  return 0;
-}
-
 // The last word of create. Afterwards only the start socket is open, at init's first number, so
 // that a small RLIMIT_NOFILE leaves room for the one connection.
 int op_ready(const struct plan_record *record) {

@@ -18,12 +18,11 @@
 // moment while a package is upgraded, must not understand each other wrongly.
 #define PLAN_MAGIC (0x3143504fu ^ OP_count * 0x9e3779b1u ^ DETAIL_count * 0x85ebca6bu)
 #define PLAN_ARGS 12
-#define PLAN_NO_SLOT 0xffffffffu
 
 // The one table of operations: code, C name, arguments.
 //
 //   s string   S string or none   l list of strings   n list of decimal numbers as strings
-//   f descriptor slot   F slot or none   u unsigned 32 bit   p path that must begin with "/"
+//   f descriptor slot   u unsigned 32 bit   p path that must begin with "/"
 //
 // A mount's attributes are MOUNT_ATTR_* bits for mount_setattr(2); "r" ones are applied recursively.
 #define PLAN_OPS(OP)                                                                                         \
@@ -66,7 +65,6 @@
   OP(capabilities, "uuuuuuuu") /* effective, permitted, inheritable, ambient; low and high half each */      \
   OP(no_new_privs, "")         /* */                                                                         \
   OP(find_program, "l")        /* candidates for execve, in order: one must be an executable file */         \
-  OP(stdio, "FFF")             /* descriptors for 0, 1, 2 */                                                 \
   OP(ready, "")       /* the environment stands: descriptors are closed, only the start socket stays */      \
   OP(wait_start, "")  /* answer on the start socket until a starter says go */                               \
   OP(close_from, "u") /* the first descriptor to close */                                                    \
@@ -173,7 +171,7 @@ struct plan_message {
 };
 
 // From the runtime to init: one byte.
-enum { REPLY_CONTINUE = 'c', REPLY_GO = 'g', REPLY_ABORT = 'a' };
+enum { REPLY_CONTINUE = 'c', REPLY_GO = 'g' };
 
 // The shared page(s) `progress`: what happened, also after kill -9 (specs/handshake.md).
 enum { PHASE_none, PHASE_creating, PHASE_created, PHASE_starting, PHASE_executing };

@@ -77,8 +77,6 @@ static int argument_fits(struct view *view, char kind, uint32_t value) {
     return 1;
   case 'f':
     return value < view->slots;
-  case 'F':
-    return value == PLAN_NO_SLOT || value < view->slots;
   case 'S':
     return value == 0 || string_fits(view, value);
   case 's':

@@ -80,12 +80,6 @@ def _add_host(subject: str, name: str, args: dict[str, object], before: str) -> 
     return edit
 
 
-def _use_closed_slot(steps: list[Step]) -> None:
-    """After `ready` no slot is open any more."""
-    slot = next(step.args[0] for step in steps if isinstance(step, InitStep) and step.op == "mount_tree")
-    _add("stdio", slot, None, None, before="exec")(steps)
-
-
 def _join_a_mount(steps: list[Step]) -> None:
     """The descriptor of a mount in place of a cgroup's file."""
     slot = next(step.args[0] for step in steps if isinstance(step, InitStep) and step.op == "mount_tree")
@@ -148,7 +142,6 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "user": _add("user", 1, 1, before="ready"),
     "capabilities": _add("capabilities", _ALL, _ALL, _ALL, _ALL, 0, 0, 0, 0, before="ready"),
     "no_new_privs": _refuse(_PRCTL, _PR_SET_NO_NEW_PRIVS),
-    "stdio": _use_closed_slot,
     "close_from": _refuse(_CLOSE_RANGE, 3),
     "set device rules": _add_host(
         "linux.cgroups",

@@ -35,7 +35,6 @@ _VALUES: dict[str, tuple[Argument, Argument]] = {
     "l": ([], ["text", "key=value", "another"]),
     "n": (["0", "4294967295"], []),
     "f": (Slot("first"), Slot("second")),
-    "F": (None, Slot("second")),
     "u": (0, 0xFFFFFFFF),
 }
 

@@ -79,9 +79,6 @@ static int touch(const struct plan_record *record, const char *signature) {
       if (slot(record, argument) < 0)
         abort();
       break;
-    case 'F':
-      sink += (uint64_t)slot(record, argument);
-      break;
     default:
       sink += record->args[argument];
     }

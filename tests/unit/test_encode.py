@@ -12,7 +12,7 @@ import pytest
 
 from ociruntime.errors import InvalidConfig
 from ociruntime.native._shim import lib
-from ociruntime.native.encode import MAGIC, NO_SLOT, OPS, SYNC_POINTS, encode, verify, word
+from ociruntime.native.encode import MAGIC, OPS, SYNC_POINTS, encode, verify, word
 from ociruntime.step import HostStep, InitStep, Slot, SyncStep
 
 _PLAN_H = (Path(__file__).parents[2] / "ociruntime/native/plan.h").read_text()
@@ -96,7 +96,6 @@ def test_everything_comes_back() -> None:
     steps = [
         (0, InitStep("mount_fs", "tmpfs", None, ["size=1k", "ro"], 1, 2, 3, 4, "/dev", 5)),
         (3, InitStep("join", Slot("second"), 0x40000000)),
-        (4, InitStep("stdio", None, Slot("first"), None)),
         (9, InitStep("mask", "/proc/kcore", ignore=2)),
         (10, InitStep("exec", ["/bin/sh"], ["sh", "", "-c"], [])),
         (11, InitStep("groups", ["0", "4294967295"])),
@@ -106,7 +105,6 @@ def test_everything_comes_back() -> None:
     assert _decode(encode(steps, ["first", "second"], 7)) == [
         ("mount_fs", 0, 0, ["tmpfs", 0, ["size=1k", "ro"], 1, 2, 3, 4, "/dev", 5]),
         ("join", 0, 3, [1, 0x40000000]),
-        ("stdio", 0, 4, [NO_SLOT, 0, NO_SLOT]),
         ("mask", 2, 9, ["/proc/kcore"]),
         ("exec", 0, 10, [["/bin/sh"], ["sh", "", "-c"], []]),
         ("groups", 0, 11, [["0", "4294967295"]]),
