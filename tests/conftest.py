@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,12 +44,21 @@ def _own_mount_namespace() -> None:
         raise OSError(ctypes.get_errno(), "no mount namespace of its own for the tests")
 
 
+def _default_signals() -> None:
+    """What a background job or nohup has made us ignore, the runtime would rightly ignore too (nohup stays nohup)."""
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 _KEEPER = pytest.StashKey[SkipKeeper]()
 _COMPLAINTS = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set up the keeper of skips; as root, in a mount namespace of our own."""
+    _default_signals()
     if os.geteuid() == 0:
         _own_mount_namespace()
     keeper = SkipKeeper()

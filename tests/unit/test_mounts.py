@@ -385,16 +385,17 @@ def test_a_missing_source_is_named(tmp_path: Any, kind: str) -> None:
 
 
 class TreeLog:
-    """Stands for the C library: notes the system calls and gives a descriptor of /dev/null as the tree."""
+    """Stands for the C library: notes the system calls and gives a descriptor of `shows` as the tree."""
 
-    def __init__(self, failure: int = 0) -> None:
+    def __init__(self, failure: int = 0, shows: str = "/dev/null") -> None:
+        self.shows = shows
         self.calls: list[tuple[object, ...]] = []
         self.failure = failure
         self.tree = -1
 
     def shim_open_tree(self, *arguments: object) -> int:
         self.calls.append(arguments)
-        self.tree = os.open("/dev/null", os.O_RDONLY)
+        self.tree = os.open(self.shows, os.O_RDONLY)
         return self.tree
 
     def shim_mount_setattr(self, *arguments: object) -> int:
@@ -433,7 +434,7 @@ def test_apply_leaves_no_descriptor_after_a_failure(monkeypatch: pytest.MonkeyPa
 
 def test_a_bind_of_procfs_on_proc_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines that share the host's pid namespace bind its /proc."""
-    log = TreeLog()
+    log = TreeLog(shows="/proc")
     monkeypatch.setattr("ociruntime.native._shim.lib", log)
     (step,) = sources(config(bind("/proc", "rbind", source="/proc")))
     run = new_run()

@@ -80,7 +80,12 @@ def test_fork_has_the_flags_of_what_is_new() -> None:
     assert (fork.op, fork.args) == ("fork", (0x20000000 | 0x00020000,))
     assert namespaces.joins(node)
     (opened,) = namespaces.plan_paths(node)
-    assert opened.args == {"path": "/ns/net", "type": "network", "slot": "namespace network"}
+    assert opened.args == {
+        "path": "/ns/net",
+        "type": "network",
+        "slot": "namespace network",
+        "changed": False,
+    }
 
 
 @pytest.mark.parametrize(
