@@ -108,22 +108,9 @@ class Container:
             return _EXECUTING
 
     def _frozen(self) -> bool:
-        """Whether its cgroup is frozen: freezer.frozen without the three modules that it costs each poll to import."""
         facts = self.stored.get("facts")
         cgroups = facts.get("cgroups") if isinstance(facts, dict) else None
-        paths = cgroups["paths"] if cgroups else {}
-        for controller, name, words in _FREEZERS:
-            if controller in paths:
-                try:
-                    with open(f"{paths[controller]}/{name}", "rb", buffering=0) as file:
-                        return file.read(16).startswith(words)
-                except (FileNotFoundError, NotADirectoryError):
-                    return False
-                except OSError as failure:
-                    if failure.errno == ENODEV:  # removed since the open
-                        return False
-                    raise
-        return False
+        return bool(cgroups) and frozen(cgroups["paths"])
 
     def state(self) -> dict[str, object]:
         """The state document (runtime.md, State), with runc's additions."""
@@ -242,6 +229,26 @@ class Container:
     def delete(self, force: bool = False) -> list[str]:
         """Remove the container and everything that create made; see `delete`."""
         return delete(os.path.dirname(self.directory.path), self.id, force)
+
+
+def frozen(paths: dict[str, str]) -> bool:
+    """Whether a cgroup is frozen, or about to be; false if it is gone or can't be frozen.
+
+    paths   directory per v1 controller, "" for v2
+    It stands here and not beside set_frozen, because each poll of `state` would pay for three more modules.
+    """
+    for controller, name, words in _FREEZERS:
+        if controller in paths:
+            try:
+                with open(f"{paths[controller]}/{name}", "rb", buffering=0) as file:
+                    return file.read(16).startswith(words)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            except OSError as failure:
+                if failure.errno == ENODEV:  # removed since the open
+                    return False
+                raise
+    return False
 
 
 def create(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the container's cgroup frozen, and how is it frozen and thawed?
+"""How is the container's cgroup frozen and thawed? (Whether it is: container.frozen, which `state` asks.)
 
-`state` asks this of every running container, so it reads one file. Must import nothing of this package.
+Must import nothing of this package.
 """
 
 from __future__ import annotations
@@ -10,18 +10,6 @@ import os
 import time
 
 _LIMIT = 10.0  # seconds until all processes must have stopped
-
-
-def frozen(paths: dict[str, str]) -> bool:
-    """True if the cgroup is frozen, or about to be. False if it is gone or can't be frozen.
-
-    paths   directory per v1 controller, "" for v2: `facts["cgroups"]["paths"]`
-    """
-    if "freezer" in paths:
-        return _read(f"{paths['freezer']}/freezer.state").startswith((b"FROZEN", b"FREEZING"))
-    if "" in paths:
-        return _read(f"{paths['']}/cgroup.freeze").startswith(b"1")
-    return False
 
 
 def set_frozen(paths: dict[str, str], wanted: bool) -> bool:
