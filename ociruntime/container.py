@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 from _signal import SIGKILL, pidfd_send_signal
-from errno import ENODEV
 
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.identity import open_process, process_times
@@ -41,8 +40,6 @@ def _silent(_warning: str) -> None:
 
 SPEC_VERSION = "1.3.0"
 _STARTING, _EXECUTING = 3, 4  # PHASE_* of native/plan.h
-# controller ("" is cgroup v2), its file, and what that says of a frozen cgroup
-_FREEZERS = (("freezer", "freezer.state", (b"FROZEN", b"FREEZING")), ("", "cgroup.freeze", (b"1",)))
 
 
 class Container:
@@ -110,7 +107,11 @@ class Container:
     def _frozen(self) -> bool:
         facts = self.stored.get("facts")
         cgroups = facts.get("cgroups") if isinstance(facts, dict) else None
-        return bool(cgroups) and frozen(cgroups["paths"])
+        if not cgroups:
+            return False
+        from ociruntime.frozen import frozen
+
+        return frozen(cgroups["paths"])
 
     def state(self) -> dict[str, object]:
         """The state document (runtime.md, State), with runc's additions."""
@@ -229,26 +230,6 @@ class Container:
     def delete(self, force: bool = False) -> list[str]:
         """Remove the container and everything that create made; see `delete`."""
         return delete(os.path.dirname(self.directory.path), self.id, force)
-
-
-def frozen(paths: dict[str, str]) -> bool:
-    """Whether a cgroup is frozen, or about to be; false if it is gone or can't be frozen.
-
-    paths   directory per v1 controller, "" for v2
-    It stands here and not beside set_frozen, because each poll of `state` would pay for three more modules.
-    """
-    for controller, name, words in _FREEZERS:
-        if controller in paths:
-            try:
-                with open(f"{paths[controller]}/{name}", "rb", buffering=0) as file:
-                    return file.read(16).startswith(words)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            except OSError as failure:
-                if failure.errno == ENODEV:  # removed since the open
-                    return False
-                raise
-    return False
 
 
 def create(

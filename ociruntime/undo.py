@@ -93,7 +93,7 @@ def _kill_and_wait(pidfd: int, cgroups: dict[str, str]) -> None:
     poll.register(pidfd, select.POLLIN)
     if poll.poll(_FROZEN_AFTER):
         return
-    from ociruntime.container import frozen
+    from ociruntime.frozen import frozen
     from ociruntime.linux.cgroups.freezer import set_frozen
 
     if frozen(cgroups):  # with cgroup v1 a frozen process does not even die

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How is the container's cgroup frozen and thawed? (Whether it is: container.frozen, which `state` asks.)
+"""How is the container's cgroup frozen and thawed? (Whether it is: frozen.py.)
 
 Must import nothing of this package.
 """

@@ -60,7 +60,8 @@ def kill_all(paths: dict[str, str], signal: int) -> None:
     """
     if signal == _SIGKILL and _kill_v2(paths.get("", "")) and not processes(paths):
         return
-    from ociruntime.linux.cgroups.freezer import frozen, set_frozen
+    from ociruntime.frozen import frozen
+    from ociruntime.linux.cgroups.freezer import set_frozen
 
     was_frozen = frozen(paths)
     held = was_frozen
