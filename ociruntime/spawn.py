@@ -69,34 +69,36 @@ def sealed_executable() -> int:
     if found is not None:
         return found
     try:
-        with open(_EXECUTABLE, "rb", buffering=0) as file:
-            content = file.read()
+        source = os.open(_EXECUTABLE, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as failure:
         reason = f"{_EXECUTABLE}: {os.strerror(failure.errno or 0).lower()}: the installation is incomplete"
         raise RuntimeFailure(reason, hint="pip install compiles it") from None
-    memory = _executable_copy(content)
+    try:
+        memory = _executable_copy(source)
+    finally:
+        os.close(source)
     kept = _sealed.setdefault(_EXECUTABLE, memory)  # threads may have made one each: the first stays
     if kept != memory:
         os.close(memory)
     return kept
 
 
-def _executable_copy(content: bytes) -> int:
+def _executable_copy(source: int) -> int:
     flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
     try:
         memory = os.memfd_create("ociruntime-init", flags | _MFD_EXEC)
     except OSError as failure:
         if failure.errno == errno.EACCES:
-            return _copy_in_tmpfs(content)
+            return _copy_in_tmpfs(source)
         if failure.errno != errno.EINVAL:
             raise
         memory = os.memfd_create("ociruntime-init", flags)  # before Linux 6.3 all of them are executable
-    _write_whole(memory, content)
+    _copy_whole(source, memory)
     fcntl.fcntl(memory, _F_ADD_SEALS, _ALL_SEALS)
     return memory
 
 
-def _copy_in_tmpfs(content: bytes) -> int:
+def _copy_in_tmpfs(source: int) -> int:
     """Where no memory file may be executed (vm.memfd_noexec=2): a file of a read-only tmpfs that is attached nowhere.
 
     Never a bind of the host's own file: a bind's read-only flag was cleared through /proc/self/exe before.
@@ -107,7 +109,7 @@ def _copy_in_tmpfs(content: bytes) -> int:
     try:
         file = os.open("init", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o500, dir_fd=directory)
         try:
-            _write_whole(file, content)
+            _copy_whole(source, file)
         finally:
             os.close(file)
         failed = lib.shim_mount_setattr(directory, b"", _AT_EMPTY_PATH, _MOUNT_ATTR_RDONLY, 0, 0, -1)
@@ -116,6 +118,13 @@ def _copy_in_tmpfs(content: bytes) -> int:
         return os.open("init", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     finally:
         os.close(directory)
+
+
+def _copy_whole(source: int, target: int) -> None:
+    """By the kernel: through a bytes object of 700 KB the first copy of a process takes 0.8 ms, so 0.3."""
+    size = os.fstat(source).st_size
+    if os.sendfile(target, source, 0, size) != size:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))  # RLIMIT_FSIZE holds for memory files too
 
 
 def memory_file(name: str, content: bytes) -> int:
