@@ -46,8 +46,18 @@ class Trace:
             if (index >= border) != start:
                 continue
             begin = stamps[record]
+            self._cut_last(begin)
             end = stamps[record + 1] if record + 1 < len(stamps) else time.monotonic_ns()
             self.add(index, step, begin, end, _INIT)
+
+    def _cut_last(self, begin: int) -> None:
+        """The end of the record that init was at when its stamps were read is only known from the next one."""
+        last = next((event for event in reversed(self.events) if event["tid"] == _INIT), None)
+        if last is not None:
+            start, length = last["ts"], last["dur"]
+            assert isinstance(start, float)
+            assert isinstance(length, float)
+            last["dur"] = max(min(length, begin / 1000 - start), 0.0)
 
     def add(self, index: int, step: Step, begin: int, end: int, row: int) -> None:
         """One event; times in nanoseconds."""
