@@ -15,7 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from ociruntime.bundle import Bundle
+    from ociruntime.flags import Arguments
     from ociruntime.log import Log
+    from ociruntime.plan import Options
 
 _ENDING = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 
@@ -66,6 +69,24 @@ def _interrupt(number: int, _frame: object) -> NoReturn:
 
 def _swallow(_number: int, _frame: object) -> None:
     """Not SIG_IGN, which a hook would inherit."""
+
+
+def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Options]:
+    """What the flags that create and run share ask for; --config is relative to the current directory."""
+    import os
+
+    from ociruntime import bundle
+    from ociruntime.plan import Options
+
+    path = given.text("config")
+    options = Options(
+        container_id=given.words[0],
+        cgroup_manager=settings.cgroup_manager,
+        no_pivot=given.on("no-pivot"),
+        no_new_keyring=given.on("no-new-keyring"),
+        preserve_fds=given.number("preserve-fds"),
+    )
+    return bundle.load(given.text("bundle", "."), os.path.abspath(path) if path else None), options
 
 
 def config_of(words: list[str]) -> tuple[str, str]:

@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import os
-
-from ociruntime import bundle, container
-from ociruntime.plan import Options
-from ociruntime.verbs import raise_on_signals
+from ociruntime import container
+from ociruntime.verbs import bundle_and_options, raise_on_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,18 +15,9 @@ if TYPE_CHECKING:
 def run(settings: Settings, given: Arguments) -> int:
     """Run the container; until its program runs, a signal undoes everything, and afterwards it is passed on."""
     raise_on_signals()
-    options = Options(
-        container_id=given.words[0],
-        cgroup_manager=settings.cgroup_manager,
-        no_pivot=given.on("no-pivot"),
-        no_new_keyring=given.on("no-new-keyring"),
-        preserve_fds=given.number("preserve-fds"),
-    )
-    path = given.text("config")
     return container.run(
         settings.state_root(),
-        bundle.load(given.text("bundle", "."), os.path.abspath(path) if path else None),
-        options,
+        *bundle_and_options(settings, given),
         pid_file=given.text("pid-file"),
         detach=given.on("detach"),
         keep=given.on("keep"),

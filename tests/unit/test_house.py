@@ -78,7 +78,7 @@ EDGES: dict[str, str] = {
     "log": "errors document",
     "flags": "flags package errors document",
     "features": "document hooks package subject tables",
-    "verbs": "errors spine",
+    "verbs": "bundle errors plan spine",
     "verb": "verbs bundle check document errors features host log plan spine",
     "cli": "package errors log flags features verbs cli",
 }
