@@ -76,6 +76,8 @@ def create(
         stored.forget()
         _undo(directory, run, failure)
         raise
+    finally:
+        run.close_held()
     directory.unlock()
     container = Container(directory, stored.state)
     container.warnings = [*warnings, *(str(violation) for violation in made.warnings), *run.warnings]

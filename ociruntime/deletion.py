@@ -129,6 +129,7 @@ def run_of(directory: StateDir, stored: dict[str, object], needs_config: bool = 
     run = Run(directory.container_id, str(stored.get("bundle", "")), directory.path, config)
     if lost:
         run.warnings.append(lost)
+    run.committed = bool(stored) or os.path.exists(directory.file("deleted.json"))
     run.rootfs = str(stored.get("rootfs", ""))
     facts = stored.get("facts")
     run.facts = facts if isinstance(facts, dict) else {}

@@ -5,7 +5,7 @@
     host steps: cgroups, sources of binds
     clone init  ----------------------------------->  (a helper joins namespaces and forks)
                 <---------------- started -----------  (only if it forked, or for the next line)
-    host steps: oom_score_adj, cgroup2's pids.max of 0 or 1
+    host steps: oom_score_adj, cgroup2's pids.max of 0 or 1, network devices
                 ----------------- continue --------->  cgroup, mounts, devices, links
                 <---------------- mounted -----------  (only if there are hooks)
     hooks: prestart, createRuntime, createContainer

@@ -138,6 +138,8 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from namespaces.plan_join(config)
     outside: list[Step] = [*process.plan(config, host)]
     outside += cgroups.plan_late(config, host, options.container_id, options.cgroup_manager)
+    # Devices before lo comes up, as in runc, so that hooks and whatever init does find the network complete.
+    outside += network.plan_devices(config)
     if outside or namespaces.joins(config):
         yield SyncStep("started", "init runs in its namespaces, and its pid is known")
         yield from outside

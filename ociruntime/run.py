@@ -28,6 +28,8 @@ class Run:
     pid           init's process id in the runtime's pid namespace; 0 before the clone
     start_time    its start time, which tells it from a later process of the same number; 0 if not known yet
     slots         descriptors opened by host steps for init, by the key of their Slot
+    held          descriptors that undoing a failed create needs; closed when create has ended
+    committed     the container came into being: what is undone is its end, not a create that failed
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
     hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
     warnings      what went not quite as the config says; logged by whoever called
@@ -35,11 +37,13 @@ class Run:
 
     __slots__ = (
         "bundle",
+        "committed",
         "config",
         "container_id",
         "directory",
         "environment",
         "facts",
+        "held",
         "home",
         "hooked",
         "host",
@@ -72,7 +76,9 @@ class Run:
         self.pid = 0
         self.start_time = 0
         self.hooked = False
+        self.committed = False
         self.slots: dict[str, int] = {}
+        self.held: dict[str, int] = {}
         self.facts: dict[str, object] = {}
         self.warnings: list[str] = []
 
@@ -91,3 +97,8 @@ class Run:
         """Close what the host steps opened for init; init has its own copies after the clone."""
         while self.slots:
             os.close(self.slots.popitem()[1])
+
+    def close_held(self) -> None:
+        """Close what was kept for undo."""
+        while self.held:
+            os.close(self.held.popitem()[1])

@@ -141,6 +141,8 @@ def _changes(config: Node, name: str) -> bool:
     """True if the config sets something in a namespace of this type that all its members would see."""
     if name == "uts" and (config.at("hostname").text() or config.at("domainname").text()):
         return True
+    if name == "network" and len(config.at("linux", "netDevices")):
+        return True
     for key, _ in config.at("linux", "sysctl").members():
         owner = "network" if key.startswith(("net.", "net/")) else "uts" if "name" in key else "ipc"
         if owner == name:

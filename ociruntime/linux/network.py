@@ -1,33 +1,194 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which network devices does the container have? (config-linux.md, Network Devices)
 
-A new network namespace has a loopback device that is down; it is brought up, as engines expect.
-Moving devices (netDevices) is not supported yet and refused by name. Must not import another subject.
+A new network namespace has a loopback device that is down; it is brought up, as engines expect. The devices of
+`netDevices` are moved there from the runtime's namespace, and brought up. From the end of create on they are
+the container's: when the namespace goes, the kernel destroys the virtual ones and gives the physical ones back.
+
+Netlink is spoken by a child (network_devices.py): entering a namespace would change a thread of the caller.
+Must not import another subject.
 """
 
 from __future__ import annotations
 
-from ociruntime.errors import Violation
-from ociruntime.step import InitStep
+import os
+from errno import EINVAL, ENODEV
+
+from ociruntime.errors import StepFailed, Violation
+from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
+    from ociruntime.run import Run
 
 KEYS = ("/linux/netDevices", "/linux/netDevices/*/name")
 
+_LONGEST_NAME = 15  # bytes; IFNAMSIZ of linux/if.h counts the NUL
+_HELD = "network namespace"  # name of the descriptor that keeps a new namespace alive until create has ended
+_NAMESPACE = 3  # its number in the child
+_HINTS = {
+    ENODEV: "no such device in the runtime's network namespace",
+    EINVAL: "the kernel does not let every device leave its network namespace",
+}
+
 
 def check(config: Node) -> Iterator[Violation]:
-    """Moving network devices is refused by name."""
+    """Names that the kernel takes, each once in the container, and a namespace to move the devices to."""
     devices = config.at("linux", "netDevices")
-    if len(devices):
-        yield Violation(devices.pointer, "netDevices are not supported yet", "R115", "unsupported")
+    if len(devices) and not _namespace(config):
+        yield Violation(devices.pointer, "needs a network namespace, which the config does not have", "R116")
+    taken: set[str] = set()
+    for name, device in devices.members():
+        target = device.at("name")
+        yield from _check_name(Violation(device.pointer, "", "R116"), name)
+        if target.text():
+            yield from _check_name(Violation(target.pointer, "", "R118"), target.text(), pattern=True)
+        inside = target.text() or name
+        if inside in taken and "%" not in target.text():
+            yield Violation(device.pointer, f"two devices would be called {inside}", "R117")
+        taken.add(inside)
+
+
+def _check_name(place: Violation, name: str, pattern: bool = False) -> Iterator[Violation]:
+    """dev_valid_name() and dev_alloc_name() of the kernel, net/core/dev.c."""
+    reason = ""
+    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
+        reason = f"is longer than {_LONGEST_NAME} bytes"
+    elif name in (".", "..") or any(letter in "/:" or letter.isspace() for letter in name):
+        reason = "is . or .., or has a slash, a colon or white space"
+    elif pattern and "%" in name and (name.count("%") != 1 or "%d" not in name):
+        reason = "may have one %d, and no other %"
+    if reason:
+        yield Violation(place.pointer, f"the name of a network device {reason}", place.rule)
+
+
+def _namespace(config: Node) -> Node | None:
+    for entry in config.at("linux", "namespaces"):
+        if entry.at("type").text() == "network":
+            return entry
+    return None
+
+
+def plan_devices(config: Node) -> Iterator[HostStep]:
+    """Move the devices, once init is in the network namespace; before its loopback device comes up."""
+    entry = _namespace(config)
+    for number, (name, device) in enumerate(config.at("linux", "netDevices").members()):
+        inside = device.at("name").text()
+        yield HostStep(
+            "linux.network",
+            "move network device",
+            {
+                "device": name,
+                "name": inside,
+                "path": entry.at("path").text() if entry is not None else "",
+                "note": f"network-device-{number}",
+            },
+            pointer=device.pointer,
+            text=f"{name} to the container" + (f", as {inside}" if inside and inside != name else ""),
+            undoable=True,
+        )
 
 
 def plan(config: Node) -> Iterator[InitStep]:
     """Bring the loopback device up in a new network namespace; a joined one is left as it is."""
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "network" and not entry.at("path").text():
-            yield InitStep("loopback", pointer=entry.pointer, text="lo up")
+    entry = _namespace(config)
+    if entry is not None and not entry.at("path").text():
+        yield InitStep("loopback", pointer=entry.pointer, text="lo up")
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Move one device. Raises StepFailed if it can't be moved, or if its new name is taken (R116, R117)."""
+    if _HELD not in run.held:
+        run.held[_HELD] = os.open(f"/proc/{run.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    note = f"{run.directory}/{step.args['note']}"
+    answer = _ask(run.held[_HELD], "move", note, str(step.args["device"]), str(step.args["name"]))
+    if answer:
+        number, reason = answer
+        hint = _HINTS.get(number, "")
+        raise StepFailed(reason, pointer=step.pointer, step=step.describe(), errno=number, hint=hint)
+
+
+def undo(_name: str, args: dict[str, object], run: Run) -> None:
+    """After a failed create: take the device back, with its name and addresses, if its namespace still exists.
+
+    A device that has come to a container is its container's, also at the end (R122): then nothing is done.
+    Raises OSError if it can't be taken back.
+    """
+    note = f"{run.directory}/{args['note']}"
+    if run.committed or not os.path.exists(note):
+        return
+    namespace = run.held.get(_HELD, -1)
+    path = str(args["path"])
+    if namespace >= 0:
+        answer = _ask(namespace, "take-back", note)
+    elif path and os.path.exists(path):
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            answer = _ask(opened, "take-back", note)
+        finally:
+            os.close(opened)
+    else:
+        return  # a new namespace has gone with init, and the kernel has seen to what was in it
+    if answer:
+        raise OSError(answer[0], answer[1])
+
+
+def _ask(namespace: int, *request: str) -> tuple[int, str] | None:
+    """Have the child do it; (errno, reason) if it could not."""
+    import sys
+
+    places = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), *sys.path]
+    program = (
+        f"import sys; sys.path[:] = {[place for place in places if place]!r}; "
+        "from ociruntime.linux.network_devices import main; main()"
+    )
+    words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", program, *request]
+    reading, writing = os.pipe()
+    pid = 0
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            words,
+            {},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, writing, 1),
+                (os.POSIX_SPAWN_DUP2, writing, 2),
+                (os.POSIX_SPAWN_DUP2, namespace, _NAMESPACE),
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            ],
+            setsigmask=[],
+        )
+        os.close(writing)
+        writing = -1
+        said = b""
+        while part := os.read(reading, 4096):
+            said += part
+    finally:
+        os.close(reading)
+        if writing >= 0:
+            os.close(writing)
+        if pid:
+            _wait(pid)
+    return _answer(said.decode("utf-8", "replace").strip().rpartition("\n")[2])
+
+
+def _wait(pid: int) -> None:
+    """Also when we are interrupted: what the child does must not be half done."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return  # the application ignores SIGCHLD: the kernel has waited until it ended
+
+
+def _answer(line: str) -> tuple[int, str] | None:
+    """The child's last line: "done", or "failed NUMBER REASON"; anything else is an accident of its."""
+    if line == "done":
+        return None
+    word, _, rest = line.partition(" ")
+    number, _, reason = rest.partition(" ")
+    if word == "failed" and number.isdigit():
+        return int(number), reason
+    return 0, f"the helper for network devices ended: {line or 'without a word'}"

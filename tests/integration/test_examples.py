@@ -27,6 +27,8 @@ EXAMPLES = Path(__file__).parents[2] / "bundle-examples"
 MAKE_ROOTFS = EXAMPLES / "make-rootfs"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/config.json"))
 # hello and debian bring, or share, a root; the others get one of busybox.
+# What the peers of Debian 12 do not know: it came with specification 1.3.
+NEWER = {"net-devices"}
 BUSYBOX = [name for name in NAMES if name not in {"hello", "debian"}]
 
 
@@ -64,11 +66,12 @@ def copy(name: str, directory: Path, root: Path) -> Bundle:
 @contextmanager
 def surroundings(bundle: Bundle) -> Iterator[None]:
     """What an example's README says is to be done before and after; one session at a time."""
-    program = bundle.directory / "namespaces"
-    if not program.exists():
+    programs = [bundle.directory / name for name in ("namespaces", "devices")]
+    program = next((path for path in programs if path.exists()), None)
+    if program is None:
         yield
         return
-    with open(cache_directory() / "example-namespaces.lock", "w", encoding="ascii") as lock:
+    with open(cache_directory() / f"example-{program.name}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run([program, "up"], check=True)
         try:
@@ -111,9 +114,9 @@ def test_an_example_prints_what_stands_beside_it(
     assert played == {"code": 0, "errors": "", "output": wanted, "changed": []}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NEWER])
 def test_the_peers_print_the_same(name: str, compare: Compare, request: pytest.FixtureRequest) -> None:
-    """Both peers run every example, with the same output."""
+    """Both peers run every example that is not newer than they are, with the same output."""
     root = _root_of(name, request)
 
     def scenario(stage: Stage) -> dict[str, Any]:

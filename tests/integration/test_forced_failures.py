@@ -200,6 +200,10 @@ _HOST: dict[str, Case] = {
         lambda config: config["process"].update(oomScoreAdj=0),
         "set oom_score_adj",
     ),
+    "move network device": Case(
+        ("/linux/netDevices/no-such-dev", "move network device no-such-dev", "ENODEV"),
+        lambda config: config["linux"].update(netDevices={"no-such-dev": {}}),
+    ),
     "run hook": Case(
         ("/hooks/createRuntime/0", "hook createRuntime /no/such/hook", "ENOENT"),
         lambda config: add_hook(config, "createRuntime", "/no/such/hook"),

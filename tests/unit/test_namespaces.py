@@ -125,14 +125,6 @@ def test_loopback_only_in_a_new_network_namespace() -> None:
     assert list(network.plan(Node({}))) == []
 
 
-def test_net_devices_are_refused_by_name() -> None:
-    """The property netDevices is not ignored."""
-    assert found(network, config(NEW, netDevices={"eth0": {}})) == [
-        ("/linux/netDevices", "R115", "unsupported")
-    ]
-    assert found(network, config(NEW, netDevices={})) == []
-
-
 def new_run(directory: str = "/d") -> Run:
     """A container that is being made."""
     return Run("id", "/b", directory, Node({}), Host(Layout("none")))
