@@ -41,7 +41,7 @@ def create(
         raise BundleError(
             f"{bundle.rootfs}: no such directory", pointer="/root/path", hint="the root filesystem"
         )
-    machine = host.probe()
+    machine = host.probe(bundle.config)
     options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)
     directory = _claim(root, options.container_id)
     run = Run(

@@ -194,6 +194,15 @@ _HINTS: dict[tuple[int, str], str] = {
     (_errno.EPERM, "set rlimit"): "raising a hard limit needs CAP_SYS_RESOURCE",
     (_errno.ENOSPC, "mount"): "for a mount ENOSPC means the limit fs.mount-max, not the disk",
     (_errno.ENOTDIR, "mount"): "a directory can't be mounted on a file, nor a file on a directory",
+    (_errno.ENOENT, "set AppArmor profile"): "the profile is not loaded: apparmor_parser loads it",
+    (_errno.EINVAL, "set SELinux label"): "the loaded policy has no such label",
+    (_errno.ENOSPC, "make resctrl group"): "the hardware has no further class of service",
+    (
+        _errno.EPERM,
+        "set scheduler",
+    ): "real time needs CAP_SYS_NICE, and with cgroup v1 a linux.resources.cpu.realtimeRuntime",
+    (_errno.EPERM, "set I/O priority"): "real time needs CAP_SYS_NICE",
+    (_errno.EBUSY, "set scheduler"): "the deadline tasks of this machine leave no such share of the CPUs",
     (_errno.EBUSY, "remove cgroup"): "a process is still in the cgroup",
     (_errno.ENODEV, "mount"): "the kernel does not know this file system type",
 }

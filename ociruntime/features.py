@@ -27,7 +27,7 @@ _ID_MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 def features() -> dict[str, object]:
     """The document."""
     from ociruntime.hooks import KINDS
-    from ociruntime.linux import intelrdt, mounts, network, scheduling, seccomp
+    from ociruntime.linux import intelrdt, lsm, mounts, network, scheduling, seccomp
     from ociruntime.linux.capabilities import NAMES
     from ociruntime.linux.mount_options import known_options
 
@@ -41,7 +41,6 @@ def features() -> dict[str, object]:
     }
     id_mapped = _takes(mounts.check, mounts=[{**mapped, "options": ["bind", "idmap"]}])
     moved = _takes(network.check, linux={"netDevices": {"eth0": {}}, "namespaces": [{"type": "network"}]})
-    allocated = _takes(intelrdt.check, linux={"intelRdt": {"closID": "x"}})
     return {
         "ociVersionMin": OCI_VERSION_MIN,
         "ociVersionMax": OCI_VERSION_MAX,
@@ -54,10 +53,16 @@ def features() -> dict[str, object]:
             "capabilities": list(NAMES),
             "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
             "seccomp": {"enabled": filtered},
-            "apparmor": {"enabled": False},
-            "selinux": {"enabled": False},
-            "intelRdt": {"enabled": allocated, "schemata": False, "monitoring": False},
-            "memoryPolicy": {"modes": _memory_policies(scheduling.check), "flags": []},
+            "apparmor": {"enabled": _takes(lsm.check, process={"apparmorProfile": "x"})},
+            "selinux": {
+                "enabled": _takes(lsm.check, process={"selinuxLabel": "x"}, linux={"mountLabel": "x"})
+            },
+            "intelRdt": {
+                "enabled": _takes(intelrdt.check, linux={"intelRdt": {"closID": "x"}}),
+                "schemata": _takes(intelrdt.check, linux={"intelRdt": {"schemata": ["L3:0=f"]}}),
+                "monitoring": _takes(intelrdt.check, linux={"intelRdt": {"enableMonitoring": True}}),
+            },
+            "memoryPolicy": {"modes": list(scheduling.MEMORY_MODES), "flags": list(scheduling.MEMORY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": id_mapped}},
             "netDevices": {"enabled": moved},
         },
@@ -75,8 +80,3 @@ def _namespaces() -> list[str]:
     from ociruntime.linux.namespaces import TYPES, check
 
     return sorted(name for name in TYPES if _takes(check, linux={"namespaces": [{"type": name}]}))
-
-
-def _memory_policies(check: Callable[[Node], Iterable[Violation]]) -> list[str]:
-    modes = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_PREFERRED", "MPOL_WEIGHTED_INTERLEAVE")
-    return [mode for mode in modes if _takes(check, linux={"memoryPolicy": {"mode": mode, "nodes": "0"}})]

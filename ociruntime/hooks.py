@@ -207,6 +207,10 @@ def _init_steps(step: HostStep, run: Run) -> Iterator[Step]:
     if kind == "startContainer":
         host = run.host
         assert host is not None  # whoever runs startContainer hooks has probed it
+        if config.at("process", "apparmorProfile") or config.at("process", "selinuxLabel"):
+            from ociruntime.linux import lsm
+
+            yield from lsm.plan_exec(config.at("process"), host)  # it is a program of the image
         yield from capabilities.plan_early(config, host)
         yield from credentials.plan_early(config, host)
         yield from credentials.plan_late(config, host)

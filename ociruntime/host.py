@@ -12,6 +12,11 @@ import os
 
 from ociruntime.linux.cgroups.layout import Layout, probe_layout
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.config import Node
+
+_MOST_CPUS = 8192
 ALL_CAPABILITIES = (1 << 41) - 1  # CAP_CHOWN to CAP_CHECKPOINT_RESTORE
 
 
@@ -20,12 +25,14 @@ class Host:
 
     capabilities   mask of what the runtime can grant: permitted and in its bounding set
     cgroups   the Layout of the cgroup hierarchies (v1, hybrid, v2 or none)
+    cpus      how many CPUs there can be, also those that are not plugged in
     machine   uname's machine ("x86_64")
     apparmor, selinux   whether that LSM is enabled
+    resctrl   where resctrl is mounted, or "" (also if nobody wanted to know)
     kcore     whether /proc/kcore exists (then /dev/core is linked to it, as runc does)
     """
 
-    __slots__ = ("apparmor", "capabilities", "cgroups", "kcore", "machine", "selinux")
+    __slots__ = ("apparmor", "capabilities", "cgroups", "cpus", "kcore", "machine", "resctrl", "selinux")
 
     def __init__(
         self,
@@ -36,25 +43,64 @@ class Host:
         selinux: bool = False,
         kcore: bool = True,
         capabilities: int = ALL_CAPABILITIES,
+        cpus: int = 64,
+        resctrl: str = "",
     ) -> None:
         self.capabilities = capabilities
         self.cgroups = cgroups
+        self.cpus = cpus
+        self.resctrl = resctrl
         self.machine = machine
         self.apparmor = apparmor
         self.selinux = selinux
         self.kcore = kcore
 
 
-def probe() -> Host:
-    """Look at this machine; needs no privilege."""
+def probe(config: Node | None = None) -> Host:
+    """Look at this machine; needs no privilege.
+
+    config   what only rare properties need is looked for if it has them
+    """
     return Host(
         probe_layout(),
         machine=os.uname().machine,
         apparmor=_first_byte("/sys/module/apparmor/parameters/enabled") == b"Y",
-        selinux=os.path.exists("/sys/fs/selinux/enforce"),
+        selinux=_has_selinux(),
         kcore=os.path.exists("/proc/kcore"),
         capabilities=_own_capabilities(),
+        cpus=_possible_cpus(),
+        resctrl=_mount_point(b"resctrl") if config is not None and config.at("linux", "intelRdt") else "",
     )
+
+
+def _has_selinux() -> bool:
+    """SELinux is there and has a policy: without one everything is labelled "kernel"."""
+    if not os.path.exists("/sys/fs/selinux/enforce"):
+        return False
+    with open("/proc/self/attr/current", "rb", buffering=0) as file:
+        return file.read(4096).rstrip(b"\0\n") != b"kernel"
+
+
+def _possible_cpus() -> int:
+    """The number after the last one in a list such as "0-63"; without sysfs what kernels are built for at most."""
+    try:
+        with open("/sys/devices/system/cpu/possible", "rb", buffering=0) as file:
+            return int(file.read(4096).replace(b",", b"-").split(b"-")[-1]) + 1
+    except (OSError, ValueError):
+        return _MOST_CPUS
+
+
+def _mount_point(kind: bytes) -> str:
+    """Where a file system of which there is one is mounted, or ""; the first place counts."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            for line in file:
+                front, _, back = line.partition(b" - ")
+                if back.split(b" ", 1)[0] == kind:
+                    return os.fsdecode(front.split(b" ")[4].replace(b"\\040", b" "))
+    except OSError:
+        return ""
+    return ""
 
 
 def _own_capabilities() -> int:

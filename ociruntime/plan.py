@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     from ociruntime.host import Host
     from ociruntime.step import Step
 
+_SCHEDULING = (
+    ("process", "scheduler"),
+    ("process", "ioPriority"),
+    ("linux", "memoryPolicy"),
+    ("linux", "personality"),
+)
 INHERITED_UMASK = 0xFFFFFFFF
 
 
@@ -117,7 +123,20 @@ def make(bundle: Bundle, host: Host, options: Options) -> Plan:
     joins = namespaces.joins(config)
     flags = 0 if joins else namespaces.clone_flags(config)
     steps = [*_create(bundle, host, options), *_start(bundle, host, options)]
-    return Plan(steps, flags, [*capabilities.warnings(config, host)])
+    warnings = [*capabilities.warnings(config, host)]
+    if _has_label(config):
+        from ociruntime.linux import lsm
+
+        steps = [*lsm.labelled(steps, config, host)]
+        warnings += lsm.warnings(config, host)
+    return Plan(steps, flags, warnings)
+
+
+def _has_label(config: Node) -> bool:
+    """The subject lsm is imported only for configs that are about it."""
+    process = config.at("process")
+    labels = (process.at("apparmorProfile"), process.at("selinuxLabel"), config.at("linux", "mountLabel"))
+    return any(label.text() for label in labels)
 
 
 def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
@@ -131,12 +150,18 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     # A tree that is opened after the cgroups were made shows them.
     yield from mounts.plan_sources(config, host, bundle.directory, own_cgroups)
     yield from cgroups.plan_open(config, host, options.container_id, options.cgroup_manager)
+    rdt: list[Step] = []
+    if config.at("linux", "intelRdt"):
+        from ociruntime.linux import intelrdt
+
+        yield from intelrdt.plan_make(config, host, options.container_id)
+        rdt += intelrdt.plan_join(config, host, options.container_id)
     yield HostStep(
         "launch", "clone init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True
     )
     # A helper enters what other namespaces own, then forks init into the new ones.
     yield from namespaces.plan_join(config)
-    outside: list[Step] = [*process.plan(config, host)]
+    outside: list[Step] = [*process.plan(config, host), *rdt]
     outside += cgroups.plan_late(config, host, options.container_id, options.cgroup_manager)
     # Devices before lo comes up, as in runc, so that hooks and whatever init does find the network complete.
     outside += network.plan_devices(config)
@@ -144,11 +169,16 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield SyncStep("started", "init runs in its namespaces, and its pid is known")
         yield from outside
     yield from cgroups.plan_join_self(config, host, options.container_id, options.cgroup_manager)
+    yield from process.plan_affinity(host)  # what is allowed is known in the cgroup
 
     # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.
     yield from namespaces.plan_cgroup(config)
     yield InitStep("setsid", text="a session without a terminal")
     if not options.no_new_keyring:
+        if _has_label(config):
+            from ociruntime.linux import lsm
+
+            yield from lsm.plan_keyring(config.at("process"), host)
         name = f"_ses.{options.container_id}"
         yield InitStep("session_keyring", name, name="join session keyring", text=name)
     yield from network.plan(config)
@@ -180,11 +210,21 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     # The process, as it will be; capabilities last, because the others need them.
     yield from process.plan_enter(config, host)
     yield from _umask(bundle, host)
-    limits = list(rlimits.plan(config, host))
+    limits: list[Step] = [*rlimits.plan(config, host)]
+    if any(config.at(*path) for path in _SCHEDULING):
+        from ociruntime.linux import scheduling
+
+        yield from scheduling.plan_self(config)
+        limits += scheduling.plan(config.at("process"))
+    if _has_label(config):
+        from ociruntime.linux import lsm
+
+        # Written while procfs is at hand, in force from execve on.
+        yield from lsm.plan_exec(config.at("process"), host)
     if limits:
         # Late, as a small limit (RLIMIT_AS, RLIMIT_NOFILE) must not break init's own work; but while it is
         # still root: prlimit(2) on a process of another user needs CAP_SYS_RESOURCE.
-        yield SyncStep("limits", "the user is still root: resource limits")
+        yield SyncStep("limits", "the user is still root: limits and priorities")
         yield from limits
     yield from capabilities.plan_early(config, host)
     yield from credentials.plan_late(config, host)

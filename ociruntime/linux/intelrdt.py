@@ -1,19 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which share of the caches and of the memory bandwidth? (config-linux.md, "IntelRdt")
+"""Which share of the caches and of the memory bandwidth? (config-linux.md, "IntelRdt"; resctrl of the kernel)
 
-Not carried out yet: a config with intelRdt is refused by name, even an empty one, because it asks for a
-group of the container's own (R156, R167). Must not import another subject.
+A group is a directory of the resctrl file system; a process is put into it by its file `tasks`.
+
+    closID   schemata   the group exists    it doesn't
+    ------   --------   ----------------    ----------
+    none     any        refused             made, named like the container; removed with it (R167, R171)
+    given    none       used                refused (R170)
+    given    some       compared (R169)     made and written; stays when the container is deleted (R168, R172)
+
+Must not import another subject.
 """
 
 from __future__ import annotations
 
-from ociruntime.errors import Violation
+import errno
+import os
+
+from ociruntime.errors import StepFailed, Violation
+from ociruntime.step import HostStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from ociruntime.config import Node
+    from ociruntime.host import Host
+    from ociruntime.run import Run
 
 KEYS = (
     "/linux/intelRdt",
@@ -24,21 +38,211 @@ KEYS = (
     "/linux/intelRdt/enableMonitoring",
 )
 
+_SUBJECT = "linux.intelrdt"
+# Directories of resctrl that are no groups.
+_RESERVED = ("info", "mon_groups", "mon_data")
+_DEFAULT = "/"
+
 
 def check(config: Node) -> Iterator[Violation]:
-    """Yield group names that lead elsewhere in resctrl, malformed lines, and what is not supported yet."""
+    """Yield group names that lead elsewhere in resctrl, and malformed lines."""
     rdt = config.at("linux", "intelRdt")
-    if not rdt:
-        return
     group = rdt.at("closID")
     # "/" alone is the default group (R159)
-    if group.text() in (".", "..") or ("/" in group.text() and group.text() != "/"):
-        yield Violation(group.pointer, "closID is / or the name of a directory", "R159")
+    if group.text() in (".", "..", *_RESERVED) or ("/" in group.text() and group.text() != _DEFAULT):
+        yield Violation(group.pointer, "closID is / or the name of a group's directory", "R159")
     cache = rdt.at("l3CacheSchema")
     if "\n" in cache.text():
         yield Violation(cache.pointer, "l3CacheSchema must be one line", "R160")
     elif cache.text() and not cache.text().startswith("L3:"):
         yield Violation(cache.pointer, "l3CacheSchema should begin with L3:", "R160", "warning")
-    yield Violation(
-        rdt.pointer, "a share of caches and memory bandwidth is not supported yet", "R156", "unsupported"
+
+
+def plan_make(config: Node, host: Host, container_id: str) -> Iterator[HostStep]:
+    """Before the clone: the group, its schemata, and the monitoring group. Pure; without intelRdt nothing (R158)."""
+    rdt = config.at("linux", "intelRdt")
+    if not rdt:
+        return
+    name = rdt.at("closID").text()
+    group, monitor = _places(config, host, container_id)
+    made: list[str] = []  # filled in by the check, written to the journal by what follows
+    args: dict[str, object] = {
+        "root": host.resctrl,
+        "group": group,
+        "monitor": monitor,
+        "named": bool(name),
+        "lines": _lines(rdt),
+        "made": made,
+    }
+    text = name or container_id
+    yield HostStep(_SUBJECT, "check resctrl group", args, pointer=rdt.pointer, text=text)
+    yield HostStep(_SUBJECT, "make resctrl group", args, pointer=rdt.pointer, text=text, undoable=True)
+    if monitor:
+        yield HostStep(
+            _SUBJECT,
+            "make monitoring group",
+            {"monitor": monitor},
+            pointer=rdt.at("enableMonitoring").pointer,
+            text=monitor,
+            undoable=True,
+        )
+
+
+def plan_join(config: Node, host: Host, container_id: str) -> Iterator[HostStep]:
+    """As soon as init's pid is known: put it into the group (R156). Pure."""
+    rdt = config.at("linux", "intelRdt")
+    if rdt:
+        yield _join([place for place in _places(config, host, container_id) if place], rdt.pointer)
+
+
+def plan_exec(facts: dict[str, object]) -> Iterator[HostStep]:
+    """The same for a process that joins a container, of whose state `facts` are. Pure."""
+    groups = facts.get("intelrdt")
+    if isinstance(groups, list):
+        yield _join([str(group) for group in groups], "/linux/intelRdt")
+
+
+def _join(groups: list[str], pointer: str) -> HostStep:
+    return HostStep(
+        _SUBJECT, "join resctrl group", {"groups": groups}, pointer=pointer, text=" and ".join(groups)
     )
+
+
+def _places(config: Node, host: Host, container_id: str) -> tuple[str, str]:
+    """Directory of the group, and of the monitoring group or ""."""
+    rdt = config.at("linux", "intelRdt")
+    name = rdt.at("closID").text() or container_id
+    group = host.resctrl if name == _DEFAULT else f"{host.resctrl}/{name}"
+    return group, f"{group}/mon_groups/{container_id}" if rdt.at("enableMonitoring").flag() else ""
+
+
+def _lines(rdt: Node) -> list[str]:
+    """What goes into the file schemata: the L3 line, the bandwidth line, the others (R163-R166)."""
+    lines = [rdt.at("l3CacheSchema").text(), rdt.at("memBwSchema").text(), *rdt.at("schemata").texts()]
+    return [line for line in lines if line]
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Do one step. OSError names the file; StepFailed says what is wrong with the group."""
+    args: dict[str, Any] = step.args
+    if step.name == "check resctrl group":
+        _check(args)
+    elif step.name == "make resctrl group":
+        run.facts["intelrdt"] = [place for place in (args["group"], args["monitor"]) if place]
+        for place in args["made"]:
+            os.mkdir(place, 0o755)
+            if args["lines"]:
+                _write_schemata(args)
+    elif step.name == "make monitoring group":
+        os.mkdir(args["monitor"], 0o755)
+    else:
+        for group in args["groups"]:
+            _write(f"{group}/tasks", str(run.pid))
+
+
+def undo(name: str, args: dict[str, object], run: Run) -> None:
+    """Remove the groups that were made for this container. Raises OSError if one doesn't go away.
+
+    A group that the config names is not this container's alone: it stays (R172), unless the container never
+    came to be and nobody else has come into the group.
+    """
+    if name == "make monitoring group":
+        _remove(str(args["monitor"]))
+        return
+    made = args["made"]
+    assert isinstance(made, list)
+    for place in made:
+        if not args["named"] or not (_was_created(run) or _has_tasks(place)):
+            _remove(place)
+
+
+def _was_created(run: Run) -> bool:
+    return any(os.path.exists(f"{run.directory}/{name}") for name in ("state.json", "deleted.json"))
+
+
+def _check(args: dict[str, Any]) -> None:
+    """Is resctrl there, and is the group what the config says it is? What has to be made goes into `made`."""
+    if not args["root"]:
+        raise StepFailed(
+            "resctrl is not mounted",
+            hint="mount -t resctrl resctrl /sys/fs/resctrl; the kernel and the CPU must know Intel RDT or AMD QoS",
+        )
+    group, monitor, lines = args["group"], args["monitor"], args["lines"]
+    exists = os.path.isdir(group)
+    if exists and not args["named"]:
+        raise StepFailed(f"{group} exists already, and is not this container's")
+    if exists and lines:
+        _compare(f"{group}/schemata", lines)
+    if not exists and args["named"] and not lines:
+        raise StepFailed(f"{group}: no such group", hint="closID without a schema wants one that exists")
+    if monitor and os.path.isdir(monitor):
+        raise StepFailed(f"{monitor} exists already, and is not this container's")
+    args["made"][:] = [] if exists else [group]
+
+
+def _compare(path: str, lines: list[str]) -> None:
+    """Would writing the lines change anything? (R169)"""
+    with open(path, "rb", buffering=0) as file:
+        current = {}
+        for line in file.read(1 << 16).decode("ascii", "replace").splitlines():
+            resource, shares = _parse(line)
+            current[resource] = shares
+    for line in lines:
+        resource, shares = _parse(line)
+        if resource not in current or any(
+            current[resource].get(domain) != share for domain, share in shares.items()
+        ):
+            raise StepFailed(f"{path} has another value than {line}")
+
+
+def _parse(line: str) -> tuple[str, dict[str, str]]:
+    """`  L3:0=00ff;1=0f` as ("L3", {"0": "ff", "1": "f"}): spaces, case and leading zeros don't count."""
+    resource, _, shares = line.partition(":")
+    found = {}
+    for share in shares.split(";"):
+        domain, _, value = share.partition("=")
+        plain = value.strip().lower().removeprefix("0x").lstrip("0") or "0"
+        if domain.strip():
+            found[domain.strip()] = plain
+    return resource.strip(), found
+
+
+def _write_schemata(args: dict[str, Any]) -> None:
+    """All lines in one write, so that the kernel takes all of them or none."""
+    path = f"{args['group']}/schemata"
+    try:
+        _write(path, "".join(f"{line}\n" for line in args["lines"]))
+    except OSError as failure:
+        try:
+            with open(f"{args['root']}/info/last_cmd_status", "rb", buffering=0) as file:
+                words = file.read(4096).decode("utf-8", "replace").strip()
+        except OSError:
+            raise failure from None
+        raise StepFailed(f"{path}: {words}", errno=failure.errno or 0) from None
+
+
+def _write(path: str, value: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    except OSError as failure:
+        raise OSError(failure.errno, failure.strerror, path) from None
+    finally:
+        os.close(descriptor)
+
+
+def _has_tasks(group: str) -> bool:
+    """The kernel removes a group also with processes in it, and they lose their share."""
+    try:
+        with open(f"{group}/tasks", "rb", buffering=0) as file:
+            return file.read(1) != b""
+    except FileNotFoundError:
+        return False
+
+
+def _remove(group: str) -> None:
+    try:
+        os.rmdir(group)
+    except OSError as failure:
+        if failure.errno != errno.ENOENT:  # it was never made, or is removed already
+            raise OSError(failure.errno, failure.strerror, group) from None

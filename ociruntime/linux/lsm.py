@@ -1,30 +1,128 @@
 # SPDX-License-Identifier: Apache-2.0
 """Under which AppArmor profile or SELinux labels does the program run? (config.md, "Linux Process")
 
-Not carried out yet. A label is refused by name, also on a host without that security module, as with
-runc and crun: a config that asks for confinement must never run without it. Must not import another subject.
+A label is written into init's own /proc/self/attr, on a procfs of its own (native/procfs.c), so that what
+the container has at /proc doesn't matter (CVE-2019-16884, CVE-2025-52881). It takes effect at execve. On a
+host without that security module a label is left out with a warning. Must not import another subject.
 """
 
 from __future__ import annotations
 
 from ociruntime.errors import Violation
+from ociruntime.step import InitStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ociruntime.config import Node
+    from ociruntime.host import Host
+    from ociruntime.step import Step
 
 KEYS = ("/process/apparmorProfile", "/process/selinuxLabel", "/linux/mountLabel")
 
+_LABELS = (
+    (("process", "apparmorProfile"), "R048"),
+    (("process", "selinuxLabel"), "R058"),
+    (("linux", "mountLabel"), "R197"),
+)
+
+# The mount option that carries a label; mount(8), "context".
+MOUNT_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
+CONTEXT_ANNOTATION = "run.oci.mount_context_type"
+
+# SELinux labels the files of the first two by itself; superblocks of the next two are the host's, whose
+# label can't be another one. A message queue file system is its namespace's and takes the label as an attribute.
+_UNLABELLED = ("proc", "sysfs", "cgroup", "cgroup2")
+_BY_ATTRIBUTE = "mqueue"
+
 
 def check(config: Node) -> Iterator[Violation]:
-    """Yield the labels that would have an effect; an empty one is as good as none."""
-    for path, what, rule in (
-        (("process", "apparmorProfile"), "an AppArmor profile", "R048"),
-        (("process", "selinuxLabel"), "an SELinux label", "R058"),
-        (("linux", "mountLabel"), "an SELinux label of mounts", "R197"),
-    ):
+    """Yield labels that the kernel would read as something else, and unknown kinds of mount labels."""
+    for path, rule in _LABELS:
         label = config.at(*path)
-        if label.text():
-            yield Violation(label.pointer, f"{what} is not supported yet", rule, "unsupported")
+        # SELinux takes a leading line feed for "no label", AppArmor cuts at white space
+        if any(letter < " " or letter == "\x7f" for letter in label.text()):
+            yield Violation(label.pointer, "a label has no control characters", rule)
+    kind = config.at("annotations", CONTEXT_ANNOTATION)
+    if config.at("linux", "mountLabel").text() and kind.text("context") not in MOUNT_CONTEXTS:
+        yield Violation(kind.pointer, f"must be one of {', '.join(MOUNT_CONTEXTS)}", "R197")
+
+
+def warnings(config: Node, host: Host) -> Iterator[Violation]:
+    """Yield a warning for each label that this host can't give."""
+    for path, rule in _LABELS:
+        label = config.at(*path)
+        name, there = (
+            ("AppArmor", host.apparmor) if path[-1] == "apparmorProfile" else ("SELinux", host.selinux)
+        )
+        if label.text() and label.text() != "unconfined" and not there:
+            reason = f"ignored, as this host has no {name}: {label.text()}"
+            yield Violation(label.pointer, reason, rule, "warning")
+
+
+def plan_keyring(process: Node, host: Host) -> Iterator[InitStep]:
+    """Before the session keyring is made: its label; execve forgets it again. Pure.
+
+    process   /process of the config, or what `exec` puts in its place
+    """
+    label = process.at("selinuxLabel")
+    if label.text() and host.selinux:
+        yield _attribute("keycreate", label, "label session keyring", label.text())
+
+
+def plan_exec(process: Node, host: Host) -> Iterator[InitStep]:
+    """While procfs is at hand: what execve of the program puts into force. Pure.
+
+    process   /process of the config, or what `exec` puts in its place
+    """
+    profile, label = process.at("apparmorProfile"), process.at("selinuxLabel")
+    if profile.text() and host.apparmor:
+        # AppArmor's own directory: attr/exec is whichever module comes first. There since Linux 5.8.
+        yield _attribute("apparmor/exec", profile, "set AppArmor profile", f"exec {profile.text()}")
+    if label.text() and host.selinux:
+        yield _attribute("exec", label, "set SELinux label", label.text())
+
+
+def _attribute(file: str, label: Node, name: str, value: str) -> InitStep:
+    return InitStep("attribute", file, value, name=name, pointer=label.pointer, text=label.text())
+
+
+def labelled(steps: Iterable[Step], config: Node, host: Host) -> Iterator[Step]:
+    """The same steps, with linux.mountLabel on each file system that is made. Pure.
+
+    Binds keep the labels of their files: changing those is the engine's business.
+    """
+    label = config.at("linux", "mountLabel").text()
+    kind = config.at("annotations", CONTEXT_ANNOTATION).text("context")
+    for step in steps:
+        if not (label and host.selinux and isinstance(step, InitStep)):
+            yield step
+        elif step.op == "mask":
+            yield _with(step, 1, label)
+        elif step.op == "mount_fs" and step.args[0] not in (*_UNLABELLED, _BY_ATTRIBUTE):
+            options = step.args[2]
+            assert isinstance(options, list)
+            words = [str(word) for word in options]
+            own = any(word.partition("=")[0] in MOUNT_CONTEXTS for word in words)
+            yield step if own else _with(step, 2, [*words, f"{kind}={label}"])
+        else:
+            yield step
+            if step.op == "mount_fs" and step.args[0] == _BY_ATTRIBUTE:
+                place = str(step.args[7])
+                yield InitStep(
+                    "xattr",
+                    place,
+                    "security.selinux",
+                    label,
+                    name="label mount",
+                    pointer=step.pointer,
+                    text=place,
+                )
+
+
+def _with(step: InitStep, number: int, value: str | list[str]) -> InitStep:
+    args = list(step.args)
+    args[number] = value
+    text = step.text if step.op == "mask" else f"{step.text} with the mount label"
+    return InitStep(step.op, *args, name=step.name, pointer=step.pointer, text=text, ignore=step.ignore)

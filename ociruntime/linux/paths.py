@@ -37,10 +37,8 @@ def check(config: Node) -> Iterator[Violation]:
 def plan(config: Node) -> Iterator[InitStep]:
     """Steps for after pivot_root."""
     for path in config.at("linux", "readonlyPaths"):
-        yield _step("readonly", "make path read-only", path)
+        yield InitStep(
+            "readonly", path.text(), name="make path read-only", pointer=path.pointer, text=path.text()
+        )
     for path in config.at("linux", "maskedPaths"):
-        yield _step("mask", "mask path", path)
-
-
-def _step(op: str, name: str, path: Node) -> InitStep:
-    return InitStep(op, path.text(), name=name, pointer=path.pointer, text=path.text())
+        yield InitStep("mask", path.text(), None, name="mask path", pointer=path.pointer, text=path.text())

@@ -6,6 +6,8 @@ Who the program runs as is credentials.py and capabilities.py. Must not import a
 
 from __future__ import annotations
 
+from errno import EPERM
+
 from ociruntime.errors import Violation
 from ociruntime.step import HostStep, InitStep
 
@@ -74,6 +76,19 @@ def apply(step: HostStep, run: Run) -> None:
     """Write oom_score_adj through the runtime's own /proc: the container has no say in what that is."""
     with open(f"/proc/{run.pid}/oom_score_adj", "wb", buffering=0) as file:
         file.write(str(step.args["value"]).encode())
+
+
+def plan_affinity(host: Host) -> Iterator[InitStep]:
+    """In its cgroup: all CPUs that the cpuset allows, and not those that the runtime's caller was given.
+
+    A service manager with few CPUs for itself must not confine the containers that it starts; runc and
+    crun do the same in their newer versions. No privilege is needed: the kernel leaves out what is not allowed
+    (EPERM is an outer seccomp filter's).
+    """
+    words = -(-host.cpus // 64) * 2
+    yield InitStep(
+        "affinity", [0xFFFFFFFF] * words, name="reset CPU affinity", text="all that are allowed", ignore=EPERM
+    )
 
 
 def plan_directory(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001

@@ -2,19 +2,26 @@
 """When and where does the program run: CPU and I/O priority, affinity, NUMA policy, personality?
 
 (config.md, "Linux Process"; config-linux.md, "Memory policy" and "Personality")
-Nothing of this is carried out yet: what would have an effect is refused by name, and never ignored.
-execCPUAffinity is for `exec` alone (R060), so it changes nothing here. Must not import another subject.
+Scheduler and I/O priority are set by the runtime, because real-time classes need CAP_SYS_NICE in the
+host's user namespace, which init may lack; the rest a process can do to itself only, and needs no privilege.
+execCPUAffinity is for `exec` alone (R060): see exec_affinity(). Must not import another subject.
 """
 
 from __future__ import annotations
 
+import os
+import struct
+
 from ociruntime.errors import Violation
+from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
+    from ociruntime.run import Run
+    from ociruntime.step import Step
 
 KEYS = (
     "/process/scheduler",
@@ -40,25 +47,68 @@ KEYS = (
     "/linux/personality/flags",
 )
 
-_REAL_TIME = ("SCHED_FIFO", "SCHED_RR")
-_DEADLINE = "SCHED_DEADLINE"
+# linux/sched.h; there is no SCHED_ISO in any kernel, so that it answers EINVAL
+_POLICIES = {
+    "SCHED_OTHER": 0,
+    "SCHED_FIFO": 1,
+    "SCHED_RR": 2,
+    "SCHED_BATCH": 3,
+    "SCHED_ISO": 4,
+    "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6,
+}
+_SCHEDULER_FLAGS = {
+    "SCHED_FLAG_RESET_ON_FORK": 0x01,
+    "SCHED_FLAG_RECLAIM": 0x02,
+    "SCHED_FLAG_DL_OVERRUN": 0x04,
+    "SCHED_FLAG_KEEP_POLICY": 0x08,
+    "SCHED_FLAG_KEEP_PARAMS": 0x10,
+    "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
+}
+# struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period, least and most utilisation
+_ATTRIBUTES = struct.Struct("=IIQiIQQQII")
+
+# linux/ioprio.h
+_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+_IO_CLASS_SHIFT = 13
+
+# linux/mempolicy.h
+MEMORY_MODES = {
+    "MPOL_DEFAULT": 0,
+    "MPOL_PREFERRED": 1,
+    "MPOL_BIND": 2,
+    "MPOL_INTERLEAVE": 3,
+    "MPOL_LOCAL": 4,
+    "MPOL_PREFERRED_MANY": 5,
+    "MPOL_WEIGHTED_INTERLEAVE": 6,
+}
+MEMORY_FLAGS = {
+    "MPOL_F_NUMA_BALANCING": 1 << 13,
+    "MPOL_F_RELATIVE_NODES": 1 << 14,
+    "MPOL_F_STATIC_NODES": 1 << 15,
+}
 # MPOL_PREFERRED without a node is the local one
 _NEED_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
 
+_DOMAINS = {"LINUX": 0, "LINUX32": 8}  # linux/personality.h
+
+# What a kernel can be built for at most: CONFIG_NR_CPUS, CONFIG_NODES_SHIFT.
+_CPUS, _NODES = 8192, 1024
+
+_REAL_TIME = ("SCHED_FIFO", "SCHED_RR")
+_DEADLINE = "SCHED_DEADLINE"
+_SUBJECT = "linux.scheduling"
+
 
 def check(config: Node) -> Iterator[Violation]:
-    """Yield values that the kernel takes in no combination, and what is not supported yet."""
+    """Yield values that the kernel takes in no combination."""
     process = config.at("process")
     yield from _check_scheduler(process.at("scheduler"))
-    if process.at("ioPriority"):
-        yield _unsupported(process.at("ioPriority"), "an I/O priority", "R059")
     affinity = process.at("execCPUAffinity")
-    yield from _check_list(affinity.at("initial"), "R060")
-    yield from _check_list(affinity.at("final"), "R061")
+    yield from _check_list(affinity.at("initial"), _CPUS, "R060")
+    yield from _check_list(affinity.at("final"), _CPUS, "R061")
     yield from _check_memory_policy(config.at("linux", "memoryPolicy"))
-    personality = config.at("linux", "personality")
-    if personality.at("domain").text() == "LINUX32":  # LINUX is what every process has anyway
-        yield _unsupported(personality, "the personality LINUX32", "R198")
 
 
 def _check_scheduler(scheduler: Node) -> Iterator[Violation]:
@@ -84,7 +134,6 @@ def _check_scheduler(scheduler: Node) -> Iterator[Violation]:
         for one in (runtime, deadline, period):
             if one.number():
                 yield Violation(one.pointer, f"only for {_DEADLINE}", "R056")
-    yield _unsupported(scheduler, "a scheduling policy", "R055")
 
 
 def _check_memory_policy(policy: Node) -> Iterator[Violation]:
@@ -92,7 +141,7 @@ def _check_memory_policy(policy: Node) -> Iterator[Violation]:
     if not policy:
         return
     mode, nodes, flags = policy.at("mode").text(), policy.at("nodes"), policy.at("flags")
-    yield from _check_list(nodes, "R175")
+    yield from _check_list(nodes, _NODES, "R175")
     some_nodes = bool(nodes.text().strip())
     if mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
         if some_nodes:
@@ -103,16 +152,16 @@ def _check_memory_policy(policy: Node) -> Iterator[Violation]:
         yield Violation(nodes.pointer, f"{mode} needs nodes", "R175")
     if {"MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"} <= set(flags.texts()):
         yield Violation(flags.pointer, "nodes are either static or relative, not both", "R175")
-    if mode != "MPOL_DEFAULT":
-        yield _unsupported(policy, "a memory policy", "R175")
 
 
-def _check_list(text: Node, rule: str) -> Iterator[Violation]:
+def _check_list(text: Node, limit: int, rule: str) -> Iterator[Violation]:
     """A list of numbers and ranges, as cpuset(7) has it; the schema has checked its form."""
     for item in text.text().split(","):
         first, dash, last = item.strip().partition("-")
         if dash and _size(first) > _size(last):
             yield Violation(text.pointer, f"the range {item.strip()} runs backwards", rule)
+        elif _size(last or first) >= _size(str(limit)):
+            yield Violation(text.pointer, f"numbers end at {limit - 1}: no kernel has more", rule)
 
 
 def _size(digits: str) -> tuple[int, str]:
@@ -121,5 +170,116 @@ def _size(digits: str) -> tuple[int, str]:
     return len(significant), significant
 
 
-def _unsupported(node: Node, what: str, rule: str) -> Violation:
-    return Violation(node.pointer, f"{what} is not supported yet", rule, "unsupported")
+def plan(process: Node) -> Iterator[HostStep]:
+    """Scheduler and I/O priority of a process that waits for the runtime, and is still root. Pure.
+
+    process   /process of the config, or what `exec` puts in its place
+    """
+    scheduler, priority = process.at("scheduler"), process.at("ioPriority")
+    if scheduler:
+        policy, flags = scheduler.at("policy").text(), scheduler.at("flags").texts()
+        numbers = {
+            name: scheduler.at(name).number()
+            for name in ("nice", "priority", "runtime", "deadline", "period")  # not given is 0 (R056)
+        }
+        shown = [f"{name} {number}" for name, number in numbers.items() if number]
+        yield HostStep(
+            _SUBJECT,
+            "set scheduler",
+            {"policy": policy, "flags": flags, **numbers},
+            pointer=scheduler.pointer,
+            text=" ".join([policy, *shown, *flags]),
+        )
+    if priority:
+        kind, level = priority.at("class").text(), priority.at("priority").number()
+        yield HostStep(
+            _SUBJECT,
+            "set I/O priority",
+            {"class": kind, "priority": level},
+            pointer=priority.pointer,
+            text=f"{kind} {level}",
+        )
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Set scheduler or I/O priority of init. OSError if the kernel refuses."""
+    from ociruntime.native._shim import ffi, lib
+
+    args = step.args
+    if step.name == "set scheduler":
+        numbers = {name: value for name, value in args.items() if isinstance(value, int)}
+        words = args["flags"]
+        assert isinstance(words, list)
+        attributes = _ATTRIBUTES.pack(
+            _ATTRIBUTES.size,
+            _POLICIES[str(args["policy"])],
+            sum(_SCHEDULER_FLAGS[word] for word in dict.fromkeys(words)),
+            *(numbers[name] for name in ("nice", "priority", "runtime", "deadline", "period")),
+            0,
+            0,
+        )
+        done = lib.shim_sched_setattr(run.pid, ffi.from_buffer(attributes))
+    else:
+        level = args["priority"]
+        assert isinstance(level, int)
+        done = lib.shim_ioprio_set(run.pid, _IO_CLASSES[str(args["class"])] << _IO_CLASS_SHIFT | level)
+    if done < 0:
+        raise OSError(-done, os.strerror(-done))
+
+
+def plan_self(config: Node) -> Iterator[InitStep]:
+    """What a process of the container does to itself: NUMA policy and personality, kept by execve. Pure."""
+    policy, personality = config.at("linux", "memoryPolicy"), config.at("linux", "personality")
+    if policy:
+        mode, nodes, flags = policy.at("mode").text(), policy.at("nodes").text(), policy.at("flags").texts()
+        yield InitStep(
+            "memory_policy",
+            MEMORY_MODES[mode] | sum(MEMORY_FLAGS[word] for word in dict.fromkeys(flags)),
+            mask_words(nodes),
+            name="set memory policy",
+            pointer=policy.pointer,
+            text=" ".join([mode, nodes, *flags] if nodes else [mode, *flags]),
+        )
+    if personality:
+        domain = personality.at("domain").text()
+        yield InitStep(
+            "personality",
+            _DOMAINS[domain],
+            name="set personality",
+            pointer=personality.pointer,
+            text=domain,
+        )
+
+
+def exec_affinity(process: Node) -> tuple[list[Step], list[Step]]:
+    """What `exec` does about execCPUAffinity: steps before and after the process enters the cgroup. Pure.
+
+    Both are lists of one init step, or empty: without `final` the kernel's choice stays (R061). A process
+    with an initial affinity must not be born in the cgroup (CLONE_INTO_CGROUP). If both lists are empty
+    and the process has no execCPUAffinity, process.plan_affinity() is what resets the caller's.
+    """
+    affinity = process.at("execCPUAffinity")
+    initial, final = (
+        [_affinity(affinity.at(name))] if affinity.at(name).text().strip() else []
+        for name in ("initial", "final")
+    )
+    return [*initial], [*final]
+
+
+def _affinity(cpus: Node) -> InitStep:
+    words = mask_words(cpus.text())
+    return InitStep("affinity", words, name="set CPU affinity", pointer=cpus.pointer, text=cpus.text())
+
+
+def mask_words(text: str) -> list[int]:
+    """A list such as `0-3,7` as the kernel's bit mask, in words of 32 bits; an even number of them.
+
+    Empty for an empty list. The text has passed check().
+    """
+    mask = 0
+    for item in text.split(","):
+        first, dash, last = item.strip().partition("-")
+        if first:
+            mask |= (1 << int(last if dash else first) + 1) - (1 << int(first))
+    size = (mask.bit_length() + 63) // 64 * 2
+    return [mask >> 32 * word & 0xFFFFFFFF for word in range(size)]

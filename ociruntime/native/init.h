@@ -55,7 +55,8 @@ int open_parent(const char *path, const char **name);
 
 // procfs.c
 int open_proc(void);
-int write_proc(const char *path, const char *value);
+// The value into a file of procfs: `directory` ends with "/" and is short, `path` is below it.
+int write_proc(const char *directory, const char *path, const char *value);
 // "self/fd/N" below init.proc, for the calls that only take a path; changes the cwd to procfs.
 const char *proc_path(int descriptor);
 

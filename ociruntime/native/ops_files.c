@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ops that make files in the container's root: device nodes, links, directories.
+// Ops that make files in the container's root: device nodes, links, directories; and label them.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -96,6 +97,23 @@ int op_symlink(const struct plan_record *record) {
     fail(DETAIL_symlinkat);
   int error = errno;
   close(parent);
+  errno = error;
+  return done;
+}
+
+int op_xattr(const struct plan_record *record) {
+  int file = open_in_root(text(record, 0), O_RDONLY | O_NONBLOCK);
+  if (file < 0)
+    return -1;
+  const char *value = text(record, 2);
+  int own = is_own_mount(file);  // a file of the host is not labelled, whatever link led to it
+  int done = own > 0 ? fsetxattr(file, text(record, 1), value, strlen(value), 0) : own;
+  if (own == 0)
+    done = fail_with(EPERM, DETAIL_foreign_mount);
+  else if (own > 0 && done < 0)
+    fail(DETAIL_fsetxattr);
+  int error = errno;
+  close(file);
   errno = error;
   return done;
 }

@@ -338,12 +338,13 @@ static int open_null(void) {
   return tree < 0 ? fail(DETAIL_open_tree) : tree;
 }
 
-static int open_empty_directory(void) {
+static int open_empty_directory(const char *label) {
   int context = sys_fsopen("tmpfs");
   if (context < 0)
     return fail(DETAIL_fsopen);
   if (sys_fsconfig(context, FSCONFIG_SET_STRING, "source", "tmpfs") < 0 ||
       sys_fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL) < 0 ||
+      (label && sys_fsconfig(context, FSCONFIG_SET_STRING, "context", label) < 0) ||
       sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
     return close_keeping_errno(context), fail(DETAIL_fsconfig);
   int fresh = sys_fsmount(context, MOUNT_ATTR_RDONLY);
@@ -358,7 +359,7 @@ int op_mask(const struct plan_record *record) {
     return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
   if (fstat(target, &status) < 0)
     return close_keeping_errno(target), fail(DETAIL_fstat);
-  int cover = S_ISDIR(status.st_mode) ? open_empty_directory() : open_null();
+  int cover = S_ISDIR(status.st_mode) ? open_empty_directory(text_or_null(record, 1)) : open_null();
   if (cover < 0)
     return close_keeping_errno(target);
   int done = attach(cover, target);

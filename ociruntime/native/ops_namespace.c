@@ -91,10 +91,5 @@ int op_loopback(const struct plan_record *record) {
 }
 
 int op_sysctl(const struct plan_record *record) {
-  char path[256] = "sys/";
-  const char *key = text(record, 0);
-  if (strlen(key) + sizeof "sys/" > sizeof path)
-    return fail_with(ENAMETOOLONG, DETAIL_name_too_long);
-  strcpy(path + 4, key);
-  return write_proc(path, text(record, 1));
+  return write_proc("sys/", text(record, 0), text(record, 1));
 }

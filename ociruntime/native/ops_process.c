@@ -40,17 +40,47 @@ int op_chdir(const struct plan_record *record) {
   return path[0] == '/' ? 0 : fail_with(ENOENT, DETAIL_cwd_outside_root);
 }
 
+static uint32_t *numbers(const struct plan_record *record, int argument, uint64_t *count) {
+  char **words = list(record, argument, count);
+  uint32_t *values = (uint32_t *)(void *)words;  // never ahead of the pointer that is read
+  for (uint64_t i = 0; i < *count; i++) {
+    uint32_t value = 0;
+    for (const char *digit = words[i]; *digit; digit++)
+      value = value * 10 + (uint32_t)(*digit - '0');
+    values[i] = value;
+  }
+  return values;
+}
+
+// The kernel's masks are arrays of unsigned long; words of 32 bits lie in the same order in memory.
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "masks are given in words of 32 bits");
+
+int op_affinity(const struct plan_record *record) {
+  uint64_t count;
+  uint32_t *mask = numbers(record, 0, &count);
+  return syscall(SYS_sched_setaffinity, 0, count * 4, mask) < 0 ? fail(DETAIL_sched_setaffinity) : 0;
+}
+
+int op_personality(const struct plan_record *record) {
+  return syscall(SYS_personality, record->args[0]) < 0 ? fail(DETAIL_personality) : 0;
+}
+
+int op_memory_policy(const struct plan_record *record) {
+  uint64_t count;
+  uint32_t *mask = numbers(record, 1, &count);
+  // the kernel wants to be told one bit more than there are
+  long done = syscall(SYS_set_mempolicy, record->args[0], count ? mask : NULL, count ? count * 32 + 1 : 0);
+  return done < 0 ? fail(DETAIL_set_mempolicy) : 0;
+}
+
+int op_attribute(const struct plan_record *record) {
+  return write_proc("self/attr/", text(record, 0), text(record, 1));
+}
+
 // Raw calls: libc's wrappers would want to change every thread, and there is only one.
 int op_groups(const struct plan_record *record) {
   uint64_t count;
-  char **numbers = list(record, 0, &count);
-  uint32_t *groups = (uint32_t *)(void *)numbers;  // never ahead of the pointer that is read
-  for (uint64_t i = 0; i < count; i++) {
-    uint32_t value = 0;
-    for (const char *digit = numbers[i]; *digit; digit++)
-      value = value * 10 + (uint32_t)(*digit - '0');
-    groups[i] = value;
-  }
+  uint32_t *groups = numbers(record, 0, &count);
   return syscall(SYS_setgroups, count, groups) < 0 ? fail(DETAIL_setgroups) : 0;
 }
 

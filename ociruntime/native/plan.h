@@ -53,12 +53,18 @@
   OP(pivot_root, "")              /* */                                                                      \
   OP(move_root, "")               /* MS_MOVE and chroot, for a root that is an initramfs (--no-pivot) */     \
   OP(chroot, "")                  /* without a mount namespace of its own */                                 \
-  OP(mask, "p")     /* unreadable: /dev/null over a file, an empty read-only tmpfs over a directory */       \
+  OP(mask, "pS")    /* unreadable: /dev/null over a file, an empty read-only tmpfs over a directory, */      \
+                    /* with this SELinux context */                                                          \
   OP(readonly, "p") /* a read-only bind onto itself */                                                       \
   OP(root_attributes, "uuu") /* set, clear, propagation of the container's "/" */                            \
+  OP(xattr, "pss")           /* path, name and value of an extended attribute */                             \
   /* the process */                                                                                          \
   OP(umask, "u")               /* mask, or UINT32_MAX: the runtime's */                                      \
   OP(chdir, "pu")              /* path in the container, 1 = make it if missing */                           \
+  OP(affinity, "n")            /* sched_setaffinity: words of 32 CPUs each, the first ones first */          \
+  OP(personality, "u")         /* */                                                                         \
+  OP(memory_policy, "un")      /* set_mempolicy: mode and flags, words of 32 nodes each */                   \
+  OP(attribute, "ss")          /* file below /proc/self/attr, value */                                       \
   OP(groups, "n")              /* setgroups */                                                               \
   OP(bounding, "uu")           /* keep these capabilities, low and high half; drop the others */             \
   OP(user, "uu")               /* uid, gid; permitted capabilities are kept */                               \
@@ -130,7 +136,8 @@ enum plan_sync {
   D(setgroups) D(setresgid) D(setresuid) D(capset) D(prctl) D(faccessat) D(execve) D(close_range)     \
   D(dup3) D(accept4) D(recv) D(send) D(mmap) D(target_is_link) D(target_is_root) D(target_on_proc)    \
   D(not_a_device) D(exists_with_other_type) D(cwd_outside_root) D(is_a_directory) D(too_many_links)   \
-  D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone) D(bad_plan)
+  D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone) D(bad_plan)                 \
+  D(sched_setaffinity) D(personality) D(set_mempolicy) D(fsetxattr)
 // clang-format on
 enum plan_detail {
 #define D(name) DETAIL_##name,

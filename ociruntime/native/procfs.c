@@ -46,7 +46,13 @@ int open_proc(void) {
   return 0;
 }
 
-int write_proc(const char *path, const char *value) {
+int write_proc(const char *directory, const char *name, const char *value) {
+  char path[256];
+  size_t head = strlen(directory), tail = strlen(name);
+  if (head + tail >= sizeof path)
+    return fail_with(ENAMETOOLONG, DETAIL_name_too_long);
+  memcpy(path, directory, head);
+  memcpy(path + head, name, tail + 1);
   struct open_how how = {.flags = O_WRONLY | O_CLOEXEC | O_NOFOLLOW,
                          .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS};
   if (open_proc() < 0)

@@ -29,6 +29,8 @@ int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t
                        uint64_t propagation, int userns_fd);
 int shim_detached_tmpfs(void);
 int shim_umount(const char *path, int flags);
+int shim_sched_setattr(int pid, const void *attributes);
+int shim_ioprio_set(int pid, int priority);
 int shim_bpf(int command, void *attributes, unsigned size);
 
 #endif

@@ -60,6 +60,14 @@ int shim_detached_tmpfs(void) {
 
 int shim_umount(const char *path, int flags) { return result(umount2(path, flags)); }
 
+int shim_sched_setattr(int pid, const void *attributes) {
+  return result(syscall(SYS_sched_setattr, pid, attributes, 0));
+}
+
+int shim_ioprio_set(int pid, int priority) {
+  return result(syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, pid, priority));
+}
+
 int shim_bpf(int command, void *attributes, unsigned size) {
   return result(syscall(SYS_bpf, command, attributes, size));
 }

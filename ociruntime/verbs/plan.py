@@ -38,7 +38,7 @@ def run(settings: Settings, given: Arguments) -> int:
     for warning in check.require(loaded.config):
         settings.log.tell_warning(f"plan: {warning}")
     options = plan.Options(container_id=PLACEHOLDER, cgroup_manager=settings.cgroup_manager)
-    machine = probe()
+    machine = probe(loaded.config)
     if os.geteuid() != 0:
         machine.capabilities = -1  # all: the plan is the one that root would carry out
     made = plan.make(loaded, machine, options)

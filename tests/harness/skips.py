@@ -25,11 +25,17 @@ def _has_v2_only() -> bool:
     return os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 
 
-def _lsm(name: str) -> bool:
+def has_lsm(name: str) -> bool:
+    """Whether the kernel runs this security module."""
     try:
         return name in Path("/sys/kernel/security/lsm").read_text(encoding="ascii").split(",")
     except OSError:
         return False
+
+
+def has_resctrl() -> bool:
+    """Whether the file system of Intel RDT is mounted."""
+    return " - resctrl " in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
 
 
 def _has_virtual_machine() -> bool:
@@ -44,8 +50,11 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "cgroup v1 or hybrid": lambda: not _has_v2_only(),
     "cgroup v2": _has_v2_only,
     "no virtual machine": lambda: not _has_virtual_machine(),
-    "no apparmor": lambda: not _lsm("apparmor"),
-    "no selinux": lambda: not _lsm("selinux"),
+    "apparmor": lambda: has_lsm("apparmor"),
+    "no apparmor": lambda: not has_lsm("apparmor"),
+    "selinux": lambda: has_lsm("selinux"),
+    "no selinux": lambda: not has_lsm("selinux"),
+    "resctrl": has_resctrl,
     "no runtime-spec checkout": lambda: not os.environ.get("OCI_SPEC_SCHEMA"),
     "no memfd_noexec": lambda: not os.path.exists("/proc/sys/vm/memfd_noexec"),
     "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") != "ociruntime",

@@ -113,7 +113,7 @@ def load_filter(number: int, first: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")
 
 
-_PRCTL, _CLOSE_RANGE = 157, 436  # x86_64
+_PERSONALITY, _PRCTL, _CLOSE_RANGE = 135, 157, 436  # x86_64
 _PR_SET_NO_NEW_PRIVS = 38
 _MS_SHARED_AND_PRIVATE = 1 << 20 | 1 << 18
 
@@ -137,6 +137,11 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "move_root": _add("move_root", after="pivot_root"),
     "chroot": _add("chroot", before="ready"),
     "root_attributes": _change("root_attributes", a0=1 << 30),
+    "xattr": _add("xattr", "/etc", "nonsense", "x", before="pivot_root"),
+    "xattr: bind": _add("xattr", "/mnt", "user.x", "x", before="pivot_root"),
+    "affinity": _change("affinity", a0=[0, 0]),
+    "personality": _refuse(_PERSONALITY, 8),
+    "attribute": _add("attribute", "no-such", "x", before="bounding"),
     "groups": _add("groups", ["1"], before="ready"),
     "bounding": _add("bounding", 0, 0, before="ready"),
     "user": _add("user", 1, 1, before="ready"),
@@ -157,6 +162,22 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     ),
     "open cgroup": _add_host(
         "linux.cgroups", "open cgroup", {"slots": {"cgroup": "/no/such/cgroup"}}, "clone init"
+    ),
+    "set I/O priority": _change_host("set I/O priority", priority=5 << 13),
+    "make resctrl group": _add_host(
+        "linux.intelrdt",
+        "make resctrl group",
+        {"group": "", "monitor": "", "made": ["/no/such/resctrl/x"], "lines": []},
+        "clone init",
+    ),
+    "make monitoring group": _add_host(
+        "linux.intelrdt",
+        "make monitoring group",
+        {"monitor": "/no/such/resctrl/mon_groups/x"},
+        "clone init",
+    ),
+    "join resctrl group": _add_host(
+        "linux.intelrdt", "join resctrl group", {"groups": ["/no/such/resctrl/x"]}, "clone init"
     ),
     "set oom_score_adj": _change_host("set oom_score_adj", value=5000),
 }

@@ -148,6 +148,23 @@ _OPS: dict[str, Case] = {
     "chdir": Case(
         ("/process/cwd", "/etc/passwd", "ENOTDIR"), lambda config: config["process"].update(cwd="/etc/passwd")
     ),
+    "xattr": _edited("xattr", "operation not supported"),
+    "xattr: bind": Case(
+        (edited_plan.POINTER, "forced xattr", "shows the host's files"),
+        lambda config: add_bind(config, "/var", "/mnt"),
+        "xattr: bind",
+    ),
+    "affinity": _edited("affinity", "EINVAL"),
+    "personality": Case(
+        ("/linux/personality", "set personality LINUX32", "EPERM"),
+        lambda config: config["linux"].update(personality={"domain": "LINUX32"}),
+        "personality",
+    ),
+    "memory_policy": Case(
+        ("/linux/memoryPolicy", "set memory policy MPOL_BIND 1000", "EINVAL"),
+        lambda config: config["linux"].update(memoryPolicy={"mode": "MPOL_BIND", "nodes": "1000"}),
+    ),
+    "attribute": _edited("attribute", "ENOENT"),
     "groups": _edited("groups", "EPERM"),
     "bounding": _edited("bounding", "EPERM"),
     "user": _edited("user", "EPERM"),
@@ -203,6 +220,28 @@ _HOST: dict[str, Case] = {
     "move network device": Case(
         ("/linux/netDevices/no-such-dev", "move network device no-such-dev", "ENODEV"),
         lambda config: config["linux"].update(netDevices={"no-such-dev": {}}),
+    ),
+    "set scheduler": Case(
+        ("/process/scheduler", "set scheduler SCHED_ISO", "EINVAL"),
+        lambda config: config["process"].update(scheduler={"policy": "SCHED_ISO"}),
+    ),
+    "set I/O priority": Case(
+        (edited_plan.POINTER, "set I/O priority", "EINVAL"),
+        lambda config: config["process"].update(ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 4}),
+        "set I/O priority",
+    ),
+    "check resctrl group": Case(
+        ("/linux/intelRdt", "check resctrl group", "resctrl is not mounted"),
+        lambda config: config["linux"].update(intelRdt={}),
+    ),
+    "make resctrl group": Case(
+        (edited_plan.POINTER, "make resctrl group", "/no/such/resctrl/x", "ENOENT"), edit="make resctrl group"
+    ),
+    "make monitoring group": Case(
+        (edited_plan.POINTER, "make monitoring group", "mon_groups/x", "ENOENT"), edit="make monitoring group"
+    ),
+    "join resctrl group": Case(
+        (edited_plan.POINTER, "join resctrl group", "/no/such/resctrl/x", "ENOENT"), edit="join resctrl group"
     ),
     "run hook": Case(
         ("/hooks/createRuntime/0", "hook createRuntime /no/such/hook", "ENOENT"),

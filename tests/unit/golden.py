@@ -41,7 +41,7 @@ _HYBRID = Layout(
 _V2 = Layout("v2", {}, _CGROUPS, {"": "/"}, ["cpuset", "cpu", "io", "memory", "pids"])
 
 # Name of the file -> the machine that it is for.
-MACHINES = {"plan.txt": Host(_HYBRID), "plan-v2.txt": Host(_V2)}
+MACHINES = {"plan.txt": Host(_HYBRID, apparmor=True), "plan-v2.txt": Host(_V2, apparmor=True)}
 # Every example has plan.txt; where the cgroup is the point, or nothing else is in the way, there are both.
 _BOTH = ("hello", "limits", "devices")
 

@@ -65,7 +65,7 @@ def test_readme_s_plan_is_real() -> None:
     shown = re.findall(r"^ +(\d+  (?:host|init|sync)  .*)$", page("README.md"), re.MULTILINE)
     assert len(shown) > 15
     assert [line for line in plan if line in shown] == shown
-    assert plan[-1].startswith("50  init  exec /bin/sh "), "README says that the fiftieth executes /bin/sh"
+    assert "  init  exec /bin/sh " in plan[-1], "README says that the last one executes /bin/sh"
 
 
 def test_readme_has_every_verb() -> None:

@@ -96,7 +96,7 @@ def test_everything_comes_back() -> None:
     steps = [
         (0, InitStep("mount_fs", "tmpfs", None, ["size=1k", "ro"], 1, 2, 3, 4, "/dev", 5)),
         (3, InitStep("join", Slot("second"), 0x40000000)),
-        (9, InitStep("mask", "/proc/kcore", ignore=2)),
+        (9, InitStep("mask", "/proc/kcore", None, ignore=2)),
         (10, InitStep("exec", ["/bin/sh"], ["sh", "", "-c"], [])),
         (11, InitStep("groups", ["0", "4294967295"])),
         (12, InitStep("umask", 0xFFFFFFFF)),
@@ -105,7 +105,7 @@ def test_everything_comes_back() -> None:
     assert _decode(encode(steps, ["first", "second"], 7)) == [
         ("mount_fs", 0, 0, ["tmpfs", 0, ["size=1k", "ro"], 1, 2, 3, 4, "/dev", 5]),
         ("join", 0, 3, [1, 0x40000000]),
-        ("mask", 2, 9, ["/proc/kcore"]),
+        ("mask", 2, 9, ["/proc/kcore", 0]),
         ("exec", 0, 10, [["/bin/sh"], ["sh", "", "-c"], []]),
         ("groups", 0, 11, [["0", "4294967295"]]),
         ("umask", 0, 12, [0xFFFFFFFF]),

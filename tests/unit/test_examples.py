@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 # What issue and README promise; a directory more is welcome, one less is a broken promise.
 PROMISED = {
     "hello", "busybox", "debian", "limits", "hooks", "readonly", "devices", "sysctl", "joined-namespaces", "no-network",
+    "scheduling", "apparmor",
 }  # fmt: skip
 INVALID_AT_LEAST = 30
 

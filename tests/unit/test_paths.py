@@ -20,8 +20,8 @@ def test_readonly_comes_before_masked() -> None:
     steps = list(paths.plan(config(["/proc/kcore", "/sys/firmware"], ["/proc/sys"])))
     assert [(step.op, step.args, step.pointer) for step in steps] == [
         ("readonly", ("/proc/sys",), "/linux/readonlyPaths/0"),
-        ("mask", ("/proc/kcore",), "/linux/maskedPaths/0"),
-        ("mask", ("/sys/firmware",), "/linux/maskedPaths/1"),
+        ("mask", ("/proc/kcore", None), "/linux/maskedPaths/0"),
+        ("mask", ("/sys/firmware", None), "/linux/maskedPaths/1"),
     ]
 
 
