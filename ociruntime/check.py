@@ -8,7 +8,7 @@ to explain a rejection.
 
 from __future__ import annotations
 
-from ociruntime import hooks
+from ociruntime import annotations as annotation, hooks
 from ociruntime.errors import InvalidConfig, NotSupported, Violation
 from ociruntime.linux import (
     capabilities,
@@ -45,6 +45,7 @@ _SUBJECTS = (
     sysctl,
     cgroups,
     hooks,
+    annotation,
 )
 
 # Subjects that few configs have: imported when one of these properties is there.
@@ -65,8 +66,8 @@ _RARE = (
     ("intelrdt", ("linux", "intelRdt")),
 )
 
-# What belongs to no subject: the document's version, and annotations, which only state and hooks show.
-KEYS = ("/ociVersion", "/annotations", "/annotations/*")
+# What belongs to no subject: the document's version.
+KEYS = ("/ociVersion",)
 
 OCI_VERSION_MIN = "1.0.0"
 OCI_VERSION_MAX = "1.3.0"

@@ -60,7 +60,7 @@ def create(
             made,
             run,
             directory,
-            fd_base=3 + options.preserve_fds,
+            fd_base=3 + options.passed_fds(),
             stdio=stdio,
             commit=stored.commit,
             trace=timeline,

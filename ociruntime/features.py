@@ -26,6 +26,7 @@ _ID_MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 
 def features() -> dict[str, object]:
     """The document."""
+    from ociruntime.annotations import EFFECTS
     from ociruntime.hooks import KINDS
     from ociruntime.linux import intelrdt, lsm, mounts, network, scheduling, seccomp
     from ociruntime.linux.capabilities import NAMES
@@ -67,7 +68,7 @@ def features() -> dict[str, object]:
             "netDevices": {"enabled": moved},
         },
         "annotations": {"run.ociruntime.version": __version__},
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": sorted(EFFECTS),
     }
 
 

@@ -3,7 +3,7 @@
 
 All six kinds go the same way: the sealed executable is given a short plan (join the container's
 namespaces, if the hook belongs there; change directory; exec), its standard input is the state, and
-what it prints is kept for the error message. A hook that is a program of the host never gets the image's
+what it prints is kept for the error message, or goes to the files that two annotations name. A hook that is a program of the host never gets the image's
 environment: LD_PRELOAD in it would run the image's code with the host's privileges (CVE-2025-23266).
 
     kind                              path found in   runs in        directory   env, if it has none
@@ -21,6 +21,7 @@ import os
 import select
 import time
 
+from ociruntime.annotations import HOOK_STDERR, HOOK_STDOUT, value_of
 from ociruntime.errors import HookFailed, Violation
 from ociruntime.identity import open_process, process_times
 from ociruntime.jsontext import compact
@@ -136,10 +137,13 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
     slots = [_open_init(step, run)] if joins else []
     state = _state_input(run, kind)
     output = os.memfd_create("hook output", os.MFD_CLOEXEC)
+    opened: list[int] = []
     child: Child | None = None
     try:
+        stdout = _stream(step, run, HOOK_STDOUT, opened, output)
+        stderr = _stream(step, run, HOOK_STDERR, opened, output)
         buffer = encode(steps, ["init"][: len(slots)], 3)
-        child = Child(buffer, records=len(steps), slots=slots, stdio=(state, output, output), forks=joins)
+        child = Child(buffer, records=len(steps), slots=slots, stdio=(state, stdout, stderr), forks=joins)
         if joins:
             child.wait_for(SYNC_STARTED)
             _enter_cgroup(run, child.pid)
@@ -157,9 +161,26 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
             ) from None
         raise
     finally:
-        for descriptor in (state, *slots):
+        for descriptor in (state, *slots, *opened):
             os.close(descriptor)
     return child, output
+
+
+def _stream(step: HostStep, run: Run, annotation: str, opened: list[int], default: int) -> int:
+    """Where a hook prints to: the file that an annotation names, as crun does, or `default`."""
+    path = value_of(run.config, annotation)
+    if not path:
+        return default
+    try:
+        # what is there may be a FIFO that nobody reads, or a terminal
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        descriptor = os.open(path, flags, 0o700)
+    except OSError as failure:
+        pointer = run.config.at("annotations", annotation).pointer
+        raise HookFailed(path, pointer=pointer, step=f"hook {step.text}", errno=failure.errno or 0) from None
+    opened.append(descriptor)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _open_init(step: HostStep, run: Run) -> int:

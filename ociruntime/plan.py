@@ -52,11 +52,22 @@ class Options:
     cgroup_manager  "cgroupfs" or "disabled"
     no_pivot        use MS_MOVE and chroot instead of pivot_root
     no_new_keyring  stay in the caller's session keyring
-    preserve_fds    so many descriptors from 3 on are passed to the program
+    preserve_fds    so many descriptors are passed to the program, from 3 on or after those of listen_fds
+    listen_fds      so many sockets from 3 on are passed to it as well, and it is told so (sd_listen_fds(3))
+    listen_names    their names, separated by colons, or ""
     home            the user's home by the container's /etc/passwd, or None; see credentials.home_of
     """
 
-    __slots__ = ("cgroup_manager", "container_id", "home", "no_new_keyring", "no_pivot", "preserve_fds")
+    __slots__ = (
+        "cgroup_manager",
+        "container_id",
+        "home",
+        "listen_fds",
+        "listen_names",
+        "no_new_keyring",
+        "no_pivot",
+        "preserve_fds",
+    )
 
     def __init__(
         self,
@@ -66,6 +77,8 @@ class Options:
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         preserve_fds: int = 0,
+        listen_fds: int = 0,
+        listen_names: str = "",
         home: str | None = None,
     ) -> None:
         self.container_id = container_id
@@ -73,7 +86,13 @@ class Options:
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
         self.preserve_fds = preserve_fds
+        self.listen_fds = listen_fds
+        self.listen_names = listen_names
         self.home = home
+
+    def passed_fds(self) -> int:
+        """How many descriptors from 3 on are the program's."""
+        return self.listen_fds + self.preserve_fds
 
     def kept(self) -> dict[str, object]:
         """What state.json keeps, so that start can make the same plan again."""
@@ -246,13 +265,13 @@ def _start(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield SyncStep("start", "wait for start")
     yield from hooks.plan_start(config)
     yield from process.plan_no_new_privs(config, host)
-    yield InitStep("close_from", 3 + options.preserve_fds, name="close descriptors", text=_kept(options))
-    yield from process.plan_exec(config, options.home)
+    yield InitStep("close_from", 3 + options.passed_fds(), name="close descriptors", text=_kept(options))
+    yield from process.plan_exec(config, options.home, options.listen_fds, options.listen_names)
     yield from hooks.plan_poststart(config)
 
 
 def _kept(options: Options) -> str:
-    return f"all from {3 + options.preserve_fds} on"
+    return f"all from {3 + options.passed_fds()} on"
 
 
 def _clone_text(config: Node) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from ociruntime.annotations import KEEP_GROUPS, value_of
 from ociruntime.errors import Violation
 from ociruntime.step import InitStep
 
@@ -54,7 +55,8 @@ def check(config: Node) -> Iterator[Violation]:
 def plan_early(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the signature of every subject
     """After the working directory and before capabilities are dropped: umask and groups.
 
-    The groups are always set: those of the caller must not leak into the container (R064).
+    The groups are always set: those of the caller must not leak into the container (R064), unless an annotation
+    says that they are wanted there.
     """
     process = config.at("process")
     if not process:
@@ -64,6 +66,8 @@ def plan_early(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - th
         mask = umask.number() & 0o777  # the kernel takes no other bits
         yield InitStep("umask", mask, pointer=umask.pointer, text=f"{mask:04o}")
     groups = process.at("user", "additionalGids")
+    if value_of(config, KEEP_GROUPS):
+        return
     numbers = list(dict.fromkeys(group.number() for group in groups))  # setgroups(2) would keep repetitions
     yield InitStep(
         "groups", numbers, pointer=groups.pointer, text=" ".join(map(str, numbers)) if numbers else "none"

@@ -8,6 +8,7 @@ host without that security module a label is left out with a warning. Must not i
 
 from __future__ import annotations
 
+from ociruntime.annotations import MOUNT_CONTEXT
 from ociruntime.errors import Violation
 from ociruntime.step import InitStep
 
@@ -29,7 +30,7 @@ _LABELS = (
 
 # The mount option that carries a label; mount(8), "context".
 MOUNT_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
-CONTEXT_ANNOTATION = "run.oci.mount_context_type"
+CONTEXT_ANNOTATION = MOUNT_CONTEXT
 
 # SELinux labels the files of the first two by itself; superblocks of the next two are the host's, whose
 # label can't be another one. A message queue file system is its namespace's and takes the label as an attribute.

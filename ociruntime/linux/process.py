@@ -121,10 +121,12 @@ def plan_no_new_privs(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG0
         yield InitStep("no_new_privs", pointer=wanted.pointer)
 
 
-def plan_exec(config: Node, home: str | None) -> Iterator[Step]:
+def plan_exec(config: Node, home: str | None, listen_fds: int = 0, listen_names: str = "") -> Iterator[Step]:
     """The last step of all: init becomes the program.
 
-    home   the user's home directory by the container's /etc/passwd (credentials.home_of), or None
+    home           the user's home directory by the container's /etc/passwd (credentials.home_of), or None
+    listen_fds     number of sockets that are passed to it from descriptor 3 on (sd_listen_fds(3))
+    listen_names   what they are called, or ""
     """
     arguments = config.at("process", "args")
     if arguments:
@@ -133,7 +135,7 @@ def plan_exec(config: Node, home: str | None) -> Iterator[Step]:
             "exec",
             candidates(config),
             words,
-            environment(config, home),
+            environment(config, home) + _listening(listen_fds, listen_names),
             pointer=arguments.pointer,
             text=" ".join(words),
         )
@@ -165,6 +167,13 @@ def environment(config: Node, home: str | None) -> list[str]:
     if not variables.get("HOME"):
         variables["HOME"] = "/" if home is None else home
     return [f"{name}={value}" for name, value in variables.items()]
+
+
+def _listening(count: int, names: str) -> list[str]:
+    """What tells a program about its sockets; in its pid namespace it is process 1, whatever it is outside."""
+    if not count:
+        return []
+    return [f"LISTEN_FDS={count}", "LISTEN_PID=1", *([f"LISTEN_FDNAMES={names}"] if names else [])]
 
 
 def _variables(env: Node) -> dict[str, str]:

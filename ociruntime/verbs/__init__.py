@@ -13,6 +13,7 @@ from ociruntime.errors import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import NoReturn
 
     from ociruntime.bundle import Bundle
@@ -79,14 +80,29 @@ def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Op
     from ociruntime.plan import Options
 
     path = given.text("config")
+    listen_fds, listen_names = _sockets(os.environ, os.getpid())
     options = Options(
         container_id=given.words[0],
         cgroup_manager=settings.cgroup_manager,
         no_pivot=given.on("no-pivot"),
         no_new_keyring=given.on("no-new-keyring"),
         preserve_fds=given.number("preserve-fds"),
+        listen_fds=listen_fds,
+        listen_names=listen_names,
     )
     return bundle.load(given.text("bundle", "."), os.path.abspath(path) if path else None), options
+
+
+def _sockets(environment: Mapping[str, str], pid: int) -> tuple[int, str]:
+    """How many sockets an activating service manager has opened for this process, and their names (sd_listen_fds(3)).
+
+    As in runc, a container that is started on demand gets them. LISTEN_PID says whom they are for: a process that
+    has inherited the variables only has none.
+    """
+    number = environment.get("LISTEN_FDS", "")
+    if environment.get("LISTEN_PID") != str(pid) or not (number.isascii() and number.isdigit()):
+        return 0, ""
+    return int(number), environment.get("LISTEN_FDNAMES", "")
 
 
 def config_of(words: list[str]) -> tuple[str, str]:

@@ -3,44 +3,22 @@
 
 from __future__ import annotations
 
-import _signal
-
 from ociruntime.container import Container
-from ociruntime.errors import UsageError
+from ociruntime.signals import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociruntime.flags import Arguments
     from ociruntime.verbs import Settings
 
-_HIGHEST = 64  # _NSIG of the kernel on every architecture but MIPS
-
 
 def run(settings: Settings, given: Arguments) -> int:
-    """Send the signal; TERM if none is named."""
-    number = parse_signal(given.words[1] if len(given.words) > 1 else "TERM")
-    Container.load(settings.state_root(), given.words[0]).kill(number, all_processes=given.on("all"))
+    """Send the signal; if none is named, the one that the image wants to be stopped with, or TERM."""
+    number = parse(given.words[1]) if len(given.words) > 1 else None
+    container = Container.load(settings.state_root(), given.words[0])
+    if number is None:
+        from ociruntime.annotations import stop_signal
+
+        number = stop_signal(container.stored.get("annotations"))
+    container.kill(number, all_processes=given.on("all"))
     return 0
-
-
-def parse_signal(text: str) -> int:
-    """The number of a signal: "9", "KILL", "SIGKILL", "sigkill", "RTMIN+3", "RTMAX-1"; 0 only checks.
-
-    Raises UsageError for anything else.
-    """
-    if text.isascii() and text.isdigit():
-        number = int(text) if len(text) < 4 else _HIGHEST + 1
-        if number > _HIGHEST:
-            raise UsageError(f"unknown signal {text!r}", hint=f"signals have the numbers 0 to {_HIGHEST}")
-        return number
-    name = text.upper().removeprefix("SIG")
-    base, sign, offset = name, "", "0"
-    if name.startswith("RT"):
-        base, sign = name[:5], name[5:6]
-        offset = name[6:] if sign else "0"
-    found = getattr(_signal, f"SIG{base}", None) if base.isalnum() else None  # not SIG_DFL
-    if isinstance(found, int) and offset.isascii() and offset.isdigit() and len(offset) < 3:
-        number = {"": found, "+": found + int(offset), "-": found - int(offset)}.get(sign, 0)
-        if _signal.SIGRTMIN <= number <= _signal.SIGRTMAX or (number == found and not sign):
-            return number
-    raise UsageError(f"unknown signal {text!r}", hint="a number, or a name as in TERM, SIGTERM, RTMIN+1")

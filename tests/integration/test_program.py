@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Compare
 
 for _peer in PEERS:
-    departure("LISTEN_FDS", _peer, "R240", "other descriptors only on purpose; specs/not-supported.md")
     departure("bundle that is not UTF-8", _peer, "R010", "a path is bytes; the peers pass it through JSON")
 
 
@@ -168,7 +167,9 @@ def _run_with_descriptors(
 ) -> list[str]:
     """`run` of a program that lists its descriptors, with descriptors 3.. open on files in the runtime."""
     container = stage.container(
-        "sh", "-c", "for fd in /proc/$$/fd/*; do echo ${fd##*/} $(readlink $fd); done"
+        "sh",
+        "-c",
+        "for fd in /proc/$$/fd/*; do echo ${fd##*/} $(readlink $fd); done; env | grep ^LISTEN_ | sort",
     )
     stage.runtime.prepare(container.bundle)
     opened = " ".join(f"{number}<{stage.directory}/file-{number}" for number in range(3, 3 + count))
@@ -179,7 +180,7 @@ def _run_with_descriptors(
         ["/bin/bash", "-c", f'exec {opened}; LISTEN_PID=$$ exec "$@"', "bash", *command],
         env={**ENVIRONMENT, **(extra or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return [line for line in ended.stdout.splitlines() if int(line.split()[0]) > 2]
+    return [line for line in ended.stdout.splitlines() if line.split()[0] not in ("0", "1", "2")]
 
 
 def test_only_three_descriptors(compare: Compare) -> None:
@@ -215,15 +216,51 @@ def test_preserved_descriptors(compare: Compare) -> None:
 
 
 def test_listen_descriptors(compare: Compare) -> None:
-    """$LISTEN_FDS of the caller passes no descriptor on: only what a flag asks for reaches the program."""
+    """$LISTEN_FDS for the runtime's process: so many descriptors reach the program first, and it is told (as runc)."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
-        lines = _run_with_descriptors(stage, 3, extra={"LISTEN_FDS": "1"})
-        return {"LISTEN_FDS": [line for line in lines if "file-" in line]}
+        return {
+            "one": _beyond(stage, extra={"LISTEN_FDS": "1"}),
+            "two, and one more": _beyond(stage, "--preserve-fds", "1", extra={"LISTEN_FDS": "2"}),
+            "not a number": _beyond(stage, extra={"LISTEN_FDS": "many"}),
+        }
 
-    answers = compare(scenario)
-    if runtime_under_test() not in PEERS:
-        assert answers == {"LISTEN_FDS": []}
+    answers = compare(scenario, only=("runc",))
+    assert answers == {
+        "one": ["3 STAGE/file-3", "LISTEN_FDS=1", "LISTEN_PID=1"],
+        "two, and one more": [
+            "3 STAGE/file-3",
+            "4 STAGE/file-4",
+            "5 STAGE/file-5",
+            "LISTEN_FDS=2",
+            "LISTEN_PID=1",
+        ],
+        "not a number": [],
+    }
+
+
+def _beyond(stage: Stage, *flags: str, extra: dict[str, str]) -> list[str]:
+    lines = _run_with_descriptors(stage, 4, *flags, extra=extra)
+    return [line for line in lines if "file-" in line or "LISTEN" in line]
+
+
+def test_names_of_listen_descriptors(stage: Stage) -> None:
+    """LISTEN_FDNAMES goes with them; variables that are meant for another process have no effect."""
+    if stage.runtime.name in PEERS:
+        pytest.skip("runc and crun of Debian 12 leave the names out")
+    script = "echo $LISTEN_FDS $LISTEN_PID $LISTEN_FDNAMES; readlink /proc/$$/fd/3"
+    container = stage.container("sh", "-c", script)
+    environment = {**ENVIRONMENT, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"}
+    for call, expected in (
+        ('LISTEN_PID=$$ exec "$@"', "1 1 web\n/etc/passwd\n"),
+        ('LISTEN_PID=$$ "$@"; true', "\n"),
+    ):
+        command = stage.runtime.argv("run", "--bundle", str(container.bundle.directory), container.id)
+        done = subprocess.run(
+            ["/bin/bash", "-c", f"exec 3</etc/passwd; {call}", "bash", *command],
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stdout == expected
 
 
 def test_preserving_a_closed_descriptor(compare: Compare) -> None:

@@ -33,6 +33,7 @@ GROUPS = (
     ("document", r"ociruntime\.(config|jsontext)"),
     ("step", r"ociruntime\.(step|run)"),
     ("frozen", r"ociruntime\.frozen"),
+    ("annotations", r"ociruntime\.(annotations|gvariant|signals)"),
     ("layout", r"ociruntime\.linux\.cgroups\.layout"),
     ("cgroups", r"ociruntime\.linux\.cgroups(\..*)?"),
     ("tables", r"ociruntime\.linux\.(mount_options|cgroup_mounts)"),
@@ -62,24 +63,25 @@ EDGES: dict[str, str] = {
     "step": "",
     "layout": "",
     "frozen": "",
+    "annotations": "annotations errors",
     "cgroups": "cgroups errors frozen native step",
     "tables": "tables step",
-    "subject": "errors native step tables",
+    "subject": "annotations errors native step tables",
     # a hook is a process in the container, and planned as one: it needs the subjects of a process, and spawn
-    "hooks": "document errors native spine step subject",
+    "hooks": "annotations document errors native spine step subject",
     "build": "schema",
     "native": "native errors step",
     "host": "layout",
     "schema": "schema errors document",
     "bundle": "errors document",
-    "check": "cgroups errors hooks schema subject",
+    "check": "annotations cgroups errors hooks schema subject",
     "plan": "cgroups hooks step subject",
     "spine": "spine bundle cgroups check document errors frozen hooks host native plan step subject",
     "log": "errors document",
     "flags": "flags package errors document",
-    "features": "document hooks package subject tables",
+    "features": "annotations document hooks package subject tables",
     "verbs": "bundle errors plan spine",
-    "verb": "verbs bundle check document errors features host log plan spine",
+    "verb": "annotations verbs bundle check document errors features host log plan spine",
     "cli": "package errors log flags features verbs cli",
 }
 
@@ -272,7 +274,7 @@ def owners() -> dict[str, list[str]]:
     """Property -> the modules that have it in their KEYS."""
     found: dict[str, list[str]] = {}
     for module in sorted(MODULES):
-        if group_of(module) in {"subject", "hooks", "cgroups", "check", "bundle"}:
+        if group_of(module) in {"annotations", "subject", "hooks", "cgroups", "check", "bundle"}:
             keys = getattr(__import__(module, fromlist=["KEYS"]), "KEYS", ())
             for key in keys:
                 found.setdefault(key, []).append(module)

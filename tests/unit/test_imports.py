@@ -86,7 +86,7 @@ def test_the_list_sees_what_is_loaded() -> None:
         (["--version"], {"ociruntime.config", "ociruntime.features"}),
         (["features"], None),
         (["state", "nobody"], {*STATE, "ociruntime.verbs.state"}),
-        (["kill", "nobody"], {*STATE, "ociruntime.verbs.kill"}),
+        (["kill", "nobody"], {*STATE, "ociruntime.signals", "ociruntime.verbs.kill"}),
         (["delete", "nobody"], {*STATE, *UNDO, "ociruntime.verbs.delete"}),
         (["delete", "--force", "nobody"], {*STATE, *UNDO, "ociruntime.verbs.delete"}),
         (["start", "nobody"], {*STATE, "ociruntime.verbs.start"}),

@@ -15,10 +15,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from ociruntime import check, container, features
+from ociruntime import check, container, features, signals
 from ociruntime.cli import main
 from ociruntime.errors import NoSuchContainer, UsageError
-from ociruntime.verbs.kill import parse_signal
 from ociruntime.verbs.list import table
 from ociruntime.verbs.spec import default_config
 
@@ -43,7 +42,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 )
 def test_signals(text: str, number: int) -> None:
     """Numbers, names with and without SIG in any case, and real-time signals."""
-    assert parse_signal(text) == number
+    assert signals.parse(text) == number
 
 
 @pytest.mark.parametrize(
@@ -54,13 +53,13 @@ def test_signals(text: str, number: int) -> None:
 def test_what_is_no_signal(text: str) -> None:
     """Anything else is refused, and named."""
     with pytest.raises(UsageError, match="unknown signal"):
-        parse_signal(text)
+        signals.parse(text)
 
 
 def test_every_signal_of_the_machine_has_its_name() -> None:
     """Each name that Python's signal module knows gives the same number."""
     for known in signal.Signals:
-        assert parse_signal(known.name) == known.value
+        assert signals.parse(known.name) == known.value
 
 
 def test_spec_writes_what_runc_writes_and_never_twice(

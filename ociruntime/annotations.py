@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which annotations have an effect, and which values do they take?
+
+Annotations are free text for whoever reads the state (config.md, Annotations); these few change what the runtime
+does. An image may bring annotations along, so each takes values of a closed set only (SECURITY.md, invariant 11), and
+`features` lists them all. Must not import a subject, nor the spine.
+"""
+
+from __future__ import annotations
+
+from ociruntime.errors import UsageError, Violation
+from ociruntime.signals import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+
+KEYS = ("/annotations", "/annotations/*")
+
+STOP_SIGNAL = "org.opencontainers.image.stopSignal"
+KEEP_GROUPS = "run.oci.keep_original_groups"
+HOOK_STDOUT = "run.oci.hooks.stdout"
+HOOK_STDERR = "run.oci.hooks.stderr"
+MOUNT_CONTEXT = "run.oci.mount_context_type"
+SYSTEMD_PROPERTY = "org.systemd.property."
+
+# Name, or beginning of a name if it ends with a dot -> what it does.
+EFFECTS = {
+    STOP_SIGNAL: "the signal of `kill` without one (R089)",
+    SYSTEMD_PROPERTY: "a property of the container's systemd unit; kept for the systemd driver",
+    KEEP_GROUPS: "the program keeps the supplementary groups of the runtime's caller",
+    MOUNT_CONTEXT: "which mount option carries linux.mountLabel; linux/lsm.py checks it",
+    HOOK_STDOUT: "the file that gets what hooks print",
+    HOOK_STDERR: "the file that gets the errors that hooks print",
+}
+
+_DEFAULT_SIGNAL = 15  # SIGTERM
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """Values that are of no use, of the annotations that have an effect."""
+    for name, value in config.at("annotations").members():
+        text = value.text()
+        if name == STOP_SIGNAL:
+            if _signal_of(text) is None:
+                reason = f"unknown signal {text!r}: `kill` without a signal will send TERM"
+                yield Violation(value.pointer, reason, "R089", "warning")
+        elif name == KEEP_GROUPS:
+            if text not in ("1", "true"):
+                yield Violation(value.pointer, "takes 1 or true", "R085")
+        elif name in (HOOK_STDOUT, HOOK_STDERR):
+            if not text.startswith("/"):
+                yield Violation(value.pointer, "must be the absolute path of a file", "R085")
+        elif name.startswith(SYSTEMD_PROPERTY):
+            yield from _check_property(name.removeprefix(SYSTEMD_PROPERTY), value)
+
+
+def _check_property(name: str, value: Node) -> Iterator[Violation]:
+    """A name as systemd's are, and a value in GVariant's text format; as in runc it matters to systemd's driver only."""
+    if len(name) < 3 or not (name.isascii() and name.isalpha() and name[0].isupper()):
+        yield Violation(value.pointer, f"{name!r} is no name of a systemd property", "R085", "warning")
+        return
+    from ociruntime.gvariant import parse as parse_value
+
+    try:
+        parse_value(value.text())
+    except ValueError as mistake:
+        reason = f"not a value in GVariant's text format: {mistake}"
+        yield Violation(value.pointer, reason, "R085", "warning")
+
+
+def _signal_of(text: str) -> int | None:
+    try:
+        return parse(text) or None
+    except UsageError:
+        return None
+
+
+def value_of(config: Node, name: str) -> str:
+    """The annotation's value, or ""."""
+    return config.at("annotations", name).text()
+
+
+def stop_signal(annotations: object) -> int:
+    """The signal for `kill` without one, by the annotations that the state has."""
+    text = annotations.get(STOP_SIGNAL) if isinstance(annotations, dict) else None
+    found = _signal_of(text) if isinstance(text, str) else None
+    return found if found is not None else _DEFAULT_SIGNAL
