@@ -26,12 +26,12 @@ _ociruntime() {
   fi
   if [[ $current == -* ]]; then
     case $verb in
-    create) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --no-subreaper --help" ;;
+    create) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --console-socket --pidfd-socket --no-subreaper --help" ;;
     start) words="--trace --help" ;;
     state) words="--help" ;;
     kill) words="--all --help" ;;
     delete) words="--force --help" ;;
-    run) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --detach --keep --no-subreaper --help" ;;
+    run) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --console-socket --pidfd-socket --detach --keep --no-subreaper --help" ;;
     list) words="--format --quiet --help" ;;
     spec) words="--bundle --help" ;;
     features) words="--help" ;;

@@ -46,12 +46,14 @@ class Container:
     """A container that exists.
 
     warnings  what create could not do quite as the config says
+    terminal  after a create with keep_terminal: the master of the program's terminal, the caller's to close; else -1
     """
 
     def __init__(self, directory: StateDir, stored: dict[str, object]) -> None:
         self.directory = directory
         self.stored = stored
         self.warnings: list[str] = []
+        self.terminal = -1
 
     @classmethod
     def load(cls, root: str, container_id: str) -> Container:
@@ -239,13 +241,16 @@ def create(
     *,
     pid_file: str = "",
     stdio: tuple[int, int, int] = (-1, -1, -1),
+    keep_terminal: bool = False,
     trace: str = "",
 ) -> Container:
     """Make a container; its program waits for start.
 
     root      directory of the containers' state
     pid_file  where to write init's pid, or ""
-    stdio     descriptors that become the program's 0, 1, 2; -1: the caller's
+    stdio     descriptors that become the program's 0, 1, 2 if it has no terminal; -1: the caller's
+    keep_terminal  the caller takes the master of the program's terminal (Container.terminal); else
+                   options.console_socket says who gets it
     trace     file for a timeline of the steps, or ""
     Raises InvalidConfig, NotSupported, ContainerExists, StepFailed, ...; then nothing is left behind.
     """
@@ -254,7 +259,15 @@ def create(
 
     timeline = Trace(trace, "create")
     try:
-        return make(root, bundle, options, pid_file=pid_file, stdio=stdio, timeline=timeline)
+        return make(
+            root,
+            bundle,
+            options,
+            pid_file=pid_file,
+            stdio=stdio,
+            keep_terminal=keep_terminal,
+            timeline=timeline,
+        )
     finally:
         timeline.write()
 
@@ -274,7 +287,8 @@ def run(
     """Create and start a container and, unless `detach`, wait for it and delete it.
 
     keep             do not delete it
-    forward_signals  pass this process's signals on to the program (for a command, not for a library)
+    forward_signals  pass this process's signals on to the program, and join its terminal to this process's own (for
+                     a command, not for a library)
     warn             is called with each warning
     Returns the program's exit status (128 + n for signal n), 0 if detached.
     """

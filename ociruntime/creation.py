@@ -33,14 +33,12 @@ def create(
     *,
     pid_file: str,
     stdio: tuple[int, int, int],
+    keep_terminal: bool = False,
     timeline: Trace,
 ) -> Container:
     """Make a container; see container.create."""
-    warnings = [str(violation) for violation in check.require(bundle.config)]
-    if not os.path.isdir(bundle.rootfs):
-        raise BundleError(
-            f"{bundle.rootfs}: no such directory", pointer="/root/path", hint="the root filesystem"
-        )
+    terminal = -1
+    warnings = _require(bundle, options, keep_terminal)
     machine = host.probe(bundle.config)
     options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)
     directory = _claim(root, options.container_id)
@@ -67,6 +65,7 @@ def create(
         )
         try:
             launch.carry_out()
+            terminal = run.take_terminal() if keep_terminal else -1
         except BaseException:
             launch.give_up()
             raise
@@ -80,8 +79,23 @@ def create(
         run.close_held()
     directory.unlock()
     container = Container(directory, stored.state)
+    container.terminal = terminal
     container.warnings = [*warnings, *(str(violation) for violation in made.warnings), *run.warnings]
     return container
+
+
+def _require(bundle: Bundle, options: Options, keep_terminal: bool) -> list[str]:
+    """Refuse what can't be made, before anything is touched; returns the warnings."""
+    warnings = [str(violation) for violation in check.require(bundle.config)]
+    if not os.path.isdir(bundle.rootfs):
+        raise BundleError(
+            f"{bundle.rootfs}: no such directory", pointer="/root/path", hint="the root filesystem"
+        )
+    if options.console_socket or bundle.config.at("process", "terminal").flag():
+        from ociruntime.linux import console
+
+        console.refuse(bundle.config, options.console_socket, detached=not keep_terminal)
+    return warnings
 
 
 def _claim(root: str, container_id: str) -> StateDir:

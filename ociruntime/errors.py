@@ -204,6 +204,7 @@ _HINTS: dict[tuple[int, str], str] = {
     (_errno.EPERM, "set I/O priority"): "real time needs CAP_SYS_NICE",
     (_errno.EBUSY, "set scheduler"): "the deadline tasks of this machine leave no such share of the CPUs",
     (_errno.EBUSY, "remove cgroup"): "a process is still in the cgroup",
+    (_errno.ENOENT, "open terminal"): "a terminal needs a devpts, which the config mounts at /dev/pts",
     (_errno.ENODEV, "mount"): "the kernel does not know this file system type",
 }
 

@@ -27,7 +27,6 @@ REFUSED = "refused"  # named in the error; the last column says why
 Row = tuple[str, str, str, str, str, str, str]
 
 _LATER = "not supported yet"
-_TERMINAL = "terminals are not supported yet"
 
 GLOBAL: tuple[Row, ...] = (
     ("root", "", "DIR", WORKS, "runc", "keep the containers' state below DIR", ""),
@@ -53,8 +52,8 @@ _CREATE: tuple[Row, ...] = (
     ("no-pivot", "", "", WORKS, "runc", "change the root by moving the mount instead of pivot_root", ""),
     ("no-new-keyring", "", "", WORKS, "runc", "keep the caller's session keyring", ""),
     _TRACE,
-    ("console-socket", "", "FILE", REFUSED, "runc", "send the terminal to this socket", _TERMINAL),
-    ("pidfd-socket", "", "FILE", REFUSED, "runc", "send a pidfd of init to this socket", _LATER),
+    ("console-socket", "", "FILE", WORKS, "runc", "send the terminal to this socket", ""),
+    ("pidfd-socket", "", "FILE", WORKS, "runc", "send a pidfd of init to this socket", ""),
 )
 
 _RUN: tuple[Row, ...] = (

@@ -2,7 +2,8 @@
 """The run operation: create, start, wait, delete; and the signals meanwhile.
 
 Until the program runs a signal undoes everything (whoever calls has made it raise Interrupted);
-afterwards it is the program's. This module must not import a verb.
+afterwards it is the program's. A program with a terminal shares it with the caller's: terminal.py, imported
+only then. This module must not import a verb.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ociruntime.bundle import Bundle
     from ociruntime.container import Container
     from ociruntime.plan import Options
+    from ociruntime.terminal import Terminal
 
 # Not passed on: what this process needs (SIGCHLD), what Go's and other runtimes send themselves
 # (SIGURG), what nobody can catch, and SIGPIPE, which is about our own descriptors.
@@ -45,22 +47,36 @@ def run(
 ) -> int:
     """Run a container; see container.run."""
     timeline = Trace(trace, "run")
+    terminal = None if detach or options.console_socket else _terminal(bundle, forward_signals)
     try:
-        container = create(root, bundle, options, pid_file=pid_file, stdio=(-1, -1, -1), timeline=timeline)
-        for warning in container.warnings:
-            warn(warning)
-        if forward_signals:
-            _forward(container)
         try:
-            start(container, timeline)
-        except BaseException:
-            _delete_after_failure(root, container)
-            raise
+            container = create(
+                root,
+                bundle,
+                options,
+                pid_file=pid_file,
+                stdio=(-1, -1, -1),
+                keep_terminal=not detach,
+                timeline=timeline,
+            )
+            for warning in container.warnings:
+                warn(warning)
+            try:
+                _begin(container, terminal, forward_signals)
+                start(container, timeline)
+            except BaseException:
+                _delete_after_failure(root, container)
+                raise
+        finally:
+            timeline.write()
+        if detach:
+            return 0
+        if terminal is not None:
+            terminal.copy(container.pid)
+        code = container.wait()
     finally:
-        timeline.write()
-    if detach:
-        return 0
-    code = container.wait()
+        if terminal is not None:
+            terminal.close()
     if not keep:
         try:
             for warning in delete(root, container.id, True):
@@ -68,6 +84,29 @@ def run(
         except NoSuchContainer:
             return code  # another call has ended and deleted it
     return code
+
+
+def _terminal(bundle: Bundle, forward_signals: bool) -> Terminal | None:
+    """The caller's terminal if the program gets one; found before anything is made, and changed later."""
+    wanted = bundle.config.at("process", "terminal")
+    if not wanted.flag():
+        return None
+    if not forward_signals:
+        raise RuntimeFailure(
+            "a terminal in the foreground is joined to that of the calling process, and only if asked for",
+            pointer=wanted.pointer,
+            hint="forward_signals=True, or create(keep_terminal=True)",
+        )
+    from ociruntime.terminal import Terminal
+
+    return Terminal()
+
+
+def _begin(container: Container, terminal: Terminal | None, forward_signals: bool) -> None:
+    if terminal is not None:
+        terminal.begin(container.terminal)
+    if forward_signals:
+        _forward(container, terminal)
 
 
 def _delete_after_failure(root: str, container: Container) -> None:
@@ -79,13 +118,18 @@ def _delete_after_failure(root: str, container: Container) -> None:
     container.reap()
 
 
-def _forward(container: Container) -> None:
+def _forward(container: Container, terminal: Terminal | None) -> None:
     """Pass signals on to the program; before it runs, one that would end a process ends the operation.
+
+    With a terminal, what concerns that of the caller stays here: its size, and job control of the runtime itself.
 
     Python's handlers run between the system calls of wait, which are restarted.
     """
 
     def pass_on(number: int, _frame: object) -> None:
+        if number == _signal.SIGWINCH and terminal is not None:
+            terminal.resize()
+            return
         if not container.has_begun():
             if number in _HARMLESS:
                 return
@@ -95,7 +139,8 @@ def _forward(container: Container) -> None:
         except RuntimeFailure:
             return  # it ended meanwhile: wait is about to say so
 
+    own = _OWN if terminal is None else _OWN | {_signal.SIGTTIN, _signal.SIGTTOU}
     for number in _signal.valid_signals():
-        if number in _OWN or number in _FAULTS or _signal.getsignal(number) == _signal.SIG_IGN:
+        if number in own or number in _FAULTS or _signal.getsignal(number) == _signal.SIG_IGN:
             continue
         _signal.signal(number, pass_on)

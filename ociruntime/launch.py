@@ -6,7 +6,7 @@
     clone init  ----------------------------------->  (a helper joins namespaces and forks)
                 <---------------- started -----------  (only if it forked, or for the next line)
     host steps: oom_score_adj, cgroup2's pids.max of 0 or 1, network devices
-                ----------------- continue --------->  cgroup, mounts, devices, links
+                ----------------- continue --------->  cgroup, mounts, devices, links, terminal
                 <---------------- mounted -----------  (only if there are hooks)
     hooks: prestart, createRuntime, createContainer
                 ----------------- continue --------->  pivot_root, masks
@@ -14,7 +14,7 @@
     host steps: rlimits
                 ----------------- continue --------->  user, capabilities
                 <---------------- ready -------------
-    host steps: state.json
+    host steps: the terminal goes to the console socket; state.json
                 ----------------- continue --------->  waits on the start socket
 
 One loop walks the steps: a host step is done here, init steps let init go on, a sync step waits for it.
@@ -58,6 +58,7 @@ _DETAILS = {
     "is_a_directory": "it is a directory",
     "too_many_links": "too many symbolic links",
     "name_too_long": "the path or the options are too long",
+    "not_devpts": "/dev/pts in the container is no devpts",
     "runtime_gone": "the runtime gave up",
     "copy": "copying the directory's content",
     "bad_plan": "the plan is malformed",
@@ -131,6 +132,8 @@ class Launch:
             raise explain(failure, self.plan.steps) from None
         self._init_waits = True
         self._note_init()
+        if self.child.terminal >= 0:
+            self.run.terminal = self.child.take_terminal()
 
     def _note_init(self) -> None:
         """As soon as init's pid is known: whoever undoes the journal must end it first."""

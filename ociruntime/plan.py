@@ -55,17 +55,21 @@ class Options:
     preserve_fds    so many descriptors are passed to the program, from 3 on or after those of listen_fds
     listen_fds      so many sockets from 3 on are passed to it as well, and it is told so (sd_listen_fds(3))
     listen_names    their names, separated by colons, or ""
+    console_socket  path of a socket that gets the master of the program's terminal, or ""
+    pidfd_socket    path of a socket that gets a pidfd of init, or ""
     home            the user's home by the container's /etc/passwd, or None; see credentials.home_of
     """
 
     __slots__ = (
         "cgroup_manager",
+        "console_socket",
         "container_id",
         "home",
         "listen_fds",
         "listen_names",
         "no_new_keyring",
         "no_pivot",
+        "pidfd_socket",
         "preserve_fds",
     )
 
@@ -79,6 +83,8 @@ class Options:
         preserve_fds: int = 0,
         listen_fds: int = 0,
         listen_names: str = "",
+        console_socket: str = "",
+        pidfd_socket: str = "",
         home: str | None = None,
     ) -> None:
         self.container_id = container_id
@@ -88,6 +94,8 @@ class Options:
         self.preserve_fds = preserve_fds
         self.listen_fds = listen_fds
         self.listen_names = listen_names
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
         self.home = home
 
     def passed_fds(self) -> int:
@@ -163,6 +171,10 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     own_cgroups = cgroups.directories(config, host, options.container_id, options.cgroup_manager)
 
     # Before there is a process: what can fail without one.
+    if options.console_socket or options.pidfd_socket:
+        from ociruntime.linux import console
+
+        yield from console.plan_connect(options.console_socket, options.pidfd_socket)
     yield from namespaces.plan_paths(config)
     yield from rootfs.plan_host(config, bundle.directory)
     yield from cgroups.plan_make(config, host, options.container_id, options.cgroup_manager)
@@ -207,6 +219,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from mounts.plan(config, host, own_cgroups)
     yield from devices.plan(config)
     yield from devices.plan_links(config, host)
+    yield from _terminal(config)
     yield from mounts.plan_read_only(config)
     hooked = list(hooks.plan_create(config))
     if hooked:
@@ -250,7 +263,21 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from capabilities.plan_late(config, host)
     yield from process.plan_program(config, host)
     yield SyncStep("ready", "the environment stands")
+    if options.console_socket or options.pidfd_socket:
+        from ociruntime.linux import console
+
+        yield from console.plan_send(config, options.console_socket, options.pidfd_socket)
     yield HostStep("launch", "commit", {}, text="write state.json: the container is created")
+
+
+def _terminal(config: Node) -> Iterator[Step]:
+    """While /dev can still be written to; the session that it belongs to is new already."""
+    process = config.at("process")
+    if process.at("terminal").flag():
+        from ociruntime.linux import console
+
+        yield from console.plan_terminal(process)
+        yield from console.plan_device(process)
 
 
 def _umask(bundle: Bundle, host: Host) -> Iterator[Step]:

@@ -30,6 +30,7 @@ class Run:
     slots         descriptors opened by host steps for init, by the key of their Slot
     held          descriptors that undoing a failed create needs; closed when create has ended
     committed     the container came into being: what is undone is its end, not a create that failed
+    terminal      master of the program's terminal, until somebody takes it; -1 if there is none
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
     hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
     warnings      what went not quite as the config says; logged by whoever called
@@ -51,6 +52,7 @@ class Run:
         "rootfs",
         "slots",
         "start_time",
+        "terminal",
         "warnings",
     )
 
@@ -79,6 +81,7 @@ class Run:
         self.committed = False
         self.slots: dict[str, int] = {}
         self.held: dict[str, int] = {}
+        self.terminal = -1
         self.facts: dict[str, object] = {}
         self.warnings: list[str] = []
 
@@ -93,10 +96,18 @@ class Run:
             return 0
         return self.pid
 
+    def take_terminal(self) -> int:
+        """The master of the program's terminal, which is the caller's from now on; -1 if there is none."""
+        master, self.terminal = self.terminal, -1
+        return master
+
     def close_slots(self) -> None:
-        """Close what the host steps opened for init; init has its own copies after the clone."""
+        """Close what the host steps opened for init (it has its own copies after the clone), and the terminal."""
         while self.slots:
             os.close(self.slots.popitem()[1])
+        master = self.take_terminal()
+        if master >= 0:
+            os.close(master)
 
     def close_held(self) -> None:
         """Close what was kept for undo."""

@@ -5,6 +5,7 @@
            |  clone3 + execveat(sealed memfd)            |
            |-------------------------------------------->|  maps the plan, obeys it
            |<----------- {sync, forked, pid} ------------|  only a helper that joined namespaces
+           |<----------- {sync, terminal}, master -------|  only if the program gets a terminal
            |<----------- {sync, POINT} ------------------|  waits
            |------------ 'c' --------------------------->|  goes on
            |<----------- {error, op, index, errno, ...} -|  and ends
@@ -26,11 +27,11 @@ from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import InitLost, RuntimeFailure
 from ociruntime.native._shim import ffi, lib
-from ociruntime.native.encode import SYNC_FORKED, word
+from ociruntime.native.encode import SYNC_FORKED, SYNC_TERMINAL, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 MESSAGE = struct.Struct("<3IiIi")  # kind, op, index, errno, detail, pid
 MESSAGE_SYNC, MESSAGE_ERROR = 1, 2
@@ -169,6 +170,7 @@ class Child:
 
     pid    the process that becomes the program, in the runtime's pid namespace; 0 until it is known
     pidfd  refers to the process that is alive now: the helper until it has made init, then init
+    terminal  master of the program's terminal once it has come, else -1; see take_terminal
     """
 
     def __init__(
@@ -196,6 +198,7 @@ class Child:
         self.pid = 0
         self.pidfd = -1
         self.progress = -1
+        self.terminal = -1
         self._helper = 0
         self.socket, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         opened = [far.detach()]
@@ -286,7 +289,16 @@ class Child:
                 raise failure_of(data, _log_of(ancillary))
             if op == SYNC_FORKED:
                 self._adopt(pid)
+            elif op == SYNC_TERMINAL:
+                self.terminal = next(_descriptors(ancillary), -1)
+                if self.terminal < 0:
+                    raise RuntimeFailure("receive the terminal", errno=errno.EMFILE)
             return kind, op
+
+    def take_terminal(self) -> int:
+        """The master of the program's terminal, which is the caller's from now on; -1 if there is none."""
+        master, self.terminal = self.terminal, -1
+        return master
 
     def _adopt(self, pid: int) -> None:
         """The helper has made init and ends; init is a child of this process (CLONE_PARENT)."""
@@ -333,7 +345,7 @@ class Child:
     def close(self) -> None:
         """Close the descriptors; the process is not touched."""
         self.socket.close()
-        for descriptor in (self.pidfd, self.progress):
+        for descriptor in (self.pidfd, self.progress, self.take_terminal()):
             if descriptor >= 0:
                 os.close(descriptor)
         self.pidfd = self.progress = -1
@@ -352,16 +364,20 @@ def describe_status(status: int) -> str:
     return f"exit status {os.WEXITSTATUS(status)}"
 
 
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
+    """The descriptor that came with a message, if one did (unix(7)); there is room for one."""
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            yield int.from_bytes(data[:4], "little")
+
+
 def _log_of(ancillary: list[tuple[int, int, bytes]]) -> str:
     """What a file system wrote to its log before fsconfig or fsmount failed (fsopen(2)).
 
     The messages are lines such as "e tmpfs: Bad value for 'size'"; only errors are kept.
     """
     lines: list[str] = []
-    for level, kind, data in ancillary:
-        if level != _socket.SOL_SOCKET or kind != _socket.SCM_RIGHTS:
-            continue
-        descriptor = int.from_bytes(data[:4], "little")
+    for descriptor in _descriptors(ancillary):
         try:
             while True:
                 lines.append(os.read(descriptor, 1024).decode("utf-8", "replace").strip())

@@ -1,19 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does the program get a terminal, and how large? (config.md, "Process")
+"""Does the program get a terminal, how large, and who gets its other end? (config.md, "Process")
 
-Terminals are not supported yet; consoleSize without one is ignored, as R039 demands.
+        init                                            runtime
+    a pair of the container's devpts:
+    its peer becomes 0, 1, 2 and /dev/console
+    its master  -------- op terminal -------------->  run.terminal
+                                                        |-> the console socket (--console-socket)
+                                                        '-> whoever called create (run in the foreground)
+
+A process that joins a container (exec) has `plan_terminal` among its steps, and its master goes through `send`.
 Must not import another subject.
 """
 
 from __future__ import annotations
 
-from ociruntime.errors import Violation
+import _socket
+import os
+from errno import ENOENT, EPERM
+
+from ociruntime.errors import RuntimeFailure, Violation
+from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
+    from ociruntime.run import Run
 
 KEYS = (
     "/process/terminal",
@@ -22,17 +35,133 @@ KEYS = (
     "/process/consoleSize/width",
 )
 
+_SUBJECT = "linux.console"
 _LARGEST = 0xFFFF  # struct winsize has 16 bits for each (ioctl_tty(2))
+
+# Keys of run.slots; the descriptors stay with the runtime.
+_CONSOLE_SOCKET, _PIDFD_SOCKET = "console socket", "pidfd socket"
+# What comes with the descriptor: what runc says, though engines read no meaning into it.
+TERMINAL_NAME = "/dev/ptmx"
+PIDFD_NAME = "standard"
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Yield sizes that no terminal can have, and the terminal itself."""
+    """Yield sizes that no terminal can have; without a terminal they are ignored (R039)."""
     process = config.at("process")
-    terminal = process.at("terminal")
-    if not terminal.flag():
+    if not process.at("terminal").flag():
         return
     for name in ("height", "width"):
         side = process.at("consoleSize", name)
         if side.number() > _LARGEST:
             yield Violation(side.pointer, f"a terminal's {name} is at most {_LARGEST}", "R040")
-    yield Violation(terminal.pointer, "a terminal is not supported yet", "R038", "unsupported")
+
+
+def refuse(config: Node, console_socket: str, *, detached: bool) -> None:
+    """The rules of runc: whoever does not stay needs a socket for the terminal, and nobody else may have one.
+
+    detached   the caller of create does not take the master itself
+    Raises RuntimeFailure.
+    """
+    terminal = config.at("process", "terminal")
+    if terminal.flag() and detached and not console_socket:
+        raise RuntimeFailure(
+            "cannot allocate tty if ociruntime will detach without setting console socket",
+            pointer=terminal.pointer,
+        )
+    if console_socket and not (terminal.flag() and detached):
+        raise RuntimeFailure("cannot use console socket if ociruntime will not detach or allocate tty")
+
+
+def plan_connect(console_socket: str, pidfd_socket: str) -> Iterator[HostStep]:
+    """Before there is a process: is somebody listening?"""
+    if console_socket:
+        yield HostStep(_SUBJECT, "connect console socket", {"path": console_socket}, text=console_socket)
+    if pidfd_socket:
+        yield HostStep(_SUBJECT, "connect pidfd socket", {"path": pidfd_socket}, text=pidfd_socket)
+
+
+def plan_terminal(process: Node) -> Iterator[InitStep]:
+    """For a session leader whose root has a devpts at /dev/pts: the terminal, of the size and user of `process`.
+
+    As with runc the size counts if both sides are given, and the user gets the terminal unless its devpts is not the
+    container's own (EPERM).
+    """
+    terminal, size = process.at("terminal"), process.at("consoleSize")
+    height, width = size.at("height").number(), size.at("width").number()
+    rows, columns = (height, width) if height and width else (0, 0)
+    text = f"of /dev/pts, {rows} rows of {columns} columns" if rows else "of /dev/pts"
+    yield InitStep("terminal", rows, columns, name="open terminal", pointer=terminal.pointer, text=text)
+    uid = process.at("user", "uid").number()
+    yield InitStep(
+        "terminal_owner",
+        uid,
+        name="give terminal",
+        pointer=process.at("user", "uid").pointer,
+        text=f"to uid {uid}",
+        ignore=EPERM,
+    )
+
+
+def plan_device(process: Node) -> Iterator[InitStep]:
+    """R113: /dev/console is the terminal. In a /dev that is the host's it is not made (ENOENT), only covered."""
+    yield InitStep(
+        "console",
+        "/dev/console",
+        name="bind terminal",
+        pointer=process.at("terminal").pointer,
+        text="on /dev/console",
+        ignore=ENOENT,
+    )
+
+
+def plan_send(config: Node, console_socket: str, pidfd_socket: str) -> Iterator[HostStep]:
+    """When the environment stands, and before anything says so."""
+    if console_socket:
+        pointer = config.at("process", "terminal").pointer
+        yield HostStep(_SUBJECT, "send terminal", {}, pointer=pointer, text="to the console socket")
+    if pidfd_socket:
+        yield HostStep(_SUBJECT, "send pidfd", {}, text="of init to the pidfd socket")
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Connect to a socket, or send over it; OSError if nobody listens there."""
+    if step.name == "connect console socket":
+        run.slots[_CONSOLE_SOCKET] = connect(str(step.args["path"]))
+    elif step.name == "connect pidfd socket":
+        run.slots[_PIDFD_SOCKET] = connect(str(step.args["path"]))
+    elif step.name == "send terminal":
+        send(run.slots[_CONSOLE_SOCKET], TERMINAL_NAME, run.terminal)
+    else:
+        pidfd = os.pidfd_open(run.pid)
+        try:
+            send(run.slots[_PIDFD_SOCKET], PIDFD_NAME, pidfd)
+        finally:
+            os.close(pidfd)
+
+
+def connect(path: str) -> int:
+    """Descriptor of a connection to a listening stream socket, whose path may be longer than an address (unix(7)).
+
+    Raises OSError with the path.
+    """
+    wanted = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            wanted.connect(f"/proc/self/fd/{place}")
+        finally:
+            os.close(place)
+        return wanted.detach()
+    except OSError as failure:
+        wanted.close()
+        raise OSError(failure.errno, failure.strerror, path) from None
+
+
+def send(connection: int, name: str, descriptor: int) -> None:
+    """One message as runc sends it: the name, and the descriptor beside it. Raises OSError."""
+    plug = _socket.socket(fileno=connection)
+    try:
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))
+        plug.sendmsg([name.encode()], [rights], _socket.MSG_NOSIGNAL)
+    finally:
+        plug.detach()  # the connection stays its owner's

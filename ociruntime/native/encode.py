@@ -23,8 +23,8 @@ _HEADER = struct.Struct("<6I")
 _RECORD = struct.Struct("<HHI12I")
 _ARGUMENTS = 12
 
-# Sync points; enum plan_sync in plan.h. "ready" and "start" are ops of their own.
-SYNC_STARTED, SYNC_MOUNTED, SYNC_READY, SYNC_FORKED, SYNC_LIMITS = 1, 2, 3, 4, 6
+# Sync points; enum plan_sync in plan.h. "ready" and "start" are ops of their own, "terminal" is sent by one.
+SYNC_STARTED, SYNC_MOUNTED, SYNC_READY, SYNC_FORKED, SYNC_LIMITS, SYNC_TERMINAL = 1, 2, 3, 4, 6, 7
 SYNC_POINTS = {"started": SYNC_STARTED, "mounted": SYNC_MOUNTED, "ready": SYNC_READY, "limits": SYNC_LIMITS}
 
 

@@ -289,6 +289,41 @@ int op_mount_tree(const struct plan_record *record) {
   return done;
 }
 
+// What is missing is made in the container's own mounts only. The name is looked up once, and never
+// followed: a link leads to a file of the image's choice.
+static int open_console(const char *path) {
+  const char *name;
+  struct stat status;
+  int parent = open_parent(path, &name);
+  if (parent < 0)
+    return -1;
+  int own = is_own_mount(parent), target = -1;
+  if (own > 0 && mknodat(parent, name, S_IFREG | 0644, 0) < 0 && errno != EEXIST)
+    fail(DETAIL_mknodat);
+  else if (own >= 0 && (target = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC)) < 0)
+    fail(own == 0 && errno == ENOENT ? DETAIL_foreign_mount : DETAIL_open);
+  close_keeping_errno(parent);
+  if (target < 0 || fstat(target, &status) < 0 || !S_ISLNK(status.st_mode))
+    return target;
+  close(target);
+  return fail_with(ELOOP, DETAIL_target_is_link);
+}
+
+// The source is the terminal that the process has (op terminal), never a name below /dev/pts.
+int op_console(const struct plan_record *record) {
+  int target = open_console(text(record, 0));
+  if (target < 0)
+    return -1;
+  int tree = sys_open_tree(0, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+  int done = tree < 0 ? fail(DETAIL_open_tree) : may_cover(target, 0);
+  if (done == 0)
+    done = attach(tree, target);
+  if (tree >= 0)
+    close_keeping_errno(tree);
+  close_keeping_errno(target);
+  return done;
+}
+
 int op_remount(const struct plan_record *record) {
   int target = open_in_root(text(record, 0), O_PATH);
   if (target < 0)

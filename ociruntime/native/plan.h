@@ -50,6 +50,9 @@
   OP(mknod, "puuuuuu")            /* path, type and mode, major, minor, uid, gid, MKNOD_* flags */           \
   OP(symlink, "psu")              /* path, target, SYMLINK_* flags */                                        \
   OP(mkdir, "pu")                 /* path, mode; parents too; existing is fine */                            \
+  OP(terminal, "uu")              /* rows, columns; it becomes 0, 1, 2, the master is sent */                \
+  OP(terminal_owner, "u")         /* uid */                                                                  \
+  OP(console, "p")                /* where the terminal is bound */                                          \
   OP(pivot_root, "")              /* */                                                                      \
   OP(move_root, "")               /* MS_MOVE and chroot, for a root that is an initramfs (--no-pivot) */     \
   OP(chroot, "")                  /* without a mount namespace of its own */                                 \
@@ -113,12 +116,13 @@ enum {
 
 // Where the two sides meet; names in specs/handshake.md.
 #define PLAN_SYNCS(SYNC)                                                                                     \
-  SYNC(started, 1) /* init runs in its namespaces, its pid is known */                                       \
-  SYNC(mounted, 2) /* everything is mounted, the old root is still there: hooks of create */                 \
-  SYNC(ready, 3)   /* the environment stands: the parent writes state.json and says committed */             \
-  SYNC(forked, 4)  /* sent by a helper that made init: carries init's pid */                                 \
-  SYNC(hello, 5)   /* on the start socket, to whoever connects */                                            \
-  SYNC(limits, 6)  /* still root: the parent sets resource limits */
+  SYNC(started, 1)  /* init runs in its namespaces, its pid is known */                                      \
+  SYNC(mounted, 2)  /* everything is mounted, the old root is still there: hooks of create */                \
+  SYNC(ready, 3)    /* the environment stands: the parent writes state.json and says committed */            \
+  SYNC(forked, 4)   /* sent by a helper that made init: carries init's pid */                                \
+  SYNC(hello, 5)    /* on the start socket, to whoever connects */                                           \
+  SYNC(limits, 6)   /* still root: the parent sets resource limits */                                        \
+  SYNC(terminal, 7) /* sent by op terminal: carries the master */
 enum plan_sync {
 #define SYNC(name, value) SYNC_##name = value,
   PLAN_SYNCS(SYNC)
@@ -137,7 +141,7 @@ enum plan_sync {
   D(dup3) D(accept4) D(recv) D(send) D(mmap) D(target_is_link) D(target_is_root) D(target_on_proc)    \
   D(not_a_device) D(exists_with_other_type) D(cwd_outside_root) D(is_a_directory) D(too_many_links)   \
   D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone) D(bad_plan)                 \
-  D(sched_setaffinity) D(personality) D(set_mempolicy) D(fsetxattr)
+  D(sched_setaffinity) D(personality) D(set_mempolicy) D(fsetxattr) D(not_devpts)
 // clang-format on
 enum plan_detail {
 #define D(name) DETAIL_##name,

@@ -89,6 +89,8 @@ def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Op
         preserve_fds=given.number("preserve-fds"),
         listen_fds=listen_fds,
         listen_names=listen_names,
+        console_socket=given.text("console-socket"),
+        pidfd_socket=given.text("pidfd-socket"),
     )
     return bundle.load(given.text("bundle", "."), os.path.abspath(path) if path else None), options
 

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.bundle import Bundle
-from tests.harness.driver import runtime_under_test
+from tests.harness.driver import Result, runtime_under_test
 from tests.harness.rootfs import cache_directory
 from tests.harness.skips import has_lsm
+from tests.harness.terminals import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.harness.driver import Container
     from tests.harness.stage import Stage
     from tests.integration.conftest import Compare
 
@@ -29,8 +31,8 @@ MAKE_ROOTFS = EXAMPLES / "make-rootfs"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/config.json"))
 # What the peers of Debian 12 do not know, or refuse on a kernel without the module.
 NEWER = {"net-devices", "scheduling", *(() if has_lsm("apparmor") else ("apparmor",))}
-# hello and debian bring, or share, a root; the others get one of busybox.
-BUSYBOX = [name for name in NAMES if name not in {"hello", "debian"}]
+# hello and debian bring, or share, a root; terminal needs a terminal; the others get a root of busybox.
+BUSYBOX = [name for name in NAMES if name not in {"hello", "debian", "terminal"}]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,7 @@ def play(stage: Stage, name: str, root: Path) -> dict[str, Any]:
     bundle = copy(name, stage.directory / name, root)
     container = stage.container(bundle=bundle)
     with surroundings(bundle):
-        result = container.run()
+        result = in_a_terminal(container) if bundle.config["process"].get("terminal") else container.run()
     changed = [
         path.name
         for path in sorted(bundle.directory.iterdir())
@@ -111,6 +113,17 @@ def play(stage: Stage, name: str, root: Path) -> dict[str, Any]:
         and path.read_bytes() != (EXAMPLES / name / path.name).read_bytes()
     ]
     return {"code": result.code, "errors": result.err, "output": result.out.splitlines(), "changed": changed}
+
+
+def in_a_terminal(container: Container) -> Result:
+    """`run` as from a shell's window."""
+    container.runtime.prepare(container.bundle)
+    command = container.runtime.argv("run", "--bundle", str(container.bundle.directory), container.id)
+    client = Client(command)
+    try:
+        return Result(client.wait(), client.text.replace("\r\n", "\n"), "", 0)
+    finally:
+        client.close()
 
 
 def _root_of(name: str, request: pytest.FixtureRequest) -> Path:

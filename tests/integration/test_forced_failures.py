@@ -71,6 +71,13 @@ def _device(config: Config) -> None:
     config["linux"].setdefault("devices", []).append(device)
 
 
+def _devpts(config: Config, other: str) -> None:
+    """Nothing, or another file system, at /dev/pts."""
+    config["mounts"] = [entry for entry in config["mounts"] if entry["destination"] != "/dev/pts"]
+    if other:
+        _mount(config, "/dev/pts", other)
+
+
 def _resources(**values: object) -> Callable[[Config], None]:
     return lambda config: config["linux"]["resources"].update(values)
 
@@ -133,6 +140,10 @@ _OPS: dict[str, Case] = {
     "mknod": Case(("/linux/devices/0", "make device /etc/passwd", "another file"), _device),
     "symlink": _edited("symlink", "ENOTDIR"),
     "mkdir": _edited("mkdir", "ENOTDIR"),
+    "terminal": _edited("terminal", "ENOENT", config=lambda config: _devpts(config, "")),
+    "terminal: no devpts": _edited("terminal", "no devpts", config=lambda config: _devpts(config, "tmpfs")),
+    "terminal_owner": _edited("terminal_owner", "EPERM"),
+    "console": _edited("console", "ENOTDIR"),
     "pivot_root": _edited("pivot_root", "EBUSY"),
     "move_root": _edited("move_root", "ELOOP"),
     "chroot": _edited("chroot", "EPERM"),
@@ -250,6 +261,14 @@ _HOST: dict[str, Case] = {
     "set rlimit": Case(
         ("/process/rlimits/0", "set rlimit", "RLIMIT_NOFILE", "EPERM"), _limit("RLIMIT_NOFILE", 1 << 40)
     ),
+    "connect console socket": Case(
+        ("connect console socket", "/no/such/socket", "ENOENT"),
+        lambda config: config["process"].update(terminal=True),
+        flags=("--console-socket", "/no/such/socket"),
+    ),
+    "connect pidfd socket": Case(
+        ("connect pidfd socket", "/no/such/socket", "ENOENT"), flags=("--pidfd-socket", "/no/such/socket")
+    ),
     "commit": Case(
         ("write pid file", "/no/such/directory/pid", "ENOENT"), flags=("--pid-file", "/no/such/directory/pid")
     ),
@@ -260,6 +279,8 @@ if not _V2:
     )
 _HOST_ELSEWHERE = {
     "check cgroup": "test_cgroup_that_is_in_use",
+    "send terminal": "test_console.py, test_nobody_takes_it",
+    "send pidfd": "test_console.py, test_nobody_takes_it",
     "note mounts": "test_full_disk.py, without a mount namespace",
     "clone init": "test_no_process_is_left_to_make",
 }

@@ -75,7 +75,6 @@ def test_a_later_verb_is_refused_by_name(verb: str, capfd: pytest.CaptureFixture
         (["list", "a"], "list: takes no argument"),
         (["create", "--bundle"], "create: flag --bundle needs a value"),
         (["create", "--preserve-fds", "x", "id"], "create: flag --preserve-fds needs a number"),
-        (["create", "--console-socket", "s", "id"], "create: flag --console-socket: terminals are not supported yet"),
         (["--systemd-cgroup", "list"], "flag --systemd-cgroup: not supported yet"),
         (["--cgroup-manager", "systemd", "list"], "systemd is not supported yet"),
         (["--cgroup-manager", "frob", "list"], "flag --cgroup-manager is one of"),

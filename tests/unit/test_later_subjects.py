@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ociruntime.config import Node
-from ociruntime.linux import console, seccomp
+from ociruntime.linux import seccomp
 
 Found = list[tuple[str, str]]
 
@@ -23,19 +23,17 @@ def errors(violations: Found) -> list[str]:
     return [pointer for pointer, severity in violations if severity == "error"]
 
 
-@pytest.mark.parametrize("subject", [console, seccomp])
+@pytest.mark.parametrize("subject", [seccomp])
 def test_nothing_asked_is_nothing_refused(subject: Any) -> None:
     """A config without these properties, or with nulls and empty texts, passes."""
     assert found(subject) == []
-    process = {"terminal": False, "consoleSize": {"height": 1 << 40, "width": 1}}
     linux = {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}}
-    assert found(subject, process, linux) == []
+    assert found(subject, {}, linux) == []
 
 
 @pytest.mark.parametrize(
     ("subject", "process", "linux", "pointer"),
     [
-        (console, {"terminal": True}, {}, "/process/terminal"),
         (seccomp, {}, {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}, "/linux/seccomp"),
         (
             seccomp,
@@ -85,10 +83,3 @@ NOTIFY = {"names": ["openat"], "action": "SCMP_ACT_NOTIFY"}
 def test_seccomp_rules(filter_: dict[str, Any], expected: list[str]) -> None:
     """What no filter can be made of is an error at the value."""
     assert errors(found(seccomp, linux={"seccomp": filter_})) == [f"/linux/seccomp/{one}" for one in expected]
-
-
-def test_console_size() -> None:
-    """With a terminal the size must fit struct winsize; without one it is ignored (R039, R040)."""
-    size = {"height": 70000, "width": 65535}
-    assert errors(found(console, {"terminal": True, "consoleSize": size})) == ["/process/consoleSize/height"]
-    assert found(console, {"consoleSize": size}) == []

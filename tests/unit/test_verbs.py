@@ -17,7 +17,8 @@ import pytest
 
 from ociruntime import check, container, features, signals
 from ociruntime.cli import main
-from ociruntime.errors import NoSuchContainer, UsageError
+from ociruntime.errors import NoSuchContainer, UsageError, Violation
+from ociruntime.linux import hostname
 from ociruntime.verbs.list import table
 from ociruntime.verbs.spec import default_config
 
@@ -207,13 +208,15 @@ def test_validate_prints_every_violation(tmp_path: Path, capfd: pytest.CaptureFi
 
 
 def test_validate_accepts_and_says_what_is_not_supported(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A valid config that this version can't run is valid (exit 0), with a line that says what is missing."""
+    missing = Violation("/hostname", "a name is not supported yet", "R018", "unsupported")
+    monkeypatch.setattr(hostname, "check", lambda _config: [missing])
     assert main(["spec", "-b", str(tmp_path)]) == 0
     assert main(["validate", str(tmp_path)]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0].startswith("not supported yet: /process/terminal: ")
+    assert lines[0].startswith("not supported yet: /hostname: ")
     assert lines[-1] == f"{tmp_path}/config.json: valid (1 not supported yet)"
 
 
