@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="makes containers: run the tests as root"))
 
 
-def _is_whole_suite(config: pytest.Config) -> bool:
+def is_whole_suite(config: pytest.Config) -> bool:
     """Whether everything was asked for: no path, no -k, no -m, no --deselect."""
     option = config.option
     narrowed = option.keyword or option.markexpr or option.deselect or option.collectonly
@@ -104,7 +104,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     complaints = config.stash[_COMPLAINTS]
     complaints += [f"skip not in tests/skips.toml: {line}" for line in config.stash[_KEEPER].refused]
-    if _is_whole_suite(config) and os.geteuid() == 0 and not session.shouldstop:
+    if is_whole_suite(config) and os.geteuid() == 0 and not session.shouldstop:
         complaints += peers.shortfall()
     if complaints and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -55,6 +55,7 @@ MOUNT_TARGET_REAL = 2
 MOUNT_ON_PROC = 4
 MOUNT_COPY_UP = 8
 MOUNT_KEEP_MODE = 32
+MOUNT_IN_ORDER = 64
 
 # open_tree(2), mount_setattr(2)
 AT_FDCWD = -100
@@ -270,7 +271,7 @@ def _bind(entry: Node, options: MountOptions, key: str) -> InitStep:
         options.propagation,
         options.rpropagation,
         place,
-        _target_flags(place),
+        _target_flags(place) | MOUNT_IN_ORDER,
         name="mount",
         pointer=entry.pointer,
         text=describe(f"bind of {entry.at('source').text()}", place, entry),

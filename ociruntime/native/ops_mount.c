@@ -20,6 +20,7 @@
 #define MS_REMOUNT 32
 
 int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
+int umount2(const char *path, int flags);
 
 static int close_keeping_errno(int descriptor) {
   int error = errno;
@@ -261,6 +262,23 @@ int op_mount_fs(const struct plan_record *record) {
   return done;
 }
 
+// Since Linux 6.8 mountinfo lists mounts as they were born, and what the runtime opened is older than all
+// that init mounts: two mounts of one place would look exchanged. So the tree is exchanged for a copy that is
+// born now. A tree that was opened in another mount namespace can only be copied when it is attached.
+static int attach_copy(int tree, int target) {
+  if (attach(tree, target) < 0)
+    return -1;
+  int copy = sys_open_tree(tree, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | 0x8000 /* AT_RECURSIVE */);
+  if (copy < 0)
+    return fail(DETAIL_open_tree);
+  const char *path = proc_path(tree);
+  int done = path && umount2(path, 2 /* MNT_DETACH */) == 0 ? attach(copy, target) : fail(DETAIL_umount2);
+  if (done == 0 && dup3(copy, tree, O_CLOEXEC) < 0)  // the slot is the mount that the container sees
+    done = fail(DETAIL_dup3);
+  close_keeping_errno(copy);
+  return done;
+}
+
 static int set_tree_attributes(int tree, const struct plan_record *record) {
   if (set_attributes(tree, record->args[3], record->args[4], 0, 1) < 0)
     return -1;
@@ -280,7 +298,7 @@ int op_mount_tree(const struct plan_record *record) {
   int before = has_mount_setattr();
   int done = before ? set_tree_attributes(tree, record) : 0;
   if (done == 0)
-    done = attach(tree, target);
+    done = record->args[8] & MOUNT_IN_ORDER ? attach_copy(tree, target) : attach(tree, target);
   if (done == 0 && !before)
     done = set_tree_attributes(tree, record);
   if (done == 0)

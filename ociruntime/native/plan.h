@@ -106,6 +106,7 @@ enum {
   MOUNT_COPY_UP = 8,      // tmpcopyup: copy what the directory held into the new file system
   MOUNT_NO_CREATE = 16,   // a missing mount point is an error
   MOUNT_KEEP_MODE = 32,   // the new file system's root gets the mode of the directory that it covers
+  MOUNT_IN_ORDER = 64,    // mountinfo lists the tree as mounted now, not when the runtime opened it
 };
 
 // Flags of symlink.

@@ -2,13 +2,13 @@
 """`validate`: print everything that is wrong with a config.json; needs no root filesystem and no root.
 
 error              the specification forbids it: create refuses it, and the exit code is 1
-warning            create logs it and goes on
+warning            create goes on (and logs it, if it is more than advice to the config's author)
 not supported yet  valid, but this version refuses it; the exit code stays 0
 """
 
 from __future__ import annotations
 
-from ociruntime import bundle, check
+from ociruntime import advice, bundle, check
 from ociruntime.config import escape
 from ociruntime.errors import EXIT_ERROR, BundleError, Violation, printable
 from ociruntime.jsontext import indented
@@ -39,8 +39,9 @@ def run(settings: Settings, given: Arguments) -> int:
 
 
 def findings(loaded: Bundle) -> list[Violation]:
-    """All violations of a config: what create refuses or logs, and names that stand twice."""
-    return [*check.violations(loaded.config), *duplicate_names(loaded.raw)]
+    """All violations of a config: what create refuses or logs, advice, and names that stand twice."""
+    found = [*check.violations(loaded.config), *advice.advice(loaded.config)]
+    return [*sorted(found, key=lambda one: one.pointer), *duplicate_names(loaded.raw)]
 
 
 def as_text(path: str, found: list[Violation]) -> str:

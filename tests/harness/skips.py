@@ -56,6 +56,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no selinux": lambda: not has_lsm("selinux"),
     "resctrl": has_resctrl,
     "no runtime-spec checkout": lambda: not os.environ.get("OCI_SPEC_SCHEMA"),
+    "no runtime-tools checkout": lambda: not os.environ.get("RUNTIME_TOOLS"),
     "no memfd_noexec": lambda: not os.path.exists("/proc/sys/vm/memfd_noexec"),
     "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") != "ociruntime",
 }

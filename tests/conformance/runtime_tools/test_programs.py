@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does each program of runtime-tools end as the table expectations.toml says?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.runtime_tools import suite
+from tests.harness.driver import command_of, runtime_under_test
+
+_CHECKOUT = os.environ.get(suite.VARIABLE)
+if not _CHECKOUT:
+    pytest.skip(
+        f"set {suite.VARIABLE} to a built checkout of github.com/opencontainers/runtime-tools "
+        "(docs/conformance.md says how)",
+        allow_module_level=True,
+    )
+if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+    pytest.skip("the programs look for cgroups of version 1", allow_module_level=True)
+
+pytestmark = pytest.mark.slow
+_TABLE = suite.expectations()
+
+
+def test_every_program_is_in_the_table() -> None:
+    """The checkout is built whole, and the table has exactly its programs."""
+    assert sorted(suite.programs(Path(_CHECKOUT or ""))) == sorted(_TABLE)
+
+
+@pytest.mark.parametrize("name", sorted(_TABLE))
+def test_program(name: str) -> None:
+    """The program's verdict is that of the table: one that fails and should not, or passes unexpectedly, is told."""
+    checkout = Path(_CHECKOUT or "")
+    under_test = runtime_under_test()
+    row = _TABLE[name]
+    expected = row.runc if under_test == "runc" else row.ociruntime
+    for _ in range(2 if row.race else 1):
+        verdict, text = suite.run(suite.programs(checkout)[name], checkout, command_of(under_test)[0])
+        print(f"{name}: {verdict.word}, {verdict.passed} checks, {verdict.skipped} skipped\n{text}")
+        if verdict.word == expected:
+            return
+    pytest.fail(f"{verdict.word}, expected was {expected}: {row.reason}\n{text}")
