@@ -85,6 +85,18 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "validate": (_FORMAT_TEXT,),
     "plan": (_FORMAT_TEXT,),
     "gc": (),
+    "compare": (
+        (
+            "with",
+            "",
+            "NAMES",
+            WORKS,
+            "ours",
+            "the other runtimes, with commas between (default runc,crun)",
+            "",
+        ),
+        _FORMAT_TEXT,
+    ),
     "help": (),
 }
 
@@ -102,6 +114,7 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
     "validate": ("[BUNDLE|FILE]", 0, 1, "print everything that is wrong with a config.json"),
     "plan": ("[BUNDLE|FILE]", 0, 1, "print what create and start would do, step by step"),
     "gc": ("", 0, 0, "finish what a killed runtime left half done"),
+    "compare": ("[BUNDLE|FILE]", 0, 1, "run a bundle under several runtimes and print what differs inside"),
     "help": ("[VERB]", 0, 1, "show the help of the command or of a verb"),
 }
 
