@@ -19,7 +19,7 @@ _ociruntime() {
   --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled" -- "$current"); return ;;
   esac
   if [[ -z $verb ]]; then
-    words="create start state kill delete run list spec features validate plan gc help"
+    words="create start state kill delete run list spec features validate plan gc compare help"
     [[ $current == -* ]] && words="--root --log --log-format --debug --trace --cgroup-manager --rootless --criu --help --version"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     return
@@ -38,6 +38,7 @@ _ociruntime() {
     validate) words="--format --help" ;;
     plan) words="--format --help" ;;
     gc) words="--help" ;;
+    compare) words="--with --format --help" ;;
     help) words="--help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

@@ -108,8 +108,7 @@ def observe(command: str, bundle: Bundle, scratch: str) -> Observed:
         seen.table.update(look_at(pid, bundle, identity))
         seen.table.update(_state("running", runtime))
         seen.table["kill exit code"] = str(runtime.call("kill", identity, "KILL").returncode)
-        _wait_for_end(pid)
-        seen.table.update(_state("stopped", runtime))
+        seen.table.update(_state("stopped", runtime, wanted="stopped"))
         seen.table["delete exit code"] = str(runtime.call("delete", identity).returncode)
     finally:
         runtime.call("delete", "--force", identity)
@@ -194,9 +193,14 @@ def _lower_version(place: str) -> None:
         json.dump(config, file)
 
 
-def _state(when: str, runtime: _Runtime) -> Table:
-    """The state document, without what differs from run to run."""
-    document = json.loads(runtime.call("state", runtime.identity).stdout or b"{}")
+def _state(when: str, runtime: _Runtime, wanted: str = "") -> Table:
+    """The state document, without what differs from run to run; `wanted` is a status that is waited for."""
+    end = time.monotonic() + _SECONDS
+    while True:
+        document = json.loads(runtime.call("state", runtime.identity).stdout or b"{}")
+        if not wanted or document.get("status") == wanted or time.monotonic() > end:
+            break
+        time.sleep(0.01)
     for own in ("id", "bundle", "rootfs", "created"):
         document.pop(own, None)
     document["pid"] = "0" if document.get("pid") == 0 else "init's" if "pid" in document else "none"
@@ -208,12 +212,6 @@ def _wait_for_program(pid: int) -> None:
     while _read(f"/proc/{pid}/cmdline") != f"{_PROBE}\0":
         if time.monotonic() > end or not os.path.exists(f"/proc/{pid}"):
             raise RuntimeFailure("the program did not begin to run")
-        time.sleep(0.01)
-
-
-def _wait_for_end(pid: int) -> None:
-    end = time.monotonic() + _SECONDS
-    while os.path.exists(f"/proc/{pid}/exe") and time.monotonic() < end:
         time.sleep(0.01)
 
 

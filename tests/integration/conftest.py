@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ import pytest
 
 from tests.harness import leaks, peers
 from tests.harness.driver import runtime_under_test
+from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage
 
+MAKE_ROOTFS = Path(__file__).parents[2] / "bundle-examples" / "make-rootfs"
 TIME_LIMIT = 180
 SLOW_TIME_LIMIT = 900
 Compare = Callable[..., dict[str, Any]]
@@ -69,3 +73,21 @@ def compare(tmp_path: Path, nothing_left_behind: None) -> Compare:
         return peers.compare(scenario, tmp_path, only)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make-rootfs busybox` makes."""
+    target = tmp_path_factory.mktemp("busybox") / "rootfs"
+    subprocess.run([MAKE_ROOTFS, "busybox", target], check=True)
+    return target
+
+
+@pytest.fixture(scope="session")
+def debian_root() -> Path:
+    """What `make-rootfs debian` makes; kept, and shared with the other tests that want a Debian."""
+    target = cache_directory() / "debian-bookworm"
+    with open(f"{target}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([MAKE_ROOTFS, "debian", target], check=True, timeout=900)
+    return target

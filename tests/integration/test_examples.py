@@ -35,24 +35,6 @@ NEWER = {"net-devices", "scheduling", *(() if has_lsm("apparmor") else ("apparmo
 BUSYBOX = [name for name in NAMES if name not in {"hello", "debian", "terminal"}]
 
 
-@pytest.fixture(scope="module")
-def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make-rootfs busybox` makes."""
-    target = tmp_path_factory.mktemp("busybox") / "rootfs"
-    subprocess.run([MAKE_ROOTFS, "busybox", target], check=True)
-    return target
-
-
-@pytest.fixture(scope="module")
-def debian_root() -> Path:
-    """What `make-rootfs debian` makes; kept, and shared with the other tests that want a Debian."""
-    target = cache_directory() / "debian-bookworm"
-    with open(f"{target}.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run([MAKE_ROOTFS, "debian", target], check=True, timeout=900)
-    return target
-
-
 def copy(name: str, directory: Path, root: Path) -> Bundle:
     """The example in a directory of its own, so that a run changes nothing in the tree; `root` becomes its root."""
     shutil.copytree(EXAMPLES / name, directory, symlinks=True, ignore=shutil.ignore_patterns("rootfs"))
@@ -126,7 +108,8 @@ def in_a_terminal(container: Container) -> Result:
         client.close()
 
 
-def _root_of(name: str, request: pytest.FixtureRequest) -> Path:
+def root_of(name: str, request: pytest.FixtureRequest) -> Path:
+    """The root file system that an example is run with."""
     if name == "hello":
         return EXAMPLES / "hello" / "rootfs"
     root: Path = request.getfixturevalue("debian_root" if name == "debian" else "busybox_root")
@@ -139,14 +122,14 @@ def test_an_example_prints_what_stands_beside_it(
 ) -> None:
     """Exit code 0, nothing on stderr, exactly output.txt, and the bundle is as it was."""
     output, errors = wanted(name)
-    played = play(stage, name, _root_of(name, request))
+    played = play(stage, name, root_of(name, request))
     assert played == {"code": 0, "errors": errors, "output": output, "changed": []}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NEWER])
 def test_the_peers_print_the_same(name: str, compare: Compare, request: pytest.FixtureRequest) -> None:
     """Both peers run every example that is not newer than they are, with the same output."""
-    root = _root_of(name, request)
+    root = root_of(name, request)
 
     def scenario(stage: Stage) -> dict[str, Any]:
         played = play(stage, name, root)

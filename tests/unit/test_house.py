@@ -49,6 +49,7 @@ GROUPS = (
     ("log", r"ociruntime\.log"),
     ("flags", r"ociruntime\.flags(_later|_pages)?"),
     ("features", r"ociruntime\.features"),
+    ("observation", r"ociruntime\.observation"),
     ("verb", r"ociruntime\.verbs\..*"),
     ("verbs", r"ociruntime\.verbs"),
     ("cli", r"ociruntime\.(cli|__main__)"),
@@ -80,8 +81,9 @@ EDGES: dict[str, str] = {
     "log": "errors document",
     "flags": "flags package errors document",
     "features": "annotations document hooks package subject tables",
+    "observation": "errors",
     "verbs": "bundle errors plan spine",
-    "verb": "annotations verbs bundle check document errors features host log plan spine",
+    "verb": "annotations verbs bundle check document errors features host log observation plan spine",
     "cli": "package errors log flags features verbs cli",
 }
 
