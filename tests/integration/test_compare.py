@@ -82,7 +82,8 @@ def test_every_line_is_seen() -> None:
     """A line whose difference is gone is taken out."""
     if len(SEEN) == 0:
         pytest.fail("run the whole file: this looks at what the other tests have seen")
-    assert [line.pattern for line in page() if line not in SEEN] == []
+    always = [line for line in page() if not line.why.startswith("at times: ")]
+    assert [line.pattern for line in always if line not in SEEN] == []
 
 
 def test_a_changed_bundle_is_seen(stage: Stage) -> None:
