@@ -42,6 +42,8 @@ _SCHEDULING = (
     ("linux", "memoryPolicy"),
     ("linux", "personality"),
 )
+# keyctl(2): all for whoever possesses it; view, read, search and link for its user (search is runc's addition)
+KEYRING_SEARCHABLE = 0x3F1B0000
 INHERITED_UMASK = 0xFFFFFFFF
 
 
@@ -204,14 +206,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
     # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.
     yield from namespaces.plan_cgroup(config)
-    yield InitStep("setsid", text="a session without a terminal")
-    if not options.no_new_keyring:
-        if _has_label(config):
-            from ociruntime.linux import lsm
-
-            yield from lsm.plan_keyring(config.at("process"), host)
-        name = f"_ses.{options.container_id}"
-        yield InitStep("session_keyring", name, name="join session keyring", text=name)
+    yield from _session(config, host, options)
     yield from network.plan(config)
 
     # The root filesystem, while the host's paths are still there.
@@ -226,6 +221,27 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")
         yield from hooked
     yield from _enter(bundle, host, options)
+
+
+def _session(config: Node, host: Host, options: Options) -> Iterator[Step]:
+    yield InitStep("setsid", text="a session without a terminal")
+    if not options.no_new_keyring:
+        yield from _keyring(config, host, f"_ses.{options.container_id}")
+    if _has_label(config):
+        from ociruntime.linux import lsm
+
+        # Before the image is in sight, so that it has no part in it; in force from execve on.
+        yield from lsm.plan_exec(config.at("process"), host)
+
+
+def _keyring(config: Node, host: Host, name: str) -> Iterator[Step]:
+    if _has_label(config):
+        from ociruntime.linux import lsm
+
+        yield from lsm.plan_keyring(config.at("process"), host)
+    yield InitStep("session_keyring", name, name="join session keyring", text=name)
+    text = "to be found by its name, as exec does"
+    yield InitStep("keyring_permissions", KEYRING_SEARCHABLE, name="let keyring be found", text=text)
 
 
 def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
@@ -248,11 +264,6 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
         yield from scheduling.plan_self(config)
         limits += scheduling.plan(config.at("process"))
-    if _has_label(config):
-        from ociruntime.linux import lsm
-
-        # Written while procfs is at hand, in force from execve on.
-        yield from lsm.plan_exec(config.at("process"), host)
     if limits:
         # Late, as a small limit (RLIMIT_AS, RLIMIT_NOFILE) must not break init's own work; but while it is
         # still root: prlimit(2) on a process of another user needs CAP_SYS_RESOURCE.

@@ -66,6 +66,12 @@ int op_session_keyring(const struct plan_record *record) {
   return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, text(record, 0)) < 0 ? fail(DETAIL_keyctl) : 0;
 }
 
+int op_keyring_permissions(const struct plan_record *record) {
+  return syscall(SYS_keyctl, KEYCTL_SETPERM, KEY_SPEC_SESSION_KEYRING, record->args[0]) < 0
+             ? fail(DETAIL_keyctl)
+             : 0;
+}
+
 int op_hostname(const struct plan_record *record) {
   return sethostname(text(record, 0), strlen(text(record, 0))) < 0 ? fail(DETAIL_sethostname) : 0;
 }

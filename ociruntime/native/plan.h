@@ -27,17 +27,18 @@
 // A mount's attributes are MOUNT_ATTR_* bits for mount_setattr(2); "r" ones are applied recursively.
 #define PLAN_OPS(OP)                                                                                         \
   /* namespaces */                                                                                           \
-  OP(join, "fu")           /* setns: namespace (or pidfd), CLONE_NEW* types */                               \
-  OP(unshare, "u")         /* CLONE_NEW* flags */                                                            \
-  OP(fork, "u")            /* clone3(CLONE_PARENT | flags); the parent tells the pid and ends */             \
-  OP(sync, "u")            /* report this SYNC_* point and wait for the runtime */                           \
-  OP(join_cgroup, "f")     /* the open file "tasks" of a cgroup v1 directory */                              \
-  OP(setsid, "")           /* */                                                                             \
-  OP(session_keyring, "s") /* name of the new session keyring */                                             \
-  OP(hostname, "s")        /* */                                                                             \
-  OP(domainname, "s")      /* */                                                                             \
-  OP(loopback, "")         /* lo up */                                                                       \
-  OP(sysctl, "ss")         /* path below /proc/sys, value */                                                 \
+  OP(join, "fu")               /* setns: namespace (or pidfd), CLONE_NEW* types */                           \
+  OP(unshare, "u")             /* CLONE_NEW* flags */                                                        \
+  OP(fork, "u")                /* clone3(CLONE_PARENT | flags); the parent tells the pid and ends */         \
+  OP(sync, "u")                /* report this SYNC_* point and wait for the runtime */                       \
+  OP(join_cgroup, "f")         /* the open file "tasks" of a cgroup v1 directory */                          \
+  OP(setsid, "")               /* */                                                                         \
+  OP(session_keyring, "s")     /* name of the new session keyring */                                         \
+  OP(keyring_permissions, "u") /* of the session keyring: KEY_POS_*, KEY_USR_*, ... */                       \
+  OP(hostname, "s")            /* */                                                                         \
+  OP(domainname, "s")          /* */                                                                         \
+  OP(loopback, "")             /* lo up */                                                                   \
+  OP(sysctl, "ss")             /* path below /proc/sys, value */                                             \
   /* the root file system, before pivot_root: paths are resolved inside the container's root */              \
   OP(propagation, "u")        /* MS_* propagation flags for the namespace's "/" */                           \
   OP(root, "pu")              /* host path of the rootfs, ROOT_* flags */                                    \

@@ -124,6 +124,7 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "fork": _change("fork", a0=0x00000800),  # CLONE_SIGHAND without CLONE_VM
     "unshare": _add("unshare", 0x00000001, before="setsid"),
     "setsid": _add("setsid", after="setsid"),
+    "keyring_permissions": _change("keyring_permissions", a0=_ALL),
     "session_keyring": _add("session_keyring", ".reserved", after="setsid"),
     "hostname": _change("hostname", a0="x" * 65),
     "domainname": _add("domainname", "x" * 65, after="hostname"),

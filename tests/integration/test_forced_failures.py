@@ -107,6 +107,7 @@ _OPS: dict[str, Case] = {
     "unshare": _edited("unshare", "EINVAL"),
     "fork": _edited("fork", "EINVAL", config=_own_network),
     "setsid": _edited("setsid", "EPERM"),
+    "keyring_permissions": _edited("keyring_permissions", "EINVAL"),
     "session_keyring": _edited("session_keyring", "EPERM"),
     "hostname": _edited("hostname", "EINVAL"),
     "domainname": _edited("domainname", "EINVAL"),

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 needs_apparmor = pytest.mark.skipif(
     not has_lsm("apparmor"), reason="no AppArmor: tests/vm/run-suite tests/integration/test_lsm.py"
 )
-needs_selinux = pytest.mark.skipif(not has_lsm("selinux"), reason="no SELinux: see tests/vm/README.md")
+needs_selinux = pytest.mark.skipif(
+    not has_lsm("selinux"), reason="no SELinux: tests/vm/run-suite --selinux tests/integration/test_lsm.py"
+)
 only_ours = pytest.mark.skipif(runtime_under_test() in PEERS, reason="run with RUNTIME=ociruntime")
 
 for _peer in PEERS:

@@ -27,6 +27,9 @@ for _peer in PEERS:
         "R050",
         "a capability that can't be granted must not fail the container",
     )
+departure(
+    "permissions of the keyring", "crun", "R225", "as runc: processes that come later find it by its name"
+)
 departure("entry without =", "crun", "R042", "crun drops what is no NAME=value; runc refuses it")
 departure("relative cwd", "crun", "R041", "cwd must be absolute")
 departure("empty HOME", "crun", "R042", "runc sets an empty HOME as it sets a missing one")
@@ -429,3 +432,21 @@ def test_ids_of_links_and_hostname(compare: Compare) -> None:
         return {"shown": shown.splitlines()}
 
     assert compare(scenario)["shown"][:2] == ["some.host-name", "1"]
+
+
+def test_session_keyring(compare: Compare) -> None:
+    """The container has a session keyring of its own, which a later process of the same user finds by its name."""
+
+    def edit(config: Config) -> None:
+        config["linux"]["maskedPaths"] = []
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        container = stage.container("cat", "/proc/keys", edit=edit)
+        lines = [line.split() for line in container.run().ok().out.splitlines()]
+        return {
+            "permissions of the keyring": [line[4] for line in lines if line[8] == f"_ses.{container.id}:"]
+        }
+
+    answers = compare(scenario)
+    if runtime_under_test() != "crun":
+        assert answers == {"permissions of the keyring": ["3f1b0000"]}

@@ -142,6 +142,7 @@ _OPS = {
     "join_cgroup": "write ",
     "setsid": "setsid ",
     "session_keyring": "keyctl ",
+    "keyring_permissions": "keyctl ",
     "hostname": "sethostname ",
     "domainname": "setdomainname ",
     "loopback": "",
