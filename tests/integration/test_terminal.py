@@ -158,6 +158,21 @@ def test_much_output(compare: Compare) -> None:
 
 
 @own
+def test_output_of_the_last_moment(stage: Stage) -> None:
+    """What was printed before the end arrives, also if the runtime was not there when the program ended."""
+    script = "echo ready; until [ -e /work/go ]; do sleep 0.02; done; seq 1 500; exit 3"
+    container = stage.container("sh", "-c", script, edit=terminal)
+    with sitting_at(container) as client:
+        client.wait_for("ready")
+        client.process.send_signal(signal.SIGSTOP)
+        (container.bundle.rootfs / "work/go").touch()
+        container.wait_for("stopped")
+        client.process.send_signal(signal.SIGCONT)
+        assert client.wait() == 3
+        assert client.text.split() == [str(number) for number in range(1, 501)]
+
+
+@own
 def test_much_input(stage: Stage) -> None:
     """What is typed faster than it is read waits, and nothing of it is lost."""
     script = "stty raw -echo; echo ready; sleep 0.5; head -c 300000 | md5sum"
