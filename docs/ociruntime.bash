@@ -19,7 +19,7 @@ _ociruntime() {
   --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled" -- "$current"); return ;;
   esac
   if [[ -z $verb ]]; then
-    words="create start state kill delete run list spec features validate plan gc compare help"
+    words="create start state kill delete run ps pause resume events list spec features validate plan gc compare help"
     [[ $current == -* ]] && words="--root --log --log-format --debug --trace --cgroup-manager --rootless --criu --help --version"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     return
@@ -32,6 +32,10 @@ _ociruntime() {
     kill) words="--all --help" ;;
     delete) words="--force --help" ;;
     run) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --console-socket --pidfd-socket --detach --keep --no-subreaper --help" ;;
+    ps) words="--format --help" ;;
+    pause) words="--help" ;;
+    resume) words="--help" ;;
+    events) words="--interval --stats --help" ;;
     list) words="--format --quiet --help" ;;
     spec) words="--bundle --help" ;;
     features) words="--help" ;;
@@ -45,7 +49,7 @@ _ociruntime() {
     return
   fi
   case $verb in
-  start|state|kill|delete) words=$(ociruntime "${root[@]}" list -q 2>/dev/null); mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current") ;;
+  start|state|kill|delete|ps|pause|resume|events) words=$(ociruntime "${root[@]}" list -q 2>/dev/null); mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current") ;;
   validate|plan) compopt -o default 2>/dev/null ;;
   esac
 }

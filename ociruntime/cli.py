@@ -64,13 +64,14 @@ def dispatch(verb: str, words: list[str], settings: Settings) -> int:
     if verb not in flags.VERBS:
         raise UsageError("unknown verb", hint="--help lists the verbs")
     given = flags.Arguments()
-    flags.parse(words, flags.VERB_FLAGS[verb], given)
+    foreign = verb in flags.FOREIGN
+    given.words += flags.parse(words, flags.VERB_FLAGS[verb], given, stop_at_word=foreign)
     if given.on("help"):
         return show_help(verb)
     if verb == "help":
         return show_help(given.words[0] if given.words else "")
     synopsis, least, most, _ = flags.VERBS[verb]
-    if not least <= len(given.words) <= most:
+    if len(given.words) < least or len(given.words) > most >= 0:
         wanted = synopsis or "no argument"
         raise UsageError(f"takes {wanted}, not {len(given.words)} words", hint="--help shows the usage")
     if settings.log.verbose:

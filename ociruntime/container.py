@@ -3,12 +3,14 @@
 
     create --> created --start--> running --its program ends--> stopped --delete--> gone
                   |                  |  ^
-                  |                  v  |  (by whoever freezes its cgroup)
+                  |            pause v  | resume  (from created as well)
                   |                paused
                   '--kill--> stopped            delete --force: from every state
 
     operation   allowed when                       otherwise
     start       created                            WrongState, no effect (R229)
+    pause       created, running                   WrongState, no effect
+    resume      paused                             WrongState, no effect
     kill        created, running, paused           WrongState, no effect (R233)
     delete      stopped                            WrongState, no effect (R236)
 
@@ -91,9 +93,9 @@ class Container:
         letter, start_time = process_times(self.pid)
         if start_time != self.stored["start_time"] or letter in ("Z", "X"):
             return "stopped"
-        if self._phase() < _EXECUTING:
-            return "created"
-        return "paused" if self._frozen() else "running"
+        if self._frozen():
+            return "paused"
+        return "created" if self._phase() < _EXECUTING else "running"
 
     def has_begun(self) -> bool:
         """True once start has let init go on to its program."""
@@ -106,14 +108,19 @@ class Container:
         except FileNotFoundError:  # somebody has swept it away: then start must refuse
             return _EXECUTING
 
-    def _frozen(self) -> bool:
+    def cgroup_paths(self) -> dict[str, str]:
+        """Its cgroup directory per v1 controller, "" for v2; empty if it has none."""
         facts = self.stored.get("facts")
         cgroups = facts.get("cgroups") if isinstance(facts, dict) else None
-        if not cgroups:
+        return dict(cgroups["paths"]) if cgroups else {}
+
+    def _frozen(self) -> bool:
+        paths = self.cgroup_paths()
+        if not paths:
             return False
         from ociruntime.frozen import frozen
 
-        return frozen(cgroups["paths"])
+        return frozen(paths)
 
     def state(self) -> dict[str, object]:
         """The state document (runtime.md, State), with runc's additions."""
@@ -174,6 +181,34 @@ class Container:
             if not reached:
                 raise  # else cgroup.kill was so quick that init has been reaped
 
+    def pause(self) -> None:
+        """Freeze every process, and wait until they have stopped.
+
+        Raises WrongState unless created or running, RuntimeFailure if it can't be frozen.
+        """
+        if self.status() not in ("created", "running"):
+            raise WrongState("container not running")
+        self._set_frozen(True)
+
+    def resume(self) -> None:
+        """Let a paused container go on. Raises WrongState unless paused."""
+        if self.status() != "paused":
+            raise WrongState("container not paused")
+        self._set_frozen(False)
+
+    def _set_frozen(self, wanted: bool) -> None:
+        from ociruntime.linux.cgroups.freezer import set_frozen
+
+        try:
+            if not set_frozen(self.cgroup_paths(), wanted):
+                raise RuntimeFailure("the container has no cgroup that can be frozen")
+        except FileNotFoundError:
+            raise WrongState("container not running") from None
+        except TimeoutError as late:
+            raise RuntimeFailure(str(late)) from None
+        except OSError as failure:
+            raise RuntimeFailure("freezer", errno=failure.errno or 0) from None
+
     def _signal_init(self, signal: int, status: str) -> None:
         try:
             pidfd = open_process(self.pid)
@@ -195,18 +230,16 @@ class Container:
     def _thaw(self) -> None:
         from ociruntime.linux.cgroups.freezer import set_frozen
 
-        facts = self.stored["facts"]
-        assert isinstance(facts, dict)
-        set_frozen(facts["cgroups"]["paths"], False)
+        set_frozen(self.cgroup_paths(), False)
 
     def _kill_all(self, signal: int) -> bool:
         """Signal all in the container's cgroup; False if it has none."""
-        facts = self.stored.get("facts")
-        if not isinstance(facts, dict) or not facts.get("cgroups"):
+        paths = self.cgroup_paths()
+        if not paths:
             return False
         from ociruntime.linux.cgroups.remove import kill_all
 
-        kill_all(facts["cgroups"]["paths"], signal)
+        kill_all(paths, signal)
         return True
 
     def wait(self) -> int:

@@ -81,6 +81,13 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
         ("bundle", "b", "DIR", WORKS, "runc", "where to write config.json (default: here)", ""),
         ("rootless", "", "", REFUSED, "runc", "make a config for an unprivileged user", _LATER),
     ),
+    "ps": (("format", "f", "table|json", WORKS, "runc", "how to print (default table)", ""),),
+    "pause": (),
+    "resume": (),
+    "events": (
+        ("interval", "", "TIME", WORKS, "runc", "time between two reports (default 5s)", ""),
+        ("stats", "", "", WORKS, "runc", "print the statistics once and end", ""),
+    ),
     "features": (),
     "validate": (_FORMAT_TEXT,),
     "plan": (_FORMAT_TEXT,),
@@ -108,6 +115,10 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
     "kill": ("ID [SIGNAL]", 1, 2, "send a signal (default TERM) to the container's init"),
     "delete": ("ID", 1, 1, "remove a stopped container and everything that create made for it"),
     "run": ("ID", 1, 1, "create, start, wait, delete; ends with the program's exit status"),
+    "ps": ("ID [PS-OPTION ...]", 1, -1, "list the processes of a container"),
+    "pause": ("ID", 1, 1, "freeze every process of a container"),
+    "resume": ("ID", 1, 1, "let a paused container go on"),
+    "events": ("ID", 1, 1, "print statistics and out-of-memory events of a container"),
     "list": ("", 0, 0, "list the containers below --root"),
     "spec": ("", 0, 0, "write a config.json to begin with"),
     "features": ("", 0, 0, "print what this runtime supports, as JSON"),
@@ -118,14 +129,13 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
     "help": ("[VERB]", 0, 1, "show the help of the command or of a verb"),
 }
 
+# Verbs whose words after the id are another program's, flags as well.
+FOREIGN = ("ps",)
+
 # Verbs of runc that are refused by name; flags_later.py has their flags.
 LATER: dict[str, str] = {
     "exec": "run one more program in a container",
-    "ps": "list the processes of a container",
-    "pause": "freeze every process of a container",
-    "resume": "let a paused container go on",
     "update": "change the resource limits of a container",
-    "events": "print statistics and out-of-memory events of a container",
     "checkpoint": "save a running container to files",
     "restore": "bring a saved container back",
 }

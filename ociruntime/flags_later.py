@@ -29,9 +29,6 @@ _RUNC: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("cgroup", "", "PATH", "use this cgroup below the container's"),
         ("ignore-paused", "", "", "do it even while the container is paused"),
     ),
-    "ps": (("format", "f", "table|json", "how to print"),),
-    "pause": (),
-    "resume": (),
     "update": (
         ("resources", "r", "FILE", "read the resources object from FILE, or - for stdin"),
         ("blkio-weight", "", "N", "block I/O weight"),
@@ -52,10 +49,6 @@ _RUNC: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("pids-limit", "", "N", "number of tasks"),
         ("l3-cache-schema", "", "TEXT", "Intel RDT cache schema"),
         ("mem-bw-schema", "", "TEXT", "Intel RDT memory bandwidth schema"),
-    ),
-    "events": (
-        ("interval", "", "TIME", "time between two reports"),
-        ("stats", "", "", "print the statistics once and end"),
     ),
     "checkpoint": (
         ("image-path", "", "DIR", "where the saved images go"),
@@ -105,5 +98,4 @@ LATER_FLAGS: dict[str, tuple[Row, ...]] = {
 
 LATER_ARGUMENTS: dict[str, str] = {
     "exec": "ID COMMAND [ARGUMENT ...]",
-    "ps": "ID [PS-OPTION ...]",
 }

@@ -37,7 +37,7 @@ _MESSAGE_ERROR = 2
 _CREATED, _EXECUTING = 2, 4  # PHASE_* of native/plan.h
 _REFUSALS = {
     "running": "cannot start an already running container",
-    "paused": "cannot start an already running container",
+    "paused": "cannot start a container in the paused state",
     "stopped": "cannot start a container that has stopped",
     "creating": "cannot start a container that is being created",
 }

@@ -49,6 +49,19 @@ STATE = {"ociruntime.config", "ociruntime.container", "ociruntime.identity", "oc
 
 UNDO = {"ociruntime.deletion", "ociruntime.run", "ociruntime.undo"}
 
+PS = {
+    "ociruntime.linux",
+    "ociruntime.linux.cgroups",
+    "ociruntime.linux.cgroups.remove",
+    "ociruntime.processes",
+}
+EVENTS = {
+    "ociruntime.linux",
+    "ociruntime.linux.cgroups",
+    "ociruntime.linux.cgroups.stats",
+    "ociruntime.watching",
+}
+
 DRIVER = """
 import sys
 empty = set(sys.modules)
@@ -90,6 +103,10 @@ def test_the_list_sees_what_is_loaded() -> None:
         (["delete", "nobody"], {*STATE, *UNDO, "ociruntime.verbs.delete"}),
         (["delete", "--force", "nobody"], {*STATE, *UNDO, "ociruntime.verbs.delete"}),
         (["start", "nobody"], {*STATE, "ociruntime.verbs.start"}),
+        (["pause", "nobody"], {*STATE, "ociruntime.verbs.pause"}),
+        (["resume", "nobody"], {*STATE, "ociruntime.verbs.resume"}),
+        (["ps", "nobody"], {*STATE, *PS, "ociruntime.verbs.ps"}),
+        (["events", "nobody"], {*STATE, *EVENTS, "ociruntime.verbs.events"}),
         (["list"], {*STATE, "ociruntime.verbs.list"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`pause`: freeze every process of a container."""
+
+from __future__ import annotations
+
+from ociruntime.container import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.flags import Arguments
+    from ociruntime.verbs import Settings
+
+
+def run(settings: Settings, given: Arguments) -> int:
+    """Return once all of them have stopped."""
+    Container.load(settings.state_root(), given.words[0]).pause()
+    return 0

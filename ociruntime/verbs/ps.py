@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ps`: the processes of a container, as the host's ps prints them, or their ids as JSON."""
+
+from __future__ import annotations
+
+from ociruntime import processes
+from ociruntime.container import Container
+from ociruntime.jsontext import compact
+from ociruntime.log import emit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.flags import Arguments
+    from ociruntime.verbs import Settings
+
+
+def run(settings: Settings, given: Arguments) -> int:
+    """Print the processes; what follows the id goes to ps."""
+    pids = processes.of(Container.load(settings.state_root(), given.words[0]))
+    if given.text("format") == "json":
+        emit((compact(pids) if pids else "null") + "\n")  # null: what runc prints for none
+    else:
+        emit(processes.table(pids, given.words[1:]))
+    return 0

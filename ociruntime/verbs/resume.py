@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`resume`: let a paused container go on."""
+
+from __future__ import annotations
+
+from ociruntime.container import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.flags import Arguments
+    from ociruntime.verbs import Settings
+
+
+def run(settings: Settings, given: Arguments) -> int:
+    """Return once they run again."""
+    Container.load(settings.state_root(), given.words[0]).resume()
+    return 0

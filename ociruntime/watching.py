@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens in a container? Its statistics now and then, and each time that the kernel was out of memory in it.
+
+                        cgroup v1                              cgroup v2
+    out of memory       eventfd(2) in cgroup.event_control     memory.events: POLLPRI, oom_kill has grown
+    the end             the cgroup's directory is gone         cgroup.events: POLLPRI, populated is 0
+
+Must not import a verb, nor what create needs.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ociruntime.errors import RuntimeFailure, WrongState
+from ociruntime.linux.cgroups.stats import stats
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.container import Container
+
+Event = dict[str, object]
+_LONGEST_WAIT = 1.0  # seconds after which somebody looks whether the cgroup is still there
+
+
+def statistics(container: Container) -> Event:
+    """The event "stats", as runc has it. Raises RuntimeFailure if the container has no cgroup, or it is gone."""
+    paths = container.cgroup_paths()
+    if not paths:
+        raise RuntimeFailure(
+            "the container has no cgroup", hint="it was created with --cgroup-manager disabled"
+        )
+    try:
+        return {"type": "stats", "id": container.id, "data": stats(paths)}
+    except OSError as failure:
+        raise RuntimeFailure(str(failure.filename or ""), errno=failure.errno or 0) from None
+
+
+def require_alive(container: Container) -> None:
+    """Raise WrongState if the container has ended."""
+    if container.status() in ("stopped", "creating"):
+        raise WrongState(f"container with id {container.id} is not running")
+
+
+def events(container: Container, interval: float) -> Iterator[Event]:
+    """Events until the container's cgroup is gone (v1) or empty (v2).
+
+    interval   seconds between two events "stats"
+    """
+    paths = container.cgroup_paths()
+    watch = _watch(paths)
+    try:
+        due = time.monotonic() + interval
+        while True:
+            happened = watch.wait(min(max(due - time.monotonic(), 0), _LONGEST_WAIT))
+            for _ in range(happened):
+                yield {"type": "oom", "id": container.id}
+            if watch.ended():
+                return
+            if time.monotonic() >= due:
+                due = time.monotonic() + interval
+                yield statistics(container)
+    finally:
+        watch.close()
+
+
+def _watch(paths: dict[str, str]) -> _V1 | _V2:
+    if any(name and not name.startswith("name=") for name in paths):
+        return _V1(paths)
+    return _V2(paths.get("", ""))
+
+
+class _V1:
+    """Memory events of a cgroup v1; without the memory controller there are none."""
+
+    def __init__(self, paths: dict[str, str]) -> None:
+        self.place = paths.get("memory") or next(iter(paths.values()))
+        self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.poll = select.poll()
+        if "memory" in paths:
+            control = os.open(f"{self.place}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                with open(f"{self.place}/cgroup.event_control", "wb", buffering=0) as file:
+                    file.write(f"{self.event} {control}".encode())
+            finally:
+                os.close(control)
+            self.poll.register(self.event, select.POLLIN)
+
+    def wait(self, seconds: float) -> int:
+        """How many times it has been out of memory; the kernel also wakes us when the cgroup goes."""
+        if not self.poll.poll(seconds * 1000):
+            return 0
+        count = os.eventfd_read(self.event)
+        return 0 if self.ended() else count
+
+    def ended(self) -> bool:
+        """True if the cgroup is gone."""
+        return not os.path.isdir(self.place)
+
+    def close(self) -> None:
+        """Stop watching."""
+        os.close(self.event)
+
+
+class _V2:
+    """Memory events of a cgroup v2."""
+
+    def __init__(self, place: str) -> None:
+        self.files: dict[str, int] = {}
+        self.poll = select.poll()
+        for name in ("memory.events", "cgroup.events"):
+            try:
+                self.files[name] = os.open(f"{place}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # without that controller
+            self.poll.register(self.files[name], select.POLLPRI)
+        self.killed = self._value("memory.events", "oom_kill")
+        self.populated = self._value("cgroup.events", "populated")
+
+    def wait(self, seconds: float) -> int:
+        """How many processes have been killed for want of memory."""
+        self.poll.poll(seconds * 1000)
+        before, self.killed = self.killed, self._value("memory.events", "oom_kill")
+        self.populated = self._value("cgroup.events", "populated")
+        return max(self.killed - before, 0)
+
+    def ended(self) -> bool:
+        """True if no process is left."""
+        return not self.populated
+
+    def _value(self, name: str, key: str) -> int:
+        if name not in self.files:
+            return 0
+        try:
+            text = os.pread(self.files[name], 4096, 0)
+        except OSError as failure:
+            if failure.errno == 19:  # ENODEV: the cgroup has been removed
+                return 0
+            raise
+        for line in text.split(b"\n"):
+            if line.startswith(key.encode() + b" "):
+                return int(line.split()[1])
+        return 0
+
+    def close(self) -> None:
+        """Stop watching."""
+        for descriptor in self.files.values():
+            os.close(descriptor)
