@@ -154,3 +154,16 @@ def test_capabilities(stage: Stage, features: dict[str, Any]) -> None:
     assert not [name for name in names if f"{name} is no" in text or f"unknown capability {name}" in text], (
         text
     )
+
+
+@departs(runc="1.1 lists none")
+def test_memory_policies(stage: Stage, features: dict[str, Any]) -> None:
+    """R256: each mode and flag that is listed can stand in a config."""
+    listed = features["linux"]["memoryPolicy"]
+    policies: list[Config] = [
+        {"mode": mode} if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") else {"mode": mode, "nodes": "0"}
+        for mode in listed["modes"]
+    ]
+    policies += [{"mode": "MPOL_BIND", "nodes": "0", "flags": [flag]} for flag in listed["flags"]]
+    for policy in policies:
+        stage.run("true", edit=lambda config, policy=policy: config["linux"].update(memoryPolicy=policy)).ok()
