@@ -86,7 +86,7 @@ def play(stage: Stage, name: str, root: Path) -> dict[str, Any]:
     bundle = copy(name, stage.directory / name, root)
     container = stage.container(bundle=bundle)
     with surroundings(bundle):
-        result = in_a_terminal(container) if bundle.config["process"].get("terminal") else container.run()
+        result = run(container)
     changed = [
         path.name
         for path in sorted(bundle.directory.iterdir())
@@ -97,11 +97,13 @@ def play(stage: Stage, name: str, root: Path) -> dict[str, Any]:
     return {"code": result.code, "errors": result.err, "output": result.out.splitlines(), "changed": changed}
 
 
-def in_a_terminal(container: Container) -> Result:
-    """`run` as from a shell's window."""
+def run(container: Container, *options: str) -> Result:
+    """`run` with global options, as from a shell's window if the program wants a terminal."""
+    if not container.bundle.config["process"].get("terminal"):
+        return container.run(options=options)
     container.runtime.prepare(container.bundle)
-    command = container.runtime.argv("run", "--bundle", str(container.bundle.directory), container.id)
-    client = Client(command)
+    words = ("run", "--bundle", str(container.bundle.directory), container.id)
+    client = Client(container.runtime.argv(*words, options=options))
     try:
         return Result(client.wait(), client.text.replace("\r\n", "\n"), "", 0)
     finally:

@@ -21,7 +21,7 @@ from tests.harness.configuration import Config, add_bind, default_config
 from tests.harness.driver import ENVIRONMENT, TIMEOUT, runtime_under_test
 from tests.harness.peers import PEERS
 from tests.harness.rootfs import busybox_template, debian_rootfs
-from tests.integration.test_examples import EXAMPLES, NAMES, copy, surroundings
+from tests.integration.test_examples import EXAMPLES, NAMES, copy, run, surroundings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ def test_an_example_does_what_its_plan_says(name: str, stage: Stage) -> None:
     trace = stage.directory / "trace.json"
     with surroundings(container.bundle):
         planned = _planned(container)
-        container.run(options=["--trace", str(trace)]).ok()
+        run(container, "--trace", str(trace)).ok()
     assert _traced(trace, container) == planned
     for row in (_RUNTIME_ROW, _INIT_ROW):
         numbers = [one["args"]["step"] for one in _events(trace, row)]
