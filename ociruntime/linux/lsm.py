@@ -30,7 +30,6 @@ _LABELS = (
 
 # The mount option that carries a label; mount(8), "context".
 MOUNT_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
-CONTEXT_ANNOTATION = MOUNT_CONTEXT
 
 # SELinux labels the files of the first two by itself; superblocks of the next two are the host's, whose
 # label can't be another one. A message queue file system is its namespace's and takes the label as an attribute.
@@ -45,7 +44,7 @@ def check(config: Node) -> Iterator[Violation]:
         # SELinux takes a leading line feed for "no label", AppArmor cuts at white space
         if any(letter < " " or letter == "\x7f" for letter in label.text()):
             yield Violation(label.pointer, "a label has no control characters", rule)
-    kind = config.at("annotations", CONTEXT_ANNOTATION)
+    kind = config.at("annotations", MOUNT_CONTEXT)
     if config.at("linux", "mountLabel").text() and kind.text("context") not in MOUNT_CONTEXTS:
         yield Violation(kind.pointer, f"must be one of {', '.join(MOUNT_CONTEXTS)}", "R197")
 
@@ -95,7 +94,7 @@ def labelled(steps: Iterable[Step], config: Node, host: Host) -> Iterator[Step]:
     Binds keep the labels of their files: changing those is the engine's business.
     """
     label = config.at("linux", "mountLabel").text()
-    kind = config.at("annotations", CONTEXT_ANNOTATION).text("context")
+    kind = config.at("annotations", MOUNT_CONTEXT).text("context")
     for step in steps:
         if not (label and host.selinux and isinstance(step, InitStep)):
             yield step

@@ -67,7 +67,7 @@ def test_kinds_of_mount_labels() -> None:
         ("xcontext", [pointer]),
         ("", [pointer]),
     ):
-        noted = {"annotations": {lsm.CONTEXT_ANNOTATION: kind}}
+        noted = {"annotations": {lsm.MOUNT_CONTEXT: kind}}
         assert [one.pointer for one in lsm.check(Node({**labels(), **noted}))] == found
         assert list(lsm.check(Node(noted))) == []
 
@@ -128,7 +128,7 @@ def test_mount_labels() -> None:
 
 def test_mount_labels_of_the_config() -> None:
     """The annotation chooses the option, and an entry with a label of its own keeps that."""
-    config = labels(annotations={lsm.CONTEXT_ANNOTATION: "rootcontext"})
+    config = labels(annotations={lsm.MOUNT_CONTEXT: "rootcontext"})
     config["mounts"][3]["options"].append("context=own")
     made = {str(step.args[7]): step.args[2] for step in steps(config, SELINUX) if step.op == "mount_fs"}
     assert f"rootcontext={FILE_LABEL}" in made["/dev"]  # type: ignore[operator]
