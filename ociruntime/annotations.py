@@ -23,6 +23,7 @@ STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 KEEP_GROUPS = "run.oci.keep_original_groups"
 HOOK_STDOUT = "run.oci.hooks.stdout"
 HOOK_STDERR = "run.oci.hooks.stderr"
+FAIL_UNKNOWN_CALL = "run.oci.seccomp_fail_unknown_syscall"
 MOUNT_CONTEXT = "run.oci.mount_context_type"
 SYSTEMD_PROPERTY = "org.systemd.property."
 
@@ -34,6 +35,7 @@ EFFECTS = {
     MOUNT_CONTEXT: "which mount option carries linux.mountLabel; linux/lsm.py checks it",
     HOOK_STDOUT: "the file that gets what hooks print",
     HOOK_STDERR: "the file that gets the errors that hooks print",
+    FAIL_UNKNOWN_CALL: "a name in linux.seccomp that is no system call is an error",
 }
 
 _DEFAULT_SIGNAL = 15  # SIGTERM
@@ -47,7 +49,7 @@ def check(config: Node) -> Iterator[Violation]:
             if _signal_of(text) is None:
                 reason = f"unknown signal {text!r}: `kill` without a signal will send TERM"
                 yield Violation(value.pointer, reason, "R089", "warning")
-        elif name == KEEP_GROUPS:
+        elif name in (KEEP_GROUPS, FAIL_UNKNOWN_CALL):
             if text not in ("1", "true"):
                 yield Violation(value.pointer, "takes 1 or true", "R085")
         elif name in (HOOK_STDOUT, HOOK_STDERR):

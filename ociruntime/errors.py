@@ -191,6 +191,7 @@ _HINTS: dict[tuple[int, str], str] = {
         _errno.ENOSYS,
         "",
     ): "the kernel lacks this system call or an outer seccomp filter hides it; Linux 5.10 or newer is needed",
+    (_errno.EPERM, "sync"): "a filter with SCMP_ACT_NOTIFY must allow write and read",
     (_errno.EPERM, "set rlimit"): "raising a hard limit needs CAP_SYS_RESOURCE",
     (_errno.ENOSPC, "mount"): "for a mount ENOSPC means the limit fs.mount-max, not the disk",
     (_errno.ENOTDIR, "mount"): "a directory can't be mounted on a file, nor a file on a directory",

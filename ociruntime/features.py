@@ -32,7 +32,6 @@ def features() -> dict[str, object]:
     from ociruntime.linux.capabilities import NAMES
     from ociruntime.linux.mount_options import known_options
 
-    filtered = _takes(seccomp.check, linux={"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}})
     mapped = {
         "destination": "/x",
         "type": "bind",
@@ -53,7 +52,14 @@ def features() -> dict[str, object]:
             "namespaces": _namespaces(),
             "capabilities": list(NAMES),
             "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
-            "seccomp": {"enabled": filtered},
+            "seccomp": {
+                "enabled": True,
+                "actions": list(seccomp.ACTIONS),
+                "operators": list(seccomp.OPERATORS),
+                "archs": list(seccomp.ARCHITECTURES),
+                "knownFlags": list(seccomp.FLAGS),
+                "supportedFlags": list(seccomp.FLAGS),
+            },
             "apparmor": {"enabled": _takes(lsm.check, process={"apparmorProfile": "x"})},
             "selinux": {
                 "enabled": _takes(lsm.check, process={"selinuxLabel": "x"}, linux={"mountLabel": "x"})

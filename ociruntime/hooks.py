@@ -22,7 +22,7 @@ import select
 import time
 
 from ociruntime.annotations import HOOK_STDERR, HOOK_STDOUT, value_of
-from ociruntime.errors import HookFailed, Violation
+from ociruntime.errors import HookFailed, StepFailed, Violation
 from ociruntime.identity import open_process, process_times
 from ociruntime.jsontext import compact
 from ociruntime.linux import capabilities, credentials, namespaces, process
@@ -129,36 +129,39 @@ def _failed(step: HostStep, reason: str, output: int) -> HookFailed:
 
 def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
     from ociruntime.native.encode import SYNC_STARTED, encode
-    from ociruntime.spawn import CONTINUE, Child, ChildFailed
+    from ociruntime.spawn import CONTINUE, Child
 
     kind = str(step.args["kind"])
     steps = list(enumerate(_init_steps(step, run)))
     joins = any(isinstance(inner, SyncStep) for _, inner in steps)
+    filtered = _is_filtered(run.config, kind)
     slots = [_open_init(step, run)] if joins else []
     state = _state_input(run, kind)
     output = os.memfd_create("hook output", os.MFD_CLOEXEC)
     opened: list[int] = []
     child: Child | None = None
     try:
+        if filtered:
+            _compile_filter(run)
         stdout = _stream(step, run, HOOK_STDOUT, opened, output)
         stderr = _stream(step, run, HOOK_STDERR, opened, output)
-        buffer = encode(steps, ["init"][: len(slots)], 3)
+        buffer = encode(steps, ["init"][: len(slots)], 3, run.blobs)
         child = Child(buffer, records=len(steps), slots=slots, stdio=(state, stdout, stderr), forks=joins)
         if joins:
             child.wait_for(SYNC_STARTED)
             _enter_cgroup(run, child.pid)
             child.reply(CONTINUE)
+        if filtered:
+            _serve_listener(run, child)
         child.wait_end()
     except BaseException as failure:
         if child is not None:
             child.kill()
             child.close()
         os.close(output)
-        if isinstance(failure, ChildFailed):
-            inner = steps[failure.index][1].describe() if failure.index < len(steps) else "starting"
-            raise HookFailed(
-                inner, pointer=step.pointer, step=f"hook {step.text}", errno=failure.errno
-            ) from None
+        told = _of_the_hook(failure, step, steps)
+        if told is not None:
+            raise told from None
         raise
     finally:
         for descriptor in (state, *slots, *opened):
@@ -181,6 +184,53 @@ def _stream(step: HostStep, run: Run, annotation: str, opened: list[int], defaul
     opened.append(descriptor)
     os.set_blocking(descriptor, True)
     return descriptor
+
+
+def _of_the_hook(failure: BaseException, step: HostStep, steps: list[tuple[int, Step]]) -> HookFailed | None:
+    """What went wrong in starting a hook in words of its own, or None if it has them or is not about the hook."""
+    from ociruntime.spawn import ChildFailed
+
+    name = f"hook {step.text}"
+    if isinstance(failure, ChildFailed):
+        inner = steps[failure.index][1].describe() if failure.index < len(steps) else "starting"
+        return HookFailed(inner, pointer=step.pointer, step=name, errno=failure.errno)
+    if isinstance(failure, StepFailed) and not isinstance(failure, HookFailed):
+        name = f"{name}: {failure.step}"
+        return HookFailed(
+            failure.reason, pointer=failure.pointer, step=name, errno=failure.errno, hint=failure.hint
+        )
+    return None
+
+
+def _is_filtered(config: Node, kind: str) -> bool:
+    """The container's system call filter is also its startContainer hooks', as in runc and crun."""
+    return kind == "startContainer" and bool(config.at("linux", "seccomp"))
+
+
+def _compile_filter(run: Run) -> None:
+    from ociruntime.linux import seccomp
+
+    assert run.host is not None  # whoever runs startContainer hooks has probed it
+    for step in seccomp.plan_compile(run.config, run.host):
+        if not run.blobs:
+            seccomp.apply(step, run)
+
+
+def _serve_listener(run: Run, child: Child) -> None:
+    """If the filter notifies, the agent gets this process's descriptor as well."""
+    from ociruntime.linux import seccomp
+    from ociruntime.native.encode import SYNC_LISTENER
+    from ociruntime.spawn import CONTINUE, descriptor_of
+
+    if not seccomp.notifies(run.config):
+        return
+    child.wait_for(SYNC_LISTENER)
+    listener = descriptor_of(child.pidfd, child.listener)
+    try:
+        seccomp.send_listener(run, listener, child.pid)
+    finally:
+        os.close(listener)
+    child.reply(CONTINUE)
 
 
 def _open_init(step: HostStep, run: Run) -> int:
@@ -210,6 +260,13 @@ def _init_steps(step: HostStep, run: Run) -> Iterator[Step]:
     words = step.args.get("args")
     config = run.config
     directory = run.bundle
+    load_filter: list[Step] = []
+    needs_admin = False
+    if _is_filtered(config, kind):
+        from ociruntime.linux import seccomp
+
+        load_filter = [one for one in seccomp.plan_load(config) if not isinstance(one, HostStep)]
+        needs_admin = seccomp.needs_admin(config)
     if kind in _IN_CONTAINER:
         listed = [entry.at("type").text() for entry in config.at("linux", "namespaces")]
         flags = sum(namespaces.TYPES[name] for name in dict.fromkeys(listed))
@@ -235,9 +292,10 @@ def _init_steps(step: HostStep, run: Run) -> Iterator[Step]:
         yield from capabilities.plan_early(config, host)
         yield from credentials.plan_early(config, host)
         yield from credentials.plan_late(config, host)
-        yield from capabilities.plan_late(config, host)
+        yield from capabilities.plan_late(config, host, capabilities.ADMIN if needs_admin else 0)
         yield from process.plan_no_new_privs(config, host)
     yield InitStep("close_from", 3, name="close descriptors", text="all from 3 on")
+    yield from load_filter
     yield InitStep(
         "exec",
         [path],
@@ -258,17 +316,8 @@ def _environment(step: HostStep, run: Run, kind: str) -> list[str]:
 
 def _state_input(run: Run, kind: str) -> int:
     """The state as a readable descriptor: a filled pipe, so that a hook that does not read harms nobody."""
-    state: dict[str, object] = {
-        "ociVersion": "1.3.0",
-        "id": run.container_id,
-        "status": _STATUS.get(kind, "created"),
-    }
-    if kind != "poststop":
-        state["pid"] = run.pid_inside() if kind in _IN_CONTAINER else run.pid
-    state["bundle"] = run.bundle
-    annotations = run.config.at("annotations").value
-    if annotations:
-        state["annotations"] = annotations
+    pid = run.pid_inside() if kind in _IN_CONTAINER else run.pid
+    state = run.state(_STATUS.get(kind, "created"), None if kind == "poststop" else pid)
     text = compact(state).encode()
     if len(text) <= _PIPE_CAPACITY:
         reader, writer = os.pipe2(os.O_CLOEXEC)

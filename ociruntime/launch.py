@@ -162,7 +162,7 @@ class Launch:
 
     def _clone(self) -> None:
         records = self.plan.init_steps()
-        buffer = encode(records, self.plan.slots, self.fd_base)
+        buffer = encode(records, self.plan.slots, self.fd_base, self.run.blobs)
         size = progress_size(len(records))
         progress = os.open(
             self.directory.file("progress"), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600

@@ -132,10 +132,23 @@ class Plan:
 
     def start_index(self) -> int:
         """Number of the step at which create ends and start begins."""
+        return self._index_of("start")
+
+    def steps_at(self, point: str) -> list[tuple[int, HostStep]]:
+        """(number, step) of the host steps that are done while init waits at a sync point."""
+        found: list[tuple[int, HostStep]] = []
+        first = self._index_of(point) + 1
+        for index, step in enumerate(self.steps[first:], first):
+            if not isinstance(step, HostStep):
+                break
+            found.append((index, step))
+        return found
+
+    def _index_of(self, point: str) -> int:
         for index, step in enumerate(self.steps):
-            if isinstance(step, SyncStep) and step.point == "start":
+            if isinstance(step, SyncStep) and step.point == point:
                 return index
-        raise AssertionError("every plan has a sync named start")
+        raise AssertionError(f"the plan has no sync named {point}")
 
     def init_steps(self) -> list[tuple[int, Step]]:
         """(number, step) of what init does: its records, in order."""
@@ -177,7 +190,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         from ociruntime.linux import console
 
         yield from console.plan_connect(options.console_socket, options.pidfd_socket)
-    yield from namespaces.plan_paths(config)
+    yield from _open_and_compile(config, host)
     yield from rootfs.plan_host(config, bundle.directory)
     yield from cgroups.plan_make(config, host, options.container_id, options.cgroup_manager)
     # A tree that is opened after the cgroups were made shows them.
@@ -271,7 +284,7 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield from limits
     yield from capabilities.plan_early(config, host)
     yield from credentials.plan_late(config, host)
-    yield from capabilities.plan_late(config, host)
+    yield from capabilities.plan_late(config, host, capabilities.ADMIN if _filter_needs_admin(config) else 0)
     yield from process.plan_program(config, host)
     yield SyncStep("ready", "the environment stands")
     if options.console_socket or options.pidfd_socket:
@@ -291,6 +304,22 @@ def _terminal(config: Node) -> Iterator[Step]:
         yield from console.plan_device(process)
 
 
+def _open_and_compile(config: Node, host: Host) -> Iterator[Step]:
+    yield from namespaces.plan_paths(config)
+    if config.at("linux", "seccomp"):
+        from ociruntime.linux import seccomp
+
+        yield from seccomp.plan_compile(config, host)
+
+
+def _filter_needs_admin(config: Node) -> bool:
+    if not config.at("linux", "seccomp"):
+        return False
+    from ociruntime.linux import seccomp
+
+    return seccomp.needs_admin(config)
+
+
 def _umask(bundle: Bundle, host: Host) -> Iterator[Step]:
     steps = list(credentials.plan_early(bundle.config, host))
     if not any(isinstance(step, InitStep) and step.op == "umask" for step in steps):
@@ -304,6 +333,11 @@ def _start(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from hooks.plan_start(config)
     yield from process.plan_no_new_privs(config, host)
     yield InitStep("close_from", 3 + options.passed_fds(), name="close descriptors", text=_kept(options))
+    if config.at("linux", "seccomp"):
+        from ociruntime.linux import seccomp
+
+        # Nothing but execve comes after it, so that nothing else has to be allowed.
+        yield from seccomp.plan_load(config)
     yield from process.plan_exec(config, options.home, options.listen_fds, options.listen_names)
     yield from hooks.plan_poststart(config)
 

@@ -31,12 +31,15 @@ class Run:
     held          descriptors that undoing a failed create needs; closed when create has ended
     committed     the container came into being: what is undone is its end, not a create that failed
     terminal      master of the program's terminal, until somebody takes it; -1 if there is none
+    blobs         bytes made by host steps for init, by the key of their Blob
+    listener      notify descriptor of the filter that init has loaded, or -1; whoever took it closes it
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
     hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
     warnings      what went not quite as the config says; logged by whoever called
     """
 
     __slots__ = (
+        "blobs",
         "bundle",
         "committed",
         "config",
@@ -48,6 +51,7 @@ class Run:
         "home",
         "hooked",
         "host",
+        "listener",
         "pid",
         "rootfs",
         "slots",
@@ -82,8 +86,21 @@ class Run:
         self.slots: dict[str, int] = {}
         self.held: dict[str, int] = {}
         self.terminal = -1
+        self.blobs: dict[str, bytes] = {}
+        self.listener = -1
         self.facts: dict[str, object] = {}
         self.warnings: list[str] = []
+
+    def state(self, status: str, pid: int | None) -> dict[str, object]:
+        """The state (runtime.md, "State") as hooks and agents are told it; pid None: without one."""
+        state: dict[str, object] = {"ociVersion": "1.3.0", "id": self.container_id, "status": status}
+        if pid is not None:
+            state["pid"] = pid
+        state["bundle"] = self.bundle
+        annotations = self.config.at("annotations").value
+        if annotations:
+            state["annotations"] = annotations
+        return state
 
     def pid_inside(self) -> int:
         """Init's process id in its own pid namespace (R203); proc(5), NSpid."""

@@ -27,7 +27,7 @@ from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import InitLost, RuntimeFailure
 from ociruntime.native._shim import ffi, lib
-from ociruntime.native.encode import SYNC_FORKED, SYNC_TERMINAL, word
+from ociruntime.native.encode import SYNC_FORKED, SYNC_LISTENER, SYNC_TERMINAL, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ class Child:
     pid    the process that becomes the program, in the runtime's pid namespace; 0 until it is known
     pidfd  refers to the process that is alive now: the helper until it has made init, then init
     terminal  master of the program's terminal once it has come, else -1; see take_terminal
+    listener  number that the notify descriptor of its filter has in the process; -1 until SYNC_LISTENER
     """
 
     def __init__(
@@ -199,6 +200,7 @@ class Child:
         self.pidfd = -1
         self.progress = -1
         self.terminal = -1
+        self.listener = -1
         self._helper = 0
         self.socket, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         opened = [far.detach()]
@@ -293,6 +295,8 @@ class Child:
                 self.terminal = next(_descriptors(ancillary), -1)
                 if self.terminal < 0:
                     raise RuntimeFailure("receive the terminal", errno=errno.EMFILE)
+            elif op == SYNC_LISTENER:
+                self.listener = pid
             return kind, op
 
     def take_terminal(self) -> int:
@@ -349,6 +353,17 @@ class Child:
             if descriptor >= 0:
                 os.close(descriptor)
         self.pidfd = self.progress = -1
+
+
+def descriptor_of(pidfd: int, number: int) -> int:
+    """A copy of another process's descriptor. pidfd_getfd(2)
+
+    Raises OSError.
+    """
+    copy = lib.shim_pidfd_getfd(pidfd, number)
+    if copy < 0:
+        raise OSError(-copy, os.strerror(-copy))
+    return copy
 
 
 def failure_of(data: bytes, log: str = "") -> ChildFailed:

@@ -5,7 +5,10 @@
       connect  ------------------------------->  accepts
                <----------- hello --------------
     startContainer hooks                        (if this side is lost, it waits for the next one)
-               -------------- 'g' ------------->  closes descriptors, execve
+               -------------- 'g' ------------->  closes descriptors, loads the seccomp filter
+               <---------- listener ------------  (only if an agent is to be notified)
+    the descriptor goes to the agent
+               ----------- continue ----------->  execve
                <-- {error, ...} or the end -----
     poststart hooks
 
@@ -16,24 +19,28 @@ a time, so two starts can't both succeed. This module must not import a verb.
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 
 from ociruntime.deletion import delete, run_of
 from ociruntime.errors import InitLost, RuntimeFailure, StateUnreadable, WrongState
-from ociruntime.undo import end_init
+from ociruntime.identity import open_process, process_times
+from ociruntime.undo import end_init, module_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from ociruntime.bundle import Bundle
     from ociruntime.container import Container
     from ociruntime.plan import Plan
     from ociruntime.trace import Trace
 
-_GO = b"g"
+_GO, _CONTINUE = b"g", b"c"
 _HEAD_SIZE = 16  # of struct plan_progress, before the error record
 _MESSAGE_SIZE = 24
-_MESSAGE_ERROR = 2
+_MESSAGE_SYNC, _MESSAGE_ERROR = 1, 2
+_PID_OFFSET = 20  # of struct plan_message's last member
 _CREATED, _EXECUTING = 2, 4  # PHASE_* of native/plan.h
 _REFUSALS = {
     "running": "cannot start an already running container",
@@ -93,7 +100,7 @@ def _start(container: Container, starter: _socket.socket, timeline: Trace | None
     if "startContainer" in kinds:
         _run_hooks(container, "startContainer", timeline)
     try:
-        _go(container, starter)
+        _go(container, starter, timeline)
     finally:
         if timeline is not None and timeline.path:
             _take_stamps(container, timeline)
@@ -134,13 +141,13 @@ def _numbers(container: Container, timeline: Trace | None) -> dict[tuple[str, st
     return {(step.pointer, step.describe()): index for index, step in enumerate(planned(container).steps)}
 
 
-def _go(container: Container, starter: _socket.socket) -> None:
+def _go(container: Container, starter: _socket.socket, timeline: Trace | None) -> None:
     """Let init become the program. The connection's end says that it did, if the progress pages agree."""
-    try:
-        starter.send(_GO, _socket.MSG_NOSIGNAL)
-        answer = starter.recv(_MESSAGE_SIZE)
-    except (BrokenPipeError, ConnectionResetError):  # init is gone: the pages say how far it came
-        answer = b""
+    answer = _ask(starter, _GO)
+    if answer and answer[0] == _MESSAGE_SYNC:
+        number = int.from_bytes(answer[_PID_OFFSET:], "little")
+        _serve_listener(container, number, timeline)
+        answer = _ask(starter, _CONTINUE)
     if answer:
         _fail(container, answer)
     pages = _pages(container)
@@ -148,6 +155,55 @@ def _go(container: Container, starter: _socket.socket) -> None:
         _fail(container, pages[_HEAD_SIZE:])
     if int.from_bytes(pages[4:8], "little") < _EXECUTING:
         raise InitLost("init ended before it could execute the program")
+
+
+def _ask(starter: _socket.socket, word: bytes) -> bytes:
+    """Say a word to init and wait for its answer; b"" if it has executed the program, or is gone."""
+    try:
+        starter.send(word, _socket.MSG_NOSIGNAL)
+        return starter.recv(_MESSAGE_SIZE)
+    except (BrokenPipeError, ConnectionResetError):  # the pages say how far it came
+        return b""
+
+
+def _serve_listener(container: Container, number: int, timeline: Trace | None) -> None:
+    """Init has loaded a filter that asks an agent: do what stands behind the sync "listener" in the plan.
+
+    number   of the notify descriptor in init
+    Raises StepFailed; then init has been ended, as no agent would ever answer its program.
+    """
+    from ociruntime.launch import step_failed
+
+    run = run_of(container.directory, container.stored)
+    run.config = _bundle(container).config
+    made = planned(container)
+    for index, step in made.steps_at("listener"):
+        try:
+            with timeline.host(index, step) if timeline is not None else _UNTIMED:
+                run.listener = _copy_of(container, number)
+                try:
+                    module_of(step.subject).apply(step, run)
+                finally:
+                    os.close(run.listener)
+        except RuntimeFailure:
+            end_init(container.stored)
+            raise
+        except OSError as failure:
+            end_init(container.stored)
+            raise step_failed(step, failure) from None
+
+
+def _copy_of(container: Container, number: int) -> int:
+    """A copy of a descriptor of init."""
+    from ociruntime.spawn import descriptor_of
+
+    pidfd = open_process(container.pid)
+    try:
+        if process_times(container.pid)[1] != container.stored["start_time"]:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        return descriptor_of(pidfd, number)
+    finally:
+        os.close(pidfd)
 
 
 def _pages(container: Container) -> bytes:
@@ -182,14 +238,19 @@ def _fail(container: Container, message: bytes) -> NoReturn:
 def planned(container: Container) -> Plan:
     """The plan of a container that exists, made again from the kept config."""
     from ociruntime import host, plan
+
+    options = container.stored["options"]
+    assert isinstance(options, dict)
+    return plan.make(_bundle(container), host.probe(), plan.Options(container.id, **options))
+
+
+def _bundle(container: Container) -> Bundle:
+    """The bundle with the config as it was when the container was created."""
     from ociruntime.bundle import Bundle
 
     path = container.directory.file("config.json")
     with open(path, "rb", buffering=0) as file:
-        bundle = Bundle(str(container.stored["bundle"]), path, file.read())
-    options = container.stored["options"]
-    assert isinstance(options, dict)
-    return plan.make(bundle, host.probe(), plan.Options(container.id, **options))
+        return Bundle(str(container.stored["bundle"]), path, file.read())
 
 
 def _take_stamps(container: Container, timeline: Trace) -> None:

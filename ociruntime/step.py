@@ -80,7 +80,19 @@ class Slot:
         return f"Slot({self.key!r})"
 
 
-Argument = int | str | None | Slot | list[str] | list[int]
+class Blob:
+    """Bytes that a host step makes before the clone and an init step uses: `Blob("seccomp filter")`."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"Blob({self.key!r})"
+
+
+Argument = int | str | None | Slot | Blob | list[str] | list[int]
 
 
 class InitStep(Step):
@@ -109,8 +121,8 @@ class InitStep(Step):
         self.ignore = ignore
 
     def as_dict(self) -> dict[str, object]:
-        """Also the op and its arguments; a slot is shown by its key."""
-        shown = [argument.key if isinstance(argument, Slot) else argument for argument in self.args]
+        """Also the op and its arguments; a slot or blob is shown by its key."""
+        shown = [argument.key if isinstance(argument, (Slot, Blob)) else argument for argument in self.args]
         return {**super().as_dict(), "op": self.op, "args": shown}
 
 
@@ -120,6 +132,6 @@ class SyncStep(Step):
     __slots__ = ("point",)
     where = "sync"
 
-    def __init__(self, point: str, text: str) -> None:
-        super().__init__("sync", "", f"{point}: {text}")
+    def __init__(self, point: str, text: str, pointer: str = "") -> None:
+        super().__init__("sync", pointer, f"{point}: {text}")
         self.point = point

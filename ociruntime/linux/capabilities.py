@@ -68,6 +68,7 @@ NAMES = (
 )
 _BITS = {name: 1 << number for number, name in enumerate(NAMES)}
 ALL = (1 << len(NAMES)) - 1
+ADMIN = _BITS["CAP_SYS_ADMIN"]
 
 
 def check(config: Node) -> Iterator[Violation]:
@@ -132,16 +133,24 @@ def plan_early(config: Node, host: Host) -> Iterator[Step]:
         )
 
 
-def plan_late(config: Node, host: Host) -> Iterator[Step]:
-    """After the change of user: the four sets of the process itself."""
+def plan_late(config: Node, host: Host, kept: int = 0) -> Iterator[Step]:
+    """After the change of user: the four sets of the process itself.
+
+    kept   mask of what init itself needs until execve, beside the config's effective and permitted sets;
+           the program does not get it, as execve makes those two sets anew without regard to what they were
+    """
     if config.at("process"):
         sets = granted_sets(config, host)
+        kept &= _available(config, host)
+        sets["effective"] |= kept
+        sets["permitted"] |= kept
         order = ("effective", "permitted", "inheritable", "ambient")
         yield InitStep(
             "capabilities",
             *(half for name in order for half in _halves(sets[name])),
             pointer=_pointer(config),
-            text="; ".join(f"{name}: {_words(sets[name])}" for name in order),
+            text="; ".join(f"{name}: {_words(sets[name])}" for name in order)
+            + (f" (with {_words(kept)} until exec)" if kept else ""),
         )
 
 

@@ -5,6 +5,7 @@ Made here, into the wheel (or into the tree, for an editable install), and never
 
     ociruntime/native/_shim.abi3.so      cffi's glue + the sources that pyproject.toml lists
     ociruntime/native/ociruntime-init    every other C file of this directory, one static executable
+    ociruntime/native/_seccomp.py        cffi's view on libseccomp, which is loaded when it is needed
     ociruntime/_config_validator.py      compile_schema(specs/config.schema.json)
     ociruntime/_specs/*.json             the schemas
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 NATIVE = "ociruntime/native"
 CDEF = f"{NATIVE}/shim.cdef.txt"
 PREAMBLE = f"{NATIVE}/shim.csrc.c"
+SECCOMP_CDEF = f"{NATIVE}/seccomp.cdef.txt"
 SCHEMA = "specs/config.schema.json"
 
 # Small, because every create copies it into a memfd; no PIE, because relocating it would dirty pages that a
@@ -55,6 +57,7 @@ class build_ext(_build_ext):  # noqa: N801 (setuptools' commands are named like 
         package = os.path.dirname(os.path.dirname(self.get_ext_fullpath("ociruntime.native._shim")))
         os.makedirs(f"{package}/native", exist_ok=True)
         compile_init(f"{package}/native/ociruntime-init", shim_sources=self.extensions[0].sources)
+        generate_seccomp(f"{package}/native/_seccomp.py")
         generate_validator(f"{package}/_config_validator.py")
         place_schemas(f"{package}/_specs", link=bool(self.inplace))
 
@@ -127,6 +130,16 @@ def generate_glue(module: str, directory: str) -> str:
     glue = os.path.join(directory, "_shim.c")
     border.emit_c_code(glue)
     return glue
+
+
+def generate_seccomp(target: str) -> None:
+    """Let cffi write the module that reaches libseccomp; it needs neither the library nor its headers."""
+    from cffi import FFI
+
+    border = FFI()
+    border.cdef(read(SECCOMP_CDEF))
+    border.set_source("ociruntime.native._seccomp", None)
+    border.emit_python_code(target)
 
 
 def compile_init(target: str, *, shim_sources: list[str]) -> None:

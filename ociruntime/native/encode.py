@@ -10,11 +10,11 @@ import struct
 
 from ociruntime.errors import InvalidConfig, Violation
 from ociruntime.native._shim import ffi, lib
-from ociruntime.step import InitStep, Slot, SyncStep
+from ociruntime.step import Blob, InitStep, Slot, SyncStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ociruntime.step import Argument, Step
 
@@ -23,8 +23,9 @@ _HEADER = struct.Struct("<6I")
 _RECORD = struct.Struct("<HHI12I")
 _ARGUMENTS = 12
 
-# Sync points; enum plan_sync in plan.h. "ready" and "start" are ops of their own, "terminal" is sent by one.
+# Sync points; enum plan_sync in plan.h. "ready", "start" and "listener" are ops of their own, "terminal" is sent by one.
 SYNC_STARTED, SYNC_MOUNTED, SYNC_READY, SYNC_FORKED, SYNC_LIMITS, SYNC_TERMINAL = 1, 2, 3, 4, 6, 7
+SYNC_LISTENER = 8
 SYNC_POINTS = {"started": SYNC_STARTED, "mounted": SYNC_MOUNTED, "ready": SYNC_READY, "limits": SYNC_LIMITS}
 
 
@@ -47,11 +48,12 @@ OPS = _ops()
 
 
 class _Writer:
-    """Strings and lists of one buffer; offsets are known once the number of records is."""
+    """Strings, lists and bytes of one buffer; offsets are known once the number of records is."""
 
-    __slots__ = ("_lists", "_offsets", "_strings")
+    __slots__ = ("_blobs", "_lists", "_offsets", "_strings")
 
-    def __init__(self) -> None:
+    def __init__(self, blobs: Mapping[str, bytes]) -> None:
+        self._blobs = blobs
         self._strings = bytearray()
         self._offsets: dict[str, int] = {}
         self._lists: list[int] = []
@@ -66,9 +68,17 @@ class _Writer:
 
     def list(self, items: Sequence[str | int], pointer: str) -> int:
         start = len(self._lists)
-        self._lists.append(-len(items) - 1)  # negative: a count, not an offset
+        self._lists.append(-len(items) - 1)  # negative: a number, not an offset
         self._lists += [self.string(str(item), pointer) for item in items]
         self._lists.append(-1)
+        return start * 8
+
+    def blob(self, key: str) -> int:
+        start = len(self._lists)
+        content = self._blobs[key]
+        padded = content + bytes(-len(content) % 8)
+        self._lists.append(-len(content) - 1)
+        self._lists += [-number - 1 for (number,) in struct.iter_unpack("<Q", padded)]
         return start * 8
 
     def finish(self, data: int) -> tuple[bytes, int]:
@@ -90,16 +100,22 @@ def _encoded(text: str, pointer: str) -> bytes:
     return data
 
 
-def encode(steps: Sequence[tuple[int, Step]], slots: Sequence[str], fd_base: int) -> bytes:
+def encode(
+    steps: Sequence[tuple[int, Step]],
+    slots: Sequence[str],
+    fd_base: int,
+    blobs: Mapping[str, bytes] | None = None,
+) -> bytes:
     """The plan buffer for these init and sync steps.
 
     steps    (number in the whole plan, step), in order
     slots    keys of the descriptors that init gets, in the order in which it gets them
     fd_base  number of init's first own descriptor (3 + preserved ones)
+    blobs    what host steps have made for init, by the key of its Blob
     Raises InvalidConfig for text that no system call can take, RuntimeError if the C side would
     refuse the buffer (a mistake of a subject module).
     """
-    writer = _Writer()
+    writer = _Writer(blobs or {})
     numbers = {key: index for index, key in enumerate(slots)}
     data = _HEADER.size + len(steps) * _RECORD.size
     # (op, ignore, index, [(kind, value)]): string offsets are relative until all strings are known
@@ -138,6 +154,8 @@ def _operation(step: Step) -> tuple[str, Sequence[Argument], int]:
             return "ready", (), 0
         if step.point == "start":
             return "wait_start", (), 0
+        if step.point == "listener":
+            return "listener", (), 0
         return "sync", (SYNC_POINTS[step.point],), 0
     assert isinstance(step, InitStep)
     return step.op, step.args, step.ignore
@@ -157,6 +175,9 @@ def _value(
     if letter == "f":
         assert isinstance(argument, Slot)
         return "u", numbers[argument.key]
+    if letter == "b":
+        assert isinstance(argument, Blob)
+        return "l", writer.blob(argument.key)
     assert isinstance(argument, int)
     if not 0 <= argument <= 0xFFFFFFFF:  # never cut: uid 4294967296 would be root
         raise RuntimeError(f"{pointer}: {argument} does not fit into 32 bits")

@@ -20,6 +20,8 @@ struct init {
   int reply;                       // who hears of errors: the handshake or a starter's connection
   unsigned umask;                  // the runtime's; 022 while init works
   int log;                         // descriptor of a file system's error log, or -1
+  int listener;                    // notify descriptor of the filter, or -1
+  int filtered;                    // a filter is loaded: no system call that is not needed
   enum plan_detail detail;         // which part of the op failed
 };
 extern struct init init;
@@ -44,6 +46,12 @@ static inline char *text_or_null(const struct plan_record *record, int argument)
 // The list's elements as a NULL-terminated array, made in place; *count may be NULL.
 char **list(const struct plan_record *record, int argument, uint64_t *count);
 int slot(const struct plan_record *record, int argument);
+// The bytes, and how many there are.
+static inline const void *bytes(const struct plan_record *record, int argument, uint64_t *size) {
+  const uint64_t *word = (const void *)(init.plan + record->args[argument]);
+  *size = word[0];
+  return word + 1;
+}
 
 // in_root.c: paths of the container, reached by descriptor only. All return a descriptor (O_PATH
 // unless said otherwise) or -1.

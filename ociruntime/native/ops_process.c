@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/openat2.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -215,6 +217,36 @@ int op_close_from(const struct plan_record *record) {
       first = fd + 1;
     }
   return syscall(SYS_close_range, first, ~0u, 0) < 0 ? fail(DETAIL_close_range) : 0;
+}
+
+int op_seccomp(const struct plan_record *record) {
+  uint64_t size;
+  void *code = (void *)(uintptr_t)bytes(record, 1, &size);
+  struct sock_fprog program = {.len = (unsigned short)(size / sizeof *program.filter), .filter = code};
+  if (size / sizeof *program.filter > BPF_MAXINSNS)
+    return fail_with(EINVAL, DETAIL_seccomp);
+  long done = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, record->args[0], &program);
+  if (done < 0)
+    return fail(DETAIL_seccomp);
+  init.filtered = 1;
+  if (record->args[0] & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+    init.listener = (int)done;
+  return 0;
+}
+
+// The runtime copies the descriptor (pidfd_getfd) and hands it to the agent before it answers. So the agent
+// can let the read go on; the write comes before there is an agent, and no config may notify of it. The
+// descriptor is closed by execve.
+int op_listener(const struct plan_record *record) {
+  struct plan_message message = {
+      .kind = MESSAGE_SYNC, .op = SYNC_listener, .index = record->index, .pid = init.listener};
+  char reply = 0;
+  if (write(init.reply, &message, sizeof message) < 0)
+    return fail(DETAIL_write);
+  ssize_t got = read(init.reply, &reply, 1);
+  if (got < 0)
+    return fail(DETAIL_read);
+  return got == 1 && reply == REPLY_CONTINUE ? 0 : fail_with(ECANCELED, DETAIL_runtime_gone);
 }
 
 int op_exec(const struct plan_record *record) {

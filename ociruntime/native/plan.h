@@ -7,7 +7,7 @@
 // Every string argument is an offset from the start of the buffer to NUL-terminated bytes. A list
 // is an offset to an 8-aligned array of u64: the number of elements, then one string offset each
 // and a final zero, so that init can turn it into a char *[] in place; for that reason no two arguments
-// share a list: they come in the order of the records. Offset 0 is "none".
+// share a list: they come in the order of the records. Bytes stand among the lists. Offset 0 is "none".
 
 #ifndef OCIRUNTIME_PLAN_H
 #define OCIRUNTIME_PLAN_H
@@ -23,6 +23,7 @@
 //
 //   s string   S string or none   l list of strings   n list of decimal numbers as strings
 //   f descriptor slot   u unsigned 32 bit   p path that must begin with "/"
+//   b bytes: an offset to an 8-aligned u64, their number, and then so many
 //
 // A mount's attributes are MOUNT_ATTR_* bits for mount_setattr(2); "r" ones are applied recursively.
 #define PLAN_OPS(OP)                                                                                         \
@@ -78,6 +79,8 @@
   OP(ready, "")       /* the environment stands: descriptors are closed, only the start socket stays */      \
   OP(wait_start, "")  /* answer on the start socket until a starter says go */                               \
   OP(close_from, "u") /* the first descriptor to close */                                                    \
+  OP(seccomp, "ub")   /* SECCOMP_FILTER_FLAG_*, struct sock_filter[]; afterwards only listener and exec */   \
+  OP(listener, "")    /* tell the number of the notify descriptor, wait until the runtime has a copy */      \
   OP(exec, "lll")     /* candidates, arguments, environment */
 
 enum plan_op {
@@ -124,7 +127,8 @@ enum {
   SYNC(forked, 4)   /* sent by a helper that made init: carries init's pid */                                \
   SYNC(hello, 5)    /* on the start socket, to whoever connects */                                           \
   SYNC(limits, 6)   /* still root: the parent sets resource limits */                                        \
-  SYNC(terminal, 7) /* sent by op terminal: carries the master */
+  SYNC(terminal, 7) /* sent by op terminal: carries the master */                                            \
+  SYNC(listener, 8) /* the filter is loaded: carries the number of its notify descriptor */
 enum plan_sync {
 #define SYNC(name, value) SYNC_##name = value,
   PLAN_SYNCS(SYNC)
@@ -143,7 +147,7 @@ enum plan_sync {
   D(dup3) D(accept4) D(recv) D(send) D(mmap) D(target_is_link) D(target_is_root) D(target_on_proc)    \
   D(not_a_device) D(exists_with_other_type) D(cwd_outside_root) D(is_a_directory) D(too_many_links)   \
   D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone) D(bad_plan)                 \
-  D(sched_setaffinity) D(personality) D(set_mempolicy) D(fsetxattr) D(not_devpts)
+  D(sched_setaffinity) D(personality) D(set_mempolicy) D(fsetxattr) D(not_devpts) D(seccomp)
 // clang-format on
 enum plan_detail {
 #define D(name) DETAIL_##name,
@@ -180,7 +184,8 @@ struct plan_message {
   uint32_t index;   // the step's number
   int32_t error;    // errno
   uint32_t detail;  // enum plan_detail
-  int32_t pid;      // SYNC_forked: of the new process, in the namespace of the one that sends
+  int32_t pid;      // SYNC_forked: of the new process, in the namespace of the one that sends;
+                    // SYNC_listener: number of the descriptor in the sending process
 };
 
 // From the runtime to init: one byte.

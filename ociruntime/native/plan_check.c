@@ -71,6 +71,17 @@ static int numbers_fit(struct view *view, uint32_t offset) {
   return 1;
 }
 
+// Bytes stand among the lists, and like them in the order of the records.
+static int bytes_fit(struct view *view, uint32_t offset) {
+  if (offset % 8 != 0 || offset < view->lists || offset >= view->strings || view->strings - offset < 8)
+    return 0;
+  uint64_t size = word_at(view, offset);
+  if (size > view->strings - offset - 8)
+    return 0;
+  view->lists = offset + 8 + ((uint32_t)size + 7) / 8 * 8;
+  return 1;
+}
+
 static int argument_fits(struct view *view, char kind, uint32_t value) {
   switch (kind) {
   case 'u':
@@ -87,6 +98,8 @@ static int argument_fits(struct view *view, char kind, uint32_t value) {
     return list_fits(view, value);
   case 'n':
     return numbers_fit(view, value);
+  case 'b':
+    return bytes_fit(view, value);
   default:
     return 0;
   }

@@ -31,6 +31,7 @@ int shim_detached_tmpfs(void);
 int shim_umount(const char *path, int flags);
 int shim_sched_setattr(int pid, const void *attributes);
 int shim_ioprio_set(int pid, int priority);
+int shim_pidfd_getfd(int pidfd, int number);
 int shim_bpf(int command, void *attributes, unsigned size);
 
 #endif

@@ -58,6 +58,8 @@ int shim_detached_tmpfs(void) {
   return done;
 }
 
+int shim_pidfd_getfd(int pidfd, int number) { return result(syscall(SYS_pidfd_getfd, pidfd, number, 0)); }
+
 int shim_umount(const char *path, int flags) { return result(umount2(path, flags)); }
 
 int shim_sched_setattr(int pid, const void *attributes) {

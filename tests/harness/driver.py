@@ -129,8 +129,9 @@ class Runtime:
             bundle.write()
 
     def ids(self) -> list[str]:
-        """The ids that have a state directory."""
-        return sorted(os.listdir(self.root)) if self.root.is_dir() else []
+        """The ids that have a state directory; @ is in none, but in the name of what belongs to no container."""
+        names = os.listdir(self.root) if self.root.is_dir() else []
+        return sorted(name for name in names if not name.startswith("@"))
 
 
 def _ignoring(signals: Sequence[signal.Signals]) -> list[str]:

@@ -118,14 +118,17 @@ def _cgroups() -> Iterator[str]:
 
 
 def _states(below: str) -> Iterator[str]:
-    """State directories: in the default roots, and in the private `state` roots of the stages."""
+    """State directories: in the default roots, and in the private `state` roots of the stages.
+
+    What begins with @ belongs to no container: the runtime's store of compiled filters.
+    """
     for root in _STATE_ROOTS:
         if os.path.isdir(root):
             yield from (f"{root}/{name}" for name in os.listdir(root) if ALONE or MARK in name)
     for directory, names, _ in os.walk(below):
         if "state" in names:
             root = os.path.join(directory, "state")
-            yield from (f"{root}/{name}" for name in os.listdir(root))
+            yield from (f"{root}/{name}" for name in os.listdir(root) if not name.startswith("@"))
         names[:] = [name for name in names if name not in ("rootfs", "state")]
 
 

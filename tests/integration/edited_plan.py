@@ -152,6 +152,7 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "capabilities": _add("capabilities", _ALL, _ALL, _ALL, _ALL, 0, 0, 0, 0, before="ready"),
     "no_new_privs": _refuse(_PRCTL, _PR_SET_NO_NEW_PRIVS),
     "close_from": _refuse(_CLOSE_RANGE, 3),
+    "seccomp": _change("seccomp", a0=1 << 31),  # no such flag
     "set device rules": _add_host(
         "linux.cgroups",
         "set device rules",

@@ -23,6 +23,7 @@ from ociruntime.step import SyncStep
 from tests.harness.configuration import Config, add_bind, add_hook, with_namespace, without_namespace
 from tests.harness.driver import ENVIRONMENT, MARK, runtime_under_test
 from tests.harness.peers import PEERS
+from tests.harness.seccomp_profiles import CONFLICT, NO_AGENT, NO_AGENT_NO_WRITE
 from tests.integration import edited_plan
 
 if TYPE_CHECKING:
@@ -189,6 +190,8 @@ _OPS: dict[str, Case] = {
     "exec: interpreter": Case(
         ("/process/args", "ENOENT", "interpreter"), _program("/bin/lost"), verb="start"
     ),
+    "seccomp": Case((edited_plan.POINTER, "forced seccomp", "EINVAL"), NO_AGENT, "seccomp", "start"),
+    "listener": Case(("/listenerPath", "write: EPERM", "must allow write"), NO_AGENT_NO_WRITE, verb="start"),
     "wait_start": Case(("wait for start", "EMFILE"), _limit("RLIMIT_NOFILE", 4), verb="start"),
 }
 # Ops that can't be shown here, and where they are instead.
@@ -259,6 +262,8 @@ _HOST: dict[str, Case] = {
         ("/hooks/createRuntime/0", "hook createRuntime /no/such/hook", "ENOENT"),
         lambda config: add_hook(config, "createRuntime", "/no/such/hook"),
     ),
+    "compile seccomp filter": Case(("/syscalls/1/names/0", "compile seccomp filter", "EEXIST"), CONFLICT),
+    "send seccomp listener": Case(("/listenerPath", "send seccomp", "ENOENT"), NO_AGENT, verb="start"),
     "set rlimit": Case(
         ("/process/rlimits/0", "set rlimit", "RLIMIT_NOFILE", "EPERM"), _limit("RLIMIT_NOFILE", 1 << 40)
     ),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ociruntime import host, plan
 from ociruntime.bundle import Bundle
 from ociruntime.native.encode import OPS, encode
-from ociruntime.step import InitStep, Slot
+from ociruntime.step import Blob, InitStep, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = Path(__file__).parents[2] / "bundle-examples"
 _SLOTS = ["first", "second"]
+BLOBS = {"empty": b"", "odd": bytes(range(19)), "seccomp filter": bytes(16)}
 
 # A value of each kind of argument in plan.h; two, so that shared strings and empty lists occur.
 _VALUES: dict[str, tuple[Argument, Argument]] = {
@@ -35,6 +36,7 @@ _VALUES: dict[str, tuple[Argument, Argument]] = {
     "l": ([], ["text", "key=value", "another"]),
     "n": (["0", "4294967295"], []),
     "f": (Slot("first"), Slot("second")),
+    "b": (Blob("empty"), Blob("odd")),
     "u": (0, 0xFFFFFFFF),
 }
 
@@ -56,12 +58,12 @@ def configs() -> Iterator[tuple[str, bytes]]:
 def plans() -> Iterator[tuple[str, bytes]]:
     """(name, buffer) of every plan; all of them are well-formed."""
     for choice in (0, 1):
-        yield f"every-op-{choice}", encode(every_op(choice), _SLOTS, 3 + choice)
+        yield f"every-op-{choice}", encode(every_op(choice), _SLOTS, 3 + choice, BLOBS)
     machine = host.probe()
     for name, raw in configs():
         bundle = Bundle("/bundle", "config.json", raw)
         made = plan.make(bundle, machine, plan.Options("id"))
-        yield name, encode(made.init_steps(), made.slots, 3)
+        yield name, encode(made.init_steps(), made.slots, 3, BLOBS)
         if name == "hello":
             arguments = json.loads(raw)["process"]["args"]
             hook = [InitStep("root", "/", 0), InitStep("exec", ["/hook"], arguments, ["A=B"])]

@@ -40,6 +40,14 @@ static void touch_list(const struct plan_record *record, int argument) {
     abort();  // the array ends elsewhere than its count says
 }
 
+static void touch_bytes(const struct plan_record *record, int argument) {
+  uint64_t size, sum = 0;
+  const unsigned char *byte = bytes(record, argument, &size);
+  for (uint64_t i = 0; i < size; i++)
+    sum += byte[i];
+  sink += sum;
+}
+
 static void touch_numbers(const struct plan_record *record, int argument) {
   uint64_t count;
   char **numbers = list(record, argument, &count);
@@ -74,6 +82,9 @@ static int touch(const struct plan_record *record, const char *signature) {
       break;
     case 'n':
       touch_numbers(record, argument);
+      break;
+    case 'b':
+      touch_bytes(record, argument);
       break;
     case 'f':
       if (slot(record, argument) < 0)

@@ -180,7 +180,7 @@ def test_every_argument_is_checked(op: str) -> None:
     signature = OPS[op][1]
     steps = [step for _, step in corpus.every_op(1)]
     step = next(step for step in steps if step.op == op)
-    good = encode([(0, step)], ["first", "second"], 3)
+    good = encode([(0, step)], ["first", "second"], 3, corpus.BLOBS)
     verify(good)
     size = len(good)
     wrong = {
@@ -190,6 +190,7 @@ def test_every_argument_is_checked(op: str) -> None:
         "l": (0, _HEADER, 4, size, size - 8, 0xFFFFFFF8),
         "n": (0, _HEADER, size),
         "f": (2, 0xFFFFFFFF),
+        "b": (0, _HEADER, 4, size, size - 8, 0xFFFFFFF8),
         "u": (),
     }
     for number in range(12):
