@@ -42,7 +42,10 @@ static long call(void) {
   return syscall((long)words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
 }
 
+static _Atomic pid_t second;
+
 static void *call_in_thread(void *unused) {
+  second = gettid();
   call();
   return unused;
 }
@@ -51,9 +54,13 @@ static void in_thread(void) {
   pthread_t thread;
   if (pthread_create(&thread, NULL, call_in_thread, NULL) != 0)
     exit(125);
-  // A thread that was killed is never joined.
-  for (int i = 0; i < 5; i++)
-    usleep(10000);
+  // A thread that was killed is never joined: it has ended when procfs no longer has it.
+  char task[64];
+  while (!second)
+    usleep(1000);
+  snprintf(task, sizeof task, "/proc/self/task/%d", second);
+  while (access(task, F_OK) == 0)
+    usleep(1000);
   puts("still here");
 }
 
