@@ -108,6 +108,11 @@ class Container:
         except FileNotFoundError:  # somebody has swept it away: then start must refuse
             return _EXECUTING
 
+    def notify_directory(self) -> str:
+        """Where its program's notify socket is, or ""; see notify.py."""
+        options = self.stored.get("options")
+        return str(options.get("notify", "")) if isinstance(options, dict) else ""
+
     def cgroup_paths(self) -> dict[str, str]:
         """Its cgroup directory per v1 controller, "" for v2; empty if it has none."""
         facts = self.stored.get("facts")
@@ -315,6 +320,7 @@ def run(
     keep: bool = False,
     trace: str = "",
     forward_signals: bool = False,
+    notify: str = "",
     warn: Callable[[str], None] = _silent,
 ) -> int:
     """Create and start a container and, unless `detach`, wait for it and delete it.
@@ -322,6 +328,7 @@ def run(
     keep             do not delete it
     forward_signals  pass this process's signals on to the program, and join its terminal to this process's own (for
                      a command, not for a library)
+    notify           the service manager's socket ($NOTIFY_SOCKET), if options.notify is set, or ""
     warn             is called with each warning
     Returns the program's exit status (128 + n for signal n), 0 if detached.
     """
@@ -336,6 +343,7 @@ def run(
         keep=keep,
         trace=trace,
         forward_signals=forward_signals,
+        notify=notify,
         warn=warn,
     )
 

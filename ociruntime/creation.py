@@ -38,6 +38,10 @@ def create(
 ) -> Container:
     """Make a container; see container.create."""
     terminal = -1
+    if options.notify:
+        from ociruntime.notify import amended
+
+        bundle = amended(bundle, options.notify)
     warnings = _require(bundle, options, keep_terminal)
     machine = host.probe(bundle.config)
     options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)

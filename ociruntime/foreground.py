@@ -9,6 +9,7 @@ only then. This module must not import a verb.
 from __future__ import annotations
 
 import _signal
+import os
 
 from ociruntime.creation import create
 from ociruntime.deletion import delete
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from ociruntime.bundle import Bundle
     from ociruntime.container import Container
+    from ociruntime.notify import News
     from ociruntime.plan import Options
     from ociruntime.terminal import Terminal
 
@@ -43,6 +45,7 @@ def run(
     keep: bool,
     trace: str,
     forward_signals: bool,
+    notify: str,
     warn: Callable[[str], None],
 ) -> int:
     """Run a container; see container.run."""
@@ -63,17 +66,22 @@ def run(
                 warn(warning)
             try:
                 _begin(container, terminal, forward_signals)
+                news = _news(container, notify, detach, warn)
                 start(container, timeline)
             except BaseException:
                 _delete_after_failure(root, container)
                 raise
         finally:
             timeline.write()
+        if news is not None:
+            news.pass_on(wait=detach)
         if detach:
             return 0
         if terminal is not None:
             terminal.copy(container.pid)
         code = container.wait()
+        if news is not None:
+            news.finish()
     finally:
         if terminal is not None:
             terminal.close()
@@ -84,6 +92,15 @@ def run(
         except NoSuchContainer:
             return code  # another call has ended and deleted it
     return code
+
+
+def _news(container: Container, manager: str, detach: bool, warn: Callable[[str], None]) -> News | None:
+    """Whoever passes on that the program is ready, if a service manager wants to know."""
+    if not manager or not container.notify_directory():
+        return None
+    from ociruntime.notify import News
+
+    return News(container, manager, container.pid if detach else os.getpid(), warn)
 
 
 def _terminal(bundle: Bundle, forward_signals: bool) -> Terminal | None:

@@ -59,6 +59,7 @@ class Options:
     listen_names    their names, separated by colons, or ""
     console_socket  path of a socket that gets the master of the program's terminal, or ""
     pidfd_socket    path of a socket that gets a pidfd of init, or ""
+    notify          directory for the socket on which the program says that it is ready, or ""; see notify.py
     home            the user's home by the container's /etc/passwd, or None; see credentials.home_of
     """
 
@@ -71,6 +72,7 @@ class Options:
         "listen_names",
         "no_new_keyring",
         "no_pivot",
+        "notify",
         "pidfd_socket",
         "preserve_fds",
     )
@@ -85,6 +87,7 @@ class Options:
         preserve_fds: int = 0,
         listen_fds: int = 0,
         listen_names: str = "",
+        notify: str = "",
         console_socket: str = "",
         pidfd_socket: str = "",
         home: str | None = None,
@@ -96,6 +99,7 @@ class Options:
         self.preserve_fds = preserve_fds
         self.listen_fds = listen_fds
         self.listen_names = listen_names
+        self.notify = notify
         self.console_socket = console_socket
         self.pidfd_socket = pidfd_socket
         self.home = home
@@ -193,6 +197,9 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from _open_and_compile(config, host)
     yield from rootfs.plan_host(config, bundle.directory)
     yield from cgroups.plan_make(config, host, options.container_id, options.cgroup_manager)
+    if options.notify:
+        args: dict[str, object] = {"path": options.notify}
+        yield HostStep("notify", "make notify directory", args, text=options.notify, undoable=True)
     # A tree that is opened after the cgroups were made shows them.
     yield from mounts.plan_sources(config, host, bundle.directory, own_cgroups)
     yield from cgroups.plan_open(config, host, options.container_id, options.cgroup_manager)

@@ -89,6 +89,7 @@ def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Op
         preserve_fds=given.number("preserve-fds"),
         listen_fds=listen_fds,
         listen_names=listen_names,
+        notify=f"{settings.state_root()}/{given.words[0]}/notify" if os.environ.get("NOTIFY_SOCKET") else "",
         console_socket=given.text("console-socket"),
         pidfd_socket=given.text("pidfd-socket"),
     )

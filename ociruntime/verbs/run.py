@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ociruntime import container
 from ociruntime.verbs import bundle_and_options, raise_on_signals
 
@@ -23,5 +25,6 @@ def run(settings: Settings, given: Arguments) -> int:
         keep=given.on("keep"),
         trace=settings.trace,
         forward_signals=True,
+        notify=os.environ.get("NOTIFY_SOCKET", ""),
         warn=lambda warning: settings.log.tell_warning(f"run: {warning}"),
     )

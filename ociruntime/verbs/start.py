@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ociruntime.container import Container
 from ociruntime.verbs import raise_on_signals
 
@@ -15,5 +17,12 @@ if TYPE_CHECKING:
 def run(settings: Settings, given: Arguments) -> int:
     """Start the container; reports a failing hook and a failing execve."""
     raise_on_signals()  # a hook that is running must not be left behind
-    Container.load(settings.state_root(), given.words[0]).start(settings.trace)
+    container = Container.load(settings.state_root(), given.words[0])
+    manager = os.environ.get("NOTIFY_SOCKET", "")
+    if manager and container.notify_directory():
+        from ociruntime.notify import start
+
+        start(container, manager, settings.trace, lambda text: settings.log.tell_warning(f"start: {text}"))
+    else:
+        container.start(settings.trace)
     return 0

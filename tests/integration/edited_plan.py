@@ -184,6 +184,9 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "join resctrl group": _add_host(
         "linux.intelrdt", "join resctrl group", {"groups": ["/no/such/resctrl/x"]}, "clone init"
     ),
+    "make notify directory": _add_host(
+        "notify", "make notify directory", {"path": "/no/such/directory/notify"}, "clone init"
+    ),
     "set oom_score_adj": _change_host("set oom_score_adj", value=5000),
 }
 

@@ -258,6 +258,10 @@ _HOST: dict[str, Case] = {
     "join resctrl group": Case(
         (edited_plan.POINTER, "join resctrl group", "/no/such/resctrl/x", "ENOENT"), edit="join resctrl group"
     ),
+    "make notify directory": Case(
+        (edited_plan.POINTER, "make notify directory", "/no/such/directory/notify", "ENOENT"),
+        edit="make notify directory",
+    ),
     "run hook": Case(
         ("/hooks/createRuntime/0", "hook createRuntime /no/such/hook", "ENOENT"),
         lambda config: add_hook(config, "createRuntime", "/no/such/hook"),
