@@ -19,7 +19,7 @@ _ociruntime() {
   --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled" -- "$current"); return ;;
   esac
   if [[ -z $verb ]]; then
-    words="create start state kill delete run ps pause resume events list spec features validate plan gc compare help"
+    words="create start state kill delete run exec ps pause resume events list spec features validate plan gc compare help"
     [[ $current == -* ]] && words="--root --log --log-format --debug --trace --cgroup-manager --rootless --criu --help --version"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     return
@@ -32,6 +32,7 @@ _ociruntime() {
     kill) words="--all --help" ;;
     delete) words="--force --help" ;;
     run) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --console-socket --pidfd-socket --detach --keep --no-subreaper --help" ;;
+    exec) words="--cwd --env --user --additional-gids --process --detach --pid-file --no-new-privs --cap --preserve-fds --cgroup --ignore-paused --tty --console-socket --pidfd-socket --process-label --apparmor --trace --help" ;;
     ps) words="--format --help" ;;
     pause) words="--help" ;;
     resume) words="--help" ;;
@@ -49,7 +50,7 @@ _ociruntime() {
     return
   fi
   case $verb in
-  start|state|kill|delete|ps|pause|resume|events) words=$(ociruntime "${root[@]}" list -q 2>/dev/null); mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current") ;;
+  start|state|kill|delete|exec|ps|pause|resume|events) words=$(ociruntime "${root[@]}" list -q 2>/dev/null); mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current") ;;
   validate|plan) compopt -o default 2>/dev/null ;;
   esac
 }

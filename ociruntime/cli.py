@@ -64,8 +64,10 @@ def dispatch(verb: str, words: list[str], settings: Settings) -> int:
     if verb not in flags.VERBS:
         raise UsageError("unknown verb", hint="--help lists the verbs")
     given = flags.Arguments()
-    foreign = verb in flags.FOREIGN
-    given.words += flags.parse(words, flags.VERB_FLAGS[verb], given, stop_at_word=foreign)
+    if verb in flags.PROGRAM:
+        flags.parse_before_program(words, flags.VERB_FLAGS[verb], given)
+    else:
+        given.words += flags.parse(words, flags.VERB_FLAGS[verb], given, stop_at_word=verb in flags.FOREIGN)
     if given.on("help"):
         return show_help(verb)
     if verb == "help":

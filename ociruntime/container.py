@@ -9,6 +9,7 @@
 
     operation   allowed when                       otherwise
     start       created                            WrongState, no effect (R229)
+    exec        created, running                   WrongState, no effect
     pause       created, running                   WrongState, no effect
     resume      paused                             WrongState, no effect
     kill        created, running, paused           WrongState, no effect (R233)
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ociruntime.bundle import Bundle
+    from ociruntime.exec_document import Request
+    from ociruntime.execution import Executed
     from ociruntime.plan import Options
 
 __all__ = ["Container", "create", "default_root", "delete", "gc", "list_all", "run"]
@@ -162,6 +165,41 @@ class Container:
             start(self, timeline)
         finally:
             timeline.write()
+
+    def exec(
+        self,
+        request: Request,
+        *,
+        pid_file: str = "",
+        stdio: tuple[int, int, int] = (-1, -1, -1),
+        console_socket: str = "",
+        pidfd_socket: str = "",
+        take_terminal: Callable[[int], None] | None = None,
+        trace: str = "",
+    ) -> Executed:
+        """Run one more program in the container; returns when it has been executed.
+
+        request   the program, and how it differs from the container's own process
+        pid_file  where to write its process id, or ""
+        stdio     descriptors that become its 0, 1, 2; -1: the caller's
+        console_socket, pidfd_socket  sockets to send its terminal, or a pidfd, to; or ""
+        take_terminal  is called with the master of its terminal, and owns it, before the program runs
+        trace     file for a timeline of the steps, or ""
+        Raises WrongState unless the container is created or running; UsageError, InvalidConfig, NotSupported,
+        StepFailed: then there is no process.
+        """
+        from ociruntime.execution import execute
+
+        return execute(
+            self,
+            request,
+            pid_file=pid_file,
+            stdio=stdio,
+            console_socket=console_socket,
+            pidfd_socket=pidfd_socket,
+            take_terminal=take_terminal,
+            trace=trace,
+        )
 
     def kill(self, signal: int, all_processes: bool = False) -> None:
         """Send a signal to init, or to all processes of the container.

@@ -15,6 +15,7 @@ from ociruntime.errors import BundleError, ContainerExists, RuntimeFailure
 from ociruntime.identity import identify
 from ociruntime.launch import Launch
 from ociruntime.linux import credentials, namespaces
+from ociruntime.pid_file import remove_pid_file, write_pid_file
 from ociruntime.run import Run
 from ociruntime.statedir import StateDir
 from ociruntime.undo import undo
@@ -172,34 +173,7 @@ class _Record:
     def forget(self) -> None:
         """After a failure: what is not in the state directory."""
         if self.pid_file_written:
-            _remove(self.pid_file)
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Digits and nothing else (engines parse it with a plain number parser), replaced atomically."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}")
-    _remove(temporary)
-    try:
-        # O_EXCL follows no link: a pid file in /tmp must not overwrite what somebody else's link names
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(descriptor, str(pid).encode())
-        finally:
-            os.close(descriptor)
-        os.rename(temporary, path)
-    except BaseException as failure:
-        _remove(temporary)
-        if isinstance(failure, OSError):
-            raise RuntimeFailure(path, step="write pid file", errno=failure.errno or 0) from None
-        raise
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        return  # it was never made, or its directory is gone
+            remove_pid_file(self.pid_file)
 
 
 def _timestamp(nanoseconds: int) -> str:

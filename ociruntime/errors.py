@@ -112,13 +112,17 @@ class BundleError(RuntimeFailure):
 
 
 class InvalidConfig(RuntimeFailure):
-    """config.json breaks the specification; `violations` has every place where."""
+    """config.json breaks the specification; `violations` has every place where.
 
-    def __init__(self, violations: list[Violation]) -> None:
+    all_shown   the text has all of them: no verb would list them
+    """
+
+    def __init__(self, violations: list[Violation], *, all_shown: bool = False) -> None:
         self.violations = violations
-        first = violations[0]
-        more = len(violations) - 1
-        tail = f" (and {more} more: `ociruntime validate` lists them)" if more else ""
+        first, *others = violations
+        tail = f" (and {len(others)} more: `ociruntime validate` lists them)" if others else ""
+        if all_shown:
+            tail = "".join(f"; {violation}" for violation in others)
         super().__init__(f"{first.reason}{tail}", pointer=first.pointer or "/")
 
 

@@ -61,6 +61,27 @@ _RUN: tuple[Row, ...] = (
     ("keep", "", "", WORKS, "runc", "do not delete the container when its program ends", ""),
 )
 
+_EXEC: tuple[Row, ...] = (
+    ("cwd", "", "DIR", WORKS, "runc", "working directory in the container", ""),
+    ("env", "e", "NAME=VALUE", WORKS, "runc", "add to the environment; may be given again", ""),
+    ("user", "u", "UID[:GID]", WORKS, "runc", "user and group of the process, decimal; without GID the container's group stays", ""),
+    ("additional-gids", "g", "GID", WORKS, "runc", "add a supplementary group; may be given again", ""),
+    ("process", "p", "FILE", WORKS, "runc", "read the whole process object from FILE; no program is given then", ""),
+    ("detach", "d", "", WORKS, "runc", "return once the program runs", ""),
+    ("pid-file", "", "FILE", WORKS, "runc", "write the process id to FILE", ""),
+    ("no-new-privs", "", "", WORKS, "runc", "set no_new_privs", ""),
+    ("cap", "c", "CAP", WORKS, "runc", "add a capability (never to the inheritable set); may be given again", ""),
+    ("preserve-fds", "", "N", WORKS, "runc", "pass N more descriptors, from 3 on", ""),
+    ("cgroup", "", "PATH", WORKS, "runc", "use this cgroup below the container's; cgroup v1: CONTROLLER[,CONTROLLER]:PATH, may be given again", ""),
+    ("ignore-paused", "", "", WORKS, "runc", "in a paused container wait until it goes on, instead of failing", ""),
+    ("tty", "t", "", WORKS, "runc", "give the process a terminal", ""),
+    ("console-socket", "", "FILE", WORKS, "runc", "with --detach: send the terminal to this socket", ""),
+    ("pidfd-socket", "", "FILE", WORKS, "runc", "send a pidfd of the process to this socket", ""),
+    ("process-label", "", "LABEL", WORKS, "runc", "SELinux label of the process", ""),
+    ("apparmor", "", "PROFILE", WORKS, "runc", "AppArmor profile of the process", ""),
+    _TRACE,
+)  # fmt: skip
+
 _SUBREAPER: Row = ("no-subreaper", "", "", ACCEPTED, "runc", "do not become a subreaper", "this runtime never does; it waits for init alone")  # fmt: skip
 
 _FORMAT_TEXT: Row = ("format", "f", "text|json", WORKS, "ours", "how to print (default text)", "")
@@ -73,6 +94,7 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "kill": (("all", "a", "", WORKS, "runc", "signal every process of the container", ""),),
     "delete": (("force", "f", "", WORKS, "runc", "kill the container first; an unknown id is no error", ""),),
     "run": (*_CREATE, *_RUN, _SUBREAPER),
+    "exec": _EXEC,
     "list": (
         ("format", "f", "table|json", WORKS, "runc", "how to print (default table)", ""),
         ("quiet", "q", "", WORKS, "runc", "print the ids only", ""),
@@ -115,6 +137,12 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
     "kill": ("ID [SIGNAL]", 1, 2, "send a signal (default TERM) to the container's init"),
     "delete": ("ID", 1, 1, "remove a stopped container and everything that create made for it"),
     "run": ("ID", 1, 1, "create, start, wait, delete; ends with the program's exit status"),
+    "exec": (
+        "ID [PROGRAM [ARGUMENT ...]]",
+        1,
+        -1,
+        "run one more program in a container; ends with its exit status",
+    ),
     "ps": ("ID [PS-OPTION ...]", 1, -1, "list the processes of a container"),
     "pause": ("ID", 1, 1, "freeze every process of a container"),
     "resume": ("ID", 1, 1, "let a paused container go on"),
@@ -132,9 +160,11 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
 # Verbs whose words after the id are another program's, flags as well.
 FOREIGN = ("ps",)
 
+# Verbs whose first word that is no flag, after the id, begins the command line of a program.
+PROGRAM = ("exec",)
+
 # Verbs of runc that are refused by name; flags_later.py has their flags.
 LATER: dict[str, str] = {
-    "exec": "run one more program in a container",
     "update": "change the resource limits of a container",
     "checkpoint": "save a running container to files",
     "restore": "bring a saved container back",
@@ -147,15 +177,20 @@ _FALSE = ("false", "0", "f", "F", "FALSE", "False")
 class Arguments:
     """What was given: flags by their long name, and the words between them, in order."""
 
-    __slots__ = ("flags", "words")
+    __slots__ = ("flags", "repeated", "words")
 
     def __init__(self) -> None:
         self.flags: dict[str, str] = {}
+        self.repeated: dict[str, list[str]] = {}
         self.words: list[str] = []
 
     def text(self, name: str, default: str = "") -> str:
         """The value of a flag that takes one."""
         return self.flags.get(name, default)
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a flag that may be given again, in order."""
+        return self.repeated.get(name, [])
 
     def on(self, name: str) -> bool:
         """True if a switch is on."""
@@ -205,12 +240,23 @@ def parse(argv: list[str], rows: Iterable[Row], given: Arguments, *, stop_at_wor
             value = argv[index]
             index += 1
         given.flags[row[0]] = value if equals or row[2] else "true"
+        given.repeated.setdefault(row[0], []).append(value)
     for name in given.flags.keys() & known.keys():
         given.flags[name] = checked(known[name], given.flags[name])
     if not stop_at_word:
         given.words += rest
         rest = []
     return rest
+
+
+def parse_before_program(argv: list[str], rows: tuple[Row, ...], given: Arguments) -> None:
+    """Read the words of a verb in PROGRAM: flags, the id, more flags, and what is the program's own from there on.
+
+    argv, rows, given, errors: as for `parse`
+    """
+    rest = parse(argv, rows, given, stop_at_word=True)
+    given.words += rest[:1]
+    given.words += parse(rest[1:], rows, given, stop_at_word=True)
 
 
 def _is_flag(word: str) -> bool:

@@ -10,25 +10,6 @@ from ociruntime.flags import REFUSED, Row
 
 # (long name, short name, value, help), by verb
 _RUNC: dict[str, tuple[tuple[str, str, str, str], ...]] = {
-    "exec": (
-        ("console-socket", "", "FILE", "send the terminal's descriptor to this socket"),
-        ("pidfd-socket", "", "FILE", "send a pidfd of the process to this socket"),
-        ("cwd", "", "DIR", "working directory in the container"),
-        ("env", "e", "NAME=VALUE", "add to the environment"),
-        ("tty", "t", "", "give the process a terminal"),
-        ("user", "u", "UID[:GID]", "user and group of the process"),
-        ("additional-gids", "g", "GID", "add a supplementary group"),
-        ("process", "p", "FILE", "read the whole process object from FILE"),
-        ("detach", "d", "", "return once the process runs"),
-        ("pid-file", "", "FILE", "write the process id to FILE"),
-        ("process-label", "", "LABEL", "SELinux label of the process"),
-        ("apparmor", "", "PROFILE", "AppArmor profile of the process"),
-        ("no-new-privs", "", "", "set no_new_privs"),
-        ("cap", "c", "CAP", "add a capability"),
-        ("preserve-fds", "", "N", "pass N more descriptors, from 3 on"),
-        ("cgroup", "", "PATH", "use this cgroup below the container's"),
-        ("ignore-paused", "", "", "do it even while the container is paused"),
-    ),
     "update": (
         ("resources", "r", "FILE", "read the resources object from FILE, or - for stdin"),
         ("blkio-weight", "", "N", "block I/O weight"),
@@ -95,7 +76,3 @@ LATER_FLAGS: dict[str, tuple[Row, ...]] = {
     verb: tuple((name, short, value, REFUSED, "runc", text, f"{verb} is not supported yet") for name, short, value, text in rows)
     for verb, rows in _RUNC.items()
 }  # fmt: skip
-
-LATER_ARGUMENTS: dict[str, str] = {
-    "exec": "ID COMMAND [ARGUMENT ...]",
-}

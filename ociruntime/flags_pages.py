@@ -20,17 +20,17 @@ _HELP_ROW: Row = ("help", "h", "", flags.WORKS, "runc", "show this help", "")
 EXIT_CODES: tuple[tuple[str, str], ...] = (
     ("0", "the verb did what it was asked to; `delete --force` also if there was no such container"),
     ("1", "an error; one line on stderr (and in the log) says which. `validate`: the config breaks the specification"),
-    ("128+n", "`create`, `run`: signal n came before the container was complete; what had been done is undone"),
+    ("128+n", "`create`, `run`, `exec`: signal n came before the program ran; what had been done is undone"),
     ("130", "any other verb: SIGINT came"),
     ("141", "the reader of standard output went away (128 + SIGPIPE), as in `ociruntime plan | head -1`"),
-    ("255", "`exec` (later): the program could not be run in the container"),
-    ("program's", "`run` in the foreground: the exit status of the container's program, or 128+n if signal n ended it"),
+    ("255", "`exec`: the program could not be run in the container; a mistake in the command line is 1"),
+    ("program's", "`run` and `exec` in the foreground: the exit status of the program, or 128+n if signal n ended it"),
 )  # fmt: skip
 
 
 def synopsis(verb: str) -> str:
     """`create [flags] ID`."""
-    words = flags.VERBS[verb][0] if verb in flags.VERBS else flags_later.LATER_ARGUMENTS.get(verb, "ID")
+    words = flags.VERBS[verb][0] if verb in flags.VERBS else "ID"
     return " ".join(part for part in (verb, "[flags]" if rows_of(verb) else "", words) if part)
 
 

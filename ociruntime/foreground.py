@@ -8,12 +8,12 @@ only then. This module must not import a verb.
 
 from __future__ import annotations
 
-import _signal
 import os
 
+from ociruntime import forwarding
 from ociruntime.creation import create
 from ociruntime.deletion import delete
-from ociruntime.errors import Interrupted, NoSuchContainer, RuntimeFailure
+from ociruntime.errors import NoSuchContainer, RuntimeFailure
 from ociruntime.starting import start
 from ociruntime.trace import Trace
 
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from ociruntime.notify import News
     from ociruntime.plan import Options
     from ociruntime.terminal import Terminal
-
-# Not passed on: what this process needs (SIGCHLD), what Go's and other runtimes send themselves
-# (SIGURG), what nobody can catch, and SIGPIPE, which is about our own descriptors.
-_OWN = frozenset((_signal.SIGCHLD, _signal.SIGURG, _signal.SIGKILL, _signal.SIGSTOP, _signal.SIGPIPE))
-# Their default is not to end a process.
-_HARMLESS = frozenset((_signal.SIGCONT, _signal.SIGWINCH, _signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU))
-_FAULTS = frozenset((_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT))
 
 
 def run(
@@ -136,28 +129,5 @@ def _delete_after_failure(root: str, container: Container) -> None:
 
 
 def _forward(container: Container, terminal: Terminal | None) -> None:
-    """Pass signals on to the program; before it runs, one that would end a process ends the operation.
-
-    With a terminal, what concerns that of the caller stays here: its size, and job control of the runtime itself.
-
-    Python's handlers run between the system calls of wait, which are restarted.
-    """
-
-    def pass_on(number: int, _frame: object) -> None:
-        if number == _signal.SIGWINCH and terminal is not None:
-            terminal.resize()
-            return
-        if not container.has_begun():
-            if number in _HARMLESS:
-                return
-            raise Interrupted(number)
-        try:
-            container.kill(number)
-        except RuntimeFailure:
-            return  # it ended meanwhile: wait is about to say so
-
-    own = _OWN if terminal is None else _OWN | {_signal.SIGTTIN, _signal.SIGTTOU}
-    for number in _signal.valid_signals():
-        if number in own or number in _FAULTS or _signal.getsignal(number) == _signal.SIG_IGN:
-            continue
-        _signal.signal(number, pass_on)
+    """The program's end is noticed by `wait`, which is about to say so."""
+    forwarding.forward_signals(container.has_begun, container.kill, terminal)

@@ -12,7 +12,8 @@ environment: LD_PRELOAD in it would run the image's code with the host's privile
     startContainer                    container       container      process.cwd process.env and HOME
     poststart poststop                runtime         runtime        bundle      the runtime's
 
-This module must not import launch, container or a verb.
+How a process gets into the container is joining.py. This module must not import container or a verb, and launch
+only where a hook is run: `check` and `plan` need this module, too.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import os
 import select
 import time
 
+from ociruntime import joining
 from ociruntime.annotations import HOOK_STDERR, HOOK_STDOUT, value_of
 from ociruntime.errors import HookFailed, StepFailed, Violation
-from ociruntime.identity import open_process, process_times
 from ociruntime.jsontext import compact
-from ociruntime.linux import capabilities, credentials, namespaces, process
-from ociruntime.step import HostStep, InitStep, Slot, Step, SyncStep
+from ociruntime.linux import capabilities, credentials, process
+from ociruntime.step import HostStep, InitStep, Plan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,43 +129,56 @@ def _failed(step: HostStep, reason: str, output: int) -> HookFailed:
 
 
 def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
-    from ociruntime.native.encode import SYNC_STARTED, encode
-    from ociruntime.spawn import CONTINUE, Child
+    """Let the hook run; returns its process, and the file with what it prints."""
+    from ociruntime.launch import Launch
+    from ociruntime.run import Run as Inner
+    from ociruntime.trace import Trace
 
-    kind = str(step.args["kind"])
-    steps = list(enumerate(_init_steps(step, run)))
-    joins = any(isinstance(inner, SyncStep) for _, inner in steps)
-    filtered = _is_filtered(run.config, kind)
-    slots = [_open_init(step, run)] if joins else []
-    state = _state_input(run, kind)
+    # Of its own: the hook's process is the one that its host steps are about.
+    inner = Inner(run.container_id, run.bundle, run.directory, run.config)
+    inner.init_pid = run.pid
+    state = _state_input(run, str(step.args["kind"]))
     output = os.memfd_create("hook output", os.MFD_CLOEXEC)
-    opened: list[int] = []
-    child: Child | None = None
+    opened = [state]
+    launch: Launch | None = None
     try:
-        if filtered:
-            _compile_filter(run)
-        stdout = _stream(step, run, HOOK_STDOUT, opened, output)
-        stderr = _stream(step, run, HOOK_STDERR, opened, output)
-        buffer = encode(steps, ["init"][: len(slots)], 3, run.blobs)
-        child = Child(buffer, records=len(steps), slots=slots, stdio=(state, stdout, stderr), forks=joins)
-        if joins:
-            child.wait_for(SYNC_STARTED)
-            _enter_cgroup(run, child.pid)
-            child.reply(CONTINUE)
-        if filtered:
-            _serve_listener(run, child)
-        child.wait_end()
+        streams = (
+            _stream(step, run, HOOK_STDOUT, opened, output),
+            _stream(step, run, HOOK_STDERR, opened, output),
+        )
+        launch = Launch(
+            Plan([*_steps(step, run)], 0, []),
+            inner,
+            None,
+            fd_base=3,
+            stdio=(state, *streams),
+            commit=_nothing,
+            trace=Trace("", ""),
+        )
+        launch.carry_out()
+        child = launch.become_program()
+        launch.finish()
     except BaseException as failure:
-        if child is not None:
-            child.kill()
-            child.close()
+        if launch is not None:
+            launch.give_up()
         os.close(output)
-        told = _of_the_hook(failure, step, steps)
-        if told is not None:
-            raise told from None
+        if isinstance(failure, StepFailed):
+            own = failure.pointer.startswith(
+                "/linux/seccomp"
+            )  # the filter is the container's, not the hook's
+            reason = f"{failure.step}: {failure.reason}" if failure.reason else failure.step
+            raise HookFailed(
+                reason,
+                pointer=failure.pointer if own else step.pointer,
+                step=f"hook {step.text}",
+                errno=failure.errno,
+                hint=failure.hint if own else "",
+            ) from None
         raise
     finally:
-        for descriptor in (state, *slots, *opened):
+        if launch is not None:
+            launch.close()
+        for descriptor in opened:
             os.close(descriptor)
     return child, output
 
@@ -186,75 +200,12 @@ def _stream(step: HostStep, run: Run, annotation: str, opened: list[int], defaul
     return descriptor
 
 
-def _of_the_hook(failure: BaseException, step: HostStep, steps: list[tuple[int, Step]]) -> HookFailed | None:
-    """What went wrong in starting a hook in words of its own, or None if it has them or is not about the hook."""
-    from ociruntime.spawn import ChildFailed
-
-    name = f"hook {step.text}"
-    if isinstance(failure, ChildFailed):
-        inner = steps[failure.index][1].describe() if failure.index < len(steps) else "starting"
-        return HookFailed(inner, pointer=step.pointer, step=name, errno=failure.errno)
-    if isinstance(failure, StepFailed) and not isinstance(failure, HookFailed):
-        name = f"{name}: {failure.step}"
-        return HookFailed(
-            failure.reason, pointer=failure.pointer, step=name, errno=failure.errno, hint=failure.hint
-        )
-    return None
+def _nothing() -> None:
+    """A hook leaves nothing behind that would have to be written down."""
 
 
-def _is_filtered(config: Node, kind: str) -> bool:
-    """The container's system call filter is also its startContainer hooks', as in runc and crun."""
-    return kind == "startContainer" and bool(config.at("linux", "seccomp"))
-
-
-def _compile_filter(run: Run) -> None:
-    from ociruntime.linux import seccomp
-
-    assert run.host is not None  # whoever runs startContainer hooks has probed it
-    for step in seccomp.plan_compile(run.config, run.host):
-        if not run.blobs:
-            seccomp.apply(step, run)
-
-
-def _serve_listener(run: Run, child: Child) -> None:
-    """If the filter notifies, the agent gets this process's descriptor as well."""
-    from ociruntime.linux import seccomp
-    from ociruntime.native.encode import SYNC_LISTENER
-    from ociruntime.spawn import CONTINUE, descriptor_of
-
-    if not seccomp.notifies(run.config):
-        return
-    child.wait_for(SYNC_LISTENER)
-    listener = descriptor_of(child.pidfd, child.listener)
-    try:
-        seccomp.send_listener(run, listener, child.pid)
-    finally:
-        os.close(listener)
-    child.reply(CONTINUE)
-
-
-def _open_init(step: HostStep, run: Run) -> int:
-    """A pidfd of init, and not of a process that has got its number since."""
-    try:
-        pidfd = open_process(run.pid)
-    except ProcessLookupError:
-        raise HookFailed("init has ended", pointer=step.pointer, step=f"hook {step.text}") from None
-    if run.start_time and process_times(run.pid)[1] != run.start_time:
-        os.close(pidfd)
-        raise HookFailed("init has ended", pointer=step.pointer, step=f"hook {step.text}")
-    return pidfd
-
-
-def _enter_cgroup(run: Run, pid: int) -> None:
-    facts = run.facts.get("cgroups")
-    paths = facts["paths"] if isinstance(facts, dict) else {}
-    for directory in dict.fromkeys(paths.values()):
-        with open(f"{directory}/cgroup.procs", "wb", buffering=0) as file:
-            file.write(str(pid).encode())
-
-
-def _init_steps(step: HostStep, run: Run) -> Iterator[Step]:
-    """What the new process does, from the clone to the hook's program."""
+def _steps(step: HostStep, run: Run) -> Iterator[Step]:
+    """From nothing to the hook's program."""
     kind = str(step.args["kind"])
     path = str(step.args["path"])
     words = step.args.get("args")
@@ -262,26 +213,27 @@ def _init_steps(step: HostStep, run: Run) -> Iterator[Step]:
     directory = run.bundle
     load_filter: list[Step] = []
     needs_admin = False
-    if _is_filtered(config, kind):
+    if kind == "startContainer" and config.at("linux", "seccomp"):
+        # The container's system call filter is also its startContainer hooks', as in runc and crun.
         from ociruntime.linux import seccomp
 
-        load_filter = [one for one in seccomp.plan_load(config) if not isinstance(one, HostStep)]
+        assert run.host is not None  # whoever runs startContainer hooks has probed it
+        yield from seccomp.plan_compile(config, run.host)
+        load_filter += seccomp.plan_load(config)
         needs_admin = seccomp.needs_admin(config)
     if kind in _IN_CONTAINER:
-        listed = [entry.at("type").text() for entry in config.at("linux", "namespaces")]
-        flags = sum(namespaces.TYPES[name] for name in dict.fromkeys(listed))
-        if flags:
-            yield InitStep("join", Slot("init"), flags, text="the container's namespaces")
-        yield InitStep("fork", 0)
-        yield SyncStep("started", "wait to be put into the container's cgroup")
+        target = joining.target_of(run)
+        yield from joining.plan_open(config, target)
+        yield from joining.plan_cgroups(config, target)
+        yield from joining.plan_enter(config)
         directory = run.rootfs if kind == "createContainer" else config.at("process", "cwd").text("/")
-    if kind == "startContainer" and not namespaces.has(config, "mount"):
-        yield InitStep("root", run.rootfs, 0, name="open root", text=run.rootfs)
-        yield InitStep("chroot")
+    else:
+        yield HostStep("launch", "clone hook", {}, text="a process of the host")
+    if kind == "startContainer":
+        yield from joining.plan_root(config, joining.target_of(run))
     else:
         yield InitStep("root", "/", 0, name="open root", text="/")
     yield InitStep("chdir", directory, 0, text=directory)
-    yield InitStep("umask", 0xFFFFFFFF, text="as the caller's")
     if kind == "startContainer":
         host = run.host
         assert host is not None  # whoever runs startContainer hooks has probed it
@@ -294,6 +246,8 @@ def _init_steps(step: HostStep, run: Run) -> Iterator[Step]:
         yield from credentials.plan_late(config, host)
         yield from capabilities.plan_late(config, host, capabilities.ADMIN if needs_admin else 0)
         yield from process.plan_no_new_privs(config, host)
+    else:
+        yield InitStep("umask", credentials.INHERITED_UMASK, text="as the caller's")
     yield InitStep("close_from", 3, name="close descriptors", text="all from 3 on")
     yield from load_filter
     yield InitStep(

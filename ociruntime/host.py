@@ -56,13 +56,14 @@ class Host:
         self.kcore = kcore
 
 
-def probe(config: Node | None = None) -> Host:
+def probe(config: Node | None = None, cgroups: Layout | None = None) -> Host:
     """Look at this machine; needs no privilege.
 
-    config   what only rare properties need is looked for if it has them
+    config    what only rare properties need is looked for if it has them
+    cgroups   the hierarchies, where they are known or don't matter: the mount table may be long
     """
     return Host(
-        probe_layout(),
+        probe_layout() if cgroups is None else cgroups,
         machine=os.uname().machine,
         apparmor=_first_byte("/sys/module/apparmor/parameters/enabled") == b"Y",
         selinux=_has_selinux(),

@@ -32,7 +32,7 @@ from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import identify
 from ociruntime.linux.cgroups import CLONE_SLOT
 from ociruntime.native.encode import SYNC_POINTS, encode
-from ociruntime.spawn import CONTINUE, Child, ChildFailed, progress_size
+from ociruntime.spawn import CONTINUE, Child, ChildFailed, descriptor_of, progress_size
 from ociruntime.step import HostStep, InitStep, SyncStep
 from ociruntime.undo import module_of
 
@@ -40,10 +40,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ociruntime.plan import Plan
     from ociruntime.run import Run
     from ociruntime.statedir import StateDir
-    from ociruntime.step import Step
+    from ociruntime.step import Plan, Step
     from ociruntime.trace import Trace
 
 # What the parts of an op that are not system calls mean, in words for people.
@@ -66,16 +65,17 @@ _DETAILS = {
 
 
 class Launch:
-    """Carries out the create part of one plan.
+    """Carries out the create part of one plan, or the whole plan of one more process in a container.
 
-    commit  is called by the step "commit": it writes state.json
+    directory  where the journal and the progress pages are; None: nothing must be undone after kill -9
+    commit     is called by the step "commit": it writes state.json, or the pid file
     """
 
     def __init__(
         self,
         plan: Plan,
         run: Run,
-        directory: StateDir,
+        directory: StateDir | None,
         *,
         fd_base: int,
         stdio: tuple[int, int, int],
@@ -107,6 +107,26 @@ class Launch:
             else:
                 self._let_go_on()
 
+    def become_program(self) -> Child:
+        """After the last step of a plan without a start: wait until the process is its program.
+
+        Raises StepFailed, or InitLost if it was ended before.
+        """
+        assert self.child is not None
+        self._let_go_on()
+        try:
+            self.child.wait_end()
+        except ChildFailed as failure:
+            raise explain(failure, self.plan.steps) from None
+        return self.child
+
+    def finish(self) -> None:
+        """Close what only the launch needed; the child is the caller's from now on."""
+        self.run.close_slots()
+        if self.child is not None:
+            self.trace.init(self.child.progress, self.plan)
+            self.child = None
+
     def close(self) -> None:
         """Close the descriptors of this side."""
         self.run.close_slots()
@@ -134,12 +154,19 @@ class Launch:
         self._note_init()
         if self.child.terminal >= 0:
             self.run.terminal = self.child.take_terminal()
+        if point == "listener":
+            try:
+                self.run.listener = descriptor_of(self.child.pidfd, self.child.listener)
+            except OSError as failure:
+                raise StepFailed("copy the filter's descriptor", errno=failure.errno or 0) from None
 
     def _note_init(self) -> None:
         """As soon as init's pid is known: whoever undoes the journal must end it first."""
         assert self.child is not None
-        if self.run.pid != self.child.pid:
-            self.run.pid = self.child.pid
+        if self.run.pid == self.child.pid:
+            return
+        self.run.pid = self.child.pid
+        if self.directory is not None:
             self.directory.note({"subject": "launch", "name": "init", "args": identify(self.child.pid)})
 
     def _host_step(self, step: HostStep) -> None:
@@ -151,6 +178,7 @@ class Launch:
                     self._clone()
                 return
             if step.undoable:
+                assert self.directory is not None
                 self.directory.note({"subject": step.subject, "name": step.name, "args": step.args})
             module_of(step.subject).apply(step, self.run)
         except StepFailed as failure:
@@ -161,34 +189,37 @@ class Launch:
             raise step_failed(step, failure) from None
 
     def _clone(self) -> None:
-        records = self.plan.init_steps()
-        buffer = encode(records, self.plan.slots, self.fd_base, self.run.blobs)
-        size = progress_size(len(records))
-        progress = os.open(
-            self.directory.file("progress"), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-        )
+        if self.directory is None:
+            self.child = self._child()
+            return
+        path = self.directory.file("progress")
+        progress = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         start = None
         try:
             # Written, not only extended: a full disk must show here, not as SIGBUS in init.
-            _fill(progress, size, self.directory.file("progress"))
+            _fill(progress, progress_size(len(self.plan.init_steps())), path)
             start = listen(self.directory)
-            self.child = Child(
-                buffer,
-                records=len(records),
-                fd_base=self.fd_base,
-                slots=[self.run.slots[key] for key in self.plan.slots],
-                clone_flags=self.plan.clone_flags,
-                cgroup=self.run.slots.get(CLONE_SLOT, -1),
-                stdio=self.stdio,
-                progress=progress,
-                start=start.fileno(),
-                forks=self.plan.forks(),
-            )
+            self.child = self._child(progress, start.fileno())
             self._note_init()
         finally:
             os.close(progress)
             if start is not None:
                 start.close()
+
+    def _child(self, progress: int = -1, start: int = -1) -> Child:
+        records = self.plan.init_steps()
+        return Child(
+            encode(records, self.plan.slots, self.fd_base, self.run.blobs),
+            records=len(records),
+            fd_base=self.fd_base,
+            slots=[self.run.slots[key] for key in self.plan.slots],
+            clone_flags=self.plan.clone_flags,
+            cgroup=self.run.slots.get(CLONE_SLOT, -1),
+            stdio=self.stdio,
+            progress=progress,
+            start=start,
+            forks=self.plan.forks(),
+        )
 
 
 def _fill(descriptor: int, size: int, path: str) -> None:

@@ -8,11 +8,9 @@ This module must not import launch, container, statedir or a verb.
 
 from __future__ import annotations
 
-from ociruntime import hooks
+from ociruntime import hooks, process_order
 from ociruntime.linux import (
-    capabilities,
     cgroups,
-    credentials,
     devices,
     hostname,
     mounts,
@@ -20,11 +18,10 @@ from ociruntime.linux import (
     network,
     paths,
     process,
-    rlimits,
     rootfs,
     sysctl,
 )
-from ociruntime.step import HostStep, InitStep, Slot, SyncStep
+from ociruntime.step import HostStep, InitStep, Plan, SyncStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,19 +29,8 @@ if TYPE_CHECKING:
 
     from ociruntime.bundle import Bundle
     from ociruntime.config import Node
-    from ociruntime.errors import Violation
     from ociruntime.host import Host
     from ociruntime.step import Step
-
-_SCHEDULING = (
-    ("process", "scheduler"),
-    ("process", "ioPriority"),
-    ("linux", "memoryPolicy"),
-    ("linux", "personality"),
-)
-# keyctl(2): all for whoever possesses it; view, read, search and link for its user (search is runc's addition)
-KEYRING_SEARCHABLE = 0x3F1B0000
-INHERITED_UMASK = 0xFFFFFFFF
 
 
 class Options:
@@ -113,76 +99,17 @@ class Options:
         return {name: getattr(self, name) for name in self.__slots__ if name != "container_id"}
 
 
-class Plan:
-    """The steps of one container, from nothing to its program.
-
-    steps        all of them, in order; create does those before the sync "start", start the others
-    clone_flags  CLONE_NEW* flags of the clone that makes init (or its helper: then 0)
-    slots        keys of the descriptors that host steps open for init, in init's order
-    warnings     what the config asks for and does not get
-    """
-
-    __slots__ = ("clone_flags", "slots", "steps", "warnings")
-
-    def __init__(self, steps: list[Step], clone_flags: int, warnings: list[Violation]) -> None:
-        self.steps = steps
-        self.clone_flags = clone_flags
-        self.warnings = warnings
-        keys: dict[str, None] = {}
-        for step in steps:
-            if isinstance(step, InitStep):
-                keys.update((argument.key, None) for argument in step.args if isinstance(argument, Slot))
-        self.slots = list(keys)
-
-    def start_index(self) -> int:
-        """Number of the step at which create ends and start begins."""
-        return self._index_of("start")
-
-    def steps_at(self, point: str) -> list[tuple[int, HostStep]]:
-        """(number, step) of the host steps that are done while init waits at a sync point."""
-        found: list[tuple[int, HostStep]] = []
-        first = self._index_of(point) + 1
-        for index, step in enumerate(self.steps[first:], first):
-            if not isinstance(step, HostStep):
-                break
-            found.append((index, step))
-        return found
-
-    def _index_of(self, point: str) -> int:
-        for index, step in enumerate(self.steps):
-            if isinstance(step, SyncStep) and step.point == point:
-                return index
-        raise AssertionError(f"the plan has no sync named {point}")
-
-    def init_steps(self) -> list[tuple[int, Step]]:
-        """(number, step) of what init does: its records, in order."""
-        return [(index, step) for index, step in enumerate(self.steps) if not isinstance(step, HostStep)]
-
-    def forks(self) -> bool:
-        """True if init is made by a helper that joins namespaces first."""
-        return any(isinstance(step, InitStep) and step.op == "fork" for step in self.steps)
-
-
 def make(bundle: Bundle, host: Host, options: Options) -> Plan:
     """The plan for a checked config on this host; pure."""
     config = bundle.config
     joins = namespaces.joins(config)
     flags = 0 if joins else namespaces.clone_flags(config)
     steps = [*_create(bundle, host, options), *_start(bundle, host, options)]
-    warnings = [*capabilities.warnings(config, host)]
-    if _has_label(config):
+    if process_order.has_label(config):
         from ociruntime.linux import lsm
 
         steps = [*lsm.labelled(steps, config, host)]
-        warnings += lsm.warnings(config, host)
-    return Plan(steps, flags, warnings)
-
-
-def _has_label(config: Node) -> bool:
-    """The subject lsm is imported only for configs that are about it."""
-    process = config.at("process")
-    labels = (process.at("apparmorProfile"), process.at("selinuxLabel"), config.at("linux", "mountLabel"))
-    return any(label.text() for label in labels)
+    return Plan(steps, flags, [*process_order.warnings(config, host)])
 
 
 def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
@@ -226,7 +153,8 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
     # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.
     yield from namespaces.plan_cgroup(config)
-    yield from _session(config, host, options)
+    keyring = "" if options.no_new_keyring else f"_ses.{options.container_id}"
+    yield from process_order.plan_session(config, host, keyring, new=True)
     yield from network.plan(config)
 
     # The root filesystem, while the host's paths are still there.
@@ -243,27 +171,6 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from _enter(bundle, host, options)
 
 
-def _session(config: Node, host: Host, options: Options) -> Iterator[Step]:
-    yield InitStep("setsid", text="a session without a terminal")
-    if not options.no_new_keyring:
-        yield from _keyring(config, host, f"_ses.{options.container_id}")
-    if _has_label(config):
-        from ociruntime.linux import lsm
-
-        # Before the image is in sight, so that it has no part in it; in force from execve on.
-        yield from lsm.plan_exec(config.at("process"), host)
-
-
-def _keyring(config: Node, host: Host, name: str) -> Iterator[Step]:
-    if _has_label(config):
-        from ociruntime.linux import lsm
-
-        yield from lsm.plan_keyring(config.at("process"), host)
-    yield InitStep("session_keyring", name, name="join session keyring", text=name)
-    text = "to be found by its name, as exec does"
-    yield InitStep("keyring_permissions", KEYRING_SEARCHABLE, name="let keyring be found", text=text)
-
-
 def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     config = bundle.config
 
@@ -277,22 +184,7 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
     # The process, as it will be; capabilities last, because the others need them.
     yield from process.plan_enter(config, host)
-    yield from _umask(bundle, host)
-    limits: list[Step] = [*rlimits.plan(config, host)]
-    if any(config.at(*path) for path in _SCHEDULING):
-        from ociruntime.linux import scheduling
-
-        yield from scheduling.plan_self(config)
-        limits += scheduling.plan(config.at("process"))
-    if limits:
-        # Late, as a small limit (RLIMIT_AS, RLIMIT_NOFILE) must not break init's own work; but while it is
-        # still root: prlimit(2) on a process of another user needs CAP_SYS_RESOURCE.
-        yield SyncStep("limits", "the user is still root: limits and priorities")
-        yield from limits
-    yield from capabilities.plan_early(config, host)
-    yield from credentials.plan_late(config, host)
-    yield from capabilities.plan_late(config, host, capabilities.ADMIN if _filter_needs_admin(config) else 0)
-    yield from process.plan_program(config, host)
+    yield from process_order.plan(config, host)
     yield SyncStep("ready", "the environment stands")
     if options.console_socket or options.pidfd_socket:
         from ociruntime.linux import console
@@ -317,21 +209,6 @@ def _open_and_compile(config: Node, host: Host) -> Iterator[Step]:
         from ociruntime.linux import seccomp
 
         yield from seccomp.plan_compile(config, host)
-
-
-def _filter_needs_admin(config: Node) -> bool:
-    if not config.at("linux", "seccomp"):
-        return False
-    from ociruntime.linux import seccomp
-
-    return seccomp.needs_admin(config)
-
-
-def _umask(bundle: Bundle, host: Host) -> Iterator[Step]:
-    steps = list(credentials.plan_early(bundle.config, host))
-    if not any(isinstance(step, InitStep) and step.op == "umask" for step in steps):
-        yield InitStep("umask", INHERITED_UMASK, text="as the caller's")
-    yield from steps
 
 
 def _start(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:

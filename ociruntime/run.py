@@ -33,6 +33,8 @@ class Run:
     terminal      master of the program's terminal, until somebody takes it; -1 if there is none
     blobs         bytes made by host steps for init, by the key of their Blob
     listener      notify descriptor of the filter that init has loaded, or -1; whoever took it closes it
+    init_pid      init's process id where `pid` is another process (hook, exec); else 0
+    status        the container's status, as agents are told it
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
     hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
     warnings      what went not quite as the config says; logged by whoever called
@@ -51,11 +53,13 @@ class Run:
         "home",
         "hooked",
         "host",
+        "init_pid",
         "listener",
         "pid",
         "rootfs",
         "slots",
         "start_time",
+        "status",
         "terminal",
         "warnings",
     )
@@ -88,6 +92,8 @@ class Run:
         self.terminal = -1
         self.blobs: dict[str, bytes] = {}
         self.listener = -1
+        self.init_pid = 0
+        self.status = "created"
         self.facts: dict[str, object] = {}
         self.warnings: list[str] = []
 
@@ -119,12 +125,13 @@ class Run:
         return master
 
     def close_slots(self) -> None:
-        """Close what the host steps opened for init (it has its own copies after the clone), and the terminal."""
+        """Close what the host steps opened for init (it has its own copies after the clone), terminal and listener."""
         while self.slots:
             os.close(self.slots.popitem()[1])
-        master = self.take_terminal()
-        if master >= 0:
-            os.close(master)
+        for descriptor in (self.take_terminal(), self.listener):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.listener = -1
 
     def close_held(self) -> None:
         """Close what was kept for undo."""

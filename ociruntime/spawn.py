@@ -45,6 +45,7 @@ _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
 _AT_EMPTY_PATH, _MOUNT_ATTR_RDONLY = 0x1000, 1
 _PAGE = 4096
+_EXECUTING = 4  # PHASE_executing of native/plan.h
 
 _sealed: dict[str, int] = {}  # the path of the executable -> descriptor of its copy; forks inherit it
 
@@ -169,6 +170,7 @@ class Child:
     """A process that obeys a plan, and the runtime's end of the handshake with it.
 
     pid    the process that becomes the program, in the runtime's pid namespace; 0 until it is known
+    helper the process that makes it, while there is one
     pidfd  refers to the process that is alive now: the helper until it has made init, then init
     terminal  master of the program's terminal once it has come, else -1; see take_terminal
     listener  number that the notify descriptor of its filter has in the process; -1 until SYNC_LISTENER
@@ -201,7 +203,7 @@ class Child:
         self.progress = -1
         self.terminal = -1
         self.listener = -1
-        self._helper = 0
+        self.helper = 0
         self.socket, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         opened = [far.detach()]
         try:
@@ -246,7 +248,7 @@ class Child:
             raise OSError(-done, os.strerror(-done))
         self.pidfd = spawn.pidfd
         if forks:
-            self._helper = spawn.pid
+            self.helper = spawn.pid
         else:
             self.pid = spawn.pid
         # The child reads `fds` from this process's memory until it has executed its program.
@@ -258,16 +260,22 @@ class Child:
         Raises ChildFailed if a record failed, InitLost if init ended without a word.
         """
         arrived = False
-        while not arrived or self._helper:
+        while not arrived or self.helper:
             message = self.receive()
             if message is None:
                 raise self._lost()
             arrived = arrived or message == (MESSAGE_SYNC, point)
 
     def wait_end(self) -> None:
-        """Wait until init has become its program or has ended; ChildFailed if a record failed."""
+        """Wait until the process has become its program.
+
+        Raises ChildFailed if a record failed, InitLost if it ended before: kill -9 looks like success, but for
+        the phase that is written down.
+        """
         while self.receive() is not None:
             continue
+        if int.from_bytes(os.pread(self.progress, PROGRESS_HEAD.size, 0)[4:8], "little") < _EXECUTING:
+            raise self._lost()
 
     def receive(self) -> tuple[int, int] | None:
         """The next message as (kind, op); None at the end of the connection or of the process."""
@@ -306,9 +314,9 @@ class Child:
 
     def _adopt(self, pid: int) -> None:
         """The helper has made init and ends; init is a child of this process (CLONE_PARENT)."""
-        os.waitpid(self._helper, 0)
+        os.waitpid(self.helper, 0)
         os.close(self.pidfd)
-        self._helper = 0
+        self.helper = 0
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
 
@@ -321,7 +329,7 @@ class Child:
 
     def kill(self) -> None:
         """End init (and with it its pid namespace) and reap it."""
-        pid = self.pid or self._helper
+        pid = self.pid or self.helper
         if not pid or self.pidfd < 0:
             return
         try:
@@ -334,14 +342,14 @@ class Child:
         """Reap init, by force if its connection has ended but it has not, and say how it ended."""
         fate = "nobody knows how"
         try:
-            done, status = os.waitpid(self.pid or self._helper, os.WNOHANG)
+            done, status = os.waitpid(self.pid or self.helper, os.WNOHANG)
             if done == 0:
                 pidfd_send_signal(self.pidfd, SIGKILL)
-                _, status = os.waitpid(self.pid or self._helper, 0)
+                _, status = os.waitpid(self.pid or self.helper, 0)
             fate = describe_status(status)
         except ChildProcessError:
             fate = "somebody else has reaped it"
-        self.pid = self._helper = 0
+        self.pid = self.helper = 0
         killed = fate == "killed by signal 9"
         hint = "the memory limit may be too low for it, see the kernel log" if killed else ""
         return InitLost(f"init ended before it was ready: {fate}", hint=hint)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ociruntime.bundle import Bundle
     from ociruntime.container import Container
-    from ociruntime.plan import Plan
+    from ociruntime.step import Plan
     from ociruntime.trace import Trace
 
 _GO, _CONTINUE = b"g", b"c"

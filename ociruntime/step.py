@@ -8,6 +8,10 @@ a sync step is where the two sides meet. Order is decided in plan.py, and nowher
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.errors import Violation
+
 
 class Step:
     """One operation of a plan.
@@ -135,3 +139,53 @@ class SyncStep(Step):
     def __init__(self, point: str, text: str, pointer: str = "") -> None:
         super().__init__("sync", pointer, f"{point}: {text}")
         self.point = point
+
+
+class Plan:
+    """The steps of one container, from nothing to its program; or of one more process in it.
+
+    steps        all of them, in order; create does those before the sync "start", start the others
+    clone_flags  CLONE_NEW* flags of the clone that makes init (or its helper: then 0)
+    slots        keys of the descriptors that host steps open for init, in init's order
+    warnings     what the config asks for and does not get
+    """
+
+    __slots__ = ("clone_flags", "slots", "steps", "warnings")
+
+    def __init__(self, steps: list[Step], clone_flags: int, warnings: list[Violation]) -> None:
+        self.steps = steps
+        self.clone_flags = clone_flags
+        self.warnings = warnings
+        keys: dict[str, None] = {}
+        for step in steps:
+            if isinstance(step, InitStep):
+                keys.update((argument.key, None) for argument in step.args if isinstance(argument, Slot))
+        self.slots = list(keys)
+
+    def start_index(self) -> int:
+        """Number of the step at which create ends and start begins; that of the end in a plan of exec."""
+        return self._index_of("start")
+
+    def steps_at(self, point: str) -> list[tuple[int, HostStep]]:
+        """(number, step) of the host steps that are done while init waits at a sync point."""
+        found: list[tuple[int, HostStep]] = []
+        first = self._index_of(point) + 1
+        for index, step in enumerate(self.steps[first:], first):
+            if not isinstance(step, HostStep):
+                break
+            found.append((index, step))
+        return found
+
+    def _index_of(self, point: str) -> int:
+        for index, step in enumerate(self.steps):
+            if isinstance(step, SyncStep) and step.point == point:
+                return index
+        return len(self.steps)
+
+    def init_steps(self) -> list[tuple[int, Step]]:
+        """(number, step) of what init does: its records, in order."""
+        return [(index, step) for index, step in enumerate(self.steps) if not isinstance(step, HostStep)]
+
+    def forks(self) -> bool:
+        """True if init is made by a helper that joins namespaces first."""
+        return any(isinstance(step, InitStep) and step.op == "fork" for step in self.steps)

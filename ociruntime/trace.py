@@ -14,8 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ociruntime.plan import Plan
-    from ociruntime.step import Step
+    from ociruntime.step import Plan, Step
 
 _HOST, _INIT = 1, 2  # the two rows of the picture
 

@@ -32,6 +32,8 @@ KEYS = (
 # To the kernel -1 means "leave it as it is": a user 4294967295 would stay root.
 _NO_ID = 0xFFFFFFFF
 
+INHERITED_UMASK = 0xFFFFFFFF  # see op umask in native/plan.h
+
 _PASSWD_LIMIT = 1 << 20  # bytes; the file comes from the image, which may be hostile
 _LINK_LIMIT = 40  # symbolic links on the way, as the kernel counts them
 
@@ -59,12 +61,14 @@ def plan_early(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - th
     says that they are wanted there.
     """
     process = config.at("process")
-    if not process:
-        return
     umask = process.at("user", "umask")
     if umask:
         mask = umask.number() & 0o777  # the kernel takes no other bits
         yield InitStep("umask", mask, pointer=umask.pointer, text=f"{mask:04o}")
+    else:
+        yield InitStep("umask", INHERITED_UMASK, text="as the caller's")
+    if not process:
+        return
     groups = process.at("user", "additionalGids")
     if value_of(config, KEEP_GROUPS):
         return

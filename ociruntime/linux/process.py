@@ -105,6 +105,12 @@ def plan_enter(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001
         yield InitStep("chdir", cwd.text(), 1, pointer=cwd.pointer, text=cwd.text())
 
 
+def plan_enter_existing(config: Node) -> Iterator[Step]:
+    """In a container that runs: enter cwd, which must be there, as with runc."""
+    cwd = config.at("process", "cwd")
+    yield InitStep("chdir", cwd.text(), 0, pointer=cwd.pointer, text=cwd.text())
+
+
 def plan_program(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001
     """With the final credentials, still in create: is there such a program? (`create` reports it, as runc's.)"""
     arguments = config.at("process", "args")

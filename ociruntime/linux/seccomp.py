@@ -268,7 +268,7 @@ def send_listener(run: Run, listener: int, pid: int) -> None:
     metadata = seccomp.at("listenerMetadata").text()
     if metadata:
         message["metadata"] = metadata
-    message["state"] = run.state("created", run.pid)
+    message["state"] = run.state(run.status, run.init_pid or run.pid)
     payload = compact(message).encode()
     path = seccomp.at("listenerPath").text()
     agent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)

@@ -25,8 +25,15 @@ _ARGUMENTS = 12
 
 # Sync points; enum plan_sync in plan.h. "ready", "start" and "listener" are ops of their own, "terminal" is sent by one.
 SYNC_STARTED, SYNC_MOUNTED, SYNC_READY, SYNC_FORKED, SYNC_LIMITS, SYNC_TERMINAL = 1, 2, 3, 4, 6, 7
-SYNC_LISTENER = 8
-SYNC_POINTS = {"started": SYNC_STARTED, "mounted": SYNC_MOUNTED, "ready": SYNC_READY, "limits": SYNC_LIMITS}
+SYNC_LISTENER, SYNC_ENTERED = 8, 9
+SYNC_POINTS = {
+    "started": SYNC_STARTED,
+    "mounted": SYNC_MOUNTED,
+    "ready": SYNC_READY,
+    "limits": SYNC_LIMITS,
+    "listener": SYNC_LISTENER,
+    "entered": SYNC_ENTERED,
+}
 
 
 def word(table: int, number: int) -> str:

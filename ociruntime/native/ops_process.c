@@ -94,7 +94,9 @@ int op_user(const struct plan_record *record) {
     return fail(DETAIL_setresgid);
   if (syscall(SYS_setresuid, uid, uid, uid) < 0)
     return fail(DETAIL_setresuid);
-  return 0;
+  // The change has reset it to fs.suid_dumpable, which may say that the user's other processes can trace this
+  // one.
+  return prctl(PR_SET_DUMPABLE, 0) < 0 ? fail(DETAIL_prctl) : 0;
 }
 
 static int in_set(uint32_t low, uint32_t high, unsigned capability) {

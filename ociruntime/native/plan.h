@@ -128,7 +128,8 @@ enum {
   SYNC(hello, 5)    /* on the start socket, to whoever connects */                                           \
   SYNC(limits, 6)   /* still root: the parent sets resource limits */                                        \
   SYNC(terminal, 7) /* sent by op terminal: carries the master */                                            \
-  SYNC(listener, 8) /* the filter is loaded: carries the number of its notify descriptor */
+  SYNC(listener, 8) /* the filter is loaded: carries the number of its notify descriptor */                  \
+  SYNC(entered, 9)  /* exec: in the container and its own user; the parent writes the pid file */
 enum plan_sync {
 #define SYNC(name, value) SYNC_##name = value,
   PLAN_SYNCS(SYNC)

@@ -18,7 +18,7 @@ from ociruntime.verbs import config_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociruntime.flags import Arguments
-    from ociruntime.plan import Plan
+    from ociruntime.step import Plan
     from ociruntime.verbs import Settings
 
 FORMAT_VERSION = 1

@@ -200,6 +200,10 @@ class Container:
     def start(self, **how: Any) -> Result:
         return self.runtime.call("start", self.id, **how)
 
+    def exec(self, *program: str, flags: Sequence[str] = (), **how: Any) -> Result:
+        """`exec` in the foreground, output in pipes."""
+        return self.runtime.call("exec", *flags, self.id, *program, **how)
+
     def kill(self, *signal_and_flags: str, **how: Any) -> Result:
         return self.runtime.call("kill", self.id, *signal_and_flags, **how)
 

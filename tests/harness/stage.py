@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.harness.bundle import Bundle, make_bundle
+from tests.harness.configuration import PATH
 from tests.harness.driver import MARK, Container, Result, Runtime
 
 if TYPE_CHECKING:
@@ -78,6 +79,20 @@ class Stage:
             container.kill("KILL").ok()
         container.wait_for(state)
         return container
+
+    def running(self, edit: Callable[[Config], None] | None = None) -> Container:
+        """A running container of `sleep 1000`."""
+        container = self.container("sleep", "1000", edit=edit)
+        container.create().ok()
+        container.start().ok()
+        return container
+
+    def process_file(self, **members: Any) -> str:
+        """A file with a process document for `exec --process`: root in /, with a PATH, unless `members` says else."""
+        path = self.directory / f"process-{next(_numbers)}.json"
+        document = {"cwd": "/", "user": {"uid": 0, "gid": 0}, "env": [PATH], **members}
+        path.write_text(json.dumps(document))
+        return str(path)
 
     def run(self, *args: str, edit: Callable[[Config], None] | None = None) -> Result:
         """`run` of a fresh container in the foreground."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness.driver import runtime_under_test
-from tests.unit.test_imports import DEAR, FRONT, LEAN, NATIVE, REPOSITORY, STATE, UNDO
+from tests.unit.test_imports import DEAR, EXEC, FRONT, LEAN, NATIVE, REPOSITORY, REQUEST, STATE, UNDO
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +64,7 @@ def test_a_container_s_life_loads_nothing_dear(stage: Stage) -> None:
     for verb in ("state", "start"):
         loaded[verb] = loaded_by(stage.directory, *root, verb, container.id)
     loaded["state of a running container"] = loaded_by(stage.directory, *root, "state", container.id)
+    loaded["exec"] = loaded_by(stage.directory, *root, "exec", container.id, "true")
     loaded["kill"] = loaded_by(stage.directory, *root, "kill", container.id, "KILL")
     container.wait_for("stopped")
     loaded["list"] = loaded_by(stage.directory, *root, "list")
@@ -78,6 +79,14 @@ def test_a_container_s_life_loads_nothing_dear(stage: Stage) -> None:
     for verb in ("state", "state of a running container", "kill", "list"):
         looks = {"ociruntime.frozen"} if verb in ("state of a running container", "kill") else set()
         assert ours(loaded[verb]) == {*STATE, *looks, f"ociruntime.verbs.{verb.split()[0]}"}, verb
+    native = {*NATIVE, "ociruntime.native._shim.lib"}
+    assert ours(loaded["exec"]) - native == {
+        *STATE,
+        *REQUEST,
+        *EXEC,
+        "ociruntime.frozen",
+        "ociruntime.verbs.exec",
+    }
     assert ours(loaded["delete"]) >= STATE | UNDO
     assert not any("mounts" in name or "plan" in name for name in loaded["delete"] | loaded["start"])
 

@@ -62,6 +62,45 @@ EVENTS = {
     "ociruntime.watching",
 }
 
+# Which process exec runs: what reading its flags needs.
+REQUEST = {
+    "ociruntime.annotations",
+    "ociruntime.exec_document",
+    "ociruntime.linux",
+    "ociruntime.linux.capabilities",
+    "ociruntime.linux.credentials",
+    "ociruntime.linux.process",
+    "ociruntime.linux.rlimits",
+    "ociruntime.forwarding",
+    "ociruntime.signals",
+    "ociruntime.step",
+}
+
+# How it gets into the container: every health probe loads this, and nothing else.
+EXEC = {
+    "ociruntime._config_validator",
+    "ociruntime.bundle",
+    "ociruntime.exec_plan",
+    "ociruntime.execution",
+    "ociruntime.host",
+    "ociruntime.joining",
+    "ociruntime.launch",
+    "ociruntime.linux.cgroups",
+    "ociruntime.linux.cgroups.joining",
+    "ociruntime.linux.cgroups.layout",
+    "ociruntime.linux.cgroups.make",
+    "ociruntime.linux.cgroups.v1",
+    "ociruntime.linux.namespaces",
+    "ociruntime.native.encode",
+    "ociruntime.pid_file",
+    "ociruntime.process_order",
+    "ociruntime.run",
+    "ociruntime.schema",
+    "ociruntime.spawn",
+    "ociruntime.trace",
+    "ociruntime.undo",
+}
+
 DRIVER = """
 import sys
 empty = set(sys.modules)
@@ -108,6 +147,7 @@ def test_the_list_sees_what_is_loaded() -> None:
         (["ps", "nobody"], {*STATE, *PS, "ociruntime.verbs.ps"}),
         (["events", "nobody"], {*STATE, *EVENTS, "ociruntime.verbs.events"}),
         (["list"], {*STATE, "ociruntime.verbs.list"}),
+        (["exec", "nobody", "true"], {*STATE, *REQUEST, "ociruntime.verbs.exec"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -9,10 +9,10 @@ With the manager "disabled" nothing is planned, limits included: that is what th
 from __future__ import annotations
 
 from ociruntime.errors import StepFailed
-from ociruntime.linux.cgroups import CLONE_SLOT, devices
+from ociruntime.linux.cgroups import devices, joining
 from ociruntime.linux.cgroups.paths import container_paths
 from ociruntime.linux.cgroups.resources import settings_v1, settings_v2
-from ociruntime.step import HostStep, InitStep, Slot
+from ociruntime.step import HostStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ociruntime.host import Host
     from ociruntime.linux.cgroups.layout import Layout
     from ociruntime.linux.cgroups.resources import Setting
+    from ociruntime.step import InitStep
 
 _SUBJECT = "linux.cgroups"
 
@@ -96,45 +97,13 @@ def _set(layout: Layout, paths: dict[str, str], setting: Setting) -> HostStep:
 
 
 def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
-    """Open what init needs to put itself into its cgroup.
-
-    A pid that is written from outside makes the kernel wait until no process of the machine is forking or
-    exiting (6-12 ms for the first write). A thread that writes 0 to v1's `tasks` for itself, and a clone
-    straight into a cgroup2 directory, don't.
-    """
-    slots = _slots(directories(config, host, container_id, manager))
-    if slots:
-        yield HostStep(
-            _SUBJECT,
-            "open cgroup",
-            {"slots": {key: path for key, path, _ in slots}},
-            pointer=_pointer(config),
-            text="what init needs to join it",
-        )
+    """Open what init needs to put itself into its cgroup; see joining.py."""
+    yield from joining.plan_open(directories(config, host, container_id, manager), _pointer(config))
 
 
 def plan_join_self(config: Node, host: Host, container_id: str, manager: str) -> Iterator[InitStep]:
-    """Init's part: a step for each v1 hierarchy; launch passes CLONE_SLOT to the clone."""
-    for key, path, controllers in _slots(directories(config, host, container_id, manager)):
-        if key != CLONE_SLOT:
-            yield InitStep(
-                "join_cgroup",
-                Slot(key),
-                pointer=_pointer(config),
-                text=f"{path.rpartition('/')[0]} ({controllers})",
-            )
-
-
-def _slots(paths: dict[str, str]) -> list[tuple[str, str, str]]:
-    """(slot key, path to open, controllers) for each hierarchy."""
-    places: dict[str, list[str]] = {}
-    for controller, path in paths.items():
-        if controller:
-            places.setdefault(path, []).append(controller)
-    slots = [(f"cgroup {names[0]}", f"{path}/tasks", ", ".join(names)) for path, names in places.items()]
-    if "" not in paths:
-        return slots
-    return [*slots, (CLONE_SLOT, paths[""], "")]
+    """Init's part; see joining.py."""
+    yield from joining.plan_join_self(directories(config, host, container_id, manager), _pointer(config))
 
 
 def _plan_devices(config: Node, layout: Layout, paths: dict[str, str]) -> Iterator[HostStep]:

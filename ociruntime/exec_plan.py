@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""THE ORDER of exec: which steps make one more process in a container, and when does each happen?
+
+plan.py has the order of create and start. It imports what mounts, devices and cgroups need, 3 ms in every health
+probe; so this order stands in a file of its own. Pure, as plan.py is. This module must not import launch, container,
+execution or a verb.
+"""
+
+from __future__ import annotations
+
+from ociruntime import joining, process_order
+from ociruntime.linux import process
+from ociruntime.step import HostStep, InitStep, Plan, SyncStep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.host import Host
+    from ociruntime.joining import Target
+    from ociruntime.step import Step
+
+
+class Options:
+    """What the caller says besides the process.
+
+    keyring       name of the container's session keyring, or "" if the caller's stays
+    preserve_fds  so many descriptors from 3 on are passed to the program
+    home          the user's home by the container's /etc/passwd, or None; see credentials.home_of
+    pid_file      where the process id goes, or ""
+    container_id  for the Intel RDT group
+    foreground    the caller of exec takes the terminal
+    console_socket, pidfd_socket   sockets to send the terminal, or a pidfd, to; or ""
+    move          enter the cgroup2 cgroup by a step: in a frozen one the clone would be frozen before its exec
+    """
+
+    __slots__ = (
+        "console_socket",
+        "container_id",
+        "foreground",
+        "home",
+        "keyring",
+        "move",
+        "pid_file",
+        "pidfd_socket",
+        "preserve_fds",
+    )
+
+    def __init__(
+        self,
+        *,
+        keyring: str = "",
+        preserve_fds: int = 0,
+        home: str | None = None,
+        pid_file: str = "",
+        move: bool = False,
+        container_id: str = "",
+        foreground: bool = False,
+        console_socket: str = "",
+        pidfd_socket: str = "",
+    ) -> None:
+        self.move = move
+        self.container_id = container_id
+        self.foreground = foreground
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
+        self.keyring = keyring
+        self.preserve_fds = preserve_fds
+        self.home = home
+        self.pid_file = pid_file
+
+
+def make(config: Node, host: Host, target: Target, options: Options) -> Plan:
+    """The plan for a checked process in a container; `config` is the container's, with that process. Pure."""
+    return Plan([*_steps(config, host, target, options)], 0, [*process_order.warnings(config, host)])
+
+
+def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterator[Step]:
+    initial, final = _affinity(config, host)
+    sockets = bool(options.console_socket or options.pidfd_socket)
+    if sockets:
+        from ociruntime.linux import console
+
+        yield from console.plan_connect(options.console_socket, options.pidfd_socket)
+    # R060: `initial` holds before the cgroup is entered, so the process can't be born in it.
+    move = options.move or bool(initial)
+    if config.at("linux", "seccomp"):
+        from ociruntime.linux import seccomp
+
+        yield from seccomp.plan_compile(config, host)
+    yield from joining.plan_open(config, target, move)
+    yield from initial
+    yield from joining.plan_cgroups(config, target, move)
+    yield from final
+    yield from joining.plan_enter(config)
+
+    # In the container, with all rights still.
+    yield from process_order.plan_session(config, host, options.keyring, new=False)
+    yield from joining.plan_root(config, target)
+    if config.at("process", "terminal").flag():
+        from ociruntime.linux import console
+
+        yield from console.plan_terminal(config.at("process"))
+    yield from process.plan_enter_existing(config)
+    yield from process_order.plan(config, host, [*process.plan(config, host), *_rdt(config, host, options)])
+
+    # The last moment at which the end of the runtime is the end of this process.
+    yield SyncStep("entered", "it is its user in the container, and has found its program")
+    if sockets:
+        yield from console.plan_send(config, options.console_socket, options.pidfd_socket)
+    committed = [f"write pid file {options.pid_file}"] if options.pid_file else []
+    if options.foreground:
+        committed.insert(0, "give the terminal to the caller")
+    if committed:
+        yield HostStep("launch", "commit", {}, text=", ".join(committed))
+    yield from process.plan_no_new_privs(config, host)
+    first = 3 + options.preserve_fds
+    yield InitStep("close_from", first, name="close descriptors", text=f"all from {first} on")
+    if config.at("linux", "seccomp"):
+        # Nothing but execve comes after it, so that nothing else has to be allowed.
+        yield from seccomp.plan_load(config)
+    yield from process.plan_exec(config, options.home)
+
+
+def _affinity(config: Node, host: Host) -> tuple[list[Step], list[Step]]:
+    """Before and after the cgroup is entered; for a config that says nothing the caller's CPUs are not kept."""
+    if not config.at("process", "execCPUAffinity"):
+        return [], [*process.plan_affinity(host)]
+    from ociruntime.linux import scheduling
+
+    return scheduling.exec_affinity(config.at("process"))
+
+
+def _rdt(config: Node, host: Host, options: Options) -> Iterator[Step]:
+    if config.at("linux", "intelRdt"):
+        from ociruntime.linux import intelrdt
+
+        yield from intelrdt.plan_join(config, host, options.container_id)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How is a pid file written? create, run and exec do so. Must not import anything of the package but errors."""
+
+from __future__ import annotations
+
+import os
+
+from ociruntime.errors import RuntimeFailure
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Digits and nothing else (engines parse it with a plain number parser), replaced atomically."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}")
+    remove_pid_file(temporary)
+    try:
+        # O_EXCL follows no link: a pid file in /tmp must not overwrite what somebody else's link names
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, str(pid).encode())
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except BaseException as failure:
+        remove_pid_file(temporary)
+        if isinstance(failure, OSError):
+            raise RuntimeFailure(path, step="write pid file", errno=failure.errno or 0) from None
+        raise
+
+
+def remove_pid_file(path: str) -> None:
+    """Take a pid file back, or what is left of one."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return  # it was never made, or its directory is gone
