@@ -291,9 +291,7 @@ _HOST_ELSEWHERE = {
     "check cgroup": "test_cgroup_that_is_in_use",
     "send terminal": "test_console.py, test_nobody_takes_it",
     "send pidfd": "test_console.py, test_nobody_takes_it",
-    "open init": "test_exec_forced.py",
-    "clone helper": "test_exec_forced.py",
-    "clone hook": "test_exec_forced.py",
+    **dict.fromkeys(("open init", "clone helper", "clone hook"), "test_exec_forced.py"),
     "note mounts": "test_full_disk.py, without a mount namespace",
     "clone init": "test_no_process_is_left_to_make",
 }
