@@ -14,6 +14,7 @@
     resume      paused                             WrongState, no effect
     kill        created, running, paused           WrongState, no effect (R233)
     delete      stopped                            WrongState, no effect (R236)
+    update      created, running, paused           WrongState, no effect
 
 `state`, `kill` and `delete` are polled by engines: what only create and start need is in creation.py.
 """
@@ -284,6 +285,17 @@ class Container:
 
         kill_all(paths, signal)
         return True
+
+    def update(self, resources: object, schemata: dict[str, str] | None = None) -> list[str]:
+        """Change limits; what `resources` (as /linux/resources of config.json) does not name stays as it is.
+
+        schemata   lines for the container's group of resctrl, by what an error is to name
+        All of them are set, or none. Returns warnings. Raises WrongState unless created, running or paused;
+        InvalidConfig, NotSupported or StepFailed with a pointer below /linux/resources.
+        """
+        from ociruntime.updating import change
+
+        return change(self, resources, schemata)
 
     def wait(self) -> int:
         """Wait for the end of a container that this process has created.

@@ -28,7 +28,7 @@ def features() -> dict[str, object]:
     """The document."""
     from ociruntime.annotations import EFFECTS
     from ociruntime.hooks import KINDS
-    from ociruntime.linux import intelrdt, lsm, mounts, network, scheduling, seccomp
+    from ociruntime.linux import cgroups, intelrdt, lsm, mounts, network, scheduling, seccomp
     from ociruntime.linux.capabilities import NAMES
     from ociruntime.linux.mount_options import known_options
 
@@ -41,6 +41,7 @@ def features() -> dict[str, object]:
     }
     id_mapped = _takes(mounts.check, mounts=[{**mapped, "options": ["bind", "idmap"]}])
     moved = _takes(network.check, linux={"netDevices": {"eth0": {}}, "namespaces": [{"type": "network"}]})
+    rdma = _takes(cgroups.check, linux={"resources": {"rdma": {"x": {"hcaHandles": 1}}}})
     return {
         "ociVersionMin": OCI_VERSION_MIN,
         "ociVersionMax": OCI_VERSION_MAX,
@@ -51,7 +52,7 @@ def features() -> dict[str, object]:
         "linux": {
             "namespaces": _namespaces(),
             "capabilities": list(NAMES),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": rdma},
             "seccomp": {
                 "enabled": True,
                 "actions": list(seccomp.ACTIONS),

@@ -86,6 +86,28 @@ _SUBREAPER: Row = ("no-subreaper", "", "", ACCEPTED, "runc", "do not become a su
 
 _FORMAT_TEXT: Row = ("format", "f", "text|json", WORKS, "ours", "how to print (default text)", "")
 
+_UPDATE: tuple[Row, ...] = (
+    ("resources", "r", "FILE", WORKS, "runc", "read the resources object of config.json from FILE, or - for stdin; other flags then have no effect", ""),
+    ("blkio-weight", "", "WEIGHT", WORKS, "runc", "block I/O weight, 10 to 1000", ""),
+    ("cpu-period", "", "USEC", WORKS, "runc", "CPU period, microseconds", ""),
+    ("cpu-quota", "", "USEC", WORKS, "runc", "CPU time in a period, microseconds; -1 is no limit", ""),
+    ("cpu-burst", "", "USEC", WORKS, "runc", "CPU time that may be saved up, microseconds", ""),
+    ("cpu-share", "", "SHARES", WORKS, "runc", "relative CPU weight", ""),
+    ("cpu-rt-period", "", "USEC", WORKS, "runc", "real-time CPU period, microseconds", ""),
+    ("cpu-rt-runtime", "", "USEC", WORKS, "runc", "real-time CPU time in a period, microseconds", ""),
+    ("cpu-idle", "", "0|1", WORKS, "runc", "1: run only when nothing else wants to", ""),
+    ("cpuset-cpus", "", "LIST", WORKS, "runc", "CPUs to use", ""),
+    ("cpuset-mems", "", "LIST", WORKS, "runc", "memory nodes to use", ""),
+    ("kernel-memory", "", "BYTES", WORKS, "runc", "kernel memory limit (cgroup v1; obsolete, new kernels ignore it)", ""),
+    ("kernel-memory-tcp", "", "BYTES", WORKS, "runc", "kernel TCP memory limit (cgroup v1; obsolete)", ""),
+    ("memory", "", "BYTES", WORKS, "runc", "memory limit, bytes or 10M, 1g; -1 is no limit", ""),
+    ("memory-reservation", "", "BYTES", WORKS, "runc", "soft memory limit", ""),
+    ("memory-swap", "", "BYTES", WORKS, "runc", "limit of memory and swap together", ""),
+    ("pids-limit", "", "COUNT", WORKS, "runc", "number of tasks; -1 is no limit", ""),
+    ("l3-cache-schema", "", "TEXT", WORKS, "runc", "Intel RDT cache schema, as in L3:0=ff", ""),
+    ("mem-bw-schema", "", "TEXT", WORKS, "runc", "Intel RDT memory bandwidth schema, as in MB:0=50", ""),
+)  # fmt: skip
+
 # verb -> its flags, beside -h and --help, which every verb has
 VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "create": (*_CREATE, _SUBREAPER),
@@ -110,6 +132,7 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
         ("interval", "", "TIME", WORKS, "runc", "time between two reports (default 5s)", ""),
         ("stats", "", "", WORKS, "runc", "print the statistics once and end", ""),
     ),
+    "update": _UPDATE,
     "features": (),
     "validate": (_FORMAT_TEXT,),
     "plan": (_FORMAT_TEXT,),
@@ -143,6 +166,7 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
         -1,
         "run one more program in a container; ends with its exit status",
     ),
+    "update": ("ID", 1, 1, "change the resource limits of a container"),
     "ps": ("ID [PS-OPTION ...]", 1, -1, "list the processes of a container"),
     "pause": ("ID", 1, 1, "freeze every process of a container"),
     "resume": ("ID", 1, 1, "let a paused container go on"),
@@ -165,7 +189,6 @@ PROGRAM = ("exec",)
 
 # Verbs of runc that are refused by name; flags_later.py has their flags.
 LATER: dict[str, str] = {
-    "update": "change the resource limits of a container",
     "checkpoint": "save a running container to files",
     "restore": "bring a saved container back",
 }

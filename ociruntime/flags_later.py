@@ -10,27 +10,6 @@ from ociruntime.flags import REFUSED, Row
 
 # (long name, short name, value, help), by verb
 _RUNC: dict[str, tuple[tuple[str, str, str, str], ...]] = {
-    "update": (
-        ("resources", "r", "FILE", "read the resources object from FILE, or - for stdin"),
-        ("blkio-weight", "", "N", "block I/O weight"),
-        ("cpu-period", "", "N", "CPU period, microseconds"),
-        ("cpu-quota", "", "N", "CPU time in a period, microseconds"),
-        ("cpu-burst", "", "N", "CPU time that may be saved up, microseconds"),
-        ("cpu-share", "", "N", "relative CPU weight"),
-        ("cpu-rt-period", "", "N", "real-time CPU period, microseconds"),
-        ("cpu-rt-runtime", "", "N", "real-time CPU time in a period, microseconds"),
-        ("cpu-idle", "", "N", "1: run only when nothing else wants to"),
-        ("cpuset-cpus", "", "LIST", "CPUs to use"),
-        ("cpuset-mems", "", "LIST", "memory nodes to use"),
-        ("kernel-memory", "", "N", "kernel memory limit (obsolete)"),
-        ("kernel-memory-tcp", "", "N", "kernel TCP memory limit (obsolete)"),
-        ("memory", "", "N", "memory limit, bytes"),
-        ("memory-reservation", "", "N", "soft memory limit, bytes"),
-        ("memory-swap", "", "N", "limit of memory and swap, bytes"),
-        ("pids-limit", "", "N", "number of tasks"),
-        ("l3-cache-schema", "", "TEXT", "Intel RDT cache schema"),
-        ("mem-bw-schema", "", "TEXT", "Intel RDT memory bandwidth schema"),
-    ),
     "checkpoint": (
         ("image-path", "", "DIR", "where the saved images go"),
         ("work-path", "", "DIR", "where criu's log goes"),

@@ -102,6 +102,23 @@ def plan_exec(facts: dict[str, object]) -> Iterator[HostStep]:
         yield _join([str(group) for group in groups], "/linux/intelRdt")
 
 
+def plan_update(facts: dict[str, object], root: str, lines: dict[str, str]) -> Iterator[HostStep]:
+    """Other shares for a container that exists, of whose state `facts` are: the lines, by who asks for them. Pure.
+
+    Raises StepFailed if it has no group.
+    """
+    groups = facts.get("intelrdt")
+    asking = " and ".join(lines)
+    if not isinstance(groups, list):
+        raise StepFailed(
+            "the container is in no group of resctrl",
+            pointer=asking,
+            hint="only one whose config has intelRdt can get another share",
+        )
+    args: dict[str, object] = {"root": root, "group": str(groups[0]), "lines": list(lines.values())}
+    yield HostStep(_SUBJECT, "set schemata", args, pointer=asking, text=", ".join(lines.values()))
+
+
 def _join(groups: list[str], pointer: str) -> HostStep:
     return HostStep(
         _SUBJECT, "join resctrl group", {"groups": groups}, pointer=pointer, text=" and ".join(groups)
@@ -135,6 +152,8 @@ def apply(step: HostStep, run: Run) -> None:
                 _write_schemata(args)
     elif step.name == "make monitoring group":
         os.mkdir(args["monitor"], 0o755)
+    elif step.name == "set schemata":
+        _write_schemata(args)
     else:
         for group in args["groups"]:
             _write(f"{group}/tasks", str(run.pid))

@@ -165,6 +165,24 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "load device program": _add_host(
         "linux.cgroups", "load device program", {"directory": "/no/such/cgroup", "rules": []}, "clone init"
     ),
+    "delegate cgroup": _add_host(
+        "linux.cgroups", "delegate cgroup", {"directory": "/no/such/cgroup", "uid": 1}, "clone init"
+    ),
+    "enable controllers": _add_host(
+        "linux.cgroups",
+        "enable controllers",
+        {"directory": "/no/such/cgroup", "mount": "/no/such", "controllers": []},
+        "clone init",
+    ),
+    "check memory in use": _add_host(
+        "linux.cgroups", "check memory in use", {"files": ["/no/such/file"], "limit": -1}, "clone init"
+    ),
+    "set schemata": _add_host(
+        "linux.intelrdt",
+        "set schemata",
+        {"root": "/no/such", "group": "/no/such/resctrl", "lines": ["L3:0=f"]},
+        "clone init",
+    ),
     "open cgroup": _add_host(
         "linux.cgroups", "open cgroup", {"slots": {"cgroup": "/no/such/cgroup"}}, "clone init"
     ),

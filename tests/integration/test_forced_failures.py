@@ -223,9 +223,6 @@ _HOST: dict[str, Case] = {
         _resources(cpu={"quota": 500, "period": 100000}),
     ),
     "set device rules": Case((edited_plan.POINTER, "set device rules", "ENOENT"), edit="set device rules"),
-    "load device program": Case(
-        (edited_plan.POINTER, "load device program", "ENOENT"), edit="load device program"
-    ),
     "open cgroup": Case((edited_plan.POINTER, "open cgroup", "ENOENT"), edit="open cgroup"),
     "set oom_score_adj": Case(
         (edited_plan.POINTER, "set oom_score_adj", "EINVAL"),
@@ -287,6 +284,9 @@ if not _V2:
     _HOST["set device rules: line"] = Case(
         (edited_plan.POINTER, "set device rules", "EINVAL"), edit="set device rules: line"
     )
+for _name in ("load device program", "delegate cgroup", "enable controllers", "set schemata"):
+    _HOST[_name] = Case((edited_plan.POINTER, _name, "ENOENT"), edit=_name)
+_HOST["check memory in use"] = Case((edited_plan.POINTER, "0 bytes are in use"), edit="check memory in use")
 _HOST_ELSEWHERE = {
     "check cgroup": "test_cgroup_that_is_in_use",
     "send terminal": "test_console.py, test_nobody_takes_it",

@@ -43,7 +43,7 @@ _V2 = Layout("v2", {}, _CGROUPS, {"": "/"}, ["cpuset", "cpu", "io", "memory", "p
 # Name of the file -> the machine that it is for.
 MACHINES = {"plan.txt": Host(_HYBRID, apparmor=True), "plan-v2.txt": Host(_V2, apparmor=True)}
 # Every example has plan.txt; where the cgroup is the point, or nothing else is in the way, there are both.
-_BOTH = ("hello", "limits", "devices")
+_BOTH = ("hello", "limits", "cgroup-resources", "devices")
 
 
 def names() -> list[str]:

@@ -12,8 +12,8 @@ from ociruntime.config import Node
 from ociruntime.errors import NotSupported, StepFailed
 from ociruntime.host import Host
 from ociruntime.linux import cgroups
+from ociruntime.linux.cgroups.convert import cpu_weight
 from ociruntime.linux.cgroups.layout import Layout
-from ociruntime.linux.cgroups.resources import weight_of_shares
 
 CG = "/sys/fs/cgroup"
 HYBRID = Layout(
@@ -115,15 +115,26 @@ def test_valid_paths(path: str) -> None:
         ({"cpu": {"quota": 1000, "burst": 1001}}, "cpu/burst", "R144", "error"),
         ({"memory": {"limit": 1000, "swap": 999}}, "memory/swap", "R140", "error"),
         ({"memory": {"swap": 999}}, "memory/swap", "R140", "error"),
-        ({"blockIO": {"weight": 10}}, "blockIO", "", "unsupported"),
-        ({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}, "hugepageLimits", "", "unsupported"),
-        ({"network": {"classID": 1}}, "network", "", "unsupported"),
-        ({"rdma": {"mlx5_1": {"hcaHandles": 1}}}, "rdma", "", "unsupported"),
-        ({"unified": {"memory.high": "1"}}, "unified", "", "unsupported"),
+        (
+            {"hugepageLimits": [{"pageSize": "../x", "limit": 0}]},
+            "hugepageLimits/0/pageSize",
+            "R148",
+            "error",
+        ),
+        ({"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]}, "hugepageLimits/0/pageSize", "R148", "error"),
+        (
+            {"network": {"priorities": [{"name": "a 1\nb", "priority": 1}]}},
+            "network/priorities/0/name",
+            "R149",
+            "error",
+        ),
+        ({"rdma": {"a b": {"hcaHandles": 1}}}, "rdma/a b", "R151", "error"),
+        ({"unified": {"../x": "1"}}, "unified/..~1x", "R152", "error"),
+        ({"unified": {"cgroup.procs": "1"}}, "unified/cgroup.procs", "R152", "error"),
     ],
 )
 def test_refused(resources: dict[str, Any], pointer: str, rule: str, severity: str) -> None:
-    """Limits that contradict each other are errors; what is not built is refused by name."""
+    """Limits that contradict each other, and names that lead into other files, are errors."""
     found = [(one.pointer, one.rule, one.severity) for one in cgroups.check(config(resources))]
     assert found == [(f"/linux/resources/{pointer}", rule, severity)]
 
@@ -239,7 +250,7 @@ def test_without_counterpart_on_v2(name: str, value: object) -> None:
 
 def test_weight_of_shares() -> None:
     """Minimum, default and maximum of both scales meet, the curve rises, and results are in range."""
-    assert [weight_of_shares(shares) for shares in (0, 1, 2, 1024, 262144, 10**6)] == [
+    assert [cpu_weight(shares) for shares in (0, 1, 2, 1024, 262144, 10**6)] == [
         1,
         1,
         1,
@@ -247,7 +258,7 @@ def test_weight_of_shares() -> None:
         10000,
         10000,
     ]
-    weights = [weight_of_shares(shares) for shares in range(2, 262145, 97)]
+    weights = [cpu_weight(shares) for shares in range(2, 262145, 97)]
     assert weights == sorted(weights)
     assert 1 <= weights[0] <= weights[-1] <= 10000
 

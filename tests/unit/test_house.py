@@ -87,10 +87,10 @@ EDGES: dict[str, str] = {
     "order": "seccomp step subject",
     "exec": "document errors joining order schema seccomp step subject",
     "command": "errors",
-    "spine": "spine bundle cgroups check command document errors exec frozen hooks host joining layout native plan step subject",
+    "spine": "spine bundle cgroups check command document errors exec frozen hooks host joining layout native plan schema step subject",
     "log": "errors document",
     "flags": "flags package errors document",
-    "features": "annotations document hooks package seccomp subject tables",
+    "features": "annotations cgroups document hooks package seccomp subject tables",
     "observation": "errors",
     "verbs": "bundle errors plan spine",
     "verb": "annotations verbs bundle check command document errors exec features host log observation plan spine",
@@ -193,7 +193,7 @@ def everything(raw):
     found = [str(violation) for violation in check.violations(bundle.config)]
     v1 = {{name: "/sys/fs/cgroup/" + name for name in ("cpu", "cpuset", "devices", "freezer", "memory", "pids")}}
     own = {{name: "/" for name in ("", *v1)}}
-    for layout in (Layout("v2", v2="/sys/fs/cgroup", own=own, v2_controllers=["cpu", "memory", "pids"]), Layout("v1", v1, own=own)):
+    for layout in (Layout("v2", v2="/sys/fs/cgroup", own=own, v2_controllers=["cpu", "cpuset", "memory", "pids"]), Layout("v1", v1, own=own)):
         made = plan.make(bundle, Host(layout), plan.Options(container_id="x"))
         found += [step.describe() for step in made.steps]
     return found

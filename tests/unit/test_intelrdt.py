@@ -281,3 +281,16 @@ def test_exec_joins_the_same_groups(machine: Machine) -> None:
     assert machine.tasks("c1") == machine.tasks("c1/mon_groups/c1")
     assert machine.tasks("c1").startswith("5")
     assert list(intelrdt.plan_exec({})) == []
+
+
+def test_other_shares_for_a_container_that_exists(tmp_path: Path) -> None:
+    """An update writes its lines into the group that the container is in."""
+    root = tmp_path / "resctrl"
+    (root / "c1").mkdir(parents=True)
+    (root / "c1" / "schemata").touch()
+    machine = Machine(root)
+    for step in intelrdt.plan_update(
+        {"intelrdt": [str(root / "c1")]}, str(root), {"--l3-cache-schema": "L3:0=f"}
+    ):
+        intelrdt.apply(step, machine.run)
+    assert (root / "c1" / "schemata").read_text() == "L3:0=f\n"

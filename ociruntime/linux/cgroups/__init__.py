@@ -75,12 +75,12 @@ KEYS = (
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Yield what is wrong with the path and between the limits, and what is not supported yet."""
+    """Yield what is wrong with the path, in the limits and between them."""
     from ociruntime.linux.cgroups.paths import check_path
     from ociruntime.linux.cgroups.resources import check_resources
 
     yield from check_path(config)
-    yield from check_resources(config)
+    yield from check_resources(config.at("linux", "resources"))
 
 
 def directories(config: Node, host: Host, container_id: str, manager: str) -> dict[str, str]:

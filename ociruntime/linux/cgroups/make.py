@@ -38,13 +38,27 @@ def _apply(step: HostStep, run: Run) -> None:
     elif step.name == "make cgroup":
         _make(args, run)
     elif step.name == "set cgroup":
-        _set(args, run)
+        from ociruntime.linux.cgroups.setting import set_limit
+
+        set_limit(args, run.warnings)
     elif step.name == "set device rules":
         _write_devices(args["directory"], args["lines"])
     elif step.name == "load device program":
         from ociruntime.linux.cgroups.ebpf import attach
 
         attach(args["directory"], args["rules"])
+    elif step.name == "check memory in use":
+        from ociruntime.linux.cgroups.update import check_use
+
+        check_use(args)
+    elif step.name == "enable controllers":
+        from ociruntime.linux.cgroups.v2 import enable
+
+        enable(args["directory"], args["mount"], args["controllers"])
+    elif step.name == "delegate cgroup":
+        from ociruntime.linux.cgroups.delegation import give
+
+        give(args["directory"], args["uid"])
     elif step.name == "open cgroup":
         for key, path in args["slots"].items():
             flags = os.O_RDONLY | os.O_DIRECTORY if key == CLONE_SLOT else os.O_WRONLY
@@ -116,17 +130,6 @@ def _mkdir(directory: str) -> None:
         else:
             return
     os.mkdir(directory, 0o755)
-
-
-def _set(args: dict[str, Any], run: Run) -> None:
-    try:
-        write(args["file"], args["value"].encode())
-    except OSError as failure:
-        if not args["optional"]:
-            raise
-        run.warnings.append(
-            f"{args['file']}: not set to {args['value']}: {os.strerror(failure.errno or 0).lower()}"
-        )
 
 
 def _write_devices(directory: str, lines: list[list[str]]) -> None:

@@ -9,7 +9,7 @@ With the manager "disabled" nothing is planned, limits included: that is what th
 from __future__ import annotations
 
 from ociruntime.errors import StepFailed
-from ociruntime.linux.cgroups import devices, joining
+from ociruntime.linux.cgroups import delegation, devices, joining
 from ociruntime.linux.cgroups.paths import container_paths
 from ociruntime.linux.cgroups.resources import settings_v1, settings_v2
 from ociruntime.step import HostStep
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ociruntime.config import Node
     from ociruntime.host import Host
     from ociruntime.linux.cgroups.layout import Layout
-    from ociruntime.linux.cgroups.resources import Setting
+    from ociruntime.linux.cgroups.setting import Setting
     from ociruntime.step import InitStep
 
 _SUBJECT = "linux.cgroups"
@@ -48,8 +48,8 @@ def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iter
         _refuse_without_mount(config)
         return
     paths = directories(config, host, container_id, manager)
-    settings = list(settings_v2(resources) if layout.kind == "v2" else settings_v1(resources))
-    _require_controllers(layout, settings)
+    settings = list(settings_of(resources, layout))
+    require_controllers(layout, settings)
 
     # One object for both steps: the first notes in `made` which directories do not exist yet, and so the
     # journal entry of the second says what may be removed later, and what was there before us (R238).
@@ -58,7 +58,7 @@ def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iter
         "paths": paths,
         "mounts": {"": layout.v2, **layout.controllers} if layout.v2 else dict(layout.controllers),
         "made": [],
-        "controllers": _enabled(layout, settings) if layout.kind == "v2" else [],
+        "controllers": enabled(layout, settings) if layout.kind == "v2" else [],
     }
     text = _where(layout, paths)
     yield HostStep(_SUBJECT, "check cgroup", args, pointer=_pointer(config), text=text)
@@ -67,6 +67,8 @@ def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iter
         if not _is_late(layout, setting):
             yield _set(layout, paths, setting)
     yield from _plan_devices(config, layout, paths)
+    if layout.kind == "v2" and config.at("mounts"):
+        yield from delegation.plan(config, layout, paths[""])
 
 
 def plan_late(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
@@ -75,7 +77,7 @@ def plan_late(config: Node, host: Host, container_id: str, manager: str) -> Iter
     if manager == "disabled" or layout.kind != "v2":
         return
     paths = directories(config, host, container_id, manager)
-    for setting in settings_v2(config.at("linux", "resources")):
+    for setting in settings_of(config.at("linux", "resources"), layout):
         if _is_late(layout, setting):
             yield _set(layout, paths, setting)
 
@@ -86,14 +88,15 @@ def _is_late(layout: Layout, setting: Setting) -> bool:
 
 
 def _set(layout: Layout, paths: dict[str, str], setting: Setting) -> HostStep:
-    directory = paths["" if layout.kind == "v2" else setting.controller]
-    return HostStep(
-        _SUBJECT,
-        "set cgroup",
-        {"file": f"{directory}/{setting.file}", "value": setting.value, "optional": setting.optional},
-        pointer=setting.pointer,
-        text=f"{setting.file} = {setting.value}",
-    )
+    return setting.step(paths["" if layout.kind == "v2" else setting.controller])
+
+
+def settings_of(resources: Node, layout: Layout, before: dict[str, int] | None = None) -> Iterator[Setting]:
+    """The limits for this machine's cgroup version; `before`: see settings_v2.
+
+    Raises NotSupported if this cgroup version can't express a value.
+    """
+    return settings_v2(resources, before) if layout.kind == "v2" else settings_v1(resources)
 
 
 def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
@@ -136,10 +139,10 @@ def _plan_devices(config: Node, layout: Layout, paths: dict[str, str]) -> Iterat
         )
 
 
-def _require_controllers(layout: Layout, settings: list[Setting]) -> None:
+def require_controllers(layout: Layout, settings: list[Setting]) -> None:
     """Refuse a limit whose controller this machine lacks (R154, and the same for v1)."""
     for setting in settings:
-        if setting.optional:
+        if setting.optional or not setting.controller:
             continue
         if layout.kind == "v2":
             if setting.controller not in layout.v2_controllers:
@@ -163,9 +166,9 @@ def _refuse_without_mount(config: Node) -> None:
             raise StepFailed("no cgroup hierarchy is mounted on this machine", pointer=node.pointer)
 
 
-def _enabled(layout: Layout, settings: list[Setting]) -> list[str]:
+def enabled(layout: Layout, settings: list[Setting]) -> list[str]:
     """v2 controllers that the limits need; make.py adds those that are good to have."""
-    needed = {setting.controller for setting in settings if not setting.optional}
+    needed = {setting.controller for setting in settings if not setting.optional and setting.controller}
     return sorted(needed & set(layout.v2_controllers))
 
 

@@ -1,42 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cgroup file gets which value for a property below /linux/resources? (R140-R145, R150)
+"""Which cgroup file gets which value for a property below /linux/resources? (R140-R155)
 
-One table per cgroup version; a property that a version can't express is refused, never dropped (R155).
-Devices have their own file. Pure: nothing here looks at the machine.
+Memory, CPU and pids stand here, one table per cgroup version; block I/O, huge pages, network, rdma and unified have
+files of their own, read only for a config that has them. A property that a version can't express is refused, never
+dropped (R155). Devices are no limits, and have devices.py. Pure: nothing here looks at the machine.
 """
 
 from __future__ import annotations
 
 from ociruntime.errors import NotSupported, Violation
+from ociruntime.linux.cgroups.convert import cpu_weight, swap_alone
+from ociruntime.linux.cgroups.setting import Setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-
-# Objects of a later issue: empty ones are accepted, because engines send them.
-_LATER = ("blockIO", "hugepageLimits", "network", "rdma", "unified")
-
-
-class Setting:
-    """One write: `value` into the file `file` of `controller`'s directory, because of `pointer`.
-
-    optional  a kernel that lacks or ignores the file gives a warning and no error
-    """
-
-    __slots__ = ("controller", "file", "optional", "pointer", "value")
-
-    def __init__(self, pointer: str, controller: str, file: str, value: str, optional: bool = False) -> None:
-        self.pointer = pointer
-        self.controller = controller
-        self.file = file
-        self.value = value
-        self.optional = optional
-
-    def __repr__(self) -> str:
-        return f"Setting({self.pointer!r}, {self.controller!r}, {self.file!r}, {self.value!r})"
-
 
 # (property, controller, file, whether 0 is a value). Where 0 is none, it means "not set", as in runc;
 # the kernel's files know no such limit, and engines write it for "no wish". Order matters: a limit
@@ -63,6 +43,17 @@ _V1: tuple[tuple[str, str, str, bool], ...] = (
 )
 # The kernel has dropped these accounts step by step since 5.11 (R141: not recommended).
 _OPTIONAL_V1 = ("memory/kernel", "memory/kernelTCP")
+# The kernel refuses the first while the others have their old values: a limit above memory+swap, a quota below its
+# burst, a quota that is more of its period than the parent's.
+_HELD_UP_V1 = {
+    "memory/limit": ("memory/swap",),
+    "cpu/period": ("cpu/burst", "cpu/quota"),
+    "cpu/quota": ("cpu/burst",),
+    "cpu/realtimePeriod": ("cpu/realtimeRuntime",),
+}
+# The kernel takes any number of shares, and makes one of 2 to 262144 of it.
+_EXACT_V1 = ("cpu/shares",)
+_MEMORY_AND_SWAP = "memory.memsw.limit_in_bytes"
 
 _V2: tuple[tuple[str, str, str, bool], ...] = (
     ("memory/limit", "memory", "memory.max", False),
@@ -73,40 +64,116 @@ _V2: tuple[tuple[str, str, str, bool], ...] = (
     ("cpu/mems", "cpuset", "cpuset.mems", False),
     ("pids/limit", "pids", "pids.max", True),
 )
-_NOT_ON_V2 = ("memory/swappiness", "memory/disableOOMKiller", "cpu/realtimePeriod", "cpu/realtimeRuntime")
+_NOT_ON_V2 = ("memory/swappiness", "memory/disableOOMKiller", "memory/kernel", "memory/kernelTCP", "cpu/realtimePeriod", "cpu/realtimeRuntime")  # fmt: skip
+_LIMITS = ("memory/limit", "memory/reservation", "pids/limit")  # -1 is "max"
 
 
 def settings_v1(resources: Node) -> Iterator[Setting]:
-    """What to write on cgroup v1, in order."""
+    """What to write on cgroup v1, in order. Raises NotSupported for what only v2 has."""
+    yield from _unlimited_swap_v1(resources.at("memory"))
     for name, controller, file, zero in _V1:
-        node = resources.at(*name.split("/"))
-        value = _text(node, zero)
+        value = _value_v1(resources, name, zero)
         if value is not None:
-            value = "max" if name == "pids/limit" and node.number() < 0 else value
-            yield Setting(node.pointer, controller, file, value, name in _OPTIONAL_V1)
+            yield Setting(
+                resources.at(*name.split("/")).pointer,
+                controller,
+                file,
+                value,
+                optional=name in _OPTIONAL_V1,
+                first=tuple(_held_up(resources, name)),
+                exact=name in _EXACT_V1,
+            )
+    if resources.at("blockIO"):
+        from ociruntime.linux.cgroups import blockio
+
+        yield from blockio.settings_v1(resources.at("blockIO"))
+    if resources.at("network"):
+        from ociruntime.linux.cgroups import network
+
+        yield from network.settings_v1(resources.at("network"))
+    if resources.at("unified"):
+        from ociruntime.linux.cgroups import unified
+
+        unified.refuse_v1(resources.at("unified"))
+    yield from _both(resources, v2=False)
 
 
-def settings_v2(resources: Node) -> Iterator[Setting]:
+def settings_v2(resources: Node, before: dict[str, int] | None = None) -> Iterator[Setting]:
     """What to write on cgroup v2, in order.
 
+    before   what holds already, "memory/limit" and "cpu/quota", for what v2 has in one number
     Raises NotSupported for a value that v2 has no counterpart of.
     """
     for name in _NOT_ON_V2:
         node = resources.at(*name.split("/"))
-        if _text(node, name == "memory/swappiness") is not None:
+        if _text(node, name == "memory/swappiness") not in (None, "-1"):
             raise NotSupported("cgroup v2 has nothing like it", pointer=node.pointer)
     if resources.at("memory", "useHierarchy").value is False:
         raise NotSupported(
             "cgroup v2 is always hierarchical", pointer=resources.at("memory", "useHierarchy").pointer
         )
-    yield from _swap_v2(resources.at("memory"))
-    yield from _cpu_v2(resources.at("cpu"))
+    before = before or {}
+    yield from _swap_v2(resources.at("memory"), before.get("memory/limit", 0))
+    yield from _cpu_v2(resources.at("cpu"), before.get("cpu/quota", 0))
     for name, controller, file, zero in _V2:
         node = resources.at(*name.split("/"))
         value = _text(node, zero)
         if value is not None:
-            limit = name in ("memory/limit", "memory/reservation", "pids/limit")
-            yield Setting(node.pointer, controller, file, "max" if limit and node.number() < 0 else value)
+            unlimited = name in _LIMITS and node.number() < 0
+            yield Setting(node.pointer, controller, file, "max" if unlimited else value)
+    if resources.at("blockIO"):
+        from ociruntime.linux.cgroups import blockio
+
+        yield from blockio.settings_v2(resources.at("blockIO"))
+    if resources.at("network"):
+        from ociruntime.linux.cgroups import network
+
+        network.refuse_v2(resources.at("network"))
+    yield from _both(resources, v2=True)
+    if resources.at("unified"):
+        from ociruntime.linux.cgroups import unified
+
+        # last: what the config says in the kernel's own words goes over what was converted
+        yield from unified.settings(resources.at("unified"))
+
+
+def _both(resources: Node, v2: bool) -> Iterator[Setting]:
+    """What is alike in both versions."""
+    if resources.at("hugepageLimits"):
+        from ociruntime.linux.cgroups import hugepages
+
+        yield from hugepages.settings(resources.at("hugepageLimits"), v2)
+    if resources.at("rdma"):
+        from ociruntime.linux.cgroups import rdma
+
+        yield from rdma.settings(resources.at("rdma"))
+
+
+def _value_v1(resources: Node, name: str, zero: bool) -> str | None:
+    node = resources.at(*name.split("/"))
+    return "max" if name == "pids/limit" and node and node.number() < 0 else _text(node, zero)
+
+
+def _held_up(resources: Node, name: str) -> Iterator[tuple[str, str]]:
+    """(file, value) of the limits that may have to be written before this one."""
+    for other in _HELD_UP_V1.get(name, ()):
+        _, _, file, zero = next(row for row in _V1 if row[0] == other)
+        value = _value_v1(resources, other, zero)
+        if value is not None:
+            yield file, value
+    if name == "memory/limit" and _swap_follows(resources.at("memory")):
+        yield _MEMORY_AND_SWAP, "-1"
+
+
+def _swap_follows(memory: Node) -> bool:
+    return memory.at("limit").number() < 0 and not memory.at("swap").number()
+
+
+def _unlimited_swap_v1(memory: Node) -> Iterator[Setting]:
+    """Memory without a limit is memory and swap without one, if nothing else is said of it (as in runc)."""
+    if _swap_follows(memory):
+        # a kernel without swap accounting has no such file, and no such limit
+        yield Setting(memory.at("limit").pointer, "memory", _MEMORY_AND_SWAP, "-1", optional=True)
 
 
 def _text(node: Node, zero: bool) -> str | None:
@@ -121,70 +188,66 @@ def _text(node: Node, zero: bool) -> str | None:
     return str(number) if number or zero else None
 
 
-def _swap_v2(memory: Node) -> Iterator[Setting]:
-    """memory+swap (v1's sum) as v2's swap alone; kernel accounts are warned about by the planner."""
+def _swap_v2(memory: Node, before: int) -> Iterator[Setting]:
     swap, limit = memory.at("swap"), memory.at("limit")
-    if swap.number() < 0:
-        value = "max"
-    elif swap.number() > 0:
-        value = str(swap.number() - max(limit.number(), 0))
-    else:
-        return
-    # A kernel without swap accounting has no such file, and then "no swap" and "any" hold anyway.
-    yield Setting(swap.pointer, "memory", "memory.swap.max", value, optional=value in ("max", "0"))
+    of_memory = limit.number() or before
+    value = swap_alone(swap.number(), of_memory if swap.number() else limit.number())
+    if value:
+        # A kernel without swap accounting has no such file, and then "no swap" and "any" hold anyway.
+        yield Setting(
+            (swap if swap.number() else limit).pointer,
+            "memory",
+            "memory.swap.max",
+            value,
+            optional=value in ("max", "0"),
+        )
 
 
-def _cpu_v2(cpu: Node) -> Iterator[Setting]:
+def _cpu_v2(cpu: Node, before: int) -> Iterator[Setting]:
     shares, quota, period = cpu.at("shares"), cpu.at("quota"), cpu.at("period")
     if shares.number():
-        yield Setting(shares.pointer, "cpu", "cpu.weight", str(weight_of_shares(shares.number())))
+        yield Setting(shares.pointer, "cpu", "cpu.weight", str(cpu_weight(shares.number())))
     if quota.number() or period.number():
-        first = str(quota.number()) if quota.number() > 0 else "max"
+        time = quota.number() or before
+        first = str(time) if time > 0 else "max"
         value = f"{first} {period.number()}" if period.number() else first
-        yield Setting((quota or period).pointer, "cpu", "cpu.max", value)
+        burst = cpu.at("burst")
+        yield Setting(
+            (quota if quota.number() else period).pointer,
+            "cpu",
+            "cpu.max",
+            value,
+            first=(("cpu.max.burst", str(burst.number())),) if burst else (),
+        )
 
 
-def weight_of_shares(shares: int) -> int:
-    """cpu.weight (1-10000, default 100) for cpu.shares (2-262144, default 1024).
+def check_resources(resources: Node, before: dict[str, int] | None = None) -> Iterator[Violation]:
+    """The rules between properties.
 
-    The curve of newer runtimes (runc 1.3.2, crun 1.23): it meets the minimum, the default and the
-    maximum of both scales, where the linear map of old made the default 1024 a weight of 39.
+    before   what holds already: an update of memory+swap alone has its "memory/limit" there
     """
-    if shares <= 2:
-        return 1
-    if shares >= 262144:
-        return 10000
-    from math import ceil, log2  # only here: a module less for everybody else
-
-    doublings = log2(shares)
-    exponent = (doublings * doublings + 125 * doublings) / 612.0 - 7.0 / 34.0
-    return ceil(10**exponent)
-
-
-def check_resources(config: Node) -> Iterator[Violation]:
-    """The rules between properties, and what is not built yet."""
-    resources = config.at("linux", "resources")
-    yield from _check_memory(resources.at("memory"))
+    yield from _check_memory(resources.at("memory"), (before or {}).get("memory/limit", 0))
     cpu = resources.at("cpu")
     quota, burst = cpu.at("quota"), cpu.at("burst")
     if 0 < quota.number() < burst.number():
         yield Violation(burst.pointer, f"{burst.number()} is more than the quota {quota.number()}", "R144")
-    for name in _LATER:
-        node = resources.at(name)
-        if _says_anything(node):
-            yield Violation(node.pointer, "this resource is not supported yet", severity="unsupported")
+    for name, module in (
+        ("hugepageLimits", "hugepages"),
+        ("network", "network"),
+        ("rdma", "rdma"),
+        ("unified", "unified"),
+    ):
+        if resources.at(name):
+            found = __import__(f"ociruntime.linux.cgroups.{module}", fromlist=["check"])
+            yield from found.check(resources.at(name))
 
 
-def _check_memory(memory: Node) -> Iterator[Violation]:
-    limit, swap = memory.at("limit").number(), memory.at("swap")
+def _check_memory(memory: Node, before: int) -> Iterator[Violation]:
+    swap = memory.at("swap")
+    limit = memory.at("limit").number() or before
     if swap.number() > 0 and limit <= 0:
         yield Violation(swap.pointer, "memory+swap has a limit, but memory has none", "R140")
     elif 0 < swap.number() < limit:
         yield Violation(
             swap.pointer, f"memory+swap {swap.number()} is less than the memory limit {limit}", "R140"
         )
-
-
-def _says_anything(node: Node) -> bool:
-    """False for {}, [] and objects whose members are all 0, empty or null."""
-    return len(node) > 0 if isinstance(node.value, list) else any(value.value for _, value in node.members())

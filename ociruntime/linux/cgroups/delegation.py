@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""To whom does the container's cgroup belong? (R130-R137, config-linux.md "Cgroup ownership")
+
+To the user of process.user as the host sees it, if the container sees its cgroup (v2, a cgroup namespace of its own) and
+may write there. Then systemd, or a runtime, can work in the container. Must not import config nor another subject.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from ociruntime.step import HostStep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.linux.cgroups.layout import Layout
+
+DELEGATE = "/sys/kernel/cgroup/delegate"
+# cgroups(7), for kernels without that file (before 4.15); R136.
+_WITHOUT_LIST = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
+
+
+def plan(config: Node, layout: Layout, directory: str) -> Iterator[HostStep]:
+    """The step that gives the cgroup away, if the config asks for it in all three ways."""
+    if layout.kind != "v2" or not _new_namespace(config, "cgroup") or not _shown_writable(config):
+        return
+    user = config.at("process", "user", "uid")
+    owner = host_uid(config, user.number())
+    if owner > 0:  # root of the host has made it, and owns it already; -1: nobody that the host knows
+        yield HostStep(
+            "linux.cgroups",
+            "delegate cgroup",
+            {"directory": directory, "uid": owner},
+            pointer=user.pointer if user else "/linux/namespaces",
+            text=f"to uid {owner}",
+        )
+
+
+def host_uid(config: Node, uid: int) -> int:
+    """The user of the container as the host's number; -1 if that can't be known, or nobody is."""
+    namespaces = [entry for entry in config.at("linux", "namespaces") if entry.at("type").text() == "user"]
+    if not namespaces:
+        return uid
+    if namespaces[0].at("path").text():
+        return -1
+    for entry in config.at("linux", "uidMappings"):
+        offset = uid - entry.at("containerID").number()
+        if 0 <= offset < entry.at("size").number():
+            return entry.at("hostID").number() + offset
+    return -1
+
+
+def _new_namespace(config: Node, kind: str) -> bool:
+    return any(
+        entry.at("type").text() == kind and not entry.at("path").text()
+        for entry in config.at("linux", "namespaces")
+    )
+
+
+def _shown_writable(config: Node) -> bool:
+    return any(
+        entry.at("source").text() == "cgroup"
+        and posixpath.normpath(entry.at("destination").text()) == "/sys/fs/cgroup"
+        and "ro" not in entry.at("options").texts()
+        for entry in config.at("mounts")
+    )
+
+
+def give(directory: str, uid: int, list_file: str = DELEGATE) -> None:
+    """Change the owner of the directory and of the files that the kernel names, those that exist (R134, R135)."""
+    try:
+        with open(list_file, encoding="ascii") as file:
+            names: tuple[str, ...] = tuple(file.read().split())
+    except FileNotFoundError:
+        names = _WITHOUT_LIST
+    os.chown(directory, uid, -1)
+    for name in names:
+        try:
+            os.chown(f"{directory}/{name}", uid, -1, follow_symlinks=False)
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files of cgroup v2 does the config name itself? (/linux/resources/unified; R152-R154)
+
+Every key is written, also one that this runtime has never heard of. Pure.
+"""
+
+from __future__ import annotations
+
+from ociruntime.errors import NotSupported, Violation
+from ociruntime.linux.cgroups.setting import Setting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+
+# With these it is the runtime that works: who is in the cgroup, and whether it runs.
+_OURS = ("cgroup.procs", "cgroup.threads", "cgroup.freeze", "cgroup.kill")
+
+
+def check(unified: Node) -> Iterator[Violation]:
+    """Yield keys that are no file of the container's cgroup, or none that holds a limit."""
+    for name, node in unified.members():
+        if name in ("", ".", "..") or "/" in name:
+            yield Violation(node.pointer, f"{name!r} is no file in a cgroup", "R152")
+        elif name in _OURS:
+            yield Violation(
+                node.pointer, "is no limit: which processes run in the cgroup is not set so", "R152"
+            )
+
+
+def settings(unified: Node) -> Iterator[Setting]:
+    """What to write, in the config's order; each line by itself, as io.max wants it."""
+    for name, node in unified.members():
+        # files of the core and of pressure stall information need no controller
+        own = name.startswith("cgroup.") or name.endswith(".pressure")
+        yield Setting(node.pointer, "" if own else name.partition(".")[0], name, node.text().rstrip("\n"))
+
+
+def refuse_v1(unified: Node) -> None:
+    """Raises NotSupported if there is something to set, on a machine with controllers of version 1."""
+    for _, node in unified.members():
+        raise NotSupported(
+            "this machine's controllers are those of cgroup v1, and unified names files of v2",
+            pointer=node.pointer,
+        )

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The update operation: other limits for a container that exists, all of them or none.
+
+What it sets stands in state.json afterwards, because a later update needs to know it; the kept config.json stays as
+create read it (R207). This module must not import a verb.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ociruntime import host, schema
+from ociruntime.bundle import load_config
+from ociruntime.config import Node
+from ociruntime.deletion import run_of
+from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
+from ociruntime.linux.cgroups import setting, update
+from ociruntime.undo import module_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ociruntime.container import Container
+    from ociruntime.run import Run
+    from ociruntime.step import HostStep
+
+
+def change(container: Container, resources: object, schemata: dict[str, str] | None = None) -> list[str]:
+    """Set these limits; see Container.update. Returns warnings."""
+    config = Node({"ociVersion": "1.3.0", "root": {"path": "/"}, "linux": {"resources": resources}})
+    if not schema.fast_valid(config.value):
+        raise InvalidConfig(schema.explain(config.value))
+    if container.status() in ("creating", "stopped"):
+        raise WrongState("container not running")
+    directory = container.directory
+    if not directory.lock(wait=True, create=os.path.exists(directory.file("state.json"))):
+        raise NoSuchContainer(container.id)
+    try:
+        stored = directory.read_state()
+        if stored is None:
+            raise NoSuchContainer(container.id)
+        container.stored = stored
+        return _change(container, config.at("linux", "resources"), schemata or {})
+    finally:
+        directory.unlock()
+
+
+def _change(container: Container, resources: Node, schemata: dict[str, str]) -> list[str]:
+    facts = container.stored["facts"]
+    assert isinstance(facts, dict)
+    group = facts.get("cgroups")
+    if not isinstance(group, dict):
+        raise RuntimeFailure(
+            "the container has no cgroup of its own", hint="it was made with --cgroup-manager disabled"
+        )
+    if "resources" in group:
+        held = Node(group["resources"])
+    else:
+        held = load_config(container.directory.file("config.json")).at("linux", "resources")
+    wrong = list(update.check(resources, held))
+    if wrong:
+        raise InvalidConfig(wrong)
+    machine = host.probe(Node({"linux": {"intelRdt": {}}}) if schemata else None)
+    steps = list(update.plan(resources, held, machine.cgroups, group["paths"]))
+    if schemata:
+        from ociruntime.linux import intelrdt
+
+        steps += intelrdt.plan_update(facts, machine.resctrl, schemata)
+    run = run_of(container.directory, container.stored, needs_config=False)
+    values: list[list[str]] = []
+    try:
+        _carry_out(steps, run, values)
+        group["resources"] = update.overlaid(held.value, resources.value)
+        container.directory.write_state(container.stored)
+    except RuntimeFailure as failure:
+        problems = setting.restore(values)
+        if problems:
+            failure.reason += f"; and then: {'; '.join(problems)}"
+        raise
+    return run.warnings
+
+
+def _carry_out(steps: Iterable[HostStep], run: Run, values: list[list[str]]) -> None:
+    """Do the steps; `values` is filled with what the files said before."""
+    files: set[str] = set()
+    for step in steps:
+        try:
+            if step.name == "set cgroup":
+                for file, value in setting.held(step.args):
+                    # of a file that is written twice the first is the old value; lines for devices add up
+                    if file not in files or "unset" in step.args:
+                        values.append([file, value])
+                        files.add(file)
+            module_of(step.subject).apply(step, run)
+        except StepFailed as failure:
+            failure.step = step.describe()
+            raise
+        except OSError as failure:
+            from ociruntime.launch import step_failed
+
+            raise step_failed(step, failure) from None
