@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Show that each mutant is caught: sudo .venv/bin/python3 -m tests.mutants [WORD ...]
 
-Words choose mutants whose file or description has them. Works in a copy of the repository with an environment of its
+Words choose mutants whose file or description has one of them. Works in a copy of the repository with an environment of its
 own beside it, so that the command `ociruntime` of the tests is the broken one. First the tests must pass unbroken.
 """
 
@@ -74,7 +74,7 @@ def _put(tree: Path, mutant: mutants.Mutant, text: str) -> None:
 
 def _verdict(tree: Path, mutant: mutants.Mutant) -> str:
     """Empty if the mutant is caught, else what happened."""
-    whole = mutant.path.read_text(encoding="utf-8")
+    whole = (tree / "ociruntime" / mutant.file).read_text(encoding="utf-8")
     _put(tree, mutant, mutants.apply(mutant, whole))
     try:
         code, text = _run(tree, list(mutant.tests))
@@ -87,7 +87,9 @@ def _verdict(tree: Path, mutant: mutants.Mutant) -> str:
 
 def main(words: list[str]) -> int:
     """Try the chosen mutants; 1 if one survives."""
-    chosen = [one for one in mutants.load() if all(word in f"{one.file} {one.what}" for word in words)]
+    chosen = [
+        one for one in mutants.load() if not words or any(word in f"{one.file} {one.what}" for word in words)
+    ]
     with tempfile.TemporaryDirectory(prefix="ociruntime-mutants-") as scratch:
         tree = Path(scratch, "tree")
         tree.mkdir()
