@@ -16,22 +16,28 @@ from pathlib import Path
 
 from tests import mutants
 
-_BUILT = ("native/_shim.abi3.so", "native/ociruntime-init", "_config_validator.py")
-_SHIM = ("spawn.c", "plan_check.c", "sys.c")
+# How the build makes init: of every C file that belongs to no extension module.
 _REBUILD = (
-    "from ociruntime.native import _build as b;"
-    "b.compile_init('ociruntime/native/ociruntime-init',"
-    f" shim_sources=[f'{{b.NATIVE}}/{{name}}' for name in {_SHIM!r}])"
+    "import tomllib;"
+    "from ociruntime.native import _build;"
+    "modules = tomllib.load(open('pyproject.toml', 'rb'))['tool']['setuptools']['ext-modules'];"
+    "sources = [source for module in modules for source in module['sources']];"
+    "_build.compile_init('ociruntime/native/ociruntime-init', shim_sources=sources)"
 )
 _PASSED, _FAILED = 0, 1  # of pytest's exit codes; any other is no verdict
 
 
+def _listed(*options: str) -> list[str]:
+    """Files that git knows."""
+    command = ["git", "-C", str(mutants.REPOSITORY), "ls-files", "-z", *options]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")[:-1]
+
+
 def _copy(target: Path) -> None:
     """The files under version control, what the build has made of them, and an environment that finds them."""
-    listed = subprocess.run(
-        ["git", "-C", str(mutants.REPOSITORY), "ls-files", "-z"], check=True, capture_output=True, text=True
-    ).stdout
-    for name in [*listed.split("\0")[:-1], *(f"ociruntime/{name}" for name in _BUILT)]:
+    for name in [*_listed(), *_listed("--others", "--ignored", "--exclude-standard", "ociruntime")]:
+        if "__pycache__" in name:
+            continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(mutants.REPOSITORY / name, target / name, follow_symlinks=False)
     source, made = mutants.REPOSITORY / ".venv", target / ".venv"
