@@ -116,6 +116,8 @@ def _subjects(config: Node) -> Iterator[Violation]:
     rare = [name for name, path in _RARE if config.at(*path)]
     if config.at("process", "terminal").flag():
         rare.append("console")
+    if namespaces.has(config, "user"):
+        rare.append("idmap")
     for name in dict.fromkeys(rare):
         module = __import__(f"ociruntime.linux.{name}", fromlist=["check"])
         yield from module.check(config)

@@ -26,7 +26,7 @@ from ociruntime import joining
 from ociruntime.annotations import HOOK_STDERR, HOOK_STDOUT, value_of
 from ociruntime.errors import HookFailed, StepFailed, Violation
 from ociruntime.jsontext import compact
-from ociruntime.linux import capabilities, credentials, process
+from ociruntime.linux import capabilities, credentials, namespaces, process
 from ociruntime.step import HostStep, InitStep, Plan, Step
 
 TYPE_CHECKING = False
@@ -234,6 +234,10 @@ def _steps(step: HostStep, run: Run) -> Iterator[Step]:
     else:
         yield InitStep("root", "/", 0, name="open root", text="/")
     yield InitStep("chdir", directory, 0, text=directory)
+    if kind in _IN_CONTAINER and namespaces.has(config, "user"):
+        from ociruntime.linux import idmap
+
+        yield from idmap.plan_root(config)
     if kind == "startContainer":
         host = run.host
         assert host is not None  # whoever runs startContainer hooks has probed it

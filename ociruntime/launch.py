@@ -5,7 +5,7 @@
     host steps: cgroups, sources of binds
     clone init  ----------------------------------->  (a helper joins namespaces and forks)
                 <---------------- started -----------  (only if it forked, or for the next line)
-    host steps: oom_score_adj, cgroup2's pids.max of 0 or 1, network devices
+    host steps: id maps of its user namespace, oom_score_adj, cgroup2's pids.max of 0 or 1, network devices
                 ----------------- continue --------->  cgroup, mounts, devices, links, terminal
                 <---------------- mounted -----------  (only if there are hooks)
     hooks: prestart, createRuntime, createContainer
@@ -255,6 +255,9 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
     step = steps[failure.index]
     if isinstance(step, InitStep) and step.op in ("find_program", "exec"):
         return program_failed(step, failure)
+    hint = hint_for(failure.errno, step.name)
+    if failure.errno == errno.EPERM and isinstance(step, InitStep) and step.op == "mount_fs":
+        hint = _hint_of_user_namespace(steps) or hint
     words = failure.log or ("" if failure.detail == step.name.replace(" ", "_") else detail)
     shown = step.describe()
     return StepFailed(
@@ -262,8 +265,14 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
         pointer=step.pointer,
         step=shown,
         errno=failure.errno,
-        hint=hint_for(failure.errno, step.name),
+        hint=hint,
     )
+
+
+def _hint_of_user_namespace(steps: list[Step]) -> str:
+    if any(step.name == "note id maps" for step in steps if isinstance(step, HostStep)):
+        return "a user namespace may mount proc, sysfs and mqueue only for a pid, network and ipc namespace of its own"
+    return ""
 
 
 def program_failed(step: InitStep, failure: ChildFailed) -> StepFailed:

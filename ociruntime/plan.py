@@ -102,8 +102,7 @@ class Options:
 def make(bundle: Bundle, host: Host, options: Options) -> Plan:
     """The plan for a checked config on this host; pure."""
     config = bundle.config
-    joins = namespaces.joins(config)
-    flags = 0 if joins else namespaces.clone_flags(config)
+    flags = 0 if namespaces.forks(config) else namespaces.clone_flags(config)
     steps = [*_create(bundle, host, options), *_start(bundle, host, options)]
     if process_order.has_label(config):
         from ociruntime.linux import lsm
@@ -129,6 +128,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield HostStep("notify", "make notify directory", args, text=options.notify, undoable=True)
     # A tree that is opened after the cgroups were made shows them.
     yield from mounts.plan_sources(config, host, bundle.directory, own_cgroups)
+    yield from devices.plan_nodes(config)
     yield from cgroups.plan_open(config, host, options.container_id, options.cgroup_manager)
     rdt: list[Step] = []
     if config.at("linux", "intelRdt"):
@@ -141,11 +141,11 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     )
     # A helper enters what other namespaces own, then forks init into the new ones.
     yield from namespaces.plan_join(config)
-    outside: list[Step] = [*process.plan(config, host), *rdt]
+    outside: list[Step] = [*_write_id_maps(config), *process.plan(config, host), *rdt]
     outside += cgroups.plan_late(config, host, options.container_id, options.cgroup_manager)
     # Devices before lo comes up, as in runc, so that hooks and whatever init does find the network complete.
     outside += network.plan_devices(config)
-    if outside or namespaces.joins(config):
+    if outside or namespaces.forks(config):
         yield SyncStep("started", "init runs in its namespaces, and its pid is known")
         yield from outside
     yield from cgroups.plan_join_self(config, host, options.container_id, options.cgroup_manager)
@@ -153,12 +153,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
     # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.
     yield from namespaces.plan_cgroup(config)
-    keyring = "" if options.no_new_keyring else f"_ses.{options.container_id}"
-    yield from process_order.plan_session(config, host, keyring, new=True)
-    yield from network.plan(config)
-
-    # The root filesystem, while the host's paths are still there.
-    yield from rootfs.plan(config, bundle.directory)
+    yield from _session_and_root(bundle, host, options)
     yield from mounts.plan(config, host, own_cgroups)
     yield from devices.plan(config)
     yield from devices.plan_links(config, host)
@@ -169,6 +164,21 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")
         yield from hooked
     yield from _enter(bundle, host, options)
+
+
+def _session_and_root(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
+    config = bundle.config
+    keyring = "" if options.no_new_keyring else f"_ses.{options.container_id}"
+    # The root filesystem, while the host's paths are still there.
+    root = [*rootfs.plan(config, bundle.directory)]
+    if namespaces.has(config, "user"):
+        # At once: the new root may not search the way to it. And a keyring must be the new root's.
+        yield from root
+        yield from _become_root(config)
+    yield from process_order.plan_session(config, host, keyring, new=True)
+    yield from network.plan(config)
+    if not namespaces.has(config, "user"):
+        yield from root
 
 
 def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
@@ -205,6 +215,7 @@ def _terminal(config: Node) -> Iterator[Step]:
 
 def _open_and_compile(config: Node, host: Host) -> Iterator[Step]:
     yield from namespaces.plan_paths(config)
+    yield from _id_maps(config)
     if config.at("linux", "seccomp"):
         from ociruntime.linux import seccomp
 
@@ -226,13 +237,35 @@ def _start(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from hooks.plan_poststart(config)
 
 
+def _id_maps(config: Node) -> Iterator[Step]:
+    """Few containers have a user namespace or id-mapped mounts: only they load the subject."""
+    if namespaces.has(config, "user") or mounts.has_mapped(config):
+        from ociruntime.linux import idmap
+
+        yield from idmap.plan_host(config)
+
+
+def _write_id_maps(config: Node) -> Iterator[Step]:
+    if namespaces.is_new(config, "user"):
+        from ociruntime.linux import idmap
+
+        yield from idmap.plan_write(config)
+
+
+def _become_root(config: Node) -> Iterator[Step]:
+    from ociruntime.linux import idmap
+
+    yield from idmap.plan_root(config)
+    yield from namespaces.plan_ipc(config)
+
+
 def _kept(options: Options) -> str:
     return f"all from {3 + options.passed_fds()} on"
 
 
 def _clone_text(config: Node) -> str:
-    if namespaces.joins(config):
-        return "a helper that joins namespaces"
+    if namespaces.forks(config):
+        return "a helper that enters or makes namespaces"
     flags = namespaces.clone_flags(config)
     new = [name for name, flag in namespaces.TYPES.items() if flags & flag]
     return f"with new {', '.join(new)}" if new else "without new namespaces"

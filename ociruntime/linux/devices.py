@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which device nodes and links are in the container's /dev? (config-linux.md, Devices; runtime-linux.md)
 
-Must not import another subject. What a process may do with a device is the cgroup's business.
+In a user namespace nobody may make a device: the runtime makes each node, with the owner that the config says,
+and init mounts it. Must not import another subject. What a process may do with a device is the cgroup's business.
 """
 
 from __future__ import annotations
 
+import os
 import posixpath
 import stat
 
-from ociruntime.errors import Violation
-from ociruntime.step import InitStep
+from ociruntime.errors import StepFailed, Violation, hint_for
+from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
+    from ociruntime.run import Run
 
 MKNOD_OPTIONAL = 1  # native/plan.h: not made where a bind mount shows the host's files
 
@@ -62,6 +65,13 @@ _PTMX = "/dev/ptmx"
 
 _MAX_NUMBER = 0xFFFFFFFF
 
+# open_tree(2), mount_setattr(2), statvfs(3)
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_OPEN_TREE_CLONE = 1
+_MOUNT_ATTR_NODEV = 4
+_MS_PRIVATE = 1 << 18
+
 
 def check(config: Node) -> Iterator[Violation]:
     """Absolute paths, numbers where the type needs them (R106), no path twice with different nodes (R107)."""
@@ -93,8 +103,22 @@ def _check_numbers(entry: Node, kind: str) -> Iterator[Violation]:
         yield Violation(mode.pointer, "fileMode is out of range", "R109")
 
 
+def plan_nodes(config: Node) -> Iterator[HostStep]:
+    """With a user namespace: the nodes, made before the clone."""
+    if _has_user_namespace(config):
+        for number, device in enumerate(_devices(config)):
+            if not device.is_fifo():
+                yield device.host_step(f"device-{number}")
+
+
 def plan(config: Node) -> Iterator[InitStep]:
     """The nodes of the config, then the default ones that it does not list; after the mounts."""
+    mounted = _has_user_namespace(config)
+    for device in _devices(config):
+        yield device.mount_step() if mounted and not device.is_fifo() else device.init_step()
+
+
+def _devices(config: Node) -> Iterator[_Device]:
     if _dev_is_bind(config):
         return
     listed: set[str] = set()
@@ -105,10 +129,14 @@ def plan(config: Node) -> Iterator[InitStep]:
         listed.add(path)
         mode = entry.at("fileMode").number(DEFAULT_MODE) & 0o7777
         owner = entry.at("uid").number(), entry.at("gid").number()
-        yield _mknod(path, _node_of(entry), mode, owner, entry.pointer)
+        yield _Device(path, _node_of(entry), mode, owner, entry.pointer)
     for path, major, minor in DEFAULT_DEVICES:
         if path not in listed:
-            yield _mknod(path, (stat.S_IFCHR, major, minor), DEFAULT_MODE, (0, 0), "")
+            yield _Device(path, (stat.S_IFCHR, major, minor), DEFAULT_MODE, (0, 0), "")
+
+
+def _has_user_namespace(config: Node) -> bool:
+    return any(entry.at("type").text() == "user" for entry in config.at("linux", "namespaces"))
 
 
 def plan_links(config: Node, host: Host) -> Iterator[InitStep]:
@@ -143,25 +171,112 @@ def _clean(path: str) -> str:
     return posixpath.normpath("/" + path.lstrip("/"))
 
 
-def _mknod(
-    path: str, node: tuple[int, int, int], mode: int, owner: tuple[int, int], pointer: str
-) -> InitStep:
-    kind, major, minor = node
-    letter = {stat.S_IFCHR: "c", stat.S_IFBLK: "b", stat.S_IFIFO: "p"}[kind]
-    number = "" if letter == "p" else f" {major}:{minor}"
-    text = f"{path} {letter}{number} mode {mode:04o} uid {owner[0]} gid {owner[1]}"
-    return InitStep(
-        "mknod",
-        path,
-        kind | mode,
-        major,
-        minor,
-        *owner,
-        0 if pointer else MKNOD_OPTIONAL,
-        name="make device",
-        pointer=pointer,
-        text=text,
-    )
+class _Device:
+    """One node of the container: what it is, whose, and the property behind it ("" for a default one)."""
+
+    __slots__ = ("mode", "node", "owner", "path", "pointer", "text")
+
+    def __init__(
+        self, path: str, node: tuple[int, int, int], mode: int, owner: tuple[int, int], pointer: str
+    ) -> None:
+        self.path = path
+        self.node = node
+        self.mode = mode
+        self.owner = owner
+        self.pointer = pointer
+        kind, major, minor = node
+        letter = {stat.S_IFCHR: "c", stat.S_IFBLK: "b", stat.S_IFIFO: "p"}[kind]
+        number = "" if letter == "p" else f" {major}:{minor}"
+        self.text = f"{path} {letter}{number} mode {mode:04o} uid {owner[0]} gid {owner[1]}"
+
+    def is_fifo(self) -> bool:
+        """True for what everybody may make."""
+        return self.node[0] == stat.S_IFIFO
+
+    def flags(self) -> int:
+        """MKNOD_* flags."""
+        return 0 if self.pointer else MKNOD_OPTIONAL
+
+    def init_step(self) -> InitStep:
+        """Init makes it."""
+        kind, major, minor = self.node
+        return InitStep(
+            "mknod",
+            self.path,
+            kind | self.mode,
+            major,
+            minor,
+            *self.owner,
+            self.flags(),
+            name="make device",
+            pointer=self.pointer,
+            text=self.text,
+        )
+
+    def host_step(self, file: str) -> HostStep:
+        """The runtime makes it, in the state directory, where nobody else can reach it."""
+        kind, major, minor = self.node
+        args: dict[str, object] = {"file": file, "mode": kind | self.mode, "major": major, "minor": minor}
+        args.update(uid=self.owner[0], gid=self.owner[1], slot=f"device {self.path}")
+        return HostStep("linux.devices", "make device node", args, pointer=self.pointer, text=self.text)
+
+    def mount_step(self) -> InitStep:
+        """Init mounts the runtime's."""
+        return InitStep(
+            "device",
+            Slot(f"device {self.path}"),
+            self.path,
+            self.flags(),
+            name="mount device",
+            pointer=self.pointer,
+            text=self.path,
+        )
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Make a node and take it as a tree of its own. It goes with the state directory; without its name it could
+    not be mounted any more.
+
+    Raises OSError if there can't be such a node, StepFailed if the kernel gives no tree of it.
+    """
+    mode, number = _number(step, "mode"), os.makedev(_number(step, "major"), _number(step, "minor"))
+    path = f"{run.directory}/{step.args['file']}"
+    os.mknod(path, mode, number)
+    os.chown(path, _host_id(run, "uid", _number(step, "uid")), _host_id(run, "gid", _number(step, "gid")))
+    os.chmod(path, mode & 0o7777)  # the umask has taken from it
+    run.slots[str(step.args["slot"])] = _tree_of(path, step)
+
+
+def _tree_of(path: str, step: HostStep) -> int:
+    from ociruntime.native._shim import lib
+
+    tree = lib.shim_open_tree(_AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    failed = tree
+    if tree >= 0:
+        # /run is a file system without devices on many hosts
+        clear = _MOUNT_ATTR_NODEV if os.fstatvfs(tree).f_flag & _MOUNT_ATTR_NODEV else 0
+        failed = lib.shim_mount_setattr(tree, b"", _AT_EMPTY_PATH, 0, clear, _MS_PRIVATE, -1)
+    if failed < 0:
+        if tree >= 0:
+            os.close(tree)
+        hint = hint_for(-failed, step.name)
+        raise StepFailed(path, pointer=step.pointer, step=step.name, errno=-failed, hint=hint)
+    return tree
+
+
+def _number(step: HostStep, name: str) -> int:
+    value = step.args[name]
+    assert isinstance(value, int)
+    return value
+
+
+def _host_id(run: Run, kind: str, number: int) -> int:
+    # who is not mapped is nobody in the container, and so may the host's root be
+    from ociruntime.linux.id_ranges import find
+
+    maps = run.facts["idmap"]
+    assert isinstance(maps, dict)
+    return find(maps[kind], number) or 0
 
 
 def _symlink(path: str, target: str, flags: int) -> InitStep:

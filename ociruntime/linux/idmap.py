@@ -1,40 +1,216 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which ids of the host do the container's ids stand for? (config-linux.md, User namespace mappings)
 
-User namespaces are not supported yet: this file refuses what it owns by name, so that no mapping is
-ever ignored in silence. Must not import another subject.
+Init is forked into the new user namespace, waits until the runtime has written the mappings ("started"),
+opens the rootfs, which the host's root may have to do, and becomes the namespace's root before it makes
+anything. Mappings of mounts need a user namespace too: a process that does nothing else holds it.
+Must not import another subject.
 """
 
 from __future__ import annotations
 
-from ociruntime.errors import Violation
+import errno
+import os
+
+from ociruntime.errors import StepFailed, Violation
+from ociruntime.linux import id_ranges
+from ociruntime.linux.mount_options import is_id_mapped
+from ociruntime.step import HostStep, InitStep, Slot, SyncStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
+    from ociruntime.linux.id_ranges import Ranges
+    from ociruntime.run import Run
+    from ociruntime.spawn import Child
 
+_RANGES = ("containerID", "hostID", "size")
 KEYS = (
     "/linux/uidMappings",
-    "/linux/uidMappings/*/containerID",
-    "/linux/uidMappings/*/hostID",
-    "/linux/uidMappings/*/size",
+    *(f"/linux/uidMappings/*/{name}" for name in _RANGES),
     "/linux/gidMappings",
-    "/linux/gidMappings/*/containerID",
-    "/linux/gidMappings/*/hostID",
-    "/linux/gidMappings/*/size",
+    *(f"/linux/gidMappings/*/{name}" for name in _RANGES),
 )
+
+SUBJECT = "linux.idmap"
+
+CLONE_NEWUSER = 0x10000000
+_LIMIT = "the kernel takes up to 340 ranges, as text in less than one page of memory"
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Mappings need a user namespace, and user namespaces are not supported yet."""
-    has_user = any(entry.at("type").text() == "user" for entry in config.at("linux", "namespaces"))
+    """A new user namespace needs mappings of both kinds; mappings need a user namespace."""
+    entries = {entry.at("type").text(): entry for entry in config.at("linux", "namespaces")}
+    user = entries.get("user")
     for name in ("uidMappings", "gidMappings"):
         mappings = config.at("linux", name)
-        if not len(mappings):
-            continue
-        if has_user:
-            yield Violation(mappings.pointer, f"{name} are not supported yet", "R102", "unsupported")
-        else:
+        if len(mappings) and user is None:
             yield Violation(mappings.pointer, f"{name} need a user namespace", "R102")
+        elif not len(mappings) and user is not None and not user.at("path").text():
+            yield Violation(mappings.pointer, f"a new user namespace needs {name}", "R102")
+        yield from id_ranges.check(mappings, "R102")
+    if user is not None and "mount" not in entries:
+        reason = "a user namespace without a mount namespace is not supported yet"
+        yield Violation(user.pointer, reason, "R095", "unsupported")
+
+
+def plan_host(config: Node) -> Iterator[HostStep]:
+    """Before the clone: know the mappings, and have a user namespace for each kind of id-mapped mount."""
+    uids, gids = _own(config)
+    for entry in config.at("linux", "namespaces"):
+        if entry.at("type").text() == "user":
+            args: dict[str, object] = {"uid": uids, "gid": gids}
+            if entry.at("path").text():
+                text, args = f"of {entry.at('path').text()}", {**args, "slot": id_ranges.JOINED}
+            else:
+                text = f"uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}"
+            yield HostStep(SUBJECT, "note id maps", args, pointer=entry.pointer, text=text)
+    held = {id_ranges.JOINED}
+    for mount in config.at("mounts"):
+        slot = id_ranges.slot_of(config, mount)
+        if is_id_mapped(mount) and slot not in held:
+            held.add(slot)
+            if slot != id_ranges.CONTAINER:
+                uids, gids = id_ranges.read(mount.at("uidMappings")), id_ranges.read(mount.at("gidMappings"))
+            else:
+                uids, gids = _own(config)
+            yield HostStep(
+                SUBJECT,
+                "hold id maps",
+                {"uid": uids, "gid": gids, "slot": slot},
+                pointer=mount.pointer,
+                text=f"for mounts: uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}",
+            )
+
+
+def plan_write(config: Node) -> Iterator[HostStep]:
+    """While init waits at "started" in its new user namespace: the mappings."""
+    for file, name in (("uid_map", "uidMappings"), ("gid_map", "gidMappings")):
+        mappings = config.at("linux", name)
+        ranges = id_ranges.read(mappings)
+        yield HostStep(
+            SUBJECT,
+            "write id map",
+            {"file": file, "ranges": ranges},
+            pointer=mappings.pointer,
+            text=f"{file}: {id_ranges.words(ranges)}",
+        )
+
+
+def plan_root(config: Node) -> Iterator[InitStep]:
+    """Become the root of the user namespace, without the caller's groups (R064); capabilities stay as they are.
+
+    Where no id 0 is mapped, the program's user makes the container.
+    """
+    uids, gids = _own(config)
+    user = config.at("process", "user")
+    uid = 0 if not uids or id_ranges.find(uids, 0) is not None else user.at("uid").number()
+    gid = 0 if not gids or id_ranges.find(gids, 0) is not None else user.at("gid").number()
+    pointer = config.at("linux", "uidMappings").pointer
+    yield InitStep("groups", [], name="leave groups", pointer=pointer, text="those of the caller")
+    who = "root" if uid == 0 else "user"
+    yield InitStep(
+        "user",
+        uid,
+        gid,
+        name=f"become {who} of the user namespace",
+        pointer=pointer,
+        text=f"uid {uid} gid {gid}",
+    )
+
+
+def _own(config: Node) -> tuple[Ranges, Ranges]:
+    linux = config.at("linux")
+    return id_ranges.read(linux.at("uidMappings")), id_ranges.read(linux.at("gidMappings"))
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Do one of the host steps.
+
+    Raises StepFailed if the kernel refuses mappings, or if a joined user namespace has others than the config.
+    """
+    if step.name == "write id map":
+        _write(run.pid, str(step.args["file"]), _ranges(step.args["ranges"]), step)
+    elif step.name == "hold id maps":
+        run.slots[str(step.args["slot"])] = _hold(step)
+    else:
+        uids, gids = _ranges(step.args["uid"]), _ranges(step.args["gid"])
+        if "slot" in step.args:
+            found = _read(run.slots[str(step.args["slot"])], step)
+            for what, told, real in (("uid", uids, found[0]), ("gid", gids, found[1])):
+                if told and sorted(told) != sorted(real):
+                    raise _failed(step, f"its {what} mappings are {id_ranges.words(real)}, not the config's")
+            uids, gids = found
+        run.facts["idmap"] = {"uid": uids, "gid": gids}
+
+
+def _ranges(value: object) -> Ranges:
+    assert isinstance(value, list)
+    return value
+
+
+def _failed(step: HostStep, reason: str, number: int = 0, hint: str = "") -> StepFailed:
+    return StepFailed(reason, pointer=step.pointer, step=step.name, errno=number, hint=hint)
+
+
+def _write(pid: int, file: str, ranges: Ranges, step: HostStep) -> None:
+    """One write: the kernel takes no second one. The file is the host's, where no container has a say."""
+    text = id_ranges.lines(ranges).encode()
+    try:
+        with open(f"/proc/{pid}/{file}", "wb", buffering=0) as opened:
+            opened.write(text)
+    except OSError as error:
+        hint = _LIMIT if error.errno == errno.EINVAL else ""
+        raise _failed(step, f"{file}: {len(ranges)} ranges", error.errno or 0, hint) from None
+
+
+def _hold(step: HostStep) -> int:
+    """A descriptor of a new user namespace with these mappings, in which no process is left."""
+    holder = _waiting_child([], CLONE_NEWUSER, step)
+    try:
+        _write(holder.pid, "uid_map", _ranges(step.args["uid"]), step)
+        _write(holder.pid, "gid_map", _ranges(step.args["gid"]), step)
+        return os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        holder.kill()
+        holder.close()
+
+
+def _read(namespace: int, step: HostStep) -> tuple[Ranges, Ranges]:
+    """The mappings of a user namespace, in the host's ids: as a process shows them that has entered it."""
+    guest = _waiting_child([namespace], 0, step)
+    try:
+        return _map_of(guest.pid, "uid_map"), _map_of(guest.pid, "gid_map")
+    finally:
+        guest.kill()
+        guest.close()
+
+
+def _map_of(pid: int, file: str) -> Ranges:
+    with open(f"/proc/{pid}/{file}", "rb", buffering=0) as opened:
+        return [[int(number) for number in line.split()] for line in opened.readall().splitlines()]
+
+
+def _waiting_child(joined: list[int], flags: int, step: HostStep) -> Child:
+    """A process in a user namespace, that of a descriptor or a new one, that waits until it is killed."""
+    from ociruntime.native.encode import SYNC_STARTED, encode
+    from ociruntime.spawn import Child, ChildFailed
+
+    slots = [Slot("user") for _ in joined]
+    steps = [*(InitStep("join", slot, CLONE_NEWUSER) for slot in slots), SyncStep("started", "")]
+    buffer = encode(list(enumerate(steps)), [slot.key for slot in slots], 3)
+    child = Child(buffer, records=len(steps), slots=joined, clone_flags=flags)
+    try:
+        child.wait_for(SYNC_STARTED)
+    except ChildFailed as failure:
+        child.kill()
+        child.close()
+        hint = "it is the runtime's own" if failure.errno == errno.EINVAL else ""
+        raise _failed(step, "join user namespace", failure.errno, hint) from None
+    except BaseException:
+        child.kill()
+        child.close()
+        raise
+    return child

@@ -11,6 +11,8 @@ TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ociruntime.config import Node
+
 # mount_setattr(2), include/uapi/linux/mount.h
 MOUNT_ATTR_RDONLY = 0x00000001
 MOUNT_ATTR_NOSUID = 0x00000002
@@ -21,6 +23,7 @@ MOUNT_ATTR_NOATIME = 0x00000010
 MOUNT_ATTR_STRICTATIME = 0x00000020
 MOUNT_ATTR__ATIME = 0x00000070
 MOUNT_ATTR_NODIRATIME = 0x00000080
+MOUNT_ATTR_IDMAP = 0x00100000
 MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
 
 # mount(2)
@@ -210,6 +213,15 @@ def parse(options: Iterable[str]) -> MountOptions:
         if not (known or _other(result, word) or _is_userspace(word)):
             result.data.extend(split_data(word))
     return result
+
+
+def is_id_mapped(entry: Node) -> bool:
+    """True if a mount entry is to be id-mapped: it has mappings (R029), or an option asks for it (R030)."""
+    return (
+        len(entry.at("uidMappings")) > 0
+        or len(entry.at("gidMappings")) > 0
+        or not {"idmap", "ridmap"}.isdisjoint(entry.at("options").texts())
+    )
 
 
 def split_data(text: str) -> list[str]:

@@ -15,6 +15,7 @@ import posixpath
 from ociruntime.errors import StepFailed, Violation, hint_for
 from ociruntime.linux import cgroup_mounts
 from ociruntime.linux.mount_options import (
+    MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_RDONLY,
     MS_I_VERSION,
     MS_PRIVATE,
@@ -22,6 +23,7 @@ from ociruntime.linux.mount_options import (
     MS_SHARED,
     MS_SLAVE,
     MountOptions,
+    is_id_mapped,
     parse,
 )
 from ociruntime.step import HostStep, InitStep, Slot
@@ -97,7 +99,8 @@ def check(config: Node) -> Iterator[Violation]:
         options = parse(entry.at("options").texts())
         yield from _check_place(entry, options)
         yield from _check_kind(entry, options)
-        yield from _check_id_maps(entry, options, has_user)
+        if is_id_mapped(entry):
+            yield from _check_id_maps(entry, options, has_user)
 
 
 def _check_place(entry: Node, options: MountOptions) -> Iterator[Violation]:
@@ -131,16 +134,19 @@ def _check_kind(entry: Node, options: MountOptions) -> Iterator[Violation]:
 
 def _check_id_maps(entry: Node, options: MountOptions, has_user: bool) -> Iterator[Violation]:
     uid, gid = entry.at("uidMappings"), entry.at("gidMappings")
+    from ociruntime.linux import id_ranges
+
+    for mappings in (uid, gid):
+        yield from id_ranges.check(mappings, "R029")
     if bool(len(uid)) != bool(len(gid)):
         yield Violation(entry.pointer, "uidMappings and gidMappings go together", "R035")
-    elif len(uid):
-        yield Violation(uid.pointer, "id-mapped mounts are not supported yet", "R029", "unsupported")
-    elif options.id_map and not has_user:
+    elif not len(uid) and not has_user:
         reason = f"{options.id_map} needs uidMappings and gidMappings, or a user namespace"
         yield Violation(entry.at("options").pointer, reason, "R031")
-    elif options.id_map:
-        reason = "id-mapped mounts are not supported yet"
-        yield Violation(entry.at("options").pointer, reason, "R030", "unsupported")
+    elif not options.bind or options.remount:
+        where = uid if len(uid) else entry.at("options")
+        reason = "an id-mapped mount that is no bind is not supported yet"
+        yield Violation(where.pointer, reason, "R026", "unsupported")
 
 
 def plan_sources(config: Node, host: Host, bundle: str, cgroup_paths: dict[str, str]) -> Iterator[HostStep]:
@@ -162,8 +168,29 @@ def plan_sources(config: Node, host: Host, bundle: str, cgroup_paths: dict[str, 
             if destination_of(entry) == "/proc":
                 args["type"] = "proc"
             yield HostStep(SUBJECT, "open bind source", args, pointer=entry.pointer, text=source)
+            if is_id_mapped(entry):
+                yield _id_map(config, entry, options, index)
         elif entry.at("type").text() == "cgroup" and not options.remount:
             yield from cgroup_mounts.plan_sources(config, host, entry, _slot_key(index), cgroup_paths)
+
+
+def has_mapped(config: Node) -> bool:
+    """True if a mount is id-mapped, so that the plan needs the subject idmap."""
+    return any(is_id_mapped(entry) for entry in config.at("mounts"))
+
+
+def _id_map(config: Node, entry: Node, options: MountOptions, index: int) -> HostStep:
+    # While the tree is attached nowhere: a mount that is in use can't be mapped (R032)
+    from ociruntime.linux import id_ranges
+
+    maps, recursive = id_ranges.slot_of(config, entry), options.id_map == "ridmap"
+    return HostStep(
+        SUBJECT,
+        "id-map bind source",
+        {"slot": _slot_key(index), "maps": maps, "recursive": recursive},
+        pointer=entry.pointer,
+        text=f"{entry.at('source').text()} by {maps}{', recursively' if recursive else ''}",
+    )
 
 
 def plan(config: Node, host: Host, cgroup_paths: dict[str, str]) -> Iterator[InitStep]:
@@ -329,10 +356,33 @@ def describe(what: str, place: str, entry: Node) -> str:
 
 
 def apply(step: HostStep, run: Run) -> None:
-    """Open a bind's source as a detached tree that no longer sends mounts to where it came from.
+    """Open a bind's source as a detached tree that no longer sends mounts to where it came from, or map its ids.
 
-    Raises StepFailed if the source does not exist or can't be bound.
+    Raises StepFailed if the source does not exist, or can't be bound or mapped.
     """
+    if step.name == "open bind source":
+        _open_source(step, run)
+    else:
+        _map_ids(step, run)
+
+
+def _map_ids(step: HostStep, run: Run) -> None:
+    from ociruntime.native._shim import lib
+
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if step.args["recursive"] else 0)
+    tree, maps = run.slots[str(step.args["slot"])], run.slots[str(step.args["maps"])]
+    failed = lib.shim_mount_setattr(tree, b"", flags, MOUNT_ATTR_IDMAP, 0, 0, maps)
+    if failed < 0:
+        raise StepFailed(
+            str(step.text),
+            pointer=step.pointer,
+            step=step.name,
+            errno=-failed,
+            hint="its file system can't be id-mapped, or is already",
+        )
+
+
+def _open_source(step: HostStep, run: Run) -> None:
     from ociruntime.native._shim import lib
 
     source = str(step.args["source"])

@@ -4,7 +4,9 @@
 A new namespace is a flag of the clone that makes init. If some are joined, init's maker is a helper that
 enters them by setns(2) and then forks init with the flags of the new ones, because a joined pid
 namespace holds only for children, and because namespaces that another user namespace owns must be
-entered before a new one is made.
+entered before a new one is made. A time namespace too is a helper's: whoever unshares it is not in it, but
+its children are. In a new user namespace init has every capability until it executes a program, and it
+belongs to nobody there until its ids are mapped: it comes from a helper, and need not be executed again.
 Must not import another subject; check() and the plan functions touch no file.
 """
 
@@ -51,10 +53,9 @@ CLONE_NEWNET = 0x40000000
 # ioctl_nsfs(2): _IO(0xb7, 3), the CLONE_NEW* type of a namespace descriptor
 NS_GET_NSTYPE = 0xB703
 
-# In the order of joining: the user namespace gives the rights for the others, and after the mount
-# namespace the host's paths are out of reach.
+# In the order of joining: whoever has entered a user namespace has no rights in what others own, so it comes
+# last.
 TYPES = {
-    "user": CLONE_NEWUSER,
     "network": CLONE_NEWNET,
     "ipc": CLONE_NEWIPC,
     "uts": CLONE_NEWUTS,
@@ -62,6 +63,7 @@ TYPES = {
     "pid": CLONE_NEWPID,
     "time": CLONE_NEWTIME,
     "mount": CLONE_NEWNS,
+    "user": CLONE_NEWUSER,
 }
 
 # /proc/PID/ns/...: where the kernel's name is another one
@@ -71,7 +73,8 @@ _FILES = {"network": "net", "mount": "mnt"}
 # container's own (init is moved there after the clone); a time namespace can't be a flag of clone(2).
 _NOT_BY_CLONE = CLONE_NEWCGROUP | CLONE_NEWTIME
 
-_UNSUPPORTED = ("user", "time")
+_SECOND = 1_000_000_000  # the kernel refuses as many nanoseconds (proc_timens_set_offset)
+_CLOCKS = ("monotonic", "boottime")
 
 
 def check(config: Node) -> Iterator[Violation]:
@@ -81,19 +84,18 @@ def check(config: Node) -> Iterator[Violation]:
         name = entry.at("type").text()
         if name in seen:
             yield Violation(entry.pointer, f"the namespace type {name} is listed twice", "R101")
-        elif name in _UNSUPPORTED:
-            reason = f"{name} namespaces are not supported yet"
-            yield Violation(entry.pointer, reason, "R095", "unsupported")
         seen.add(name)
         path = entry.at("path")
         if path.text() and not path.text().startswith("/"):
             yield Violation(path.pointer, "the path of a namespace must be absolute", "R096")
     offsets = config.at("linux", "timeOffsets")
-    if len(offsets):
-        if "time" in seen:
-            yield Violation(offsets.pointer, "time offsets are not supported yet", "R104", "unsupported")
-        else:
-            yield Violation(offsets.pointer, "time offsets need a time namespace", "R104")
+    if len(offsets) and not is_new(config, "time"):
+        yield Violation(offsets.pointer, "time offsets need a new time namespace", "R104")
+    for name, offset in offsets.members():
+        nanoseconds = offset.at("nanosecs").number()
+        if nanoseconds >= _SECOND:
+            reason = f"nanosecs of the {name} clock must be below {_SECOND}"
+            yield Violation(offset.at("nanosecs").pointer, reason, "R104")
 
 
 def has(config: Node, name: str) -> bool:
@@ -115,12 +117,17 @@ def clone_flags(config: Node) -> int:
     for entry in config.at("linux", "namespaces"):
         if not entry.at("path").text():
             flags |= TYPES.get(entry.at("type").text(), 0)
+    if has(config, "user"):
+        flags &= ~CLONE_NEWIPC  # see plan_ipc
     return flags & ~_NOT_BY_CLONE
 
 
-def joins(config: Node) -> bool:
-    """True if a namespace is joined by path, so that init needs a helper to be made."""
-    return any(entry.at("path").text() for entry in config.at("linux", "namespaces"))
+def forks(config: Node) -> bool:
+    """True if init needs a helper to be made: a namespace is joined by path, or its user or time one is new."""
+    return any(
+        entry.at("path").text() or entry.at("type").text() in ("user", "time")
+        for entry in config.at("linux", "namespaces")
+    )
 
 
 def plan_paths(config: Node) -> Iterator[HostStep]:
@@ -151,7 +158,10 @@ def _changes(config: Node, name: str) -> bool:
 
 
 def plan_join(config: Node) -> Iterator[InitStep]:
-    """Enter the joined namespaces, then fork init into the new ones; nothing if none is joined."""
+    """What the helper does: enter the joined namespaces, then fork init into the new ones."""
+    if not forks(config):
+        return
+    yield from _plan_time(config)
     by_type = {
         entry.at("type").text(): entry
         for entry in config.at("linux", "namespaces")
@@ -168,14 +178,34 @@ def plan_join(config: Node) -> Iterator[InitStep]:
                 pointer=entry.at("path").pointer,
                 text=f"{name} {entry.at('path').text()}",
             )
-    if by_type:
-        flags = clone_flags(config)
-        new = [name for name, flag in TYPES.items() if flags & flag]
+    flags = clone_flags(config)
+    new = [name for name, flag in TYPES.items() if flags & flag]
+    yield InitStep(
+        "fork",
+        flags,
+        pointer="/linux/namespaces",
+        text=f"init into new {', '.join(new)}" if new else "init",
+    )
+
+
+def _plan_time(config: Node) -> Iterator[InitStep]:
+    """Before all else, with the host's rights and its procfs; what nobody is in yet can still be set."""
+    for entry in config.at("linux", "namespaces"):
+        if entry.at("type").text() == "time" and not entry.at("path").text():
+            yield InitStep("unshare", CLONE_NEWTIME, pointer=entry.pointer, text="new time namespace")
+    offsets = config.at("linux", "timeOffsets")
+    lines = [
+        f"{name} {offsets.at(name, 'secs').number()} {offsets.at(name, 'nanosecs').number()}"
+        for name in _CLOCKS
+        if offsets.at(name)
+    ]
+    if lines:
         yield InitStep(
-            "fork",
-            flags,
-            pointer="/linux/namespaces",
-            text=f"init into new {', '.join(new)}" if new else "init",
+            "time_offsets",
+            "\n".join(lines),
+            name="set time offsets",
+            pointer=offsets.pointer,
+            text=", ".join(lines),
         )
 
 
@@ -190,6 +220,13 @@ def plan_enter(config: Node, slot: Slot) -> Iterator[InitStep]:
     if flags:
         pointer = config.at("linux", "namespaces").pointer
         yield InitStep("join", slot, flags, name="join namespaces", pointer=pointer, text=", ".join(names))
+
+
+def plan_ipc(config: Node) -> Iterator[InitStep]:
+    """With a user namespace: after init has become its root, whose the root of mqueue then is, and not the host's."""
+    for entry in config.at("linux", "namespaces"):
+        if entry.at("type").text() == "ipc" and not entry.at("path").text():
+            yield InitStep("unshare", CLONE_NEWIPC, pointer=entry.pointer, text="new ipc namespace")
 
 
 def plan_cgroup(config: Node) -> Iterator[InitStep]:

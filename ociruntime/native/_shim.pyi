@@ -13,8 +13,6 @@ class CData:
     fd_base: int
     fd_count: int
     fds: Any
-    wait_for_maps: int
-    clear_groups: int
     pid: int
     pidfd: int
     handle: Any

@@ -51,20 +51,54 @@ static int make_device(int parent, const char *name, const struct plan_record *r
   return done;
 }
 
-int op_mknod(const struct plan_record *record) {
+// In a user namespace nobody may make a device: a node that the runtime made is mounted on an empty file,
+// which may be there from an earlier container.
+static int attach_device(int parent, const char *name, const struct plan_record *record) {
+  struct stat device, place;
+  int tree = slot(record, 0);
+  if (fstat(tree, &device) < 0)
+    return fail(DETAIL_fstat);
+  if (mknodat(parent, name, S_IFREG | 0644, 0) < 0 && errno != EEXIST)
+    return fail(DETAIL_mknodat);
+  int file = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (file < 0)
+    return fail(DETAIL_open);
+  int done = 0;
+  if (fstat(file, &place) < 0)
+    done = fail(DETAIL_fstat);
+  else if (S_ISREG(place.st_mode) && place.st_size == 0)
+    done = sys_move_mount(tree, file) < 0 ? fail(DETAIL_move_mount) : 0;
+  else
+    done = same_device(parent, name, device.st_mode, device.st_rdev);
+  int error = errno;
+  close(file);
+  errno = error;
+  return done;
+}
+
+static int in_own_mount(const char *path, uint32_t flags, const struct plan_record *record,
+                        int (*make)(int, const char *, const struct plan_record *)) {
   const char *name;
-  int parent = open_parent(text(record, 0), &name);
+  int parent = open_parent(path, &name);
   if (parent < 0)
     return -1;
   int own = is_own_mount(parent), done = 0;
   if (own > 0)
-    done = make_device(parent, name, record);
-  else if (own < 0 || !(record->args[6] & MKNOD_OPTIONAL))
+    done = make(parent, name, record);
+  else if (own < 0 || !(flags & MKNOD_OPTIONAL))
     done = own < 0 ? -1 : fail_with(EPERM, DETAIL_foreign_mount);
   int error = errno;
   close(parent);
   errno = error;
   return done;
+}
+
+int op_mknod(const struct plan_record *record) {
+  return in_own_mount(text(record, 0), record->args[6], record, make_device);
+}
+
+int op_device(const struct plan_record *record) {
+  return in_own_mount(text(record, 1), record->args[2], record, attach_device);
 }
 
 int op_symlink(const struct plan_record *record) {

@@ -24,6 +24,17 @@ int op_unshare(const struct plan_record *record) {
   return unshare((int)record->args[0]) < 0 ? fail(DETAIL_unshare) : 0;
 }
 
+// Of the time namespace that the next child will be in. This is the helper, whose procfs is the host's: init
+// opens one of its own.
+int op_time_offsets(const struct plan_record *record) {
+  int done = write_proc("self/", "timens_offsets", text(record, 0));
+  int error = errno;
+  close(init.proc);
+  init.proc = -1;
+  errno = error;
+  return done;
+}
+
 // A pid namespace is entered by the next child only. The child is the caller's child too
 // (CLONE_PARENT), so that the runtime can wait for it; this process tells its pid and ends.
 int op_fork(const struct plan_record *record) {

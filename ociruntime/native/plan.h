@@ -30,6 +30,7 @@
   /* namespaces */                                                                                           \
   OP(join, "fu")               /* setns: namespace (or pidfd), CLONE_NEW* types */                           \
   OP(unshare, "u")             /* CLONE_NEW* flags */                                                        \
+  OP(time_offsets, "s")        /* lines of /proc/self/timens_offsets */                                      \
   OP(fork, "u")                /* clone3(CLONE_PARENT | flags); the parent tells the pid and ends */         \
   OP(sync, "u")                /* report this SYNC_* point and wait for the runtime */                       \
   OP(join_cgroup, "f")         /* the open file "tasks" of a cgroup v1 directory */                          \
@@ -50,6 +51,7 @@
   OP(remount, "puS")          /* destination, MS_* flags, data: changes the superblock */                    \
   OP(mount_attributes, "puuuuuu") /* destination, set, clear, rset, rclear, propagation, recursive one */    \
   OP(mknod, "puuuuuu")            /* path, type and mode, major, minor, uid, gid, MKNOD_* flags */           \
+  OP(device, "fpu")               /* detached tree of one device node, path, MKNOD_* flags */                \
   OP(symlink, "psu")              /* path, target, SYMLINK_* flags */                                        \
   OP(mkdir, "pu")                 /* path, mode; parents too; existing is fine */                            \
   OP(terminal, "uu")              /* rows, columns; it becomes 0, 1, 2, the master is sent */                \
@@ -97,7 +99,7 @@ enum {
   ROOT_PARENT_PRIVATE = 2,  // and its parent mount must not be shared
 };
 
-// Flags of mknod.
+// Flags of mknod and device.
 enum {
   MKNOD_OPTIONAL = 1,  // a default device: not made where the engine mounted something of the host's
 };

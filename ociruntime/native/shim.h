@@ -13,12 +13,10 @@ struct shim_spawn {
   int stdio[3];          // what becomes 0, 1, 2; -1 leaves it
   int fd_base;           // where fds go: fds[i] becomes fd_base + i
   int fd_count;
-  const int *fds;     // FD_FIXED ones in their order, then the slots
-  int wait_for_maps;  // new user namespace: wait for REPLY_CONTINUE, then become its root
-  int clear_groups;   // setgroups([]) is allowed there
-  int pid;            // out
-  int pidfd;          // out
-  void *handle;       // out: what the child still uses
+  const int *fds;  // FD_FIXED ones in their order, then the slots
+  int pid;         // out
+  int pidfd;       // out
+  void *handle;    // out: what the child still uses
 };
 
 // All return 0 or a descriptor, or -errno.

@@ -142,23 +142,8 @@ static int place_descriptors(struct child *child) {
   return program;
 }
 
-// In a user namespace: wait for the id maps, then become its root, before the exec makes init.
-static void become_root(struct child *child) {
-  char reply = 0;
-  int handshake = child->spawn->fds[FD_HANDSHAKE];
-  long got = checked(child, raw(SYS_recvfrom, handshake, (long)&reply, 1, 0, 0), DETAIL_recv);
-  if (got != 1 || reply != REPLY_CONTINUE)
-    report_and_exit(child, EPIPE, DETAIL_runtime_gone);
-  if (child->spawn->clear_groups)
-    checked(child, raw(SYS_setgroups, 0, 0, 0, 0, 0), DETAIL_setgroups);
-  checked(child, raw(SYS_setresgid, 0, 0, 0, 0, 0), DETAIL_setresgid);
-  checked(child, raw(SYS_setresuid, 0, 0, 0, 0, 0), DETAIL_setresuid);
-}
-
 static void child_main(void *argument) {
   struct child *child = argument;
-  if (child->spawn->wait_for_maps)
-    become_root(child);
   int program = place_descriptors(child);
   long error = raw(SYS_execveat, program, (long)"", (long)child->argv, (long)child->envp, AT_EMPTY_PATH);
   report_and_exit(child, (int)-error, DETAIL_execve);

@@ -86,6 +86,19 @@ def with_namespace(config: Config, kind: str, path: str = "") -> None:
     config["linux"]["namespaces"].append({"type": kind, "path": path} if path else {"type": kind})
 
 
+def id_maps(*triples: tuple[int, int, int]) -> list[Config]:
+    """Mappings of (containerID, hostID, size)."""
+    return [{"containerID": first, "hostID": host, "size": size} for first, host, size in triples]
+
+
+def with_users(config: Config, *triples: tuple[int, int, int], path: str = "") -> None:
+    """A user namespace with these mappings, for users and groups alike; or the one at `path`, with these or none."""
+    with_namespace(config, "user", path)
+    if triples or not path:
+        maps = id_maps(*(triples or ((0, 100000, 65536),)))
+        config["linux"].update(uidMappings=maps, gidMappings=maps)
+
+
 def set_capabilities(config: Config, *names: str) -> None:
     """The same capabilities in all five sets."""
     config["process"]["capabilities"] = {name: list(names) for name in CAPABILITY_SETS}

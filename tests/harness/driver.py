@@ -98,10 +98,15 @@ class Runtime:
         command = self.argv(*arguments, options=options)
         if ignore_signals:
             command = [*_ignoring(ignore_signals), *command]
-        return subprocess.Popen(
-            command, stdout=out, stderr=err, stdin=stdin, cwd=cwd, pass_fds=pass_fds,
-            env=ENVIRONMENT if env is None else dict(env),
-        )  # fmt: skip
+        how: dict[str, Any] = {
+            "stdout": out, "stderr": err, "cwd": cwd, "pass_fds": pass_fds,
+            "env": ENVIRONMENT if env is None else dict(env),
+        }  # fmt: skip
+        if self.name == "crun" and stdin == subprocess.DEVNULL:
+            # With a user namespace it gives its stdin to the container's root: never the host's /dev/null.
+            with open(self.scratch / "no-input", "a+b") as empty:
+                return subprocess.Popen(command, stdin=empty, **how)
+        return subprocess.Popen(command, stdin=stdin, **how)
 
     def call(self, *arguments: str, timeout: float = TIMEOUT, **how: Any) -> Result:
         """Run the command to its end, with its output in pipes that are read to EOF."""

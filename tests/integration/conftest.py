@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.harness import leaks, peers
-from tests.harness.driver import runtime_under_test
+from tests.harness.driver import MARK, runtime_under_test
 from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage
 
@@ -63,6 +65,25 @@ def stage(tmp_path: Path, nothing_left_behind: None) -> Iterator[Stage]:
     made = Stage(runtime_under_test(), tmp_path / "stage")
     yield made
     made.close()
+
+
+@pytest.fixture
+def searchable(tmp_path: Path) -> Iterator[Path]:
+    """A directory that everybody may search, unlike pytest's: peers open the rootfs as the container's root."""
+    directory = Path(tempfile.mkdtemp(prefix=f"{MARK}-", dir="/var/tmp"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def compare_with_users(searchable: Path, nothing_left_behind: None) -> Compare:
+    """`compare` for containers in user namespaces."""
+
+    def run(scenario: peers.Scenario, only: tuple[str, ...] = peers.PEERS) -> dict[str, Any]:
+        return peers.compare(scenario, searchable, only)
+
+    return run
 
 
 @pytest.fixture

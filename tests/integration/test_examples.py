@@ -31,6 +31,9 @@ MAKE_ROOTFS = EXAMPLES / "make-rootfs"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/config.json"))
 # What the peers of Debian 12 do not know, or refuse on a kernel without the module.
 NEWER = {"net-devices", "scheduling", *(() if has_lsm("apparmor") else ("apparmor",))}
+# runc 1.1 has neither (it ignores the mappings of a mount); crun 1.8 can't map a source that is relative to the
+# bundle, and its init fails in a time namespace.
+NEWER |= {"idmapped-mount", "time-namespace"}
 # hello and debian bring, or share, a root; terminal needs a terminal; the others get a root of busybox.
 BUSYBOX = [name for name in NAMES if name not in {"hello", "debian", "terminal"}]
 
@@ -129,7 +132,9 @@ def test_an_example_prints_what_stands_beside_it(
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NEWER])
-def test_the_peers_print_the_same(name: str, compare: Compare, request: pytest.FixtureRequest) -> None:
+def test_the_peers_print_the_same(
+    name: str, compare_with_users: Compare, request: pytest.FixtureRequest
+) -> None:
     """Both peers run every example that is not newer than they are, with the same output."""
     root = root_of(name, request)
 
@@ -140,7 +145,7 @@ def test_the_peers_print_the_same(name: str, compare: Compare, request: pytest.F
             played["output"].sort()
         return played
 
-    assert compare(scenario)["code"] == 0
+    assert compare_with_users(scenario)["code"] == 0
 
 
 @pytest.mark.parametrize("name", BUSYBOX)

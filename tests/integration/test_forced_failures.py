@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,6 +25,7 @@ from tests.harness.driver import ENVIRONMENT, MARK, runtime_under_test
 from tests.harness.peers import PEERS
 from tests.harness.seccomp_profiles import CONFLICT, NO_AGENT, NO_AGENT_NO_WRITE
 from tests.integration import edited_plan
+from tests.integration.failing import HOST_OF_USERS, OPS_OF_USERS, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,23 +43,6 @@ _LONG = "/" + "n" * 300
 _V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 # Where cgroups of the controller pids are made.
 _PIDS = Path("/sys/fs/cgroup" if _V2 else "/sys/fs/cgroup/pids")
-
-
-class Case(NamedTuple):
-    """One way to fail.
-
-    words  what the error must say: pointer, step, reason
-    config changes the config so that the step fails (or is there at all)
-    edit   name of an edit of the plan, where no config is the cause
-    verb   the verb that fails: create, or start after a create that succeeds
-    flags  flags of create
-    """
-
-    words: tuple[str, ...]
-    config: Callable[[Config], None] | None = None
-    edit: str = ""
-    verb: str = "create"
-    flags: tuple[str, ...] = ()
 
 
 def _mount(config: Config, destination: str, kind: str, *options: str, source: str = "none") -> None:
@@ -103,6 +87,7 @@ def _edited(
 
 # At least one case for each op; "op: what" for further ones.
 _OPS: dict[str, Case] = {
+    **OPS_OF_USERS,
     "join": _edited("join", "EINVAL", config=_own_network),
     "join_cgroup": _edited("join_cgroup", "EBADF"),
     "unshare": _edited("unshare", "EINVAL"),
@@ -202,6 +187,7 @@ _ELSEWHERE = {
 }
 
 _HOST: dict[str, Case] = {
+    **HOST_OF_USERS,
     "open namespace": Case(
         ("/linux/namespaces/4/path", "open namespace", "/no/such/ns", "ENOENT"),
         lambda config: with_namespace(config, "network", "/no/such/ns"),

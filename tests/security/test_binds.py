@@ -17,17 +17,23 @@ if TYPE_CHECKING:
     from tests.harness.stage import Stage
 
 
-def _mount(*arguments: str) -> None:
+def mount(*arguments: str) -> None:
+    """Mount on the host."""
     subprocess.run(["mount", *arguments], check=True)
+
+
+def mount_shared(point: Path) -> None:
+    """A tmpfs of the host at a new directory, that shares its mounts."""
+    point.mkdir()
+    mount("-t", "tmpfs", "tmpfs", str(point))
+    mount("--make-rshared", str(point))
 
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Path]:
     """A tmpfs of the host that shares its mounts, with a directory `place` and one file."""
     point = tmp_path / "shared"
-    point.mkdir()
-    _mount("-t", "tmpfs", "tmpfs", str(point))
-    _mount("--make-rshared", str(point))
+    mount_shared(point)
     (point / "place").mkdir()
     (point / "file").write_text("file\n")
     yield point
@@ -39,23 +45,24 @@ def strict(tmp_path: Path) -> Iterator[Path]:
     """A tmpfs of the host that is ro, nosuid, nodev and noexec, with a program, a file and a mount below."""
     point = tmp_path / "strict"
     point.mkdir()
-    _mount("-t", "tmpfs", "tmpfs", str(point))
+    mount("-t", "tmpfs", "tmpfs", str(point))
     (point / "file").write_text("file\n")
     (point / "program").write_text("#!/bin/sh\necho ran\n")
     (point / "program").chmod(0o755)
     (point / "below").mkdir()
-    _mount("-t", "tmpfs", "-o", "nosuid,nodev,noexec", "tmpfs", str(point / "below"))
-    _mount("-o", "remount,ro,nosuid,nodev,noexec", str(point))
+    mount("-t", "tmpfs", "-o", "nosuid,nodev,noexec", "tmpfs", str(point / "below"))
+    mount("-o", "remount,ro,nosuid,nodev,noexec", str(point))
     yield point
     subprocess.run(["umount", "-R", str(point)], check=True)
 
 
-def _mountinfo() -> list[str]:
+def mount_points() -> list[str]:
+    """Those of the host's mounts."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         return [line.split()[4] for line in file]
 
 
-def _flags(text: str, point: str) -> set[str]:
+def mounted_flags(text: str, point: str) -> set[str]:
     """The flags of the last mount on `point` in a mountinfo."""
     found = [line.split()[5] for line in text.splitlines() if line.split()[4] == point]
     return set(found[-1].split(","))
@@ -64,7 +71,7 @@ def _flags(text: str, point: str) -> set[str]:
 @pytest.mark.parametrize("root", ["", "slave", "private"])
 def test_mounts_stay_in_the_container(stage: Stage, shared: Path, root: str) -> None:
     """Invariant 16: what the container mounts in binds of a shared tree does not appear on the host."""
-    before = _mountinfo()
+    before = mount_points()
     propagations = ("", "slave", "rslave", "private", "rprivate", "shared", "rshared")
     variants = [[option, word] if word else [option] for option in ("rbind", "bind") for word in propagations]
 
@@ -83,7 +90,7 @@ def test_mounts_stay_in_the_container(stage: Stage, shared: Path, root: str) -> 
     container.create().ok()
     container.start().ok()
     container.wait_for_output("mounted")
-    during = _mountinfo()
+    during = mount_points()
     container.kill("KILL").ok()
     container.wait_for("stopped")
     container.delete().ok()
@@ -99,11 +106,11 @@ def test_mounts_of_the_config_stay_in_the_container(stage: Stage, shared: Path) 
         config["mounts"].append({"destination": "/mnt/place", "type": "tmpfs", "source": "tmpfs"})
 
     container = stage.container("sleep", "100", edit=edit)
-    before = _mountinfo()
+    before = mount_points()
     container.create().ok()
-    assert sorted(_mountinfo()) == sorted(before)
+    assert sorted(mount_points()) == sorted(before)
     container.delete("--force").ok()
-    assert sorted(_mountinfo()) == sorted(before)
+    assert sorted(mount_points()) == sorted(before)
 
 
 @pytest.mark.parametrize("mount_namespace", [True, False])
@@ -147,11 +154,11 @@ def test_flags_of_the_source_survive(stage: Stage, strict: Path, options: list[s
     said = stage.show("cat /proc/self/mountinfo; /mnt/program; touch /mnt/new; true", edit)
     assert "ran" not in said.splitlines()
     wanted = {"nosuid", "nodev", "noexec"} if not {"exec", "suid", "dev"} & set(options) else set()
-    assert wanted <= _flags(said, "/mnt")
+    assert wanted <= mounted_flags(said, "/mnt")
     if "rw" not in options:
-        assert "ro" in _flags(said, "/mnt")
+        assert "ro" in mounted_flags(said, "/mnt")
     if "rbind" in options:
-        assert {"nosuid", "nodev", "noexec"} <= _flags(said, "/mnt/below")
+        assert {"nosuid", "nodev", "noexec"} <= mounted_flags(said, "/mnt/below")
     assert not (strict / "new").exists()
 
 
@@ -165,7 +172,7 @@ def test_flags_survive_a_remount(stage: Stage, strict: Path) -> None:
         )
 
     said = stage.show("cat /proc/self/mountinfo", edit)
-    assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= _flags(said, "/mnt")
+    assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= mounted_flags(said, "/mnt")
 
 
 def test_flags_survive_readonly_paths(stage: Stage, strict: Path) -> None:
@@ -176,7 +183,7 @@ def test_flags_survive_readonly_paths(stage: Stage, strict: Path) -> None:
         config["linux"]["readonlyPaths"] = ["/mnt"]
 
     said = stage.show("cat /proc/self/mountinfo", edit)
-    assert {"ro", "nosuid", "nodev", "noexec"} <= _flags(said, "/mnt")
+    assert {"ro", "nosuid", "nodev", "noexec"} <= mounted_flags(said, "/mnt")
 
 
 @pytest.mark.parametrize("own", [True, False])

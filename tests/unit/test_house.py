@@ -36,10 +36,11 @@ GROUPS = (
     ("annotations", r"ociruntime\.(annotations|gvariant|signals)"),
     ("layout", r"ociruntime\.linux\.cgroups\.layout"),
     ("cgroups", r"ociruntime\.linux\.cgroups(\..*)?"),
-    ("tables", r"ociruntime\.linux\.(mount_options|cgroup_mounts)"),
+    ("tables", r"ociruntime\.linux\.(mount_options|cgroup_mounts|id_ranges)"),
     ("joining", r"ociruntime\.joining"),
     ("hooks", r"ociruntime\.hooks"),
     ("seccomp", r"ociruntime\.linux\.seccomp(_compiler|_cache)?"),
+    ("idmap", r"ociruntime\.linux\.idmap"),
     ("subject", r"ociruntime\.linux\..*"),
     ("build", r"ociruntime\.native\._build"),
     ("native", r"ociruntime\.native(\..*)?"),
@@ -71,11 +72,13 @@ EDGES: dict[str, str] = {
     "frozen": "",
     "annotations": "annotations errors",
     "cgroups": "cgroups errors frozen native step",
-    "tables": "tables step",
+    "tables": "errors tables step",
     "subject": "annotations errors native step tables",
     "seccomp": "annotations document errors native seccomp step",
+    # a user namespace is held, and asked, by a process
+    "idmap": "errors native spine step tables",
     # a hook is a process in the container, and planned as one: it needs the subjects of a process, and spawn
-    "hooks": "annotations document errors joining seccomp spine step subject",
+    "hooks": "annotations document errors idmap joining seccomp spine step subject",
     "joining": "cgroups errors spine step subject",
     "build": "schema",
     "native": "native errors step",
@@ -83,7 +86,7 @@ EDGES: dict[str, str] = {
     "schema": "schema errors document",
     "bundle": "errors document",
     "check": "annotations cgroups errors hooks schema subject",
-    "plan": "cgroups hooks order seccomp step subject",
+    "plan": "cgroups hooks idmap order seccomp step subject",
     "order": "seccomp step subject",
     "exec": "document errors joining order schema seccomp step subject",
     "command": "errors",
@@ -282,11 +285,15 @@ def schema_properties() -> tuple[set[str], set[str]]:
     return found, elements
 
 
+# Groups whose modules have KEYS.
+_OWNERS = {"annotations", "subject", "idmap", "seccomp", "hooks", "cgroups", "check", "bundle"}
+
+
 def owners() -> dict[str, list[str]]:
     """Property -> the modules that have it in their KEYS."""
     found: dict[str, list[str]] = {}
     for module in sorted(MODULES):
-        if group_of(module) in {"annotations", "subject", "seccomp", "hooks", "cgroups", "check", "bundle"}:
+        if group_of(module) in _OWNERS:
             keys = getattr(__import__(module, fromlist=["KEYS"]), "KEYS", ())
             for key in keys:
                 found.setdefault(key, []).append(module)

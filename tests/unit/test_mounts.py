@@ -344,7 +344,7 @@ def test_cgroup_on_v1_with_a_namespace() -> None:
         (entry("/d", "tmpfs", gidMappings=[{}]), [("/mounts/0", "R035", "error")]),
         (
             entry("/d", "tmpfs", "idmap", uidMappings=[{}], gidMappings=[{}]),
-            [("/mounts/0/uidMappings", "R029", "unsupported")],
+            [("/mounts/0/uidMappings", "R026", "unsupported")],
         ),
         (bind("/d", "bind", "idmap"), [("/mounts/0/options", "R031", "error")]),
         (bind("/d", "rbind", "ridmap"), [("/mounts/0/options", "R031", "error")]),
@@ -358,10 +358,18 @@ def test_check(item: dict[str, Any], expected: list[tuple[str, str, str]]) -> No
     assert found == expected
 
 
-def test_idmap_with_a_user_namespace_is_not_supported_yet() -> None:
-    """R030: idmap may use the container's mapping; this is refused by name, not ignored."""
-    (violation,) = mounts.check(config(bind("/d", "bind", "idmap"), namespaces="mount user"))
-    assert (violation.rule, violation.severity) == ("R030", "unsupported")
+def test_idmap_without_mappings_takes_those_of_the_user_namespace() -> None:
+    """R030: the container's mappings, if it has some (R031); own ones need no option (R036 is for authors)."""
+    assert list(mounts.check(config(bind("/d", "bind", "idmap"), namespaces="mount user"))) == []
+    (violation,) = mounts.check(config(bind("/d", "bind", "idmap"), namespaces="mount"))
+    assert (violation.pointer, violation.rule) == ("/mounts/0/options", "R031")
+    maps = [{"containerID": 0, "hostID": 1, "size": 1}]
+    entry = {**bind("/d", "bind"), "uidMappings": maps, "gidMappings": maps}
+    assert list(mounts.check(config(entry, namespaces="mount"))) == []
+    (violation,) = mounts.check(
+        config({**entry, "options": ["bind", "remount", "idmap"]}, namespaces="mount")
+    )
+    assert (violation.rule, violation.severity) == ("R026", "unsupported")
 
 
 def test_a_bind_on_proc_must_be_procfs(tmp_path: Any) -> None:

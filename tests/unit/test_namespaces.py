@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ociruntime/linux/namespaces.py, idmap.py and network.py: what is new, what is joined, what is refused."""
+"""ociruntime/linux/namespaces.py and network.py: what is new, what is joined, what is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
 from ociruntime.host import Host
-from ociruntime.linux import idmap, namespaces, network
+from ociruntime.linux import namespaces, network
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.run import Run
 from ociruntime.step import HostStep, Slot
@@ -50,7 +50,7 @@ def test_no_path_gives_no_join_and_no_helper() -> None:
     """Without paths nothing is opened, joined or forked: the clone itself does it all."""
     assert list(namespaces.plan_paths(config(NEW))) == []
     assert list(namespaces.plan_join(config(NEW))) == []
-    assert not namespaces.joins(config(NEW))
+    assert not namespaces.forks(config(NEW))
 
 
 def test_join_order_does_not_follow_the_config() -> None:
@@ -78,7 +78,7 @@ def test_fork_has_the_flags_of_what_is_new() -> None:
     join, fork = namespaces.plan_join(node)
     assert (join.op, join.pointer) == ("join", "/linux/namespaces/0/path")
     assert (fork.op, fork.args) == ("fork", (0x20000000 | 0x00020000,))
-    assert namespaces.joins(node)
+    assert namespaces.forks(node)
     (opened,) = namespaces.plan_paths(node)
     assert opened.args == {
         "path": "/ns/net",
@@ -94,12 +94,17 @@ def test_fork_has_the_flags_of_what_is_new() -> None:
         (config(NEW), []),
         (config([*NEW, {"type": "pid"}]), [("/linux/namespaces/6", "R101", "error")]),
         (config([{"type": "pid", "path": "a/b"}]), [("/linux/namespaces/0/path", "R096", "error")]),
-        (config([{"type": "user"}]), [("/linux/namespaces/0", "R095", "unsupported")]),
-        (config([{"type": "time"}]), [("/linux/namespaces/0", "R095", "unsupported")]),
+        (config([{"type": "user"}, {"type": "time"}]), []),
         (config(NEW, timeOffsets={"monotonic": {"secs": 1}}), [("/linux/timeOffsets", "R104", "error")]),
+        (config(NEW, timeOffsets={}), []),
+        (config([{"type": "time"}], timeOffsets={"monotonic": {"secs": 1}}), []),
         (
-            config([{"type": "time"}], timeOffsets={"monotonic": {"secs": 1}}),
-            [("/linux/namespaces/0", "R095", "unsupported"), ("/linux/timeOffsets", "R104", "unsupported")],
+            config([{"type": "time", "path": "/x"}], timeOffsets={"boottime": {"secs": 1}}),
+            [("/linux/timeOffsets", "R104", "error")],
+        ),
+        (
+            config([{"type": "time"}], timeOffsets={"boottime": {"nanosecs": 1_000_000_000}}),
+            [("/linux/timeOffsets/boottime/nanosecs", "R104", "error")],
         ),
     ],
 )
@@ -108,14 +113,32 @@ def test_namespaces_check(node: Node, expected: list[tuple[str, str, str]]) -> N
     assert found(namespaces, node) == expected
 
 
-def test_id_maps_need_a_user_namespace() -> None:
-    """Mappings are never ignored: an error without a user namespace, "unsupported" with one."""
-    maps = [{"containerID": 0, "hostID": 1, "size": 1}]
-    assert found(idmap, config(NEW, uidMappings=maps)) == [("/linux/uidMappings", "R102", "error")]
-    assert found(idmap, config([{"type": "user"}], gidMappings=maps)) == [
-        ("/linux/gidMappings", "R102", "unsupported")
+def test_a_user_namespace_is_entered_last_and_made_by_a_fork() -> None:
+    """Who has entered it has no rights in what others own; a new one, and its ipc namespace's owner, is init's."""
+    node = config([{"type": "user", "path": "/u"}, {"type": "mount", "path": "/m"}, {"type": "ipc"}])
+    steps = list(namespaces.plan_join(node))
+    assert [step.op for step in steps] == ["join", "join", "fork"]
+    assert [step.args[0].key for step in steps[:-1] if isinstance(step.args[0], Slot)] == [
+        "namespace mount",
+        "namespace user",
     ]
-    assert found(idmap, config(NEW, uidMappings=[])) == []
+    assert steps[-1].args == (0,)
+    (ipc,) = namespaces.plan_ipc(node)
+    assert (ipc.op, ipc.args, ipc.pointer) == ("unshare", (0x08000000,), "/linux/namespaces/2")
+    (fork,) = namespaces.plan_join(config([*NEW, {"type": "user"}]))
+    assert fork.args == (0x10000000 | 0x20000000 | 0x40000000 | 0x04000000 | 0x00020000,)
+    assert list(namespaces.plan_ipc(config([{"type": "ipc", "path": "/i"}]))) == []
+
+
+def test_a_time_namespace_is_made_and_set_before_anybody_is_in_it() -> None:
+    """unshare, the offsets of both clocks in the kernel's order, then the joins and the fork that enters it (R104)."""
+    offsets = {"boottime": {"secs": -5}, "monotonic": {"secs": 7, "nanosecs": 9}}
+    node = config([{"type": "uts", "path": "/u"}, {"type": "time"}], timeOffsets=offsets)
+    steps = list(namespaces.plan_join(node))
+    assert [step.op for step in steps] == ["unshare", "time_offsets", "join", "fork"]
+    assert steps[0].args == (0x00000080,)
+    assert steps[1].args == ("monotonic 7 9\nboottime -5 0",)
+    assert [step.op for step in namespaces.plan_join(config([{"type": "time"}]))] == ["unshare", "fork"]
 
 
 def test_loopback_only_in_a_new_network_namespace() -> None:

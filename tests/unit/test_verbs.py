@@ -106,9 +106,18 @@ def test_features_is_a_features_document(capfd: pytest.CaptureFixture[str]) -> N
     assert document["ociVersionMin"] == "1.0.0"
     assert document["ociVersionMax"] == "1.3.0"
     assert len(document["linux"]["capabilities"]) >= 41
-    assert {"bind", "ro", "rro", "tmpcopyup"} <= set(document["mountOptions"])
-    assert "idmap" not in document["mountOptions"]
-    assert document["linux"]["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "uts"]
+    assert {"bind", "ro", "rro", "tmpcopyup", "idmap", "ridmap"} <= set(document["mountOptions"])
+    assert document["linux"]["mountExtensions"]["idmap"]["enabled"] is True
+    assert document["linux"]["namespaces"] == [
+        "cgroup",
+        "ipc",
+        "mount",
+        "network",
+        "pid",
+        "time",
+        "user",
+        "uts",
+    ]
 
 
 def test_features_covers_runc(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How is a step made to fail? What test_forced_failures.py takes for a case, and the cases of user and time namespaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.harness.configuration import Config, add_bind, id_maps, with_namespace, with_users
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Case(NamedTuple):
+    """One way to fail.
+
+    words  what the error must say: pointer, step, reason
+    config changes the config so that the step fails (or is there at all)
+    edit   name of an edit of the plan, where no config is the cause
+    verb   the verb that fails: create, or start after a create that succeeds
+    flags  flags of create
+    """
+
+    words: tuple[str, ...]
+    config: Callable[[Config], None] | None = None
+    edit: str = ""
+    verb: str = "create"
+    flags: tuple[str, ...] = ()
+
+
+def _device(path: str, major: int) -> Callable[[Config], None]:
+    def edit(config: Config) -> None:
+        with_users(config)
+        config["linux"]["devices"] = [{"path": path, "type": "c", "major": major, "minor": 3}]
+
+    return edit
+
+
+def _mapped(source: str, ranges: int) -> Callable[[Config], None]:
+    def edit(config: Config) -> None:
+        add_bind(config, source, "/mnt", "idmap")
+        maps = id_maps(*((number, 100000 + number, 1) for number in range(ranges)))
+        config["mounts"][7].update(uidMappings=maps, gidMappings=maps)
+
+    return edit
+
+
+def _too_many_ids(config: Config) -> None:
+    with_users(config, *((number, 100000 + number, 1) for number in range(400)))
+
+
+def _before_time(config: Config) -> None:
+    with_namespace(config, "time")
+    config["linux"]["timeOffsets"] = {"monotonic": {"secs": -(10**9)}}
+
+
+OPS_OF_USERS = {
+    "time_offsets": Case(("/linux/timeOffsets", "set time offsets", "ERANGE"), _before_time),
+    "device": Case(
+        ("/linux/devices/0", "mount device /etc/passwd", "another file"), _device("/etc/passwd", 1)
+    ),
+}
+HOST_OF_USERS = {
+    "note id maps": Case(
+        ("/linux/namespaces/5", "note id maps", "join user namespace", "EINVAL", "the runtime's own"),
+        lambda config: with_users(config, path="/proc/self/ns/user"),
+    ),
+    "hold id maps": Case(("/mounts/7", "hold id maps", "400 ranges", "EINVAL"), _mapped("/var", 400)),
+    "write id map": Case(("/linux/uidMappings", "write id map", "400 ranges", "EINVAL"), _too_many_ids),
+    "id-map bind source": Case(("/mounts/7", "id-map bind source", "/sys", "EINVAL"), _mapped("/sys", 1)),
+    "make device node": Case(("/linux/devices/0", "make device node", "EINVAL"), _device("/dev/x", 70000)),
+}
