@@ -136,7 +136,7 @@ def test_host_step_fails(
 
 
 def test_clone_fails(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel makes no process, for exec or for a hook, the error says so."""
+    """Where the kernel makes no process, the error says so; a hook is cloned by the same code."""
     container = stage.running()
     make = exec_plan.make
     monkeypatch.setattr(exec_plan, "make", lambda *all: Plan(make(*all).steps, _CLONE_THREAD, []))
@@ -179,7 +179,7 @@ def _programs(container: Container) -> list[str]:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("call", ["recvmsg", "sendto", "prlimit64"])
+@pytest.mark.parametrize("call", ["recvmsg", "sendto", "prlimit64", "rename"])
 def test_killed_runtime(stage: Stage, call: str) -> None:
     """Kill -9 of the runtime: before the last stop the process ends with it, afterwards the program runs on."""
     container = stage.running(_everything)
@@ -189,7 +189,8 @@ def test_killed_runtime(stage: Stage, call: str) -> None:
     container.bundle.script("exec-test", "#!/bin/sh\nread x <&-\nsleep 300\n")
     outcomes = []
     for number in range(1, 12):
-        argv = stage.runtime.argv("exec", "--detach", container.id, "/exec-test")
+        flags = ("--detach", "--pid-file", str(stage.directory / "pid"))  # which is renamed at the last stop
+        argv = stage.runtime.argv("exec", *flags, container.id, "/exec-test")
         code, _ = _killed_at(call, number, argv)
         running = _programs(container)
         outcomes.append(bool(running))
