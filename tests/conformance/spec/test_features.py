@@ -167,3 +167,9 @@ def test_memory_policies(stage: Stage, features: dict[str, Any]) -> None:
     policies += [{"mode": "MPOL_BIND", "nodes": "0", "flags": [flag]} for flag in listed["flags"]]
     for policy in policies:
         stage.run("true", edit=lambda config, policy=policy: config["linux"].update(memoryPolicy=policy)).ok()
+
+
+@departs(runc="1.1 knows no id-mapped mounts")
+def test_id_mapped_mounts(features: dict[str, Any]) -> None:
+    """R257: mounts can be id-mapped, and the document says so."""
+    assert features["linux"]["mountExtensions"]["idmap"]["enabled"] is True

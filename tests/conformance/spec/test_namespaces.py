@@ -89,3 +89,21 @@ def test_listed_twice(stage: Stage) -> None:
         )
         container.create().refused()
         assert container.status() == ""
+
+
+def test_owners_stay(stage: Stage) -> None:
+    """R102, R103: a user namespace has the config's mappings, and no file of the root gets another owner for them."""
+
+    def edit(config: Config) -> None:
+        with_namespace(config, "user")
+        one = [{"containerID": 0, "hostID": 200000, "size": 1000}]
+        config["linux"].update(uidMappings=one, gidMappings=one)
+
+    bundle = stage.bundle("cat", "/proc/self/uid_map", "/proc/self/gid_map", edit=edit)
+    for directory in (stage.directory, *stage.directory.parents[:3]):
+        os.chmod(directory, 0o755)
+    files = [bundle.rootfs, *bundle.rootfs.rglob("*")]
+    before = [(file.lstat().st_uid, file.lstat().st_gid) for file in files]
+    out = stage.container(bundle=bundle).run().ok().out
+    assert [line.split() for line in out.splitlines()] == [["0", "200000", "1000"]] * 2
+    assert [(file.lstat().st_uid, file.lstat().st_gid) for file in files] == before
