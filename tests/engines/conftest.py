@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the tests that drive the runtime through engines: one private engine of each kind per session."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engines.containerd import Containerd
+from tests.engines.cri import Cri
+from tests.engines.docker import Docker
+from tests.engines.image import write_archive
+from tests.engines.podman import Buildah, Podman
+from tests.harness import leaks
+from tests.harness.driver import MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test in this directory makes containers through an engine."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.root)
+            item.add_marker(pytest.mark.engine)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image, as a file that every engine can load."""
+    return write_archive(tmp_path_factory.mktemp("image") / "image.tar")
+
+
+@pytest.fixture(scope="session")
+def all_hierarchies(hybrid_host_for_crun: None) -> Iterator[None]:
+    """Every cgroup v1 hierarchy that is in use is mounted: containerd reads no metrics if one is not.
+
+    Another session may have mounted one in a mount namespace of its own, and so do these mounts stay in ours.
+    """
+    made = []
+    for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
+        names = line.split(":")[1]
+        point = f"{leaks.CGROUP_ROOT}/{names}"
+        if names and "=" not in names and not os.path.ismount(point):
+            there = os.path.isdir(point)
+            os.makedirs(point, exist_ok=True)
+            subprocess.run(["mount", "-t", "cgroup", "-o", names, "cgroup", point], check=True)
+            made.append((point, there))
+    yield
+    for point, there in made:
+        subprocess.run(["umount", point], check=True)
+        if not there:
+            os.rmdir(point)
+
+
+def _engine(kind: type, archive: Path, factory: pytest.TempPathFactory) -> Iterator[object]:
+    directory = factory.mktemp(kind.__name__.lower())
+    before = leaks.take(directory)
+    engine = kind(directory)
+    engine.start()
+    try:
+        engine.load(archive)
+        yield engine
+    finally:
+        engine.stop()
+    _remove_parents()
+    lines, now = leaks.left_behind(before, directory, 10)
+    # containerd has a directory `state` of its own, which is not one of a runtime.
+    lines = [line for line in lines if not line.startswith(f"state {directory}/")]
+    if lines:
+        leaks.clean(before, now)
+        pytest.fail(f"{engine.name} left behind:\n" + "\n".join(lines), pytrace=False)
+
+
+def _remove_parents() -> None:
+    """The cgroup that all containers of this session were below stays with some runtimes; what is in it may not."""
+    parents = [*glob.glob(f"{leaks.CGROUP_ROOT}/*/{MARK}"), *glob.glob(f"{leaks.CGROUP_ROOT}/{MARK}")]
+    for place in [f"{parent}/conmon" for parent in parents] + parents:  # conmon's own cgroup is podman's
+        try:
+            os.rmdir(place)
+        except OSError:
+            continue  # not there, or not empty: then the leak check says so
+
+
+@pytest.fixture(scope="session")
+def containerd(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
+) -> Iterator[object]:
+    """A containerd of our own, with the image."""
+    yield from _engine(Containerd, archive, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def cri(archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None) -> Iterator[object]:
+    """A containerd with its CRI plugin, with the image."""
+    yield from _engine(Cri, archive, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def docker(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
+) -> Iterator[object]:
+    """A dockerd of our own, with the image."""
+    yield from _engine(Docker, archive, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def podman(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
+) -> Iterator[object]:
+    """Podman with a storage of its own, with the image."""
+    yield from _engine(Podman, archive, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def buildah(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
+) -> Iterator[object]:
+    """Buildah with a storage of its own, with the image."""
+    yield from _engine(Buildah, archive, tmp_path_factory)
+
+
+@pytest.fixture
+def new_name() -> Callable[[], str]:
+    """Names of containers that no other test has, and that the leak check knows."""
+    return lambda: f"{MARK}-e{next(_numbers)}"

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""containerd with its runc shim, driven by `ctr`. Must not import `ociruntime`."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from tests.engines.engine import Daemon, Engine, runtime_path, wait_until_serves
+from tests.engines.image import NAME
+from tests.harness.driver import MARK
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = """version = 2
+root = "{directory}/root"
+state = "{directory}/state"
+oom_score = 0
+disabled_plugins = [{disabled}]
+[grpc]
+address = "{directory}/containerd.sock"
+[ttrpc]
+address = "{directory}/containerd.sock.ttrpc"
+"""
+UNUSED = (
+    "snapshotter.v1.btrfs",
+    "snapshotter.v1.zfs",
+    "snapshotter.v1.aufs",
+    "snapshotter.v1.devmapper",
+    "grpc.v1.cri",
+)
+
+
+class Containerd(Engine):
+    """`ctr` against a containerd of its own."""
+
+    name = "containerd"
+    config = CONFIG
+    unused: tuple[str, ...] = UNUSED
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        settings = directory / "config.toml"
+        settings.write_text(self.config.format(**self.settings()))
+        self.daemon = Daemon(
+            [self.find("containerd", "CONTAINERD"), "--config", str(settings)],
+            directory / "containerd.log",
+            self.environment,
+        )
+        ctr = self.find("ctr", "CTR")
+        # The namespace names the runtime's root below /run/containerd/runc, which all daemons share.
+        self.client = [ctr, "--address", f"{directory}/containerd.sock", "--namespace", MARK]
+
+    def settings(self) -> dict[str, str]:
+        """What is filled into the configuration."""
+        disabled = ", ".join(f'"io.containerd.{plugin}"' for plugin in self.unused)
+        return {"directory": str(self.directory), "disabled": disabled, "runtime": runtime_path()}
+
+    def start(self) -> None:
+        """Start the daemon, wait until it answers."""
+        self.daemon.start()
+        wait_until_serves(self.daemon, [*self.client, "version"], self.environment)
+
+    def load(self, archive: Path) -> None:
+        """Import the image."""
+        self.call("image", "import", "--no-unpack", str(archive)).ok()
+
+    def stop(self) -> None:
+        """End the daemon; its shims go with the last task."""
+        self.daemon.stop()
+
+    def lose_daemon(self) -> None:
+        """Kill the daemon."""
+        self.daemon.stop(signal.SIGKILL)
+
+    def run_words(self, container: str, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
+        """The words of `ctr run`."""
+        runtime = ["--runc-binary", runtime_path(), "--cgroup", f"/{MARK}/{container}"]
+        return ["run", *runtime, *flags, NAME, container, *command]

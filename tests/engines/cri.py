@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""containerd's CRI plugin, asked as a kubelet asks: gRPC on a Unix socket. Must not import `ociruntime`.
+
+The messages are those of CRI's runtime.v1 and are written as {field number: value}: the few that are needed here
+don't pay for a compiler of .proto files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.engines.containerd import CONFIG, UNUSED, Containerd
+from tests.engines.image import NAME, PAUSE, write_archive
+from tests.harness.driver import MARK, TIMEOUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# This machine grants no oom_score_adj below its own; a pod's network is the node's, which needs no CNI.
+_CRI = """[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{pause}"
+restrict_oom_score_adj = true
+stream_server_port = "0"
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{directory}/cni/bin"
+conf_dir = "{directory}/cni/conf"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+default_runtime_name = "tested"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]
+BinaryName = "{runtime}"
+"""
+
+_VARINT, _BYTES = 0, 2
+Message = dict[int, Any]
+NODE = 2  # NamespaceMode: the host's
+UNCONFINED = 1  # SecurityProfile's type
+
+
+def encode(message: Message) -> bytes:
+    """{number: int, str, bytes, message, or a list of these} in protobuf's wire format."""
+    out = bytearray()
+    for number, value in message.items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, int):
+                out += _varint(number << 3 | _VARINT) + _varint(item & 0xFFFFFFFFFFFFFFFF)
+            else:
+                data = (
+                    encode(item)
+                    if isinstance(item, dict)
+                    else item.encode()
+                    if isinstance(item, str)
+                    else item
+                )
+                out += _varint(number << 3 | _BYTES) + _varint(len(data)) + data
+    return bytes(out)
+
+
+def decode(data: bytes) -> Message:
+    """The last value of each field: an int, or bytes (of a string, or of a message to be decoded in turn)."""
+    message: Message = {}
+    place = 0
+    while place < len(data):
+        tag, place = _read_varint(data, place)
+        value: int | bytes
+        value, place = _read_varint(data, place)
+        if tag & 7 == _BYTES:
+            value, place = data[place : place + value], place + value
+        message[tag >> 3] = value
+    return message
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = data[place]
+        number |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            return number, place
+
+
+class Cri(Containerd):
+    """A containerd with its CRI plugin, and a client."""
+
+    name = "cri"
+    config = CONFIG + _CRI
+    unused = tuple(plugin for plugin in UNUSED if "cri" not in plugin)
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.client[-1] = "k8s.io"  # the namespace in which the plugin works
+        self.channel: Any = None
+        self.pods: list[str] = []
+
+    def settings(self) -> dict[str, str]:
+        """Also the image of a pod's first container."""
+        return {**super().settings(), "pause": PAUSE}
+
+    def start(self) -> None:
+        """Start the daemon, open the client's connection."""
+        super().start()
+        import grpc
+
+        self.channel = grpc.insecure_channel(f"unix://{self.directory}/containerd.sock")
+
+    def load(self, archive: Path) -> None:
+        """Import the image, and that of the pods' first containers."""
+        super().load(archive)
+        super().load(write_archive(self.directory / "pause.tar", PAUSE, ("sleep", "1000000")))
+
+    def ask(self, method: str, request: Message) -> Message:
+        """One call of RuntimeService; raises grpc.RpcError with the engine's words."""
+        call = self.channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")
+        return decode(call(encode(request), timeout=2 * TIMEOUT))
+
+    def stop(self) -> None:
+        """Remove the pods, end the daemon."""
+        for pod in self.pods:
+            self.ask("StopPodSandbox", {1: pod})
+            self.ask("RemovePodSandbox", {1: pod})
+        self.channel.close()
+        super().stop()
+
+    def pod(self, name: str) -> tuple[str, Message]:
+        """Run a pod on the node's network; its id, and its config."""
+        options = {1: NODE}
+        config = {
+            1: {1: name, 2: f"uid-{name}", 3: "default"},
+            3: str(self.directory / "logs"),
+            8: {1: f"/{MARK}", 2: {1: options}},
+        }
+        identity = self.ask("RunPodSandbox", {1: config})[1].decode()
+        self.pods.append(identity)
+        return identity, config
+
+    def container(self, pod: tuple[str, Message], name: str, *command: str, **config: Any) -> str:
+        """Create and start a container of a pod; its id. `linux` is LinuxContainerConfig, `tty` a flag."""
+        linux = {2: {3: {1: NODE}, 15: {1: UNCONFINED}}, **config.get("linux", {})}
+        wanted = {
+            1: {1: name}, 2: {1: NAME}, 3: list(command), 11: f"{name}.log",
+            14: int(config.get("tty", False)), 15: linux,
+        }  # fmt: skip
+        identity: str = self.ask("CreateContainer", {1: pod[0], 2: wanted, 3: pod[1]})[1].decode()
+        self.ask("StartContainer", {1: identity})
+        return identity
+
+    def status(self, container: str) -> Message:
+        """ContainerStatus: 3 is the state (1 running, 2 exited), 7 the exit code, 10 the reason."""
+        return decode(self.ask("ContainerStatus", {1: container})[1])

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""dockerd without a network, on a containerd of our own, driven by `docker`. Must not import `ociruntime`.
+
+Not on a containerd of dockerd's: one that has died is taken for alive where nobody reaps it at once.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.engines.containerd import Containerd
+from tests.engines.engine import Daemon, Engine, runtime_path, wait_until_serves
+from tests.engines.image import NAME
+from tests.harness.driver import MARK
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What it needs to live beside others: no packet filter, no bridge, cgroups without systemd.
+_FLAGS = (
+    "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none", "--userland-proxy=false",
+    "--exec-opt", "native.cgroupdriver=cgroupfs", "--storage-driver", "overlay2", "--live-restore",
+)  # fmt: skip
+
+
+class Docker(Engine):
+    """`docker` against a dockerd of its own; the runtime under test is its default."""
+
+    name = "docker"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        socket = f"unix://{directory}/docker.sock"
+        self.containerd = Containerd(directory / "containerd")
+        settings = directory / "daemon.json"
+        settings.write_text(
+            json.dumps({"runtimes": {"tested": {"path": runtime_path()}}, "default-runtime": "tested"})
+        )
+        self.daemon = Daemon(
+            [
+                self.find("dockerd", "DOCKERD"), "--config-file", str(settings), "-H", socket, *_FLAGS,
+                "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec",
+                "--pidfile", f"{directory}/dockerd.pid", "--cgroup-parent", f"/{MARK}",
+                "--containerd", f"{self.containerd.directory}/containerd.sock",
+            ],
+            directory / "dockerd.log",
+            self.environment,
+        )  # fmt: skip
+        self.client = [self.find("docker", "DOCKER"), "-H", socket]
+
+    def start(self) -> None:
+        """Start both daemons (containerd may be there still), wait until docker answers."""
+        if self.containerd.daemon.process is None:
+            self.containerd.start()
+        self.daemon.start()
+        wait_until_serves(self.daemon, [*self.client, "version"], self.environment)
+
+    def load(self, archive: Path) -> None:
+        """Import the image."""
+        self.call("load", "-i", str(archive)).ok()
+
+    def stop(self) -> None:
+        """End both daemons."""
+        self.daemon.stop()
+        self.containerd.stop()
+
+    def lose_daemon(self) -> None:
+        """Kill dockerd; containerd stays. Its data directory, which it binds onto itself, is unbound as it would have done."""
+        self.daemon.stop(signal.SIGKILL)
+        subprocess.run(["umount", "-l", f"{self.directory}/data"], check=True)
+
+    def run_words(self, container: str, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
+        """The words of `docker run`."""
+        network = [] if any(flag.startswith("--network") for flag in flags) else ["--network", "none"]
+        return ["run", "--name", container, *network, *flags, NAME, *command]

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A kubelet's calls, through containerd's CRI plugin: pods, exec, stats, update, out of memory, terminal, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.engines.cri import Cri, Message, decode
+from tests.engines.engine import wait_for
+
+Name = Callable[[], str]
+Pod = tuple[str, Message]
+EXITED = 2
+MIB = 1 << 20
+
+
+@pytest.fixture
+def pod(cri: Cri, new_name: Name) -> Pod:
+    """A running pod."""
+    return cri.pod(new_name())
+
+
+def exited(cri: Cri, container: str) -> Callable[[], bool]:
+    """Whether the container has ended."""
+    return lambda: cri.status(container).get(3) == EXITED
+
+
+def test_pod_of_two_containers(cri: Cri, pod: Pod) -> None:
+    """Both run in the pod's namespaces, each with a root of its own; exec tells output and exit code."""
+    first = cri.container(pod, "first", "sleep", "300")
+    second = cri.container(pod, "second", "sleep", "300")
+    seen = []
+    for container in (first, second):
+        script = "readlink /proc/self/ns/ipc; touch /own; ls /own; exit 5"
+        answer = cri.ask("ExecSync", {1: container, 2: ["sh", "-c", script], 3: 20})
+        assert answer[3] == 5
+        seen.append(answer[1].decode().split()[0])
+    assert seen[0] == seen[1]
+    cri.ask("StopContainer", {1: first, 2: 0})
+    assert cri.status(first)[7] == 137
+    assert cri.status(second)[3] == 1
+
+
+def test_logs_and_exit_code(cri: Cri, pod: Pod) -> None:
+    """Output goes to the log file, the exit code to the status."""
+    container = cri.container(pod, "talks", "sh", "-c", "echo out; echo err >&2; exit 7")
+    wait_for(exited(cri, container))
+    assert cri.status(container)[7] == 7
+    log = (cri.directory / "logs" / "talks.log").read_text()
+    assert "stdout F out" in log
+    assert "stderr F err" in log
+
+
+def test_terminal(cri: Cri, pod: Pod) -> None:
+    """A container with a terminal."""
+    container = cri.container(pod, "terminal", "sh", "-c", "tty; stty -a | grep -c rows", tty=True)
+    wait_for(exited(cri, container))
+    log = (cri.directory / "logs" / "terminal.log").read_text()
+    assert "/dev/pts/0" in log
+
+
+def test_resources(cri: Cri, pod: Pod) -> None:
+    """Limits at creation, stats, and an update of the running container."""
+    limits = {1: 100000, 2: 50000, 3: 512, 4: 64 * MIB}
+    container = cri.container(pod, "limited", "sleep", "300", linux={1: limits})
+    script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max 2>/dev/null"
+    ask = {1: container, 2: ["sh", "-c", script], 3: 20}
+    assert cri.ask("ExecSync", ask)[1].split() == [str(64 * MIB).encode()]
+    stats = decode(cri.ask("ContainerStats", {1: container})[1])
+    assert decode(decode(stats[3])[2])[1] > 0
+    cri.ask("UpdateContainerResources", {1: container, 2: {4: 96 * MIB}})
+    assert cri.ask("ExecSync", ask)[1].split() == [str(96 * MIB).encode()]
+
+
+def test_out_of_memory(cri: Cri, pod: Pod) -> None:
+    """A container that takes more than its limit is reported as OOMKilled."""
+    eat = "dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 1; exit 9"
+    container = cri.container(pod, "greedy", "sh", "-c", eat, linux={1: {4: 16 * MIB}})
+    wait_for(exited(cri, container))
+    assert cri.status(container)[10] == b"OOMKilled"
+
+
+def test_confinement(cri: Cri, pod: Pod) -> None:
+    """The default profile, a user, a read-only root, dropped capabilities, no new privileges."""
+    security = {1: {2: ["ALL"]}, 3: {1: 2}, 5: {1: 1000}, 7: 1, 11: 1, 15: {1: 0}}
+    container = cri.container(pod, "confined", "sleep", "300", linux={2: security})
+    answer = cri.ask("ExecSync", {1: container, 2: ["sh", "-c", "cat /proc/self/status; touch /x"], 3: 20})
+    status = answer[1].decode()
+    assert "Seccomp:\t2" in status
+    assert "Uid:\t1000" in status
+    assert "CapBnd:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert b"Read-only file system" in answer[2]
+
+
+def test_errors_have_our_reason(cri: Cri, pod: Pod) -> None:
+    """The kubelet is told why a container can't start, and why an exec can't."""
+    import grpc
+
+    with pytest.raises(grpc.RpcError, match="no such file or directory"):
+        cri.container(pod, "missing", "/missing")
+    container = cri.container(pod, "there", "sleep", "300")
+    with pytest.raises(grpc.RpcError, match="no such file or directory"):
+        cri.ask("ExecSync", {1: container, 2: ["/missing"], 3: 20})
