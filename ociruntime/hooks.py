@@ -162,18 +162,8 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
         if launch is not None:
             launch.give_up()
         os.close(output)
-        if isinstance(failure, StepFailed):
-            own = failure.pointer.startswith(
-                "/linux/seccomp"
-            )  # the filter is the container's, not the hook's
-            reason = f"{failure.step}: {failure.reason}" if failure.reason else failure.step
-            raise HookFailed(
-                reason,
-                pointer=failure.pointer if own else step.pointer,
-                step=f"hook {step.text}",
-                errno=failure.errno,
-                hint=failure.hint if own else "",
-            ) from None
+        if isinstance(failure, StepFailed) and not isinstance(failure, HookFailed):
+            raise _not_run(step, failure) from None
         raise
     finally:
         if launch is not None:
@@ -181,6 +171,18 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
         for descriptor in opened:
             os.close(descriptor)
     return child, output
+
+
+def _not_run(step: HostStep, failure: StepFailed) -> HookFailed:
+    """What kept the hook from running, at the hook; a filter is the container's, and so is its mistake."""
+    own = failure.pointer.startswith("/linux/seccomp")
+    return HookFailed(
+        f"{failure.step}: {failure.reason}" if failure.reason else failure.step,
+        pointer=failure.pointer if own else step.pointer,
+        step=f"hook {step.text}",
+        errno=failure.errno,
+        hint=failure.hint if own else "",
+    )
 
 
 def _stream(step: HostStep, run: Run, annotation: str, opened: list[int], default: int) -> int:

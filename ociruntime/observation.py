@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Table = dict[str, str]
 
-_PROBE = "/.ociruntime-compare"  # where the waiting program is mounted in the container
+_PROBE = ".ociruntime-compare"  # the name under which the waiting program is mounted in the container
 _SECONDS = 30
 # x86_64 and aarch64: for (;;) pause(), as machine code; aarch64 has no pause(2), so ppoll(0, 0, 0, 0).
 _PROGRAMS = {
@@ -124,19 +124,27 @@ class _Runtime:
         self.identity = identity
 
     def call(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        """One verb. The container's own output goes to /dev/null, the runtime's is what it has logged."""
-        with open(f"{self.place}/errors", "w+b") as errors:
-            done = subprocess.run(
+        """One verb, with files as its standard streams.
+
+        None of them is /dev/null: crun gives what it finds there to the container's user, and that would be the host's.
+        """
+        with (
+            open(f"{self.place}/nothing", "a+b") as nothing,
+            open(f"{self.place}/output", "w+b") as output,
+            open(f"{self.place}/errors", "w+b") as errors,
+        ):
+            done: subprocess.CompletedProcess[bytes] = subprocess.run(
                 [self.program, "--root", f"{self.place}/state", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if words[0] == "state" else subprocess.DEVNULL,
+                stdin=nothing,
+                stdout=output,
                 stderr=errors,
                 cwd=self.place,
                 timeout=_SECONDS,
                 check=False,
             )
-            errors.seek(0)
-            done.stderr = errors.read()
+            for stream in (output, errors):
+                stream.seek(0)
+            done.stdout, done.stderr = output.read(), errors.read()
         return done
 
     def last_error(self, said: bytes) -> str:
@@ -154,14 +162,17 @@ def write_copy(bundle: Bundle, place: str, *, machine: str) -> None:
     with open(probe, "wb") as file:
         file.write(waiting_program(machine))
     os.chmod(probe, 0o755)
-    config.setdefault("process", {})["args"] = [_PROBE]
+    mounts = config.setdefault("mounts", [])
+    # In a file system of the container's own if there is one: the image's directory may not be its user's.
+    fresh = any(mount["destination"] == "/dev" and mount.get("type") == "tmpfs" for mount in mounts)
+    target = f"/dev/{_PROBE}" if fresh else f"/{_PROBE}"
+    config.setdefault("process", {})["args"] = [target]
     config["process"]["terminal"] = False
     config["root"]["path"] = bundle.rootfs
-    mounts = config.setdefault("mounts", [])
     for mount in mounts:
         if {"bind", "rbind"} & set(mount.get("options") or ()) and mount.get("source"):
             mount["source"] = os.path.join(bundle.directory, mount["source"])
-    mounts.append({"destination": _PROBE, "type": "bind", "source": probe, "options": ["bind", "ro"]})
+    mounts.append({"destination": target, "type": "bind", "source": probe, "options": ["bind", "ro"]})
     with open(f"{place}/config.json", "w", encoding="utf-8") as out:
         json.dump(config, out)
 
@@ -209,7 +220,7 @@ def _state(when: str, runtime: _Runtime, wanted: str = "") -> Table:
 
 def _wait_for_program(pid: int) -> None:
     end = time.monotonic() + _SECONDS
-    while _read(f"/proc/{pid}/cmdline") != f"{_PROBE}\0":
+    while not _read(f"/proc/{pid}/cmdline").endswith(f"{_PROBE}\0"):
         if time.monotonic() > end or not os.path.exists(f"/proc/{pid}"):
             raise RuntimeFailure("the program did not begin to run")
         time.sleep(0.01)
@@ -233,7 +244,8 @@ def look_at(pid: int, bundle: Bundle, identity: str) -> Table:
         table[f"namespace {kind}"] = "the host's" if os.readlink(own) == os.readlink(its) else "another"
     for number in os.listdir(f"/proc/{pid}/fd"):
         target = os.readlink(f"/proc/{pid}/fd/{number}")
-        table[f"descriptor {number}"] = "a file" if target.endswith("/errors") else target.split(":")[0]
+        ours = target.rpartition("/")[2] in ("nothing", "output", "errors")
+        table[f"descriptor {number}"] = "a file" if ours else target.split(":")[0]
     table.update(_mounts(pid))
     table.update(_devices(pid))
     table.update(_paths(pid, bundle))
@@ -257,7 +269,7 @@ def _mounts(pid: int) -> Table:
         front, _, back = line.partition(" - ")
         fields = front.split()
         point = fields[4]
-        if point == _PROBE:
+        if point.endswith(_PROBE):
             continue
         kind, _, superblock = back.split(" ", 2)
         propagation = ",".join(sorted(tag.split(":")[0] for tag in fields[6:])) or "private"
@@ -272,7 +284,7 @@ def _devices(pid: int) -> Table:
     """What lies in /dev, without what is mounted below it."""
     table: Table = {}
     root = f"/proc/{pid}/root/dev"
-    for name in sorted(os.listdir(root)) if os.path.isdir(root) else ():
+    for name in sorted(set(os.listdir(root)) - {_PROBE}) if os.path.isdir(root) else ():
         table[f"device {name}"] = _described(f"{root}/{name}")
     return table
 

@@ -28,6 +28,7 @@ def run(settings: Settings, given: Arguments) -> int:
         raise UsageError("flag --with names no runtime")
     loaded = bundle.load(*config_of(given.words))
     with tempfile.TemporaryDirectory(prefix="ociruntime-compare-") as scratch:
+        os.chmod(scratch, 0o711)  # the root of a user namespace must be able to pass
         observed = [observe(command, loaded, scratch) for command in (os.path.abspath(sys.argv[0]), *peers)]
     rows = differences(observed)
     same = len({key for one in observed for key in one.table}) - len(rows)

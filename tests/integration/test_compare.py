@@ -54,18 +54,22 @@ def compare(stage: Stage, bundle: Bundle) -> dict[str, Any]:
 SEEN: set[Line] = set()
 
 
-# Without AppArmor the peers refuse a profile, so that there is nothing to compare.
-COMPARED = [name for name in NAMES if name != "apparmor" or has_lsm("apparmor")]
+# What both peers refuse: a profile on a machine without AppArmor; a time namespace (runc 1.1 has none, crun 1.8's init
+# fails in one).
+REFUSED = {"time-namespace", *(() if has_lsm("apparmor") else ("apparmor",))}
+COMPARED = [name for name in NAMES if name not in REFUSED]
 
 
 @pytest.mark.parametrize("name", COMPARED)
-def test_every_difference_is_justified(name: str, stage: Stage, request: pytest.FixtureRequest) -> None:
+def test_every_difference_is_justified(
+    name: str, stage: Stage, searchable: Path, request: pytest.FixtureRequest
+) -> None:
     """Each example, under all three: a difference without a line is a mistake of ours or a line to write."""
-    bundle = copy(name, stage.directory / name, root_of(name, request))
+    bundle = copy(name, searchable / name, root_of(name, request))
     with surroundings(bundle):
         found = compare(stage, bundle)
     assert found["runtimes"] == ["ociruntime", *PEERS]
-    assert found["same"] > 100
+    assert found["same"] > 100, found
     lines = page()
     surprises = []
     for key, values in found["differences"].items():
