@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is mounted for an entry of type cgroup? It depends on the machine; part of the subject mounts.
 
-On cgroup v2: the cgroup2 file system. On v1 and hybrid: a tmpfs with a directory for each v1 hierarchy, as
-runc does (the cgroup2 hierarchy of a hybrid host is left out): with a cgroup namespace a fresh mount of
-it, otherwise a bind of the container's own cgroup. Controllers that are mounted together get links.
+On cgroup v2: the cgroup2 file system, or a bind of the host's mount where the kernel refuses a new one. On v1
+and hybrid: a tmpfs with a directory for each v1 hierarchy, as runc does (the cgroup2 hierarchy of a hybrid
+host is left out): with a cgroup namespace a fresh mount of it, otherwise a bind of the container's own cgroup.
+Controllers that are mounted together get links.
 Must not import mounts.py (which imports this) nor another subject.
 """
 
@@ -33,23 +34,26 @@ def plan_sources(
     config: Node, host: Host, entry: Node, key: str, cgroup_paths: dict[str, str]
 ) -> Iterator[HostStep]:
     """Open the container's cgroup directories, where they are shown by a bind."""
-    if not host.cgroups.controllers or _has_namespace(config):
+    if not host.cgroups.controllers:
+        if _is_bound(config, host):
+            yield _source(entry, host.cgroups.v2, key)
+        return
+    if _has_namespace(config, "cgroup"):
         return
     for point, names in host.cgroups.hierarchies().items():
         source = _directory(names, cgroup_paths)
         if source:
-            yield HostStep(
-                "linux.mounts",
-                "open bind source",
-                {
-                    "source": source,
-                    "recursive": False,
-                    "propagation": MS_SLAVE,
-                    "slot": f"{key} {posixpath.basename(point)}",
-                },
-                pointer=entry.pointer,
-                text=source,
-            )
+            yield _source(entry, source, f"{key} {posixpath.basename(point)}")
+
+
+def _source(entry: Node, source: str, slot: str) -> HostStep:
+    return HostStep(
+        "linux.mounts",
+        "open bind source",
+        {"source": source, "recursive": False, "propagation": MS_SLAVE, "slot": slot},
+        pointer=entry.pointer,
+        text=source,
+    )
 
 
 def plan(
@@ -64,13 +68,16 @@ def plan(
 ) -> Iterator[InitStep]:
     """The mounts for one entry of type cgroup at `place`."""
     flags = options.new_attributes()
+    if _is_bound(config, host):
+        yield _bind(key, place, entry, options)
+        return
     if not host.cgroups.controllers:
         yield _mount_fs("cgroup2", place, entry, words=options.data, flags=flags, options=options)
         return
     # The directories are made in it, so it is made read-only at the end.
     base = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     yield _mount_fs("tmpfs", place, entry, words=["mode=755"], flags=(base, 0), options=options)
-    fresh = _has_namespace(config)
+    fresh = _has_namespace(config, "cgroup")
     for point, names in host.cgroups.hierarchies().items():
         name = posixpath.basename(point)
         target = posixpath.join(place, name)
@@ -106,8 +113,17 @@ def _links(place: str, name: str, names: list[str], entry: Node) -> Iterator[Ini
             yield InitStep("symlink", link, name, 0, name="make link", pointer=entry.pointer, text=text)
 
 
-def _has_namespace(config: Node) -> bool:
-    return any(entry.at("type").text() == "cgroup" for entry in config.at("linux", "namespaces"))
+def _has_namespace(config: Node, kind: str) -> bool:
+    return any(entry.at("type").text() == kind for entry in config.at("linux", "namespaces"))
+
+
+def _is_bound(config: Node, host: Host) -> bool:
+    """Whether cgroup2 is shown by a bind: who mounts it needs CAP_SYS_ADMIN over the cgroup namespace.
+
+    The root of another user namespace has it in a cgroup namespace of its own only.
+    """
+    foreign = _has_namespace(config, "user") and not _has_namespace(config, "cgroup")
+    return foreign and not host.cgroups.controllers and host.cgroups.v2 != ""
 
 
 def _directory(names: list[str], cgroup_paths: dict[str, str]) -> str:

@@ -285,6 +285,22 @@ def test_cgroup_on_v2() -> None:
     assert sources(node) == []
 
 
+def test_cgroup_on_v2_in_a_user_namespace() -> None:
+    """Its root may mount cgroup2 only in a cgroup namespace of its own: otherwise the host's mount is bound."""
+    node = config(entry("/sys/fs/cgroup", "cgroup", "ro", "nosuid"), namespaces="user mount")
+    (source,) = sources(node)
+    assert (source.args["source"], source.args["slot"]) == ("/sys/fs/cgroup", "mount 0")
+    (step,) = init_steps(node)
+    assert (step.op, shown(step)[:2], shown(step)[-2:]) == (
+        "mount_tree",
+        ["mount 0", RDONLY | NOSUID],
+        ["/sys/fs/cgroup", 0],
+    )
+    own = config(entry("/sys/fs/cgroup", "cgroup"), namespaces="user mount cgroup")
+    assert [step.op for step in init_steps(own)] == ["mount_fs"]
+    assert sources(own) == []
+
+
 def test_cgroup_on_v1_shows_the_own_cgroups() -> None:
     """Without a cgroup namespace: binds of the container's directories, where it has one; links; read-only."""
     node = config(entry("/sys/fs/cgroup", "cgroup", "ro", "nosuid"))
