@@ -78,10 +78,11 @@ def _answers(scenario: Scenario, name: str, directory: Path) -> dict[str, Any]:
 
 
 def _remove_left_cgroups(stage: Stage) -> None:
-    """What crun 1.8 leaves below /sys/fs/cgroup; this is not what the tests are about.
+    """What peers leave below /sys/fs/cgroup; this is not what the tests are about.
 
-    On v2 it is its cgroup, when create fails late; on v1 its cgroup, now and then, when a created container is
-    deleted, and an ordinary directory for each hierarchy that lives on without a mount (because somebody has cgroups in it).
+    On v2 it is crun 1.8's cgroup, when create fails late, and runc 1.1's, beside its own cgroup, when a killed
+    process is slow to leave it; on v1 crun's cgroup, now and then, when a created container is deleted, and an
+    ordinary directory for each hierarchy that lives on without a mount (because somebody has cgroups in it).
     """
     for container in stage.containers:
         if not container.id.startswith(MARK):
@@ -89,6 +90,10 @@ def _remove_left_cgroups(stage: Stage) -> None:
         directory = f"/sys/fs/cgroup/{container.id}"
         if os.path.isdir(directory):
             os.rmdir(directory)
+        if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+            for left in Path("/sys/fs/cgroup").glob(f"*/{container.id}"):
+                with suppress(OSError):  # its process is still leaving: then the leak check tells
+                    left.rmdir()
         if not os.path.ismount("/sys/fs/cgroup/unified"):
             continue
         for place in os.scandir("/sys/fs/cgroup"):

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from tests.harness import leaks, peers
-from tests.harness.driver import MARK, runtime_under_test
+from tests.harness.driver import MARK, PATIENCE, runtime_under_test
 from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage
 
 MAKE_ROOTFS = Path(__file__).parents[2] / "bundle-examples" / "make-rootfs"
-TIME_LIMIT = 180
-SLOW_TIME_LIMIT = 900
+TIME_LIMIT = max(180, int(60 * PATIENCE))  # seconds
+SLOW_TIME_LIMIT = max(900, int(120 * PATIENCE))
 Compare = Callable[..., dict[str, Any]]
 
 

@@ -46,6 +46,17 @@ def _freeze(container: Container, wanted: bool) -> None:
         time.sleep(0.01)
 
 
+def _wait_until_it_passes_signals_on(pid: int) -> None:
+    end = time.monotonic() + 10 * PATIENCE
+    bit = 1 << signal.SIGTERM - 1
+    while True:
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        if int(fields["SigCgt"], 16) & bit:
+            return
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 @_ours
 def test_paused_container(stage: Stage) -> None:
     """Refused, and with --ignore-paused done when the container goes on; an interrupted wait leaves nothing."""
@@ -55,7 +66,9 @@ def test_paused_container(stage: Stage) -> None:
         container.exec("true").refused("exec: cannot exec in a paused container", "--ignore-paused")
         waiting = stage.runtime.start_call("exec", "--ignore-paused", container.id, "echo", "late")
         given_up = stage.runtime.start_call("exec", "--ignore-paused", container.id, "echo", "never")
-        time.sleep(1.0 * min(PATIENCE, 2))
+        for each in (waiting, given_up):
+            _wait_until_it_passes_signals_on(each.pid)
+        time.sleep(0.5)
         assert waiting.poll() is None
         given_up.terminate()
         out, err = given_up.communicate(timeout=20 * PATIENCE)
