@@ -45,7 +45,7 @@ departure(
     "closed bundle", "runc", "R012", "the rootfs is opened as the host's root, who may search the way to it"
 )
 departure("root unmapped", "runc", "R102", "any mapping is one, also without an id 0")
-departure("joined", "runc", "R097", "a joined user namespace has its mappings already")
+departure("joined user namespace", "runc", "R097", "a joined user namespace has its mappings already")
 departure(
     "other mappings", "runc", "R102", "mappings that are not those of the joined namespace are never ignored"
 )
@@ -187,7 +187,7 @@ def test_joined_user_namespaces_beside_others(compare_with_users: Compare) -> No
                 del config["hostname"]
 
             return {
-                "joined": [
+                "joined user namespace": [
                     joined(""),
                     joined(f"/proc/{pid}/ns/net"),
                     joined("/proc/self/ns/net"),
@@ -199,13 +199,13 @@ def test_joined_user_namespaces_beside_others(compare_with_users: Compare) -> No
 
     answers = compare_with_users(scenario)
     maps = ["0", "300000", "1000"]
-    assert answers["joined"] == [
+    assert answers["joined user namespace"] == [
         ["0", "0", *maps, *maps, "0", "joined", "new"],
         ["0", "0", *maps, *maps, "0", "joined", "joined"],
         ["0", "0", *maps, *maps, "0", "joined", "self"],
         [os.uname().nodename],
     ]
-    assert answers["with mappings"] == answers["joined"][1]
+    assert answers["with mappings"] == answers["joined user namespace"][1]
     assert answers["other mappings"] == "refused"
 
 

@@ -182,7 +182,7 @@ def test_statistics(compare: Compare) -> None:
                 data["pids"]["limit"],
             ],
             "cpuset": data["cpuset"],
-            "order": list(data),
+            "order of members": list(data),
         }
 
     answers = compare(scenario, only=("runc",))
