@@ -9,7 +9,7 @@ Everything here is pure. This module must not import plan, check or launch: it i
 from __future__ import annotations
 
 from ociruntime.config import Node
-from ociruntime.errors import InvalidConfig, NotSupported, UsageError, Violation
+from ociruntime.errors import InvalidConfig, UsageError, Violation
 from ociruntime.linux import capabilities, credentials, process, rlimits
 
 TYPE_CHECKING = False
@@ -190,15 +190,12 @@ def require(config: Node) -> list[Violation]:
     """Refuse a process that exec can't run. Returns the warnings.
 
     config   the container's, with the process to run
-    Raises InvalidConfig with every error, or NotSupported.
+    Raises InvalidConfig with every error.
     """
     found = list(_violations(config))
     errors = [violation for violation in found if violation.severity == "error"]
     if errors:
         raise InvalidConfig(errors, all_shown=True)
-    for violation in found:
-        if violation.severity == "unsupported":
-            raise NotSupported(violation.reason, pointer=violation.pointer)
     return found
 
 
@@ -220,7 +217,6 @@ def _violations(config: Node) -> Iterator[Violation]:
             if violation.pointer.startswith("/process") and violation.pointer not in known:
                 yield violation
     yield from _rare(config)
-    yield from _unsupported(config)
 
 
 def _rare(config: Node) -> Iterator[Violation]:
@@ -241,11 +237,3 @@ def _rare(config: Node) -> Iterator[Violation]:
         for violation in subject.check(config):
             if violation.pointer.startswith("/process"):
                 yield violation
-
-
-def _unsupported(config: Node) -> Iterator[Violation]:
-    """A process without what its container has would be one with more rights than the container's own."""
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() in ("user", "time"):
-            what = f"exec into a {entry.at('type').text()} namespace"
-            yield Violation(entry.pointer, f"{what} is not supported yet", "R095", "unsupported")

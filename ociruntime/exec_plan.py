@@ -9,7 +9,7 @@ execution or a verb.
 from __future__ import annotations
 
 from ociruntime import joining, process_order
-from ociruntime.linux import process
+from ociruntime.linux import namespaces, process
 from ociruntime.step import HostStep, InitStep, Plan, SyncStep
 
 TYPE_CHECKING = False
@@ -96,6 +96,11 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
     yield from joining.plan_enter(config)
 
     # In the container, with all rights still.
+    if namespaces.has(config, "user"):
+        from ociruntime.linux import idmap
+
+        # At once: until then it is the host's root, to whom files and a keyring would belong.
+        yield from idmap.plan_root(config)
     yield from process_order.plan_session(config, host, options.keyring, new=False)
     yield from joining.plan_root(config, target)
     if config.at("process", "terminal").flag():

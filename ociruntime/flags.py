@@ -33,7 +33,7 @@ GLOBAL: tuple[Row, ...] = (
     ("log", "", "FILE", WORKS, "runc", "append errors and warnings to FILE as well", ""),
     ("log-format", "", "text|json", WORKS, "runc", "how log lines are written (default text)", ""),
     ("debug", "", "", WORKS, "runc", "log more, and show the traceback of an internal error", ""),
-    ("trace", "", "FILE", WORKS, "ours", "create, start, run: write begin and end of every step to FILE (Chrome trace JSON)", ""),
+    ("trace", "", "FILE", WORKS, "ours", "create, start, run, exec: write begin and end of every step to FILE (Chrome trace JSON)", ""),
     ("cgroup-manager", "", "cgroupfs|disabled|systemd", WORKS, "crun", "who makes the cgroup (default cgroupfs)", "systemd is refused: not supported yet"),
     ("systemd-cgroup", "", "", REFUSED, "runc", "let systemd make the cgroup", _LATER),
     ("rootless", "", "auto|false|true", ACCEPTED, "runc", "ignore cgroup permission errors", "the runtime runs as root for now: auto and false mean the same, true is refused: not supported yet"),

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,7 +18,10 @@
 #include "init.h"
 
 int op_join(const struct plan_record *record) {
-  return setns(slot(record, 0), (int)record->args[1]) < 0 ? fail(DETAIL_setns) : 0;
+  if (setns(slot(record, 0), (int)record->args[1]) < 0)
+    return fail(DETAIL_setns);
+  // As in op_user: the change to a user namespace that another user has made is one of credentials too.
+  return prctl(PR_SET_DUMPABLE, 0) < 0 ? fail(DETAIL_prctl) : 0;
 }
 
 int op_unshare(const struct plan_record *record) {

@@ -190,7 +190,7 @@ def test_other_kinds_of_containers(compare: Compare) -> None:
             without_namespace(config, "network")
 
         answers = {}
-        for name, edit in (("joined", joined), ("without", without)):
+        for name, edit in (("exec with joined namespaces", joined), ("exec without namespaces", without)):
             container = stage.running(edit)
             out = (
                 container.exec("sh", "-c", "for n in net pid mnt uts ipc; do readlink /proc/self/ns/$n; done")
@@ -206,7 +206,7 @@ def test_other_kinds_of_containers(compare: Compare) -> None:
         first.delete("--force").ok()
         return answers
 
-    assert compare(scenario) == {"joined": True, "without": True}
+    assert compare(scenario) == {"exec with joined namespaces": True, "exec without namespaces": True}
 
 
 @_ours

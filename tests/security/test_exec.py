@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,23 +15,41 @@ from ociruntime import execution
 from ociruntime.container import Container as Made
 from ociruntime.errors import RuntimeFailure
 from ociruntime.exec_document import Request
-from tests.harness.configuration import Config, add_bind, set_capabilities, writable_root
+from ociruntime.linux import process
+from tests.harness.configuration import (
+    Config,
+    add_bind,
+    set_capabilities,
+    with_namespace,
+    with_users,
+    writable_root,
+)
 from tests.harness.driver import MARK, runtime_under_test
 from tests.harness.peers import PEERS
 from tests.security.test_waiting_init import _watcher
 
 if TYPE_CHECKING:
+    from ociruntime.run import Run
+    from ociruntime.step import HostStep
     from tests.harness.driver import Container
     from tests.harness.stage import Stage
     from tests.security.conftest import Canary
+
+Users = Callable[[Config], None]
+# Whoever may trace, and whatever files are his to open, in the user namespace that he shares with the process.
+_ATTACKER = ("CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_KILL")
 
 pytestmark = pytest.mark.skipif(
     runtime_under_test() in PEERS, reason="the attacks are on this runtime: run with RUNTIME=ociruntime"
 )
 
 
-def _running(stage: Stage, attack: Path, uid: int = 0, *capabilities: str) -> Container:
+def _running(
+    stage: Stage, attack: Path, uid: int = 0, *capabilities: str, users: Users | None = None
+) -> Container:
     def edit(config: Config) -> None:
+        if users is not None:
+            users(config)
         writable_root(config)
         set_capabilities(config, *capabilities)
         config["process"]["user"] = {"uid": uid, "gid": uid}
@@ -48,6 +67,19 @@ def _inside(pid: int) -> str:
     """A process id as the container sees it."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(line for line in lines if line.startswith("NSpid:")).split()[-1]
+
+
+def _descriptors(stage: Stage, container: Container) -> str:
+    """What a program of exec finds open; it waits for a pid file, so that there is a last stop."""
+    made = Made.load(str(stage.runtime.root), container.id)
+    reader, writer = os.pipe()
+    request, pid_file = Request(["/attack", "fds"]), str(stage.directory / "pid")
+    with made.exec(request, pid_file=pid_file, stdio=(-1, writer, writer)) as running:
+        os.close(writer)
+        with os.fdopen(reader) as output:
+            said = output.read()
+        assert running.wait() == 0
+    return said
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
@@ -72,15 +104,7 @@ def test_process_on_its_way_cannot_be_touched(
         )
 
     monkeypatch.setattr(execution, "write_pid_file", look)
-    made = Made.load(str(stage.runtime.root), container.id)
-    reader, writer = os.pipe()
-    with made.exec(
-        Request(["/attack", "fds"]), pid_file=str(stage.directory / "pid"), stdio=(-1, writer, writer)
-    ) as process:
-        os.close(writer)
-        with os.fdopen(reader) as output:
-            said = output.read()
-        assert process.wait() == 0
+    said = _descriptors(stage, container)
     assert seen == {
         "touched": "",
         "exe": "/memfd:ociruntime-init (deleted)",
@@ -92,9 +116,56 @@ def test_process_on_its_way_cannot_be_touched(
     container.delete("--force").ok()
 
 
-def test_the_attack_succeeds_on_the_program(stage: Stage, attack: Path) -> None:
+@pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.parametrize("joined", [False, True])
+def test_process_on_its_way_into_a_user_namespace(
+    stage: Stage, attack: Path, monkeypatch: pytest.MonkeyPatch, uid: int, joined: bool
+) -> None:
+    """CVE-2016-9962: who may trace everything in that namespace touches nothing, neither while the process is root nor after.
+
+    Its owner on the host is the mapped id from the first stop on; what it holds of the host goes with execve.
+    """
+    first = _running(stage, attack, 0, users=with_users) if joined else None
+
+    def users(config: Config) -> None:
+        with_users(config)
+        if first is not None:
+            with_users(config, path=f"/proc/{first.state()['pid']}/ns/user")
+            with_namespace(config, "pid", f"/proc/{first.state()['pid']}/ns/pid")
+        config["process"]["oomScoreAdj"] = 5
+
+    container = _running(stage, attack, uid, *_ATTACKER, users=users)
+    seen: list[tuple[object, ...]] = []
+
+    def look(pid: int) -> None:
+        touched = container.exec("/attack", "touch", _inside(pid)).ok().out
+        status = Path(f"/proc/{pid}/status").read_text()
+        user = next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1:]
+        owner = os.stat(f"/proc/{pid}/mem").st_uid
+        seen.append((touched, os.readlink(f"/proc/{pid}/exe"), owner, user))
+
+    def at_limits(step: HostStep, run: Run) -> None:
+        if len(seen) < 1:
+            seen.append(())  # the attacker is an exec as well, and comes here again
+            look(run.pid)
+        set_score(step, run)
+
+    set_score = process.apply
+    monkeypatch.setattr(process, "apply", at_limits)
+    monkeypatch.setattr(execution, "write_pid_file", lambda _path, pid: look(pid))
+    said = _descriptors(stage, container)
+    sealed = ("", "/memfd:ociruntime-init (deleted)", 0)
+    assert seen == [(), (*sealed, ["100000"] * 4), (*sealed, [str(100000 + uid)] * 4)]
+    assert [line.split()[0] for line in said.splitlines()] == ["0", "1", "2"]
+    for one in (container, first):
+        if one is not None:
+            one.delete("--force").ok()
+
+
+@pytest.mark.parametrize("users", [None, with_users], ids=["", "user namespace"])
+def test_the_attack_succeeds_on_the_program(stage: Stage, attack: Path, users: Users | None) -> None:
     """The test above can fail: the program itself, of the same user and rights, is traced and read."""
-    container = _running(stage, attack, 1000, "CAP_KILL")
+    container = _running(stage, attack, 1000, "CAP_KILL", users=users)
     made = Made.load(str(stage.runtime.root), container.id)
     with made.exec(Request(["sleep", "100"])) as process:
         said = container.exec("/attack", "touch", _inside(process.pid)).ok().out
@@ -106,12 +177,13 @@ def test_the_attack_succeeds_on_the_program(stage: Stage, attack: Path) -> None:
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
-def test_a_watcher_inside(stage: Stage, attack: Path, uid: int) -> None:
+@pytest.mark.parametrize("users", [None, with_users], ids=["", "user namespace"])
+def test_a_watcher_inside(stage: Stage, attack: Path, uid: int, users: Users | None) -> None:
     """A process that tries to get at every other one that appears gets at none that exec makes.
 
     The program has a capability more than the watcher, so that only the way to it is open to attack.
     """
-    watcher = _watcher(stage, attack, uid)
+    watcher = _watcher(stage, attack, uid, users)
     for _ in range(6):
         watcher.exec("sleep", "0.2", flags=("-u", "0:0", "-c", "CAP_CHOWN")).ok()
     watcher.kill("KILL").ok()

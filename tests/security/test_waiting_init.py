@@ -11,16 +11,21 @@ from typing import TYPE_CHECKING
 from tests.harness.configuration import Config, add_hook, with_namespace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.harness.driver import Container
     from tests.harness.stage import Stage
 
 
-def _watcher(stage: Stage, attack: Path, uid: int) -> Container:
+def _watcher(
+    stage: Stage, attack: Path, uid: int, users: Callable[[Config], None] | None = None
+) -> Container:
     """A running container whose pid 1 tries to get at every process that appears in its pid namespace."""
 
     def edit(config: Config) -> None:
+        if users is not None:
+            users(config)
         config["process"]["user"] = {"uid": uid, "gid": uid}
         config["process"]["rlimits"] = []
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ociruntime.config import Node
-from ociruntime.errors import InvalidConfig, NotSupported, UsageError
+from ociruntime.errors import InvalidConfig, UsageError
 from ociruntime.exec_document import Request, number_of, require, with_process
 
 CONFIG: dict[str, Any] = {
@@ -179,17 +179,3 @@ def test_an_unknown_capability_is_a_warning() -> None:
     found = require(with_process(Node(CONFIG), Request(["/x"], capabilities=["CAP_FROB"])))
     assert {violation.severity for violation in found} == {"warning"}
     assert "CAP_FROB" in str(found[0])
-
-
-@pytest.mark.parametrize(
-    ("linux", "pointer"),
-    [
-        ({"namespaces": [{"type": "pid"}, {"type": "user"}]}, "/linux/namespaces/1"),
-        ({"namespaces": [{"type": "time"}]}, "/linux/namespaces/0"),
-    ],
-)  # fmt: skip
-def test_what_exec_cannot_do_yet(linux: dict[str, Any], pointer: str) -> None:
-    """A process without what its container has would be less confined: refused at the property."""
-    with pytest.raises(NotSupported, match="not supported yet") as caught:
-        require(with_process(Node({**CONFIG, "linux": linux}), Request(["/x"])))
-    assert caught.value.pointer == pointer

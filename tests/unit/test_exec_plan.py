@@ -13,7 +13,7 @@ from ociruntime.joining import Target
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.native.encode import encode
 from ociruntime.step import HostStep, Plan
-from tests.harness.configuration import default_config, with_namespace, without_namespace
+from tests.harness.configuration import default_config, with_namespace, with_users, without_namespace
 
 HOST = Host(Layout("none"), cpus=4, apparmor=True, selinux=True)
 V1 = {"cpu": "/c/cpu/x", "cpuacct": "/c/cpu/x", "pids": "/c/pids/x", "": "/c/unified/x"}
@@ -229,3 +229,33 @@ def test_cgroup_namespace_is_joined_too() -> None:
 def test_preserved_descriptors() -> None:
     """They are below the first one that is closed."""
     assert "init close descriptors all from 5 on" in words(plan(default_config(), V2, preserve_fds=2))
+
+
+def test_user_namespace() -> None:
+    """It leaves the host's root at once: its keyring, and all that it opens, is of the container's root, or of its user."""
+    config = default_config()
+    with_users(config)
+    made = plan(config, V1, keyring="_ses.x")
+    told = words(made)
+    place = told.index("init fork the process")
+    assert told[place - 1].endswith(" network, ipc, uts, pid, mount, user")
+    assert told[place + 1 : place + 5] == [
+        "init leave groups those of the caller",
+        "init become root of the user namespace uid 0 gid 0",
+        "init setsid a session without a terminal",
+        "init join session keyring _ses.x",
+    ]
+    encode(made.init_steps(), made.slots, 3)
+    with_users(config, (1000, 100000, 10))
+    config["process"]["user"] = {"uid": 1001, "gid": 1002}
+    assert "init become user of the user namespace uid 1001 gid 1002" in words(plan(config, V1))
+
+
+def test_time_namespace() -> None:
+    """It is entered with the others, and its offsets stay as they are."""
+    config = default_config()
+    with_namespace(config, "time")
+    config["linux"]["timeOffsets"] = {"boottime": {"secs": 5}}
+    told = words(plan(config, V2))
+    assert "init join namespaces network, ipc, uts, pid, time, mount" in told
+    assert not any("offsets" in line for line in told)

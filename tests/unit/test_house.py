@@ -88,7 +88,7 @@ EDGES: dict[str, str] = {
     "check": "annotations cgroups errors hooks schema subject",
     "plan": "cgroups hooks idmap order seccomp step subject",
     "order": "seccomp step subject",
-    "exec": "document errors joining order schema seccomp step subject",
+    "exec": "document errors idmap joining order schema seccomp step subject",
     "command": "errors",
     "spine": "spine bundle cgroups check command document errors exec frozen hooks host joining layout native plan schema step subject",
     "log": "errors document",
