@@ -2,8 +2,9 @@
 """Which annotations have an effect, and which values do they take?
 
 Annotations are free text for whoever reads the state (config.md, Annotations); these few change what the runtime
-does. An image may bring annotations along, so each takes values of a closed set only (SECURITY.md, invariant 11), and
-`features` lists them all. Must not import a subject, nor the spine.
+does. They are crun's, and two of them are more than text: KEEP_GROUPS gives the caller's groups away, and the files of
+HOOK_STDOUT and HOOK_STDERR are the host's. So an engine must not take names of `run.oci.` from an image (SECURITY.md);
+the others take values of closed sets (invariant 11). `features` lists them all. Must not import a subject, nor the spine.
 """
 
 from __future__ import annotations

@@ -117,6 +117,11 @@ class Container:
         options = self.stored.get("options")
         return str(options.get("notify", "")) if isinstance(options, dict) else ""
 
+    def keyring(self) -> str:
+        """Name of its session keyring, or "" if it has that of create's caller."""
+        options = self.stored.get("options")
+        return "" if isinstance(options, dict) and options.get("no_new_keyring") else f"_ses.{self.id}"
+
     def cgroup_paths(self) -> dict[str, str]:
         """Its cgroup directory per v1 controller, "" for v2; empty if it has none."""
         facts = self.stored.get("facts")

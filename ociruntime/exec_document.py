@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _LARGEST_ID = 0xFFFFFFFE  # to the kernel the next one means "no change": the process would stay root
 _DIGITS = 10
 
-# What a document that does not say it takes from the container, as with runc: leaving it out must not unconfine.
+# What a document that does not say it, or leaves it empty, takes from the container, as with runc: that must not
+# unconfine.
 _INHERITED = (
     "capabilities",
     "apparmorProfile",
@@ -144,7 +145,12 @@ def _completed(base: dict[str, object], request: Request) -> dict[str, object]:
         if given or given is False:
             what = "the program" if name == "args" else name.replace("_", "-")
             raise UsageError(f"{what} stands in the process document, and can't be given beside it")
-    return {**{name: base[name] for name in _INHERITED if name in base}, **request.document}
+    said = {
+        name: value
+        for name, value in request.document.items()
+        if name not in _INHERITED or value not in (None, "")
+    }
+    return {**{name: base[name] for name in _INHERITED if name in base}, **said}
 
 
 def _list(base: dict[str, object], name: str) -> list[object]:

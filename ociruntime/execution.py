@@ -20,6 +20,7 @@ from _signal import pidfd_send_signal
 from ociruntime import exec_document, exec_plan, host
 from ociruntime.bundle import load_config
 from ociruntime.errors import InvalidConfig, RuntimeFailure, StepFailed, Violation, WrongState
+from ociruntime.frozen import frozen
 from ociruntime.joining import Target
 from ociruntime.launch import Launch
 from ociruntime.linux import credentials
@@ -106,7 +107,7 @@ def execute(
         raise WrongState(_REFUSALS[status], hint=hint)
     timeline = Trace(trace, "exec")
     options = exec_plan.Options(
-        keyring=_keyring(container),
+        keyring=container.keyring(),
         preserve_fds=request.preserve_fds,
         pid_file=pid_file,
         move=status == "paused",
@@ -197,11 +198,13 @@ class _Execution:
             launch.carry_out()
             child = launch.become_program()
         except BaseException:
-            _thaw(launch.child, made)
-            launch.give_up()
-            launch.close()
-            if self.pid_file_written:
-                remove_pid_file(options.pid_file)
+            try:
+                _thaw(launch.child, made)
+            finally:
+                launch.give_up()
+                launch.close()
+                if self.pid_file_written:
+                    remove_pid_file(options.pid_file)
             raise
         launch.finish()
         return child
@@ -219,18 +222,15 @@ def target_of(container: Container, below: list[str]) -> Target:
     return Target(container.pid, start_time, str(stored["rootfs"]), paths)
 
 
-def _keyring(container: Container) -> str:
-    options = container.stored["options"]
-    assert isinstance(options, dict)
-    return "" if options.get("no_new_keyring") else f"_ses.{container.id}"
-
-
 def _enter_cgroup_of_init(target: Target) -> bool:
     """A cgroup2 cgroup with controllers for those below it takes no process: init, then, has gone further down."""
     place = target.cgroups.get("", "")
     layout = host.probe().cgroups
-    with open(f"/proc/{target.pid}/cgroup", "rb", buffering=0) as file:
-        lines = os.fsdecode(file.read()).splitlines()
+    try:
+        with open(f"/proc/{target.pid}/cgroup", "rb", buffering=0) as file:
+            lines = os.fsdecode(file.read()).splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it has ended meanwhile
     own = next((line[3:] for line in lines if line.startswith("0::")), "")
     if not place or not f"{layout.v2}{own}".startswith(f"{place}/") or ".." in own.split("/"):
         return False
@@ -247,9 +247,8 @@ def _thaw(child: Child | None, made: Plan) -> None:
     if not path or not pid:
         return
     directory = path.rpartition("/")[0]
-    with open(f"{directory}/freezer.state", "rb", buffering=0) as file:
-        if file.read(16).startswith(b"THAWED"):
-            return
+    if not frozen({"freezer": directory}):  # or it is gone, with the container and all that was in it
+        return
     with open(f"{directory.rpartition('/')[0]}/tasks", "wb", buffering=0) as file:
         file.write(str(pid).encode())
 

@@ -119,7 +119,8 @@ def apply(step: HostStep, run: Run) -> None:
 def _ended(child: Child, limit: float | None) -> bool:
     poll = select.poll()
     poll.register(child.pidfd, select.POLLIN)
-    return bool(poll.poll(None if limit is None else max(limit, 0) * 1000))
+    longest = 2_000_000_000  # milliseconds, 23 days: poll(2) takes an int
+    return bool(poll.poll(None if limit is None else min(max(limit, 0) * 1000, longest)))
 
 
 def _failed(step: HostStep, reason: str, output: int) -> HookFailed:
@@ -193,7 +194,7 @@ def _stream(step: HostStep, run: Run, annotation: str, opened: list[int], defaul
     try:
         # what is there may be a FIFO that nobody reads, or a terminal
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        descriptor = os.open(path, flags, 0o700)
+        descriptor = os.open(path, flags, 0o600)
     except OSError as failure:
         pointer = run.config.at("annotations", annotation).pointer
         raise HookFailed(path, pointer=pointer, step=f"hook {step.text}", errno=failure.errno or 0) from None
@@ -241,12 +242,12 @@ def _steps(step: HostStep, run: Run) -> Iterator[Step]:
 
         yield from idmap.plan_root(config)
     if kind == "startContainer":
+        from ociruntime import process_order
+
         host = run.host
         assert host is not None  # whoever runs startContainer hooks has probed it
-        if config.at("process", "apparmorProfile") or config.at("process", "selinuxLabel"):
-            from ociruntime.linux import lsm
-
-            yield from lsm.plan_exec(config.at("process"), host)  # it is a program of the image
+        # It is a program of the image: the caller's terminal and keys are out of its reach, and it has the labels.
+        yield from process_order.plan_session(config, host, run.keyring, new=False)
         yield from capabilities.plan_early(config, host)
         yield from credentials.plan_early(config, host)
         yield from credentials.plan_late(config, host)

@@ -58,6 +58,7 @@ _DETAILS = {
     "too_many_links": "too many symbolic links",
     "name_too_long": "the path or the options are too long",
     "not_devpts": "/dev/pts in the container is no devpts",
+    "foreign_keyring": "somebody else has made a keyring of this name",
     "runtime_gone": "the runtime gave up",
     "copy": "copying the directory's content",
     "bad_plan": "the plan is malformed",

@@ -33,6 +33,7 @@ class Run:
     terminal      master of the program's terminal, until somebody takes it; -1 if there is none
     blobs         bytes made by host steps for init, by the key of their Blob
     listener      notify descriptor of the filter that init has loaded, or -1; whoever took it closes it
+    keyring       name of the container's session keyring, or "" if it has the caller's
     init_pid      init's process id where `pid` is another process (hook, exec); else 0
     status        the container's status, as agents are told it
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
@@ -54,6 +55,7 @@ class Run:
         "hooked",
         "host",
         "init_pid",
+        "keyring",
         "listener",
         "pid",
         "rootfs",
@@ -92,6 +94,7 @@ class Run:
         self.terminal = -1
         self.blobs: dict[str, bytes] = {}
         self.listener = -1
+        self.keyring = ""
         self.init_pid = 0
         self.status = "created"
         self.facts: dict[str, object] = {}

@@ -116,6 +116,7 @@ def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
 
     run = run_of(container.directory, container.stored)
     run.host = host.probe()
+    run.keyring = container.keyring()
     run.home = credentials.home_of(run.config.at("process", "user", "uid").number(), run.rootfs)
     steps = (
         programs.plan_start(run.config) if kind == "startContainer" else programs.plan_poststart(run.config)

@@ -98,5 +98,8 @@ def _kill_and_wait(pidfd: int, cgroups: dict[str, str]) -> None:
 
     if frozen(cgroups):  # with cgroup v1 a frozen process does not even die
         set_frozen(cgroups, False)
+    from ociruntime.linux.cgroups.remove import thaw_below
+
+    thaw_below(cgroups)
     if not poll.poll(_PATIENCE):
         raise RuntimeFailure("init does not end after SIGKILL", hint="/proc/PID/stack says what it waits for")

@@ -169,7 +169,10 @@ def _contents(name: str, directory: int) -> bytes:
     # O_NONBLOCK: what was a file a moment ago may be a pipe by now, and a pipe would hang create
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        # Files of procfs have no size. With the rights of the runtime one may be read that is not for the container,
+        # and some that may not even be looked at: what has been read of /proc/kmsg is gone from the kernel's log.
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:
             return b""
         return os.read(descriptor, _PASSWD_LIMIT)
     finally:

@@ -58,6 +58,8 @@ static inline const void *bytes(const struct plan_record *record, int argument, 
 enum { KIND_DIRECTORY, KIND_FILE };
 int open_in_root(const char *path, uint64_t flags);
 int open_or_make(const char *path, int kind, uint32_t mount_flags);
+// 0 unless the target lies on procfs, and MOUNT_* flags don't allow that.
+int may_cover(int target, uint32_t flags);
 // The directory that holds the last component, made if missing; *name points into `path`.
 int open_parent(const char *path, const char **name);
 

@@ -67,7 +67,7 @@ static int attach_device(int parent, const char *name, const struct plan_record 
   if (fstat(file, &place) < 0)
     done = fail(DETAIL_fstat);
   else if (S_ISREG(place.st_mode) && place.st_size == 0)
-    done = sys_move_mount(tree, file) < 0 ? fail(DETAIL_move_mount) : 0;
+    done = may_cover(file, 0) < 0 ? -1 : sys_move_mount(tree, file) < 0 ? fail(DETAIL_move_mount) : 0;
   else
     done = same_device(parent, name, device.st_mode, device.st_rdev);
   int error = errno;

@@ -77,8 +77,23 @@ int op_setsid(const struct plan_record *record) {
   return setsid() < 0 ? fail(DETAIL_setsid) : 0;
 }
 
+// A keyring of this name that anybody has opened to others is joined, and not made: then it is that user's,
+// who would see the container's keys. Its description begins with "keyring;UID;".
 int op_session_keyring(const struct plan_record *record) {
-  return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, text(record, 0)) < 0 ? fail(DETAIL_keyctl) : 0;
+  char words[512];
+  long keyring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, text(record, 0));
+  if (keyring < 0)
+    return fail(DETAIL_keyctl);
+  long length = syscall(SYS_keyctl, KEYCTL_DESCRIBE, keyring, words, sizeof words);
+  if (length < 0)
+    return fail(DETAIL_keyctl);
+  unsigned owner = 0;
+  const char *digit = length > (long)sizeof words ? "" : strchr(words, ';');
+  if (!digit || !*digit)
+    return fail_with(EOVERFLOW, DETAIL_keyctl);
+  while (*++digit >= '0' && *digit <= '9')
+    owner = owner * 10 + (unsigned)(*digit - '0');
+  return owner == getuid() ? 0 : fail_with(EPERM, DETAIL_foreign_keyring);
 }
 
 int op_keyring_permissions(const struct plan_record *record) {

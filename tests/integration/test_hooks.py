@@ -360,3 +360,15 @@ def test_hook_that_prints_much(compare: Compare) -> None:
         return {"code": result.code, "out": result.out, "err": result.err}
 
     assert compare(scenario) == {"code": 0, "out": "program\n", "err": ""}
+
+
+def test_a_long_timeout(compare: Compare) -> None:
+    """R069: also more seconds than poll(2) takes milliseconds."""
+
+    def scenario(stage: Stage) -> int:
+        def edit(config: Config) -> None:
+            add_hook(config, "createRuntime", "/bin/true", timeout=3_000_000)
+
+        return stage.run("true", edit=edit).code
+
+    assert compare(scenario) == 0

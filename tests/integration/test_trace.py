@@ -141,7 +141,7 @@ _MAKES_A_PLACE = "(?:mkdirat |mknodat )*"
 _OPS = {
     "join_cgroup": "write ",
     "setsid": "setsid ",
-    "session_keyring": "keyctl ",
+    "session_keyring": "keyctl keyctl ",  # joined, and whose it is
     "keyring_permissions": "keyctl ",
     "hostname": "sethostname ",
     "domainname": "setdomainname ",

@@ -9,6 +9,7 @@
 //                               get a writable descriptor of its program, while it lives and afterwards
 //   attack inherit COMMAND...   executes it with CAP_CHOWN and CAP_KILL inheritable and ambient
 //   attack touch PID            tries to trace PID, to read its memory, descriptors, files
+//   attack keyring              describes its session keyring
 //   attack watch SECONDS        the same with every process that appears; prints what succeeded
 
 #define _GNU_SOURCE
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,6 +193,13 @@ static int inherit(char **command) {
   return perror(command[0]), 1;
 }
 
+static int describe_keyring(void) {
+  char words[512] = "";
+  if (syscall(SYS_keyctl, KEYCTL_DESCRIBE, KEY_SPEC_SESSION_KEYRING, words, sizeof words) < 0)
+    return perror("keyctl"), 1;
+  return puts(words), 0;
+}
+
 int main(int argc, char **argv) {
   const char *verb = argc > 1 ? argv[1] : "";
   if (!strcmp(verb, "fds"))
@@ -203,6 +212,8 @@ int main(int argc, char **argv) {
     return inherit(argv + 2);
   if (!strcmp(verb, "touch") && argc == 3)
     return touch(argv[2]), 0;
+  if (!strcmp(verb, "keyring"))
+    return describe_keyring();
   if (!strcmp(verb, "watch") && argc == 3)
     return watch(atoi(argv[2]));
   fputs("attack: see the head of attack.c\n", stderr);

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.harness.configuration import Config, set_capabilities
+import pytest
+
+from tests.harness.configuration import Config, add_hook, set_capabilities, with_users, writable_root
 from tests.harness.driver import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -91,6 +94,36 @@ def test_session_keyring_of_the_caller(stage: Stage) -> None:
         assert f"_ses.{container.id}" in file.read()
     assert os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user")
     container.delete("--force").ok()
+
+
+_SESSION = """
+    cut -d' ' -f6,7 /proc/self/stat >> /said
+    (echo x > /dev/tty) 2> /dev/null && echo reached the terminal >> /said
+    /attack keyring >> /said
+"""
+
+
+@pytest.mark.parametrize("users", [False, True])
+def test_session_of_the_caller_in_hooks(stage: Stage, attack: Path, users: bool) -> None:
+    """A startContainer hook is a program of the image too: neither the caller's terminal nor its keys are in reach."""
+
+    def edit(config: Config) -> None:
+        writable_root(config)
+        if users:
+            with_users(config)
+        add_hook(config, "startContainer", "/bin/sh", "-c", _SESSION)
+
+    container = stage.container("true", bundle=stage.bundle("true", edit=edit, own_files=True))
+    os.chmod(container.bundle.rootfs, 0o777)
+    shutil.copy(attack, container.bundle.rootfs / "attack")
+    run = stage.runtime.argv("run", "--bundle", str(container.bundle.directory), container.id)
+    command = ["script", "-qec", shlex.join(run), "/dev/null"]
+    subprocess.run(command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, timeout=30, check=True)
+    said = (container.bundle.rootfs / "said").read_text()
+    session, terminal = said.split()[:2]
+    assert (session != "0", terminal) == (True, "0"), said
+    assert "reached" not in said
+    assert said.splitlines()[-1].split(";")[-1] == f"_ses.{container.id}"
 
 
 def test_working_directory_of_the_caller(stage: Stage) -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ociruntime import execution
+from ociruntime.config import Node
 from ociruntime.container import Container as Made
 from ociruntime.errors import RuntimeFailure
-from ociruntime.exec_document import Request
+from ociruntime.exec_document import Request, with_process
 from ociruntime.linux import process
 from tests.harness.configuration import (
     Config,
@@ -293,6 +294,50 @@ def test_passwd_is_read_inside_the_root(stage: Stage, attack: Path, canary: Cana
     os.mkfifo(place)
     assert _home(container) == "/"
     canary.check()
+    container.delete("--force").ok()
+
+
+def test_passwd_is_no_file_of_the_kernel(stage: Stage, attack: Path) -> None:
+    """A link to /proc/kmsg is not read with the runtime's rights: whoever reads the kernel's log takes it from it."""
+    container = _running(stage, attack)
+    place = container.bundle.rootfs / "etc" / "passwd"
+    place.unlink()
+    place.symlink_to("/proc/kmsg")
+    log = os.open("/proc/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            os.read(log, 65536)
+    except BlockingIOError:
+        Path("/dev/kmsg").write_text("x:x:0:0:x:/from-the-log:x\n")
+    assert _home(container) == "/"
+    with os.fdopen(log, "rb", buffering=0) as rest:
+        assert b"/from-the-log" in rest.read(65536)
+    container.delete("--force").ok()
+
+
+def test_process_document_does_not_unconfine(stage: Stage, attack: Path) -> None:
+    """A label or capabilities that a document leaves empty are the container's, as if it had not named them."""
+    container = _running(stage, attack)
+    made = Made.load(str(stage.runtime.root), container.id)
+    kept = Node(
+        {
+            "process": {
+                "cwd": "/",
+                "apparmorProfile": "p",
+                "selinuxLabel": "l",
+                "capabilities": {"bounding": []},
+            }
+        }
+    )
+    for empty in ("", None):
+        document = {"args": ["true"], "cwd": "/", "apparmorProfile": empty, "selinuxLabel": empty}
+        config = with_process(kept, Request(document={**document, "capabilities": None}))
+        assert [config.at("process", name).value for name in ("apparmorProfile", "selinuxLabel")] == [
+            "p",
+            "l",
+        ]
+        assert config.at("process", "capabilities").value == {"bounding": []}
+    assert made.status() == "running"
     container.delete("--force").ok()
 
 

@@ -108,3 +108,14 @@ def test_a_waiting_init_is_closed_to_its_own_root(stage: Stage) -> None:
     )
     assert stage.show(script, edit=edit).split() == ["1", "end"]
     waiting.delete("--force").ok()
+
+
+def test_device_does_not_cover_procfs(stage: Stage) -> None:
+    """A device of a user namespace is mounted, and so could be put over a file of /proc (invariant 8)."""
+
+    def edit(config: Config) -> None:
+        with_users(config)
+        device = {"type": "c", "path": "/proc/version", "major": 1, "minor": 3}
+        config["linux"]["devices"] = [device]
+
+    stage.container("true", edit=edit).create().refused("/linux/devices/0", "where nothing may be covered")

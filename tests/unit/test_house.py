@@ -78,7 +78,7 @@ EDGES: dict[str, str] = {
     # a user namespace is held, and asked, by a process
     "idmap": "errors native spine step tables",
     # a hook is a process in the container, and planned as one: it needs the subjects of a process, and spawn
-    "hooks": "annotations document errors idmap joining seccomp spine step subject",
+    "hooks": "annotations document errors idmap joining order seccomp spine step subject",
     "joining": "cgroups errors spine step subject",
     "build": "schema",
     "native": "native errors step",

@@ -11,11 +11,16 @@ import errno
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _LIMIT = 10.0  # seconds until everything in the cgroup must be gone
 _LONGEST_PAUSE = 0.05
 _SIGKILL = 9
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 _BUSY = (errno.EBUSY, errno.ENOTEMPTY)
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def remove(paths: dict[str, str], made: list[str]) -> None:
@@ -45,8 +50,7 @@ def processes(paths: dict[str, str]) -> list[int]:
     """
     found: set[int] = set()
     for directory in set(paths.values()):
-        for place in _tree(directory):
-            found.update(_members(place))
+        _walk(directory, lambda cgroup: found.update(_members(cgroup)))
     found.discard(0)
     return sorted(found)
 
@@ -82,6 +86,30 @@ def kill_all(paths: dict[str, str], signal: int) -> None:
                 set_frozen(paths, False)
             except FileNotFoundError:
                 held = False
+        if signal == _SIGKILL:
+            thaw_below(paths)
+
+
+def thaw_below(paths: dict[str, str]) -> None:
+    """Thaw what the container itself has frozen, in a cgroup v1 below its own: killed processes do not die in there."""
+    if "freezer" in paths:
+        _walk(paths["freezer"], _thaw)
+
+
+def _thaw(cgroup: int) -> None:
+    try:
+        file = os.open("freezer.state", os.O_WRONLY | os.O_CLOEXEC, dir_fd=cgroup)
+    except OSError as failure:
+        if failure.errno not in _GONE:
+            raise
+        return
+    try:
+        os.write(file, b"THAWED")
+    except OSError as failure:
+        if failure.errno not in _GONE:
+            raise
+    finally:
+        os.close(file)
 
 
 def _empty(paths: dict[str, str], busy: set[str]) -> None:
@@ -120,22 +148,66 @@ def _kill_v2(directory: str) -> bool:
     return True
 
 
-def _tree(directory: str) -> list[str]:
-    """The cgroup and all below it, parents first; empty if it is gone."""
-    found = [directory]
-    for place in found:
-        try:
-            with os.scandir(place) as entries:
-                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except OSError as failure:
-            if failure.errno not in _GONE:
-                raise
-    return found
+def _walk(directory: str, visit: Callable[[int], None], remove: bool = False) -> None:
+    """Call visit(descriptor) for each cgroup below this one and then for itself, children first.
 
-
-def _members(directory: str) -> list[int]:
+    remove   remove each cgroup below, as far as that can be done
+    By descriptors: a container that may make cgroups can make them so deep that no path is long enough for them. Up
+    goes by "..", which is safe, as a cgroup never gets another parent.
+    """
+    here = _open(directory)
+    if here < 0:
+        return
+    names: list[str] = []
     try:
-        descriptor = os.open(f"{directory}/cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
+        left = [_children(here)]  # at each level, what is still to be visited
+        while True:
+            if left[-1]:
+                name = left[-1].pop()
+                below = _open(name, here)
+                if below >= 0:
+                    os.close(here)
+                    here = below
+                    names.append(name)
+                    left.append(_children(here))
+                continue
+            visit(here)
+            left.pop()
+            if not left:
+                return
+            above = os.open("..", _DIRECTORY, dir_fd=here)
+            os.close(here)
+            here = above
+            name = names.pop()
+            if remove:
+                _rmdir(name, here)
+    finally:
+        os.close(here)
+
+
+def _open(directory: str, parent: int | None = None) -> int:
+    """Descriptor of a cgroup, or -1 if it is gone."""
+    try:
+        return os.open(directory, _DIRECTORY, dir_fd=parent)
+    except OSError as failure:
+        if failure.errno not in _GONE:
+            raise
+        return -1
+
+
+def _children(cgroup: int) -> list[str]:
+    try:
+        with os.scandir(cgroup) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError as failure:
+        if failure.errno not in _GONE:
+            raise
+        return []
+
+
+def _members(cgroup: int) -> list[int]:
+    try:
+        descriptor = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=cgroup)
     except OSError as failure:
         if failure.errno in _GONE:
             return []
@@ -154,16 +226,14 @@ def _members(directory: str) -> list[int]:
 
 
 def _remove_tree(directory: str) -> bool:
-    gone = True
-    for place in reversed(_tree(directory)):
-        gone = _rmdir(place) and gone
-    return gone
+    _walk(directory, lambda _cgroup: None, remove=True)
+    return _rmdir(directory)
 
 
-def _rmdir(directory: str) -> bool:
+def _rmdir(directory: str, parent: int | None = None) -> bool:
     """True if the directory is gone."""
     try:
-        os.rmdir(directory)
+        os.rmdir(directory, dir_fd=parent)
     except OSError as failure:
         if failure.errno in _BUSY:
             return False
