@@ -365,10 +365,10 @@ def test_hook_that_prints_much(compare: Compare) -> None:
 def test_a_long_timeout(compare: Compare) -> None:
     """R069: also more seconds than poll(2) takes milliseconds."""
 
-    def scenario(stage: Stage) -> int:
+    def scenario(stage: Stage) -> dict[str, Any]:
         def edit(config: Config) -> None:
             add_hook(config, "createRuntime", "/bin/true", timeout=3_000_000)
 
-        return stage.run("true", edit=edit).code
+        return {"code": stage.run("true", edit=edit).code}
 
-    assert compare(scenario) == 0
+    assert compare(scenario) == {"code": 0}
