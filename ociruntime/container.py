@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ociruntime.bundle import Bundle
     from ociruntime.exec_document import Request
-    from ociruntime.execution import Executed
+    from ociruntime.execution import Executed, PassSignals
     from ociruntime.plan import Options
 
 __all__ = ["Container", "create", "default_root", "delete", "gc", "list_all", "run"]
@@ -181,6 +181,7 @@ class Container:
         console_socket: str = "",
         pidfd_socket: str = "",
         take_terminal: Callable[[int], None] | None = None,
+        pass_signals: PassSignals | None = None,
         trace: str = "",
     ) -> Executed:
         """Run one more program in the container; returns when it has been executed.
@@ -190,6 +191,8 @@ class Container:
         stdio     descriptors that become its 0, 1, 2; -1: the caller's
         console_socket, pidfd_socket  sockets to send its terminal, or a pidfd, to; or ""
         take_terminal  is called with the master of its terminal, and owns it, before the program runs
+        pass_signals   is called before the program runs, with two functions: whether it has begun, and one that sends
+                       it a signal; for a command that passes on what it receives
         trace     file for a timeline of the steps, or ""
         Raises WrongState unless the container is created or running; UsageError, InvalidConfig, NotSupported,
         StepFailed: then there is no process.
@@ -204,6 +207,7 @@ class Container:
             console_socket=console_socket,
             pidfd_socket=pidfd_socket,
             take_terminal=take_terminal,
+            pass_signals=pass_signals,
             trace=trace,
         )
 

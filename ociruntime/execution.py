@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from ociruntime.container import Container
     from ociruntime.exec_document import Request
     from ociruntime.spawn import Child
+
+    # Is given (has the program begun?, send it a signal) before it begins.
+    PassSignals = Callable[[Callable[[], bool], Callable[[int], None]], None]
     from ociruntime.step import Plan
 
 _REFUSALS = {
@@ -98,6 +101,7 @@ def execute(
     console_socket: str = "",
     pidfd_socket: str = "",
     take_terminal: Callable[[int], None] | None = None,
+    pass_signals: PassSignals | None = None,
     trace: str = "",
 ) -> Executed:
     """Run a program in a container; see Container.exec."""
@@ -117,7 +121,9 @@ def execute(
         foreground=take_terminal is not None,
     )
     try:
-        return _Execution(container, options, stdio, take_terminal, timeline).carry_out(request)
+        execution = _Execution(container, options, stdio, take_terminal, timeline)
+        execution.pass_signals = pass_signals
+        return execution.carry_out(request)
     except RuntimeFailure as failure:
         raise _relative(failure) if request.document is not None else failure from None
     finally:
@@ -140,6 +146,7 @@ class _Execution:
         self.stdio = stdio
         self.take_terminal = take_terminal
         self.timeline = timeline
+        self.pass_signals: PassSignals | None = None
         self.pid_file_written = False
 
     def carry_out(self, request: Request) -> Executed:
@@ -196,6 +203,9 @@ class _Execution:
         )
         try:
             launch.carry_out()
+            if self.pass_signals is not None and launch.child is not None:
+                # Now, and not when it is known that the program runs: by then it may have been sent one.
+                self.pass_signals(launch.child.has_begun, Executed(launch.child, []).kill)
             child = launch.become_program()
         except BaseException:
             try:

@@ -274,7 +274,7 @@ class Child:
         """
         while self.receive() is not None:
             continue
-        if int.from_bytes(os.pread(self.progress, PROGRESS_HEAD.size, 0)[4:8], "little") < _EXECUTING:
+        if not self.has_begun():
             raise self._lost()
 
     def receive(self) -> tuple[int, int] | None:
@@ -306,6 +306,10 @@ class Child:
             elif op == SYNC_LISTENER:
                 self.listener = pid
             return kind, op
+
+    def has_begun(self) -> bool:
+        """True once the process is about to be its program, or is it, by the progress pages."""
+        return int.from_bytes(os.pread(self.progress, PROGRESS_HEAD.size, 0)[4:8], "little") >= _EXECUTING
 
     def take_terminal(self) -> int:
         """The master of the program's terminal, which is the caller's from now on; -1 if there is none."""

@@ -43,6 +43,7 @@ def _execute(settings: Settings, given: Arguments) -> int:
             console_socket=given.text("console-socket"),
             pidfd_socket=given.text("pidfd-socket"),
             take_terminal=None if terminal is None else terminal.begin,
+            pass_signals=None if detach else lambda begun, send: forward_signals(begun, send, terminal),
             trace=settings.trace,
         )
         for warning in made.warnings:
@@ -68,7 +69,6 @@ def _terminal(request: Request) -> Terminal | None:
 
 
 def _wait(made: Executed, terminal: Terminal | None) -> int:
-    forward_signals(lambda: True, made.kill, terminal)
     if terminal is not None:
         terminal.copy(made.pid)
     return made.wait()

@@ -96,7 +96,13 @@ def _controllers(container: Container) -> dict[str, Path]:
                 )
                 parts = Path(path).parts
                 tail = "/".join(parts[parts.index(container.id) :])
-                matches = [one for top in candidates for one in top.rglob(container.id) if one.is_dir()]
+                # os.walk passes over what another session removes meanwhile
+                matches = [
+                    Path(one)
+                    for top in candidates
+                    for one, _, _ in os.walk(top)
+                    if one.endswith(f"/{container.id}")
+                ]
                 found[name] = next(one for one in matches if str(one).endswith(tail))
     return found
 

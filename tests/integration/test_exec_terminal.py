@@ -102,14 +102,16 @@ def test_console_socket(compare: Compare) -> None:
                 screen = Screen(numbers[0])
                 screen.type("typed\r")
                 text = screen.rest().replace("\r\n", "\n")
-                answers[name] = [done.code, payload, len(numbers), len(rest), list(size), text.splitlines()]
+                # What the terminal echoes comes before or after what the program has said by then.
+                lines = sorted(text.splitlines())
+                answers[name] = [done.code, payload, len(numbers), len(rest), list(size), lines]
         container.delete("--force").ok()
         return answers
 
     answers = compare(scenario, ("runc",))  # crun takes no size from a document
     assert answers["document"][4] == [31, 101]
     lines = answers["document"][5]
-    assert lines[-1] == "got typed"
+    assert "got typed" in lines
     assert "7" in lines
 
 
