@@ -49,7 +49,7 @@ def test_a_session(compare: Compare) -> None:
     def scenario(stage: Stage) -> dict[str, Any]:
         container = stage.running()
         script = """
-            size_is() { until [ "$(stty size)" = "$*" ]; do sleep 0.05; done }
+            size_is() { until [ "$(stty size 2>/dev/null)" = "$*" ]; do sleep 0.05; done }
             trap 'echo interrupted' INT
             size_is 24 80; tty; readlink /proc/$$/fd/0; (: < /dev/tty) && echo controlling; echo ready
             read line; echo "got $line"; size_is 30 100; echo resized; read line; read line; exit 7

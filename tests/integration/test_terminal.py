@@ -59,7 +59,7 @@ def test_a_session(compare: Compare) -> None:
 
     def scenario(stage: Stage) -> dict[str, Any]:
         script = """
-            size_is() { until [ "$(stty size)" = "$*" ]; do sleep 0.05; done }
+            size_is() { until [ "$(stty size 2>/dev/null)" = "$*" ]; do sleep 0.05; done }
             size_is 24 80; stty -a | tr '\\n' ' '; echo; tty; echo ready
             read line; echo "got $line"; size_is 30 100; echo resized; exit 7
         """
