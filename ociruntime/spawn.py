@@ -296,7 +296,9 @@ class Child:
                 return None
             kind, op, _, _, _, pid = MESSAGE.unpack(data)
             if kind == MESSAGE_ERROR:
-                raise failure_of(data, _log_of(ancillary))
+                failure = failure_of(data, _log_of(ancillary))
+                self._hear_of_init()
+                raise failure
             if op == SYNC_FORKED:
                 self._adopt(pid)
             elif op == SYNC_TERMINAL:
@@ -306,6 +308,14 @@ class Child:
             elif op == SYNC_LISTENER:
                 self.listener = pid
             return kind, op
+
+    def _hear_of_init(self) -> None:
+        """If a helper has made the process that failed, its pid: the helper's word may come after the failure.
+
+        Who does not know it can't reap it, and a zombie keeps its pid namespace, and so init, from ending.
+        """
+        while self.helper and self.receive() is not None:
+            continue
 
     def has_begun(self) -> bool:
         """True once the process is about to be its program, or is it, by the progress pages."""
