@@ -3,18 +3,25 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines.engine import wait_for
+from tests.engines.engine import runtime_path, wait_for
+from tests.harness.configuration import default_config
+from tests.harness.driver import runtime_under_test
+from tests.harness.rootfs import copy_busybox
 
 if TYPE_CHECKING:
     from tests.engines.containerd import Containerd
     from tests.harness.driver import Result
 
 Name = Callable[[], str]
+OURS = runtime_under_test() == "ociruntime"
 CGROUPS = ("--mount", "type=cgroup,src=cgroup,dst=/sys/fs/cgroup,options=ro")
 
 
@@ -105,3 +112,47 @@ def test_errors_have_our_reason(run: Callable[..., Result]) -> None:
     run("true", flags=("--mount", "type=bind,src=/missing,dst=/x,options=rbind")).refused(
         "no such file or directory"
     )
+
+
+def test_wrong_config(containerd: Containerd, new_name: Name, tmp_path: Path) -> None:
+    """A config that the specification forbids: the property and the sentence reach whoever called the engine."""
+    config = default_config("true")
+    config["process"]["cwd"] = "relative"
+    config["root"]["path"] = str(tmp_path / "rootfs")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    copy_busybox(tmp_path / "rootfs")
+    flags = ("--runc-binary", runtime_path(), "--config", str(tmp_path / "config.json"))
+    done = containerd.call("run", "--rm", *flags, new_name())
+    done.refused(*(("/process/cwd", "absolute") if OURS else ("absolute path",)))
+
+
+def test_missing_mount_point_on_a_read_only_root(
+    containerd: Containerd, new_name: Name, tmp_path: Path
+) -> None:
+    """The mount, the system call and the reason are named."""
+    root = tmp_path / "rootfs"
+    copy_busybox(root)
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
+        flags = ("--runc-binary", runtime_path(), "--mount", "type=bind,src=/tmp,dst=/missing,options=rbind")
+        done = containerd.call("run", "--rm", *flags, "--rootfs", str(root), new_name(), "true")
+        done.refused("read-only file system", *(("/missing", "mkdirat", "EROFS") if OURS else ()))
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+def test_full_pids_cgroup(containerd: Containerd, task: str) -> None:
+    """No process is left to make: exec says so, or the program that needs one does."""
+    pid = containerd.call("task", "ls").ok().out
+    init = next(line.split()[1] for line in pid.splitlines() if line.startswith(f"{task} "))
+    lines = Path(f"/proc/{init}/cgroup").read_text().splitlines()
+    path = next(
+        (line.split(":")[2] for line in lines if "pids" in line.split(":")[1]), lines[-1].split(":")[2]
+    )
+    for limit in (f"/sys/fs/cgroup/pids{path}/pids.max", f"/sys/fs/cgroup{path}/pids.max"):
+        if Path(limit).exists():
+            Path(limit).write_text("1")
+    done = containerd.call("task", "exec", "--exec-id", "full", task, "sh", "-c", "echo began; true | true")
+    assert done.code != 0
+    assert "EAGAIN" in done.err or "can't fork" in done.err, done
