@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the tests that drive the runtime through engines: one private engine of each kind per session."""
+"""Fixtures of the tests that drive the runtime through engines: one private engine of each kind, as long as this package runs."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.engine)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The image, as a file that every engine can load."""
     return write_archive(tmp_path_factory.mktemp("image") / "image.tar")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def all_hierarchies(hybrid_host_for_crun: None) -> Iterator[None]:
     """Every cgroup v1 hierarchy that is in use is mounted: containerd reads no metrics if one is not.
 
@@ -92,7 +92,7 @@ def _remove_parents() -> None:
             continue  # not there, or not empty: then the leak check says so
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def containerd(
     archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
 ) -> Iterator[object]:
@@ -100,13 +100,13 @@ def containerd(
     yield from _engine(Containerd, archive, tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cri(archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None) -> Iterator[object]:
     """A containerd with its CRI plugin, with the image."""
     yield from _engine(Cri, archive, tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def docker(
     archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
 ) -> Iterator[object]:
@@ -114,7 +114,7 @@ def docker(
     yield from _engine(Docker, archive, tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def podman(
     archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
 ) -> Iterator[object]:
@@ -122,7 +122,7 @@ def podman(
     yield from _engine(Podman, archive, tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def buildah(
     archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
 ) -> Iterator[object]:
