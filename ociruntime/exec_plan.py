@@ -31,6 +31,7 @@ class Options:
     pid_file      where the process id goes, or ""
     container_id  for the Intel RDT group
     foreground    the caller of exec takes the terminal
+    signals       the caller of exec passes on the signals that it gets
     console_socket, pidfd_socket   sockets to send the terminal, or a pidfd, to; or ""
     move          enter the cgroup2 cgroup by a step: in a frozen one the clone would be frozen before its exec
     """
@@ -45,6 +46,7 @@ class Options:
         "pid_file",
         "pidfd_socket",
         "preserve_fds",
+        "signals",
     )
 
     def __init__(
@@ -57,12 +59,14 @@ class Options:
         move: bool = False,
         container_id: str = "",
         foreground: bool = False,
+        signals: bool = False,
         console_socket: str = "",
         pidfd_socket: str = "",
     ) -> None:
         self.move = move
         self.container_id = container_id
         self.foreground = foreground
+        self.signals = signals
         self.console_socket = console_socket
         self.pidfd_socket = pidfd_socket
         self.keyring = keyring
@@ -117,6 +121,8 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
     committed = [f"write pid file {options.pid_file}"] if options.pid_file else []
     if options.foreground:
         committed.insert(0, "give the terminal to the caller")
+    if options.signals:
+        committed.append("pass the caller's signals on")
     if committed:
         yield HostStep("launch", "commit", {}, text=", ".join(committed))
     yield from process.plan_no_new_privs(config, host)

@@ -119,6 +119,7 @@ def execute(
         console_socket=console_socket,
         pidfd_socket=pidfd_socket,
         foreground=take_terminal is not None,
+        signals=pass_signals is not None,
     )
     try:
         execution = _Execution(container, options, stdio, take_terminal, timeline)
@@ -174,10 +175,8 @@ class _Execution:
             made = exec_plan.make(config, machine, target, options)
             child = self._launch(made, config)
         if not (request.document or request.capabilities or request.apparmor or request.process_label):
-            made.warnings, warnings = (
-                [],
-                [],
-            )  # create has said so; a probe's output is not the place to repeat it
+            # create has said so; a probe's output is not the place to repeat it
+            made.warnings, warnings = [], []
         return Executed(child, [*warnings, *(str(violation) for violation in made.warnings)])
 
     def _launch(self, made: Plan, config: Node) -> Child:
@@ -191,6 +190,10 @@ class _Execution:
             if options.pid_file:
                 write_pid_file(options.pid_file, run.pid)
                 self.pid_file_written = True
+            child = launch.child
+            if self.pass_signals is not None and child is not None:
+                # Now, and not when it is known that the program runs: by then it may have been sent one.
+                self.pass_signals(child.has_begun, Executed(child, []).kill)
 
         launch = Launch(
             made,
@@ -203,9 +206,6 @@ class _Execution:
         )
         try:
             launch.carry_out()
-            if self.pass_signals is not None and launch.child is not None:
-                # Now, and not when it is known that the program runs: by then it may have been sent one.
-                self.pass_signals(launch.child.has_begun, Executed(launch.child, []).kill)
             child = launch.become_program()
         except BaseException:
             try:
