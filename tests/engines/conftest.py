@@ -23,6 +23,8 @@ from tests.harness.driver import MARK
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.engines.engine import Engine
+
 _numbers = itertools.count(1)
 
 
@@ -63,20 +65,30 @@ def all_hierarchies(hybrid_host_for_crun: None) -> Iterator[None]:
             os.rmdir(point)
 
 
-def _engine(kind: type, archive: Path, factory: pytest.TempPathFactory) -> Iterator[object]:
-    directory = factory.mktemp(kind.__name__.lower())
+_running: list[Engine] = []
+
+
+def _engine(kind: type[Engine], archive: Path, factory: pytest.TempPathFactory) -> Iterator[object]:
+    directory = factory.mktemp(kind.name)
     before = leaks.take(directory)
     engine = kind(directory)
     engine.start()
+    _running.append(engine)
     try:
         engine.load(archive)
         yield engine
     finally:
+        _running.remove(engine)
         engine.stop()
     _remove_parents()
     lines, now = leaks.left_behind(before, directory, 10)
     # containerd has a directory `state` of its own, which is not one of a runtime.
-    lines = [line for line in lines if not line.startswith(f"state {directory}/")]
+    others = [str(other.directory) for other in _running]  # one may have been started again meanwhile
+    lines = [
+        line
+        for line in lines
+        if not line.startswith(f"state {directory}/") and not any(place in line for place in others)
+    ]
     if lines:
         leaks.clean(before, now)
         pytest.fail(f"{engine.name} left behind:\n" + "\n".join(lines), pytrace=False)

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from tests.harness.driver import (
@@ -80,7 +81,7 @@ class Daemon:
             raise AssertionError(f"{self.command[0]} ended with {self.process.returncode}:\n{tail}")
 
 
-class Engine:
+class Engine(ABC):
     """One engine in a directory of its own; `client` are the words before each subcommand."""
 
     name = ""
@@ -113,9 +114,13 @@ class Engine:
     def start(self) -> None:
         """Make it ready to serve."""
 
+    @abstractmethod
+    def load(self, archive: Path) -> None:
+        """Import the image."""
+
+    @abstractmethod
     def run_words(self, container: str, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
         """The words of the client that run a container of the image."""
-        raise NotImplementedError
 
     def parents(self) -> set[str]:
         """Names of cgroups that are made with the first container and stay until the engine is stopped."""

@@ -205,12 +205,11 @@ def test_unified_names(stage: Stage) -> None:
         "run.oci.delegate-cgroup",
         "run.oci.handler",
         "org.systemd.property.X",
-        "run.oci.hooks.stdout",
         "../../x",
     ],
 )
 def test_annotations_do_nothing(stage: Stage, annotation: str) -> None:
-    """Invariant 11 (crun 1.28): an annotation is kept and shown, and decides nothing."""
+    """Invariant 11 (crun 1.28): an annotation that has no effect here is kept and shown, and decides nothing."""
     victim = stage.directory / "written"
 
     def edit(config: Config) -> None:
@@ -221,6 +220,15 @@ def test_annotations_do_nothing(stage: Stage, annotation: str) -> None:
     assert container.state()["annotations"] == {annotation: f"../../..{victim}"}
     container.delete("--force").ok()
     assert not victim.exists()
+
+
+def test_annotation_that_names_a_file(stage: Stage) -> None:
+    """Invariant 11: where hooks print to is a whole path, or the config is refused."""
+
+    def edit(config: Config) -> None:
+        config["annotations"] = {"run.oci.hooks.stdout": "../../../written"}
+
+    stage.container("true", edit=edit).create().refused("/annotations/run.oci.hooks.stdout", "absolute path")
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800"])
