@@ -111,7 +111,7 @@ class Engine(ABC):
         """Start one command of the client."""
         return subprocess.Popen([*self.client, *words], env=self.environment, **how)
 
-    def start(self) -> None:
+    def start(self) -> None:  # noqa: B027 - podman and buildah have no daemon
         """Make it ready to serve."""
 
     @abstractmethod
@@ -126,7 +126,7 @@ class Engine(ABC):
         """Names of cgroups that are made with the first container and stay until the engine is stopped."""
         return {MARK}
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027
         """End everything that belongs to it."""
 
 
