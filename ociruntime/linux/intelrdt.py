@@ -89,17 +89,10 @@ def plan_make(config: Node, host: Host, container_id: str) -> Iterator[HostStep]
 
 
 def plan_join(config: Node, host: Host, container_id: str) -> Iterator[HostStep]:
-    """As soon as init's pid is known: put it into the group (R156). Pure."""
+    """As soon as the pid of init, or of a process that `exec` makes, is known: put it into the group (R156). Pure."""
     rdt = config.at("linux", "intelRdt")
     if rdt:
         yield _join([place for place in _places(config, host, container_id) if place], rdt.pointer)
-
-
-def plan_exec(facts: dict[str, object]) -> Iterator[HostStep]:
-    """The same for a process that joins a container, of whose state `facts` are. Pure."""
-    groups = facts.get("intelrdt")
-    if isinstance(groups, list):
-        yield _join([str(group) for group in groups], "/linux/intelRdt")
 
 
 def plan_update(facts: dict[str, object], root: str, lines: dict[str, str]) -> Iterator[HostStep]:

@@ -273,14 +273,16 @@ def test_the_kernel_says_what_is_wrong_with_a_line(machine: Machine, monkeypatch
 
 
 def test_exec_joins_the_same_groups(machine: Machine) -> None:
-    """The groups are in the container's facts, for processes that come later."""
-    machine.create({"enableMonitoring": True})
+    """What `exec` plans is what create does with init: a process that comes later enters the same groups."""
+    rdt = {"enableMonitoring": True}
+    machine.create(rdt)
     machine.run.pid = 5
-    for step in intelrdt.plan_exec(machine.run.facts):
+    host = Host(Layout("none"), resctrl=str(machine.root))
+    for step in intelrdt.plan_join(Node({"linux": {"intelRdt": rdt}}), host, machine.id):
         intelrdt.apply(step, machine.run)
     assert machine.tasks("c1") == machine.tasks("c1/mon_groups/c1")
     assert machine.tasks("c1").startswith("5")
-    assert list(intelrdt.plan_exec({})) == []
+    assert list(intelrdt.plan_join(Node({}), host, machine.id)) == []
 
 
 def test_other_shares_for_a_container_that_exists(tmp_path: Path) -> None:
