@@ -153,7 +153,7 @@ class Progress:
 
     phase   PHASE_* of native/plan.h; record  number of the record that was begun last
     error   (index, op name, errno, detail) of the failure, or None
-    stamps  CLOCK_MONOTONIC in nanoseconds at which each record was begun
+    stamps  CLOCK_REALTIME in nanoseconds at which each record was begun
     """
 
     __slots__ = ("error", "phase", "record", "stamps")

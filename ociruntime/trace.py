@@ -2,7 +2,8 @@
 """When did each step begin and end? `--trace FILE`, in Chrome's trace event format (chrome://tracing, Perfetto).
 
 Host steps are timed here; init leaves the time at which it began each record in its progress pages.
-Both clocks are CLOCK_MONOTONIC, so they share one timeline. It costs nothing when there is no file.
+Both read CLOCK_REALTIME, the clock that no time namespace shifts, so they share one timeline. It costs
+nothing when there is no file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Trace:
         self.path = path
         self.verb = verb
         self.events: list[dict[str, object]] = []
-        self._begun = time.monotonic_ns()
+        self._begun = time.time_ns()
         self._first_init_step = 0
 
     def host(self, index: int, step: Step) -> _Span:
@@ -46,7 +47,7 @@ class Trace:
                 continue
             begin = stamps[record]
             self._cut_last(begin)
-            end = stamps[record + 1] if record + 1 < len(stamps) else time.monotonic_ns()
+            end = stamps[record + 1] if record + 1 < len(stamps) else time.time_ns()
             self.add(index, step, begin, end, _INIT)
 
     def _cut_last(self, begin: int) -> None:
@@ -83,7 +84,7 @@ class Trace:
             "name": self.verb,
             "ph": "X",
             "ts": self._begun / 1000,
-            "dur": (time.monotonic_ns() - self._begun) / 1000,
+            "dur": (time.time_ns() - self._begun) / 1000,
             "pid": os.getpid(),
             "tid": 0,
         }
@@ -106,10 +107,10 @@ class _Span:
 
     def __enter__(self) -> None:
         if self._trace.path:
-            self._begin = time.monotonic_ns()
+            self._begin = time.time_ns()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._trace.path:
-            self._trace.add(self._index, self._step, self._begin, time.monotonic_ns(), _HOST)
+            self._trace.add(self._index, self._step, self._begin, time.time_ns(), _HOST)

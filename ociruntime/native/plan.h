@@ -203,7 +203,7 @@ struct plan_progress {
   uint32_t record;  // number of the record being executed
   uint32_t count;   // of stamps
   struct plan_message error;
-  uint64_t stamps[];  // CLOCK_MONOTONIC in ns: begin of record 0, begin of record 1, ..., end of the last
+  uint64_t stamps[];  // CLOCK_REALTIME in ns: begin of record 0, begin of record 1, ..., end of the last
 };
 
 // Verifies every offset, op, count and terminator; pure. 0, or -1 and *where is the byte offset

@@ -18,6 +18,7 @@ from tests.harness.configuration import (
     Config,
     add_bind,
     add_hook,
+    id_maps,
     set_capabilities,
     with_namespace,
     with_users,
@@ -84,6 +85,10 @@ def test_new_user_namespaces_are_as_the_peers_make_them(compare_with_users: Comp
             with_users(config)
             without_namespace(config, "network")
 
+        def other_groups(config: Config) -> None:
+            with_users(config, (0, 100000, 10))
+            config["linux"]["gidMappings"] = id_maps((0, 200000, 20))
+
         def no_mappings(config: Config) -> None:
             with_namespace(config, "user")
 
@@ -92,6 +97,7 @@ def test_new_user_namespaces_are_as_the_peers_make_them(compare_with_users: Comp
             "one range": show(SHOW, MAPS),
             "three ranges": show(SHOW, (0, 100000, 10), (10, 200000, 5), (1000, 300000, 1)),
             "host id 0": show(SHOW + "; stat -c %u /bin/sh", (0, 0, 1), (1, 100000, 1000)),
+            "groups of their own": _of(stage.run("sh", "-c", SHOW, edit=other_groups)),
             "root unmapped": _of(stage.run("sh", "-c", SHOW + "; grep ^Cap /proc/self/status", edit=unmapped)),
             "other user": show(SHOW, MAPS, user={"uid": 7, "gid": 8, "additionalGids": [9]}),
             "files of the host": show("stat -c %u:%g / /bin/sh", MAPS),
@@ -118,6 +124,7 @@ def test_new_user_namespaces_are_as_the_peers_make_them(compare_with_users: Comp
     assert answers["one range"] == ["0", "0", "0", "100000", "65536", "0", "100000", "65536", "0"]
     assert answers["three ranges"][2:11] == ["0", "100000", "10", "10", "200000", "5", "1000", "300000", "1"]
     assert answers["host id 0"][-1] == "0"
+    assert answers["groups of their own"] == ["0", "0", "0", "100000", "10", "0", "200000", "20", "0"]
     assert answers["root unmapped"][:3] == ["1001", "1002", "1003"]
     assert answers["files of the host"] == ["65534:65534"] * 2
     assert answers["owner of /dev/zero"] == ["0", "1"]

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 # Nothing is compared with runc 1.1: it ignores mappings and options of mounts.
 CRUN = ("crun",)
 SHIFT = (0, 200000, 1000)
+own = pytest.mark.skipif(
+    runtime_under_test() in PEERS,
+    reason="ridmap and these words are this runtime's: run with RUNTIME=ociruntime",
+)
+not_runc = pytest.mark.skipif(
+    runtime_under_test() == "runc",
+    reason="runc 1.1 ignores mappings of mounts: run with RUNTIME=ociruntime or crun",
+)
 
 
 def bind(
@@ -39,7 +47,7 @@ def bind(
             "options": list(options),
         }
         if maps is not None:
-            entry.update(uidMappings=id_maps(maps), gidMappings=id_maps(maps))
+            entry.update(uidMappings=id_maps(maps), gidMappings=id_maps(more.get("groups", maps)))
         config["mounts"].append(entry)
         if "users" in more:
             with_users(config, **more["users"])
@@ -78,6 +86,7 @@ TREE = "stat -c '%n %u:%g' /mnt/file /mnt/below/file; touch /mnt/new /mnt/below/
 USER = {"uid": 200003, "gid": 200004}
 
 
+@not_runc
 def test_owners_are_shifted_both_ways(compare_with_users: Compare, source: Path) -> None:
     """R026, R029: what is 1 on the disk is 200001 inside, and what 200003 writes is 3 on the disk."""
 
@@ -101,6 +110,7 @@ def test_owners_are_shifted_both_ways(compare_with_users: Compare, source: Path)
     assert answers["neither mappings nor a user namespace"]  # R031
 
 
+@not_runc
 def test_the_containers_own_mappings(compare_with_users: Compare, source: Path) -> None:
     """R030: without mappings of its own a mount takes the user namespace's, so that files keep their numbers."""
 
@@ -116,7 +126,7 @@ def test_the_containers_own_mappings(compare_with_users: Compare, source: Path) 
     assert answers["not mapped"] == [["/mnt/file 65534:65534", "/mnt/new 0:0"], ["new 100000:100000"]]
 
 
-@pytest.mark.skipif(runtime_under_test() in PEERS, reason="crun 1.8 and runc 1.1 do not know ridmap")
+@own
 def test_what_is_mounted_below(stage: Stage, source: Path) -> None:
     """R027: idmap is about one mount, ridmap about those below it too; also with a new or joined namespace's mappings."""
     top = ["/mnt/file 200001:200002"]
@@ -133,7 +143,16 @@ def test_what_is_mounted_below(stage: Stage, source: Path) -> None:
             assert _owners(source) == ["below/new 0:0", "new 0:0"]
 
 
-@pytest.mark.skipif(runtime_under_test() in PEERS, reason="this runtime's words: run with RUNTIME=ociruntime")
+@not_runc
+def test_groups_have_ranges_of_their_own(stage: Stage, source: Path) -> None:
+    """R030: uidMappings are of users and gidMappings of groups, where they differ."""
+    out = stage.show(
+        SHOW, edit=bind(source, "bind", "idmap", maps=SHIFT, groups=(0, 300000, 1000), user=USER)
+    )
+    assert out.splitlines()[0] == "/mnt/file 200001:300002"
+
+
+@own
 def test_what_cannot_be_mapped_is_refused(stage: Stage, source: Path) -> None:
     """A file system that does not support it, and mappings that the kernel does not take; nothing is left."""
     maps = SHIFT

@@ -22,8 +22,10 @@ from tests.harness.driver import ENVIRONMENT, TIMEOUT, runtime_under_test
 from tests.harness.peers import PEERS
 from tests.harness.rootfs import busybox_template, debian_rootfs
 from tests.integration.test_examples import EXAMPLES, NAMES, copy, run, surroundings
+from tests.integration.test_time_namespace import DAY, offsets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.harness.driver import Container
@@ -90,9 +92,10 @@ def test_an_example_does_what_its_plan_says(name: str, stage: Stage) -> None:
         assert numbers == sorted(numbers)
 
 
-def test_times_are_inside_the_verb(stage: Stage) -> None:
-    """Every step begins and ends within the verb, and steps of one row don't overlap."""
-    container = stage.container("true")
+@pytest.mark.parametrize("edit", [None, offsets(monotonic={"secs": DAY})], ids=["host", "time namespace"])
+def test_times_are_inside_the_verb(stage: Stage, edit: Callable[[Config], None] | None) -> None:
+    """Every step begins and ends within the verb, and steps of one row don't overlap; whatever the container's clocks say."""
+    container = stage.container("true", edit=edit)
     trace = stage.directory / "trace.json"
     container.run(options=["--trace", str(trace)]).ok()
     (whole,) = _events(trace, 0)
