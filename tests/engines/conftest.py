@@ -82,13 +82,8 @@ def _engine(kind: type[Engine], archive: Path, factory: pytest.TempPathFactory) 
         engine.stop()
     _remove_parents()
     lines, now = leaks.left_behind(before, directory, 10)
-    # containerd has a directory `state` of its own, which is not one of a runtime.
     others = [str(other.directory) for other in _running]  # one may have been started again meanwhile
-    lines = [
-        line
-        for line in lines
-        if not line.startswith(f"state {directory}/") and not any(place in line for place in others)
-    ]
+    lines = [line for line in lines if not any(place in line for place in others)]
     if lines:
         leaks.clean(before, now)
         pytest.fail(f"{engine.name} left behind:\n" + "\n".join(lines), pytrace=False)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CONFIG = """version = 2
 root = "{directory}/root"
-state = "{directory}/state"
+state = "{directory}/run"
 oom_score = 0
 disabled_plugins = [{disabled}]
 [grpc]

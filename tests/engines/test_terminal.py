@@ -73,4 +73,5 @@ def test_exec(engine: Engine, spawn: Spawn, new_name: Name) -> None:
     name = new_name()
     engine.call(*engine.run_words(name, "sleep", "300", flags=("-d",))).ok()
     session(spawn("exec", "-it", name, "sh"))
+    engine.call("kill", name).ok()  # podman's rm would wait ten seconds for a program that TERM does not end
     engine.call("rm", "-f", name).ok()

@@ -55,3 +55,4 @@ def test_as_many_pass_as_can() -> None:
     """45 programs are what any conformant runtime passes as plain root; what is still missing counts against it."""
     table = suite.expectations().values()
     assert sum(row.ociruntime == "pass" or row.cause == "missing" for row in table) == 45
+    assert [row.name for row in table if row.in_user_namespace == "pass"] == ["process_capabilities"]

@@ -48,6 +48,8 @@ class Expectation(NamedTuple):
     reason: str = ""
     # The program is a race by itself: it may be run again, once.
     race: bool = False
+    # "pass" if it passes, with both, when its containers have a user namespace.
+    in_user_namespace: str = ""
 
 
 class Verdict(NamedTuple):
@@ -109,7 +111,9 @@ def judge(output: str, code: int) -> Verdict:
     return Verdict(tuple(complaints), passed, skipped)
 
 
-def run(program: Path, checkout: Path, runtime: str) -> tuple[Verdict, str]:
+def run(
+    program: Path, checkout: Path, runtime: str, *, in_user_namespace: bool = False
+) -> tuple[Verdict, str]:
     """Run one program under the runtime whose command is given; its verdict, and what it wrote.
 
     Only one at a time on a machine: the programs share names of cgroups.
@@ -119,10 +123,14 @@ def run(program: Path, checkout: Path, runtime: str) -> tuple[Verdict, str]:
         tempfile.TemporaryDirectory(prefix="ociruntime-test-") as scratch,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
+        environment = {**ENVIRONMENT, "TMPDIR": scratch}
+        if in_user_namespace:
+            environment["RUNTIME_TOOLS_COMMAND"] = runtime
+            runtime = str(TABLE.with_name("with-user-namespace"))
         os.chmod(scratch, 0o755)  # bundles of a user namespace lie in it, whose root is somebody else
         process = subprocess.Popen(
             [str(TABLE.with_name("run-alone")), runtime, str(program)],
-            cwd=checkout, env={**ENVIRONMENT, "TMPDIR": scratch}, stdin=subprocess.DEVNULL,
+            cwd=checkout, env=environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         try:
