@@ -164,7 +164,7 @@ def test_bundle_is_absolute_and_clean(compare: Compare) -> None:
 
 _BAD_IDS = {
     "empty": "", "slash": "a/b", "dot": ".", "dots": "..", "up": "../x", "blank": "a b", "newline": "a\nb",
-    "at": "@x", "colon": "x:y", "equals": "a=b", "tilde": "~", "accent": "é", "absolute": "/tmp",
+    "at": "@x", "colon": "x:y", "equals": "a=b", "tilde": "~", "accent": "é", "absolute": "/nonexistent",
     "not UTF-8": "\udcff", "1025 letters": "a" * 1025, "256 letters": "a" * 256,
 }  # fmt: skip
 
@@ -189,6 +189,9 @@ def test_bad_id_is_refused(compare: Compare, bad: str) -> None:
     assert compare(scenario, ("runc",))["codes"] == [1, 1]
 
 
+@pytest.mark.skipif(
+    runtime_under_test() == "crun", reason="`crun delete` of 1.8 removes whatever directory the id leads to: /tmp, for one"
+)
 @pytest.mark.parametrize("verb", ["state", "start", "kill", "delete"])
 @pytest.mark.parametrize("bad", list(_BAD_IDS))
 def test_bad_id_is_unknown(stage: Stage, verb: str, bad: str) -> None:
