@@ -190,7 +190,8 @@ def test_bad_id_is_refused(compare: Compare, bad: str) -> None:
 
 
 @pytest.mark.skipif(
-    runtime_under_test() == "crun", reason="`crun delete` of 1.8 removes whatever directory the id leads to: /tmp, for one"
+    runtime_under_test() == "crun",
+    reason="`crun delete` of 1.8 removes whatever directory the id leads to: /tmp, for one",
 )
 @pytest.mark.parametrize("verb", ["state", "start", "kill", "delete"])
 @pytest.mark.parametrize("bad", list(_BAD_IDS))
