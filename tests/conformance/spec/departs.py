@@ -11,8 +11,8 @@ import pytest
 from tests.harness.driver import runtime_under_test
 
 
-def departs(*, runc: str = "", crun: str = "") -> pytest.MarkDecorator:
+def departs(*, runc: str = "", crun: str = "", both: str = "") -> pytest.MarkDecorator:
     """The test is expected to fail with RUNTIME=runc or crun, for the reason that is given; never with ours."""
-    reasons = {"runc": runc, "crun": crun}
+    reasons = {"runc": runc or both, "crun": crun or both}
     reason = reasons.get(runtime_under_test(), "")
     return pytest.mark.xfail(bool(reason), reason=reason, strict=True)

@@ -55,7 +55,7 @@ def test_mode_is_not_masked(stage: Stage) -> None:
     assert container.run().ok().out == "666\n"
 
 
-@departs(runc="1.1 takes what is there for the device", crun="the same")
+@departs(both="takes what is there for the device")
 @pytest.mark.parametrize("content", ["file", "directory"])
 def test_something_else_is_there(stage: Stage, content: str) -> None:
     """R107: what is at the path and is not that device is an error, and stays what it is."""

@@ -117,7 +117,7 @@ def test_masked_and_read_only_paths(stage: Stage) -> None:
     assert result.out.splitlines() == ["fixed/file", "file", "wrote free"], result.err
 
 
-@departs(runc="masks below its own working directory", crun="the same")
+@departs(both="masks below its own working directory")
 @pytest.mark.parametrize("name", ["maskedPaths", "readonlyPaths"])
 def test_relative_paths(stage: Stage, name: str) -> None:
     """R195, R196: the paths are absolute; a relative one is refused."""

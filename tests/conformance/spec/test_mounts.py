@@ -266,7 +266,7 @@ _RECURSIVE = {
 
 @departs(
     runc="1.1 gives mount_setattr a clear mask that it refuses for ratime",
-    crun="the same for rnodiratime",
+    crun="gives mount_setattr a set that it refuses for rnodiratime",
 )
 def test_recursive_attributes(stage: Stage) -> None:
     """R024: each recursive option changes what is mounted below the source as well; mount_setattr(2) is there."""
@@ -312,7 +312,7 @@ def test_data(stage: Stage) -> None:
     assert container.status() == ""
 
 
-@departs(runc="hands words of mount(8), which no file system knows, to mount(2)", crun="the same as runc")
+@departs(both="hands words of mount(8), which no file system knows, to mount(2)")
 def test_words_of_mount_8(stage: Stage) -> None:
     """R033: words that mount(8) keeps for itself do what they do there: nothing for the mount."""
     found = _mounted(stage, _entry("/mnt/it", "noauto", "_netdev", "nofail", "x-mount.note=1", "nosuid"))

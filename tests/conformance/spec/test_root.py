@@ -76,7 +76,7 @@ def _shared(bundle: Bundle) -> Iterator[None]:
         subprocess.run(["umount", path], check=True)
 
 
-_BOTH = departs(runc="1.1 makes the root private where it should be a slave", crun="the same")
+_BOTH = departs(both="makes the root private where it should be a slave")
 _RUNC = departs(runc="1.1 makes a shared root private before pivot_root, and refuses unbindable")
 
 

@@ -105,7 +105,6 @@ def test_invalid_values(stage: Stage) -> None:
         assert again.run().ok().out == "works\n"
 
 
-@departs(crun="an unknown capability is an error")
 def test_a_warning_changes_nothing(stage: Stage) -> None:
     """R217, R049, R050: what is only warned about (a capability that nobody has) leaves the container as it would be."""
 
@@ -116,7 +115,7 @@ def test_a_warning_changes_nothing(stage: Stage) -> None:
     assert stage.show("grep Cap /proc/self/status", edit=edit) == plain
 
 
-@departs(runc="1.1 wants a process at create", crun="the same")
+@departs(both="wants a process at create")
 def test_no_process(stage: Stage) -> None:
     """R037, R231: without process create succeeds and start is an error."""
     container = stage.container("true")
