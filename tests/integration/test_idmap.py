@@ -27,18 +27,31 @@ from tests.harness.configuration import (
 )
 from tests.harness.driver import ENVIRONMENT, MARK, PATIENCE, runtime_under_test
 from tests.harness.peers import PEERS, compare, departure
+from tests.harness.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.harness.driver import Result
-    from tests.harness.stage import Stage
     from tests.integration.conftest import Compare
 
 MAPS = (0, 100000, 65536)
 own = pytest.mark.skipif(
     runtime_under_test() in PEERS, reason="this runtime's own: run with RUNTIME=ociruntime"
 )
+
+not_runc = pytest.mark.skipif(
+    runtime_under_test() == "runc", reason="runc 1.1 refuses some of it: run with RUNTIME=ociruntime or crun"
+)
+
+
+@pytest.fixture
+def stage(searchable: Path, nothing_left_behind: None) -> Iterator[Stage]:
+    """In a directory that the container's root may search: runc and crun open the rootfs as that."""
+    made = Stage(runtime_under_test(), searchable / "stage")
+    yield made
+    made.close()
+
 
 for _peer in PEERS:
     departure("owner of /dev/zero", _peer, "R109", "default devices are the container's root's, not nobody's")
@@ -63,6 +76,7 @@ def _of(result: Result) -> list[str] | str:
 SHOW = "id -u; id -G; cat /proc/self/uid_map /proc/self/gid_map; stat -c %u /proc/1"
 
 
+@not_runc
 def test_new_user_namespaces_are_as_the_peers_make_them(compare_with_users: Compare) -> None:
     """Many ranges, host id 0, root unmapped, limits and settings beside it; the same values inside and the same refusals."""
 
@@ -163,6 +177,7 @@ def _sleeps(pid: int) -> bool:
     return Path(f"/proc/{pid}/comm").read_text() == "sleep\n"
 
 
+@not_runc
 def test_joined_user_namespaces_beside_others(compare_with_users: Compare) -> None:
     """R097: joined, beside a new network, one that it owns, and one of the host's; mappings in the config must agree."""
 
@@ -216,6 +231,7 @@ def test_joined_user_namespaces_beside_others(compare_with_users: Compare) -> No
     assert answers["other mappings"] == "refused"
 
 
+@not_runc
 def test_a_bundle_that_only_root_may_search(searchable: Path, nothing_left_behind: None) -> None:
     """The rootfs is opened before init becomes the container's root, to whom the directories above it are closed."""
 
@@ -262,6 +278,7 @@ def test_the_life_of_a_container_in_a_user_namespace(stage: Stage) -> None:
     assert stage.runtime.ids() == []
 
 
+@own
 def test_devices_have_the_owner_and_mode_of_the_config(stage: Stage) -> None:
     """R109, also where nobody may make a node: ids are the container's, and the node is there whatever the host has."""
     listed = [
@@ -285,6 +302,7 @@ def test_devices_have_the_owner_and_mode_of_the_config(stage: Stage) -> None:
     ]
 
 
+@own
 def test_a_dev_in_the_image_serves_twice(stage: Stage) -> None:
     """Without a mount on /dev, devices are mounted on empty files in the root, which the next container finds there."""
 
