@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.configuration import Config, add_hook
-from tests.harness.driver import ENVIRONMENT, MARK, runtime_under_test
+from tests.harness.driver import ENVIRONMENT, MARK, PATIENCE, runtime_under_test
 
 if TYPE_CHECKING:
     from tests.harness.bundle import Bundle
@@ -248,7 +248,7 @@ print(json.dumps({"best": min(times) * 1000, "whole": time.perf_counter() - begi
 """,
     )
     assert seen["resident"] > 600 << 10
-    assert seen["best"] < 2, seen
+    assert seen["best"] < 2 * PATIENCE, seen
     assert seen["status"] == 0
 
 
