@@ -40,7 +40,6 @@ def main(argv: list[str]) -> int:
         return dispatch(verb, rest[1:], settings_of(given, log))
     except RuntimeFailure as failure:
         log.failure(failure, verb)
-        _show_traceback(log)
         return failure.exit_code
     except ReaderGone:
         return EXIT_BROKEN_PIPE

@@ -143,10 +143,12 @@ def parse(data: bytes, origin: str) -> Node:
         return parse(data, origin)
     except RecursionError:
         raise BundleError(f"{origin}: not JSON: nested too deeply") from None
-    except ValueError as mistake:  # json.JSONDecodeError is one
+    except ValueError as mistake:  # json.JSONDecodeError is one, but for a number that is too long
         place = getattr(mistake, "pos", None)
-        where = f" at {_place(text, place)}" if place is not None else ""
-        raise BundleError(f"{origin}: not JSON: {getattr(mistake, 'msg', mistake)}{where}".lower()) from None
+        if place is None:
+            raise BundleError(f"{origin}: a number has more digits than Python converts") from None
+        words = str(getattr(mistake, "msg", mistake)).lower()
+        raise BundleError(f"{origin}: not JSON: {words} at {_place(text, place)}") from None
     end = _skip(text, end)
     if end != len(text):
         raise BundleError(f"{origin}: not JSON: more text after the value at {_place(text, end)}")

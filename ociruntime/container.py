@@ -25,8 +25,8 @@ import os
 from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
-from ociruntime.identity import open_process, process_times
-from ociruntime.statedir import StateDir, default_root, is_id
+from ociruntime.identity import lives, open_process, process_times
+from ociruntime.statedir import StateDir, default_root, names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ class Container:
         """creating, created, running, paused or stopped."""
         if not self.stored:
             return "creating"
-        letter, start_time = process_times(self.pid)
-        if start_time != self.stored["start_time"] or letter in ("Z", "X"):
+        if not lives(self.pid, self.stored["start_time"]):
             return "stopped"
         if self._frozen():
             return "paused"
@@ -417,14 +416,21 @@ def delete(root: str, container_id: str, force: bool = False) -> list[str]:
     return remove(root, container_id, force)
 
 
-def list_all(root: str) -> list[dict[str, object]]:
-    """The states of all containers below a root, by id; those that can't be read are left out."""
+def list_all(root: str, warn: Callable[[str], None] | None = None) -> list[dict[str, object]]:
+    """The states of all containers below a root, by id.
+
+    warn   is called with what is wrong with a container whose state can't be read, and which is left out
+    Raises RuntimeFailure if the root is no directory.
+    """
     states = []
-    for name in _names(root):
+    for name in names(root):
         try:
             states.append(Container.load(root, name).state())
-        except (NoSuchContainer, StateUnreadable):
-            continue
+        except NoSuchContainer:
+            continue  # gone meanwhile
+        except StateUnreadable as failure:
+            if warn is not None:
+                warn(f"{name}: {failure}")
     return states
 
 
@@ -433,7 +439,7 @@ def gc(root: str) -> list[str]:
     from ociruntime.deletion import finish
 
     cleaned = []
-    for name in _names(root):
+    for name in names(root):
         try:
             directory = StateDir.find(root, name)
         except NoSuchContainer:
@@ -441,11 +447,3 @@ def gc(root: str) -> list[str]:
         if not os.path.exists(directory.file("state.json")) and finish(directory):
             cleaned.append(name)
     return cleaned
-
-
-def _names(root: str) -> list[str]:
-    try:
-        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
-    except FileNotFoundError:
-        return []
-    return [name for name in names if is_id(name)]

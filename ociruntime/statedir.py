@@ -67,6 +67,17 @@ def is_id(name: str) -> bool:
     return True
 
 
+def names(root: str) -> list[str]:
+    """Ids of everything below a root that could be a container, in order; raises RuntimeFailure if it is no directory."""
+    try:
+        found = sorted(entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+    except OSError as failure:
+        raise RuntimeFailure(root, step="read state directory", errno=failure.errno or 0) from None
+    return [name for name in found if is_id(name)]
+
+
 class StateDir:
     """One container's directory."""
 
@@ -109,10 +120,15 @@ class StateDir:
 
     @classmethod
     def find(cls, root: str, container_id: str) -> StateDir:
-        """The directory of a container that exists in whatever form; raises NoSuchContainer."""
+        """The directory of a container that exists in whatever form; raises NoSuchContainer.
+
+        Raises RuntimeFailure if the root is no directory.
+        """
         check_id(container_id)
         directory = cls(root, container_id)
         if not os.path.isdir(directory.path):
+            if not os.path.isdir(root):
+                names(root)  # says what is wrong with it, if it is there
             raise NoSuchContainer(container_id)
         return directory
 

@@ -81,7 +81,7 @@ def request_of(given: Arguments) -> Request:
     path = given.text("process")
     return Request(
         given.words[1:],
-        document=_document(path) if "process" in given.flags else None,
+        document=_document(path) if path else None,
         cwd=given.text("cwd"),
         env=given.all("env"),
         user=given.text("user"),

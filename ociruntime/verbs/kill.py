@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, given: Arguments) -> int:
     """Send the signal; if none is named, the one that the image wants to be stopped with, or TERM."""
-    number = parse(given.words[1]) if len(given.words) > 1 else None
+    number = parse(given.words[1]) if len(given.words) > 1 and given.words[1] else None
     container = Container.load(settings.state_root(), given.words[0])
     if number is None:
         from ociruntime.annotations import stop_signal

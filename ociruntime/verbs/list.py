@@ -22,7 +22,7 @@ _GAP = 3
 def run(settings: Settings, given: Arguments) -> int:
     """Print the containers, ordered by id."""
     root = settings.state_root()
-    found = sorted(list_all(root), key=lambda state: str(state["id"]))
+    found = list_all(root, lambda words: settings.log.tell_warning(f"list: {words}"))
     for state in found:
         state["owner"] = owner(os.path.join(root, str(state["id"])))
     if given.on("quiet"):

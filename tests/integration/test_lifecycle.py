@@ -7,18 +7,20 @@ The table is run under the runtime under test, runc and crun; exit codes and sta
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.driver import Container, Result, runtime_under_test
+from tests.harness.driver import PATIENCE, Container, Result, runtime_under_test
 from tests.harness.peers import PEERS, departure
 from tests.harness.stage import Stage, new_id
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.harness.configuration import Config
     from tests.integration.conftest import Compare
 
@@ -332,6 +334,47 @@ def test_kill_without_a_signal(compare: Compare) -> None:
         return {"code": code, "output": container.output()}
 
     assert compare(scenario) == {"code": 0, "output": "ready\nTERM\n"}
+
+
+def test_an_empty_signal_is_none(compare: Compare) -> None:
+    """`kill ID ''`, as a script with an unset variable calls it, sends TERM."""
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        container = stage.in_state("created")
+        code = container.kill("").code
+        container.wait_for("stopped")
+        return {"code": code}
+
+    assert compare(scenario, ("runc",)) == {"code": 0}
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    """Ask again and again until the answer is yes."""
+    end = time.monotonic() + 10 * PATIENCE
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_an_init_that_is_ending_has_stopped(compare: Compare) -> None:
+    """The first process of a pid namespace ends after all others; while it waits for one, it is nothing to start."""
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        container = stage.in_state("created")
+        pid = container.state()["pid"]
+        command = ["nsenter", "--target", str(pid), "--pid", "sleep", "1000"]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL) as parent:
+            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+            wait_until(children.read_text)
+            parent.send_signal(signal.SIGSTOP)  # it does not see that its child has ended
+            container.kill("TERM").ok()
+            wait_until(lambda: container.status() == "stopped")
+            answers = {"init": os.path.exists(f"/proc/{pid}"), "start": container.start().code}
+            parent.send_signal(signal.SIGCONT)
+        container.delete().ok()
+        return answers
+
+    assert compare(scenario, ("runc",)) == {"init": True, "start": 1}
 
 
 def test_kill_with_a_bad_signal(compare: Compare) -> None:

@@ -134,7 +134,9 @@ def test_one_damaged_state_hides_no_other(stage: Stage) -> None:
     """`list` and `gc` show and keep the containers that are well."""
     good, bad = stage.in_state("running"), stage.in_state("created")
     _file(bad, "state.json").write_bytes(b"{")
-    assert stage.runtime.call("list", "--quiet").ok().out.split() == [good.id]
+    listed = stage.runtime.call("list", "--quiet").ok()
+    assert listed.out.split() == [good.id]
+    assert re.fullmatch(rf"ociruntime: warning: list: {bad.id}: .*state\.json.*\n", listed.err), listed.err
     assert stage.runtime.call("gc").ok().out == ""
     assert stage.runtime.ids() == sorted([good.id, bad.id])
     assert good.status() == "running"

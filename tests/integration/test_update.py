@@ -237,6 +237,36 @@ def test_units(compare: Compare) -> None:
     assert compare(scenario, only=("runc",))["limits"][0] == str(90 * MIB)
 
 
+@pytest.mark.skipif(V2, reason="cgroup v2 has nothing like it")
+def test_the_oom_killer_off_and_on(stage: Stage) -> None:
+    """A document may say disableOOMKiller both ways; runc 1.1 ignores it in updates."""
+    if stage.runtime.name in PEERS:
+        pytest.skip("runc and crun ignore it in a document of update")
+    container = begin(stage, memory={"limit": 64 * MIB, "disableOOMKiller": True})
+
+    def oom_control() -> str:
+        return value(container, "memory", "memory.oom_control", "").partition(" under_oom")[0]
+
+    assert oom_control() == "oom_kill_disable 1"
+    for disable in (False, True, False):
+        from_stdin(container, {"memory": {"disableOOMKiller": disable}}).ok()
+        assert oom_control() == f"oom_kill_disable {int(disable)}"
+    container.delete("--force").ok()
+
+
+def test_a_flag_of_0_processes(compare: Compare) -> None:
+    """`--pids-limit 0` changes nothing, as a 0 of the other flags does."""
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        container = begin(stage)
+        update(container, "--pids-limit", "0").ok()
+        limit = value(container, "pids", "pids.max", "pids.max")
+        container.delete("--force").ok()
+        return {"limit": limit}
+
+    assert compare(scenario, only=("runc",)) == {"limit": "20"}
+
+
 REFUSALS = [
     ("a word for a number", ["--pids-limit", "many"], "--pids-limit"),
     ("a unit for a number", ["--cpu-quota", "10k"], "--cpu-quota"),
@@ -272,7 +302,7 @@ def test_refused(compare: Compare) -> None:
 
 MISTAKES: list[tuple[object, str]] = [
     ("", "not JSON"),
-    ("{", "not json"),
+    ("{", "not JSON"),
     ({"memory": {"limit": "1"}}, "/memory/limit: "),
     ({"pids": {"limit": 1.5}}, "/pids/limit: "),
     ({"hugepageLimits": [{"pageSize": "../x", "limit": 1}]}, "/hugepageLimits/0/pageSize: "),

@@ -88,6 +88,18 @@ def test_a_value_that_the_kernel_changes(tmp_path: Path, monkeypatch: pytest.Mon
         set_limit(args(tmp_path, "shares", "1", exact=True), [])
 
 
+@pytest.mark.parametrize(("kept", "warned"), [("9223372036854771712", True), ("4096", False)])
+def test_a_value_that_the_kernel_ignores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, warned: bool
+) -> None:
+    """Kernel memory of new kernels: the write succeeds and the old value stays, which is a warning; rounding down is none."""
+    (tmp_path / "kmem").write_text(f"{kept}\n")
+    monkeypatch.setattr(setting, "write", lambda *_: None)
+    warnings: list[str] = []
+    set_limit(args(tmp_path, "kmem", "5000", optional=True), warnings)
+    assert warnings == [f"{tmp_path}/kmem: not set to 5000: the kernel ignores it"] * warned
+
+
 def test_limit_below_what_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """EBUSY of v1's memory limit: the error says how much is in use."""
     (tmp_path / "memory.limit_in_bytes").write_text("9")

@@ -209,6 +209,14 @@ def test_an_internal_error_is_printable(
     assert "Traceback" in capfd.readouterr().err
 
 
+def test_an_ordinary_error_has_no_traceback(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """An engine may give --debug always: it is about our bugs, not about a container that does not exist."""
+    assert main(["--debug", "--root", str(tmp_path), "state", "one"]) == 1
+    err = capfd.readouterr().err
+    assert "does not exist" in err
+    assert "Traceback" not in err
+
+
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """KeyboardInterrupt ends with 128 + SIGINT and no traceback."""
     monkeypatch.setattr("ociruntime.verbs.features.run", raising(KeyboardInterrupt()))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 
 from ociruntime.deletion import finish
 from ociruntime.errors import ContainerExists, NoSuchContainer, RuntimeFailure, StateUnreadable, UsageError
-from ociruntime.statedir import STATE_VERSION, StateDir, check_id, default_root
+from ociruntime.statedir import STATE_VERSION, StateDir, check_id, default_root, names
 
 _STATE: dict[str, object] = {
     "id": "one",
@@ -123,6 +124,16 @@ def test_find(tmp_path: Path) -> None:
     with pytest.raises(NoSuchContainer):
         StateDir.find(str(tmp_path), "file")
     assert StateDir.find(str(tmp_path), _claim(tmp_path).container_id).path == str(tmp_path / "one")
+
+
+@pytest.mark.parametrize("root", ["file", "file/below"])
+def test_a_root_that_is_a_file(tmp_path: Path, root: str) -> None:
+    """It is said, and not that there are no containers."""
+    (tmp_path / "file").write_text("")
+    for call in (lambda: names(str(tmp_path / root)), lambda: StateDir.find(str(tmp_path / root), "one")):
+        with pytest.raises(RuntimeFailure, match=root) as caught:
+            call()
+        assert caught.value.errno == errno.ENOTDIR
 
 
 def test_lock_is_held_by_one(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_flags_become_resources() -> None:
         "--cpuset-cpus",
         "0-1",
         "--pids-limit",
-        "0",
+        "9",
         "--cpu-idle",
         "1",
     ]
@@ -155,7 +155,7 @@ def test_flags_become_resources() -> None:
     assert resources == {
         "cpu": {"quota": -1, "idle": 1, "cpus": "0-1"},
         "memory": {"limit": 10485760},
-        "pids": {"limit": 0},
+        "pids": {"limit": 9},
     }
     assert _named(f"{R}/memory/limit", names) == "--memory"
     assert _named(f"{R}/cpu/idle", names) == "--cpu-idle"

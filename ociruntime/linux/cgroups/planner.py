@@ -92,11 +92,11 @@ def _set(layout: Layout, paths: dict[str, str], setting: Setting) -> HostStep:
 
 
 def settings_of(resources: Node, layout: Layout, before: dict[str, int] | None = None) -> Iterator[Setting]:
-    """The limits for this machine's cgroup version; `before`: see settings_v2.
+    """The limits for this machine's cgroup version; `before`: see settings_v1 and settings_v2.
 
     Raises NotSupported if this cgroup version can't express a value.
     """
-    return settings_v2(resources, before) if layout.kind == "v2" else settings_v1(resources)
+    return settings_v2(resources, before) if layout.kind == "v2" else settings_v1(resources, before)
 
 
 def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:

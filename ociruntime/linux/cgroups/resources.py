@@ -68,11 +68,14 @@ _NOT_ON_V2 = ("memory/swappiness", "memory/disableOOMKiller", "memory/kernel", "
 _LIMITS = ("memory/limit", "memory/reservation", "pids/limit")  # -1 is "max"
 
 
-def settings_v1(resources: Node) -> Iterator[Setting]:
-    """What to write on cgroup v1, in order. Raises NotSupported for what only v2 has."""
+def settings_v1(resources: Node, before: dict[str, int] | None = None) -> Iterator[Setting]:
+    """What to write on cgroup v1, in order. Raises NotSupported for what only v2 has.
+
+    before   what holds already: "memory/disableOOMKiller", which false takes back only where it holds
+    """
     yield from _unlimited_swap_v1(resources.at("memory"))
     for name, controller, file, zero in _V1:
-        value = _value_v1(resources, name, zero)
+        value = _value_v1(resources, name, zero or bool((before or {}).get(name)))
         if value is not None:
             yield Setting(
                 resources.at(*name.split("/")).pointer,

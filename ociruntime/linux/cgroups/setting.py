@@ -24,7 +24,7 @@ class Setting:
     """One write: `value` into the file `file` of `controller`'s directory, because of `pointer`.
 
     controller  "" if the file belongs to none (cgroup.max.depth)
-    optional    a kernel that lacks or ignores the file gives a warning and no error
+    optional    a kernel that lacks the file, or takes the value and keeps its own, gives a warning and no error
     instead     (file, value) to write where the kernel lacks `file`
     first       (file, value) of limits that are set later, but hold this one up: if the kernel answers EINVAL
                 they are written before it (memory above the old sum of memory and swap)
@@ -84,6 +84,8 @@ def set_limit(args: dict[str, Any], warnings: list[str]) -> None:
     """Do the step "set cgroup". Raises OSError with the file, StepFailed where more can be said."""
     try:
         _set_limit(args)
+        if args["optional"] and args["value"].isdigit() and int(read(args["file"])) > int(args["value"]):
+            warnings.append(f"{args['file']}: not set to {args['value']}: the kernel ignores it")
     except OSError as failure:
         if args["optional"]:
             words = os.strerror(failure.errno or 0).lower()

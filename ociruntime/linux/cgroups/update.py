@@ -27,8 +27,9 @@ _ZERO_COUNTS = ("limit", "idle", "burst", "swappiness")
 
 
 def before_of(held: Node) -> dict[str, int]:
-    """What resources.settings_v2 wants to know of the resources that hold already."""
+    """What resources.py wants to know of the resources that hold already."""
     return {
+        "memory/disableOOMKiller": int(held.at("memory", "disableOOMKiller").flag()),
         "memory/limit": held.at("memory", "limit").number(),
         "cpu/quota": held.at("cpu", "quota").number(),
     }
