@@ -159,7 +159,7 @@ class _Record:
             "uid": os.getuid(),
             "facts": self.run.facts,
             "hooks": [kind for kind, hooks in config.at("hooks").members() if len(hooks)],
-            "shares_pids": not namespaces.has(config, "pid"),
+            "shares_pids": not namespaces.is_new(config, "pid"),
             "has_process": bool(config.at("process")),
             "options": self.options.kept(),
         }

@@ -6,6 +6,7 @@ Runs on cgroup v1, hybrid and v2; where the kernel's files differ, both names st
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.cgroup_files import MIB, ROOT, V2, at, directories, place, remove, resources, value
-from tests.harness.configuration import Config, set_capabilities, without_namespace
+from tests.harness.configuration import Config, set_capabilities, with_namespace, without_namespace
 from tests.harness.driver import PATIENCE
 from tests.harness.peers import PEERS
 from tests.harness.stage import new_id
@@ -274,6 +275,34 @@ def test_leftover_processes_are_killed(stage: Stage) -> None:
     container.delete("--force").ok()
     assert not os.path.exists(f"/proc/{child}") or _is_zombie(child)
     assert directories(container.id) == []
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["the runtime's", "joined"])
+def test_kill_ends_all_processes_where_init_is_not_the_first(stage: Stage, joined: bool) -> None:
+    """KILL is the end of the container, as of one whose init is the first of its pid namespace (runc 1.2 and newer)."""
+    if stage.runtime.name in PEERS:
+        pytest.skip("runc 1.1 and crun 1.8 end init alone where the pid namespace is joined")
+    first = stage.running()
+
+    def edit(config: Config) -> None:
+        without_namespace(config, "pid")
+        if joined:
+            with_namespace(config, "pid", f"/proc/{first.state()['pid']}/ns/pid")
+
+    container = stage.container("sh", "-c", "sleep 777 & echo begun; exec sleep 778", edit=edit)
+    container.create().ok()
+    container.start().ok()
+    container.wait_for_output("begun")
+    processes = ("ps", "--format", "json", container.id)
+    assert len(json.loads(stage.runtime.call(*processes).ok().out)) == 2
+    container.kill("KILL").ok()
+    container.wait_for("stopped")
+    end = time.monotonic() + 10 * PATIENCE
+    while json.loads(stage.runtime.call(*processes).ok().out):
+        assert time.monotonic() < end, "a process lives on"
+    container.delete().ok()
+    assert first.status() == "running"
+    first.delete("--force").ok()
 
 
 def _is_zombie(pid: int) -> bool:
