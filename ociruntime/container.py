@@ -384,8 +384,8 @@ def run(
     """Create and start a container and, unless `detach`, wait for it and delete it.
 
     keep             do not delete it
-    forward_signals  pass this process's signals on to the program, and join its terminal to this process's own (for
-                     a command, not for a library)
+    forward_signals  pass this process's signals on to the program, join its terminal to this process's own, or give
+                     it pipes in the place of this process's terminal (for a command, not for a library)
     notify           the service manager's socket ($NOTIFY_SOCKET), if options.notify is set, or ""
     warn             is called with each warning
     Returns the program's exit status (128 + n for signal n), 0 if detached.

@@ -2,8 +2,8 @@
 """The run operation: create, start, wait, delete; and the signals meanwhile.
 
 Until the program runs a signal undoes everything (whoever calls has made it raise Interrupted);
-afterwards it is the program's. A program with a terminal shares it with the caller's: terminal.py, imported
-only then. This module must not import a verb.
+afterwards it is the program's. A program with a terminal shares it with the caller's: terminal.py; one without gets
+pipes where the caller has a terminal: streams.py. Each is imported only then. This module must not import a verb.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ociruntime.container import Container
     from ociruntime.notify import News
     from ociruntime.plan import Options
+    from ociruntime.streams import Streams
     from ociruntime.terminal import Terminal
 
 
@@ -44,6 +45,7 @@ def run(
     """Run a container; see container.run."""
     timeline = Trace(trace, "run")
     terminal = None if detach or options.console_socket else _terminal(bundle, forward_signals)
+    streams = None if detach or terminal is not None or not forward_signals else _streams()
     try:
         try:
             container = create(
@@ -51,7 +53,7 @@ def run(
                 bundle,
                 options,
                 pid_file=pid_file,
-                stdio=(-1, -1, -1),
+                stdio=(-1, -1, -1) if streams is None else streams.given,
                 keep_terminal=not detach,
                 timeline=timeline,
             )
@@ -70,14 +72,16 @@ def run(
             news.pass_on(wait=detach)
         if detach:
             return 0
-        if terminal is not None:
-            terminal.copy(container.pid)
+        joined = terminal or streams
+        if joined is not None:
+            joined.copy(container.pid)
         code = container.wait()
         if news is not None:
             news.finish()
     finally:
-        if terminal is not None:
-            terminal.close()
+        for opened in (terminal, streams):
+            if opened is not None:
+                opened.close()
     if not keep:
         try:
             for warning in delete(root, container.id, True):
@@ -110,6 +114,15 @@ def _terminal(bundle: Bundle, forward_signals: bool) -> Terminal | None:
     from ociruntime.terminal import Terminal
 
     return Terminal()
+
+
+def _streams() -> Streams | None:
+    """Pipes in the place of the caller's terminal; engines give none, and pay three ioctls for that."""
+    if not any(os.isatty(number) for number in (0, 1, 2)):
+        return None
+    from ociruntime.streams import Streams
+
+    return Streams()
 
 
 def _begin(container: Container, terminal: Terminal | None, forward_signals: bool) -> None:

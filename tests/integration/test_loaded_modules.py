@@ -7,6 +7,7 @@ in sys.modules to a file (its standard streams belong to the container).
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -34,14 +35,14 @@ sys.exit(code)
 """
 
 
-def loaded_by(scratch: Path, *words: str) -> set[str]:
+def loaded_by(scratch: Path, *words: str, stdin: int = subprocess.DEVNULL) -> set[str]:
     """The modules that `ociruntime WORDS` loaded; it must succeed."""
     report = scratch / "modules"
     path = [REPOSITORY, sysconfig.get_paths()["platlib"]]
     program = DRIVER.format(path=path, words=list(words), report=str(report))
     argv = [sys.executable, "-I", "-S", "-X", "utf8", "-c", program]
     with open(scratch / "output", "w+b") as output:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+        done = subprocess.run(argv, stdin=stdin, stdout=output, stderr=output, check=False)
         output.seek(0)
         assert done.returncode == 0, output.read()
     return set(report.read_text().split())
@@ -90,6 +91,28 @@ def test_a_container_s_life_loads_nothing_dear(stage: Stage) -> None:
     }
     assert ours(loaded["delete"]) >= STATE | UNDO
     assert not any("mounts" in name or "plan" in name for name in loaded["delete"] | loaded["start"])
+
+
+def test_who_sits_at_a_terminal_pays_for_the_copying(stage: Stage) -> None:
+    """Exec and run load streams.py when one of 0, 1, 2 is a terminal, and nothing dear for it."""
+    if runtime_under_test() != "ociruntime":
+        pytest.skip("RUNTIME names a peer: the modules are ours")
+    container = stage.running()
+    root = ["--root", str(stage.runtime.root)]
+    words = {
+        "exec": ["exec", container.id, "true"],
+        "run": ["run", *bundle_of(stage), container.id + "-run"],
+    }
+    master, terminal = os.openpty()
+    try:
+        for verb, rest in words.items():
+            plain = loaded_by(stage.directory, *root, verb, *rest[1:])
+            more = loaded_by(stage.directory, *root, verb, *rest[1:], stdin=terminal)
+            assert more - plain == {"ociruntime.streams", "termios"}, verb
+    finally:
+        os.close(master)
+        os.close(terminal)
+    container.delete("--force").ok()
 
 
 def bundle_of(stage: Stage) -> list[str]:
