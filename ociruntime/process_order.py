@@ -47,6 +47,7 @@ def plan(config: Node, host: Host, outside: Sequence[Step] = ()) -> Iterator[Ste
         yield SyncStep("limits", "the user is still root: limits and priorities")
         yield from limits
     yield from capabilities.plan_early(config, host)
+    yield from credentials.plan_streams(config)
     yield from credentials.plan_late(config, host)
     kept = 0
     if config.at("linux", "seccomp"):

@@ -78,6 +78,21 @@ def plan_early(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - th
     )
 
 
+def plan_streams(config: Node) -> Iterator[Step]:
+    """Before `plan_late`, while there is CAP_CHOWN: the standard streams become the user's, who can then open /dev/stdout.
+
+    Root has no such step, for the pipes of an engine are root's; a terminal has one of its own (linux/console.py).
+    Hooks don't come here: what they print may go to a file of the host that several containers share.
+    """
+    process = config.at("process")
+    user = process.at("user")
+    uid = user.at("uid").number()
+    if uid and not process.at("terminal").flag():
+        yield InitStep(
+            "stream_owner", uid, name="give streams", pointer=user.pointer, text=f"0, 1 and 2 to uid {uid}"
+        )
+
+
 def plan_late(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001
     """After the bounding set: become the user; permitted capabilities are kept for the step after it."""
     process = config.at("process")

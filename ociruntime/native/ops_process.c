@@ -86,6 +86,37 @@ int op_groups(const struct plan_record *record) {
   return syscall(SYS_setgroups, count, groups) < 0 ? fail(DETAIL_setgroups) : 0;
 }
 
+// A security decision: whoever owns a file may make it writable. So what the caller has opened only to read
+// stays its owner's (`run </etc/passwd`), and so does every device: it is the host's, whatever the program
+// does with it.
+static int may_be_given(mode_t mode, int flags) {
+  int access = flags & O_ACCMODE;
+  if (flags & O_PATH)
+    return 0;
+  return S_ISFIFO(mode) || S_ISSOCK(mode) || (S_ISREG(mode) && (access == O_WRONLY || access == O_RDWR));
+}
+
+// /dev/stdout is opened anew, by the permissions of what is behind it; an engine's pipes are root's.
+int op_stream_owner(const struct plan_record *record) {
+  for (int stream = 0; stream < 3; stream++) {
+    struct stat status;
+    int flags = fcntl(stream, F_GETFL);
+    if (flags < 0)
+      continue;  // closed
+    if (fstat(stream, &status) < 0)
+      return fail(DETAIL_fstat);
+    if (status.st_uid == record->args[0] || !may_be_given(status.st_mode, flags))
+      continue;
+    if (fchown(stream, record->args[0], (gid_t)-1) == 0)
+      continue;
+    // Not ours to give (its owner has no id in the user namespace), or nobody's to change: it stays usable as
+    // it is.
+    if (errno != EPERM && errno != EINVAL && errno != EROFS)
+      return fail(DETAIL_fchownat);
+  }
+  return 0;
+}
+
 int op_user(const struct plan_record *record) {
   uint32_t uid = record->args[0], gid = record->args[1];
   if (prctl(PR_SET_KEEPCAPS, 1) < 0)

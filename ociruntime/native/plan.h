@@ -74,6 +74,7 @@
   OP(attribute, "ss")          /* file below /proc/self/attr, value */                                       \
   OP(groups, "n")              /* setgroups */                                                               \
   OP(bounding, "uu")           /* keep these capabilities, low and high half; drop the others */             \
+  OP(stream_owner, "u")        /* uid that gets 0, 1 and 2, but for devices and files only to be read */     \
   OP(user, "uu")               /* uid, gid; permitted capabilities are kept */                               \
   OP(capabilities, "uuuuuuuu") /* effective, permitted, inheritable, ambient; low and high half each */      \
   OP(no_new_privs, "")         /* */                                                                         \

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
+from errno import EIO, EPERM, EROFS
 from typing import TYPE_CHECKING
 
 from ociruntime import cli, plan
@@ -86,16 +87,17 @@ def _join_a_mount(steps: list[Step]) -> None:
     _add("join_cgroup", slot, before="setsid")(steps)
 
 
-def _refuse(number: int, first: int) -> Callable[[list[Step]], None]:
-    """No change of the plan: this process, and so init, may not do one system call (EPERM)."""
+def _refuse(*numbers: int, first: int, error: int = EPERM) -> Callable[[list[Step]], None]:
+    """No change of the plan: this process, and so init, may not do these system calls with that first argument."""
 
     def edit(_steps: list[Step]) -> None:
-        load_filter(number, first)
+        for number in numbers:
+            load_filter(number, first, error)
 
     return edit
 
 
-def load_filter(number: int, first: int) -> None:
+def load_filter(number: int, first: int, error: int = EPERM) -> None:
     """Refuse system call `number` if the low half of its first argument is `first`. seccomp(2)"""
     load, equal, answer = 0x20, 0x15, 0x06
     words = [
@@ -103,7 +105,7 @@ def load_filter(number: int, first: int) -> None:
         (equal, 0, 3, number),
         (load, 0, 0, 16),  # the first argument, low half
         (equal, 0, 1, first),
-        (answer, 0, 0, 0x00050000 | 1),  # SECCOMP_RET_ERRNO, EPERM
+        (answer, 0, 0, 0x00050000 | error),  # SECCOMP_RET_ERRNO
         (answer, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
     ]
     code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *word) for word in words))
@@ -113,7 +115,7 @@ def load_filter(number: int, first: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")
 
 
-_PERSONALITY, _PRCTL, _CLOSE_RANGE = 135, 157, 436  # x86_64
+_PERSONALITY, _PRCTL, _CLOSE_RANGE, _FCHOWN, _FSTAT, _NEWFSTATAT = 135, 157, 436, 93, 5, 262  # x86_64
 _PR_SET_NO_NEW_PRIVS = 38
 _MS_SHARED_AND_PRIVATE = 1 << 20 | 1 << 18
 
@@ -144,14 +146,17 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "xattr": _add("xattr", "/etc", "nonsense", "x", before="pivot_root"),
     "xattr: bind": _add("xattr", "/mnt", "user.x", "x", before="pivot_root"),
     "affinity": _change("affinity", a0=[0, 0]),
-    "personality": _refuse(_PERSONALITY, 8),
+    "personality": _refuse(_PERSONALITY, first=8),
     "attribute": _add("attribute", "no-such", "x", before="bounding"),
     "groups": _add("groups", ["1"], before="ready"),
     "bounding": _add("bounding", 0, 0, before="ready"),
+    "stream_owner": _refuse(_FCHOWN, first=1, error=EIO),
+    "stream_owner: fstat": _refuse(_FSTAT, _NEWFSTATAT, first=1, error=EIO),  # libc may use either
+    "stream_owner: ignored": _refuse(_FCHOWN, first=1, error=EROFS),
     "user": _add("user", 1, 1, before="ready"),
     "capabilities": _add("capabilities", _ALL, _ALL, _ALL, _ALL, 0, 0, 0, 0, before="ready"),
-    "no_new_privs": _refuse(_PRCTL, _PR_SET_NO_NEW_PRIVS),
-    "close_from": _refuse(_CLOSE_RANGE, 3),
+    "no_new_privs": _refuse(_PRCTL, first=_PR_SET_NO_NEW_PRIVS),
+    "close_from": _refuse(_CLOSE_RANGE, first=3),
     "seccomp": _change("seccomp", a0=1 << 31),  # no such flag
     "set device rules": _add_host(
         "linux.cgroups",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How is a step made to fail? What test_forced_failures.py takes for a case, and the cases of user and time namespaces."""
+"""How is a step made to fail? What test_forced_failures.py takes for a case, and the cases of users, of user and time namespaces."""
 
 from __future__ import annotations
 
@@ -54,7 +54,15 @@ def _before_time(config: Config) -> None:
     config["linux"]["timeOffsets"] = {"monotonic": {"secs": -(10**9)}}
 
 
+def _of_user(config: Config) -> None:
+    config["process"]["user"] = {"uid": 5, "gid": 5}
+
+
 OPS_OF_USERS = {
+    "stream_owner": Case(("/process/user", "give streams", "fchown", "EIO"), _of_user, "stream_owner"),
+    "stream_owner: fstat": Case(
+        ("/process/user", "give streams", "fstat", "EIO"), _of_user, "stream_owner: fstat"
+    ),
     "time_offsets": Case(("/linux/timeOffsets", "set time offsets", "ERANGE"), _before_time),
     "device": Case(
         ("/linux/devices/0", "mount device /etc/passwd", "another file"), _device("/etc/passwd", 1)

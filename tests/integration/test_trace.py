@@ -173,6 +173,7 @@ _OPS = {
     "xattr": "",
     "groups": "setgroups ",
     "bounding": "",
+    "stream_owner": "",
     "user": "setresgid setresuid ",
     "capabilities": "capset ",
     "no_new_privs": "",

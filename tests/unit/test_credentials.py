@@ -58,6 +58,23 @@ def test_user_and_groups_in_this_order() -> None:
     assert late == [("user", (7, 8))]
 
 
+@pytest.mark.parametrize(
+    ("process", "expected"),
+    [
+        ({"user": {"uid": 1, "gid": 2}}, [("stream_owner", (1,), "/process/user")]),
+        ({"user": {"uid": 1, "gid": 2}, "terminal": False}, [("stream_owner", (1,), "/process/user")]),
+        ({"user": {"uid": 1, "gid": 2}, "terminal": True}, []),
+        ({"user": {"uid": 0, "gid": 2}}, []),
+        ({}, []),
+    ],
+)
+def test_streams_of_another_user(process: dict[str, Any], expected: list[object]) -> None:
+    """Given to whoever is not root, and not where there is a terminal, which is given by a step of its own."""
+    steps = credentials.plan_streams(Node({"process": {"cwd": "/", "args": ["sh"], **process}}))
+    assert [(step.op, step.args, step.pointer) for step in steps] == expected
+    assert not [*credentials.plan_streams(Node({}))]
+
+
 def test_no_user_is_root_and_no_process_is_nothing() -> None:
     """Without process.user the program runs as 0:0, as with runc; without process there is no program."""
     assert [step.args for step in credentials.plan_late(config(None), HOST)] == [(0, 0)]

@@ -195,6 +195,16 @@ def test_terminal() -> None:
     assert not any("/dev/console" in line for line in told)
 
 
+def test_streams() -> None:
+    """A user other than root gets them, before it is that user and while there is every capability; not with a terminal."""
+    told = words(plan(default_config(), V2, Request(["sh"], user="7")))
+    place = told.index("init give streams 0, 1 and 2 to uid 7")
+    assert told[place - 1].startswith("init bounding ")
+    assert told[place + 1] == "init user uid 7 gid 0"
+    for request in (Request(["sh"]), Request(["sh"], user="7", tty=True)):
+        assert not any("give streams" in line for line in words(plan(default_config(), V2, request)))
+
+
 def test_paused() -> None:
     """In a frozen cgroup2 cgroup the clone would never come to its exec: it enters by a step."""
     assert opened(plan(default_config(), V2, move=True)) == {"slots": {"cgroup2 procs": "/c/x/cgroup.procs"}}
