@@ -56,6 +56,12 @@ def test_run(run: Callable[..., Result]) -> None:
     assert (done.code, done.out, done.err) == (7, "out\n", "err\n")
 
 
+def test_another_user_opens_the_streams(run: Callable[..., Result]) -> None:
+    """Images that log to /dev/stdout as another user than root do it by its name, and the engine's pipes are root's."""
+    done = run("sh", "-c", "echo out >/dev/stdout; echo err >/dev/stderr", flags=("--user", "1000")).ok()
+    assert (done.out, done.err) == ("out\n", "err\n")
+
+
 def test_standard_input(docker: Docker, new_name: Name) -> None:
     """`-i` passes standard input on, and its end."""
     words = docker.run_words(new_name(), "cat", flags=("--rm", "-i"))

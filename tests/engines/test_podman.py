@@ -63,6 +63,12 @@ def test_confinement(run: Callable[..., Result]) -> None:
     assert "Read-only file system" in done.err
 
 
+def test_another_user_opens_the_streams(run: Callable[..., Result]) -> None:
+    """Images that log to /dev/stdout as another user than root do it by its name, and the engine's pipes are root's."""
+    done = run("sh", "-c", "echo out >/dev/stdout; echo err >/dev/stderr", flags=("--user", "1000")).ok()
+    assert (done.out, done.err) == ("out\n", "err\n")
+
+
 def test_exec(podman: Podman, sleeper: str) -> None:
     """Exec's output, exit status, user, directory and variables."""
     words = [
