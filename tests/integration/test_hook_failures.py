@@ -173,7 +173,8 @@ def test_hook_of_poststop(compare: Compare, way: str) -> None:
             _names_the_hook(text, "poststop", way)
         return {"poststop fails": [deleted.code, _log(stage)[-2:]], "left": stage.runtime.ids()}
 
-    answers = compare(scenario, ("runc",) if way == "too slow" else PEERS)
+    # crun 1.8 waits for a slow one, and is ended by SIGPIPE, at times, when nobody reads the state.
+    answers = compare(scenario, ("runc",) if way in ("too slow", "missing") else PEERS)
     if _OURS:
         assert answers == {"poststop fails": [0, ["poststop", "after"]], "left": []}
 
