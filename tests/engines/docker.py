@@ -7,6 +7,7 @@ Not on a containerd of dockerd's: one that has died is taken for alive where nob
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -63,9 +64,11 @@ class Docker(Engine):
         self.call("load", "-i", str(archive)).ok()
 
     def stop(self) -> None:
-        """End both daemons."""
+        """End both daemons, and the bind of the data directory onto itself, which a dockerd leaves if it was busy."""
         self.daemon.stop()
         self.containerd.stop()
+        if os.path.ismount(f"{self.directory}/data"):
+            subprocess.run(["umount", "-l", f"{self.directory}/data"], check=True)
 
     def lose_daemon(self) -> None:
         """Kill dockerd; containerd stays. Its data directory, which it binds onto itself, is unbound as it would have done."""
