@@ -7,18 +7,14 @@ Not on a containerd of dockerd's: one that has died is taken for alive where nob
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.engines.containerd import Containerd
 from tests.engines.engine import Daemon, Engine, runtime_path, wait_until_serves
 from tests.engines.image import NAME
 from tests.harness.driver import MARK
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # What it needs to live beside others: no packet filter, no bridge, cgroups without systemd.
 _FLAGS = (
@@ -64,11 +60,15 @@ class Docker(Engine):
         self.call("load", "-i", str(archive)).ok()
 
     def stop(self) -> None:
-        """End both daemons, and the bind of the data directory onto itself, which a dockerd leaves if it was busy."""
+        """End both daemons.
+
+        The bind of the data directory onto itself is undone as well: dockerd leaves it on a machine whose / is a
+        directory of its file system (tests/fresh_machine.sh), as it does not know its own mount there.
+        """
         self.daemon.stop()
         self.containerd.stop()
-        if os.path.ismount(f"{self.directory}/data"):
-            subprocess.run(["umount", "-l", f"{self.directory}/data"], check=True)
+        if f" {self.directory}/data " in Path("/proc/self/mountinfo").read_text(encoding="utf-8"):
+            subprocess.run(["umount", f"{self.directory}/data"], check=True)
 
     def lose_daemon(self) -> None:
         """Kill dockerd; containerd stays. Its data directory, which it binds onto itself, is unbound as it would have done."""

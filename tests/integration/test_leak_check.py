@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 from tests.harness import leaks
-from tests.harness.driver import ENVIRONMENT, MARK
+from tests.harness.driver import ENVIRONMENT, MARK, PATIENCE
 
 
 def _kinds(lines: list[str]) -> set[str]:
@@ -20,7 +21,12 @@ def test_process_is_found(tmp_path: Path) -> None:
     before = leaks.take(tmp_path)
     # The shell ends at once, so that the sleeper belongs to init and only its environment tells whose it is.
     subprocess.run(["sh", "-c", "setsid sleep 100 > /dev/null 2>&1 &"], env=ENVIRONMENT, cwd="/", check=True)
-    lines, now = leaks.left_behind(before, tmp_path, 0.2)
+    end = time.monotonic() + 10 * PATIENCE
+    while not (seen := leaks.left_behind(before, tmp_path, 0))[
+        0
+    ]:  # it has no environment while it is executed
+        assert time.monotonic() < end
+    lines, now = seen
     assert _kinds(lines) == {"process"}
     assert "sleep 100" in lines[0]
     leaks.clean(before, now)
