@@ -258,7 +258,7 @@ def test_it_comes_to_the_foreground(stage: Stage) -> None:
         client.wait_for("started\r\n")
         client.type("one\r")
         client.wait_for("shell got one\r\n")
-        client.wait_for("exec")  # what fg says
+        client.wait_for("exit 6'\r\n")  # what fg says
         client.type("two\r")
         client.wait_for("two\r\ntwo\r\n")
         client.type("\x04")
