@@ -62,6 +62,11 @@ def _exec(container: Container, script: str) -> list[str]:
     return container.runtime.argv("exec", container.id, "sh", "-c", script)
 
 
+def _both(stage: Stage, container: Container, script: str) -> list[tuple[str, list[str]]]:
+    """The script as a container of its own, and as one more process of `container`."""
+    return [("run", _run(stage.container("sh", "-c", script))), ("exec", _exec(container, script))]
+
+
 @contextmanager
 def _sitting_at(command: list[str], **how: Any) -> Iterator[Client]:
     client = Client(command, **how)
@@ -98,10 +103,7 @@ def test_a_conversation(compare: Compare) -> None:
         script = "echo ready; while read line; do echo got $line; done; echo end; exit 4"
         container = stage.running()
         answers = {}
-        for name, command in (
-            ("run", _run(stage.container("sh", "-c", script))),
-            ("exec", _exec(container, script)),
-        ):
+        for name, command in _both(stage, container, script):
             with _sitting_at(command) as client:
                 shown = client.wait_for("ready\r\n")
                 for word in ("one", "two"):
@@ -149,10 +151,7 @@ def test_control_c(compare: Compare) -> None:
         script = "trap 'echo interrupted; exit 9' INT; echo ready; while :; do sleep 0.05; done"
         container = stage.running()
         answers = {}
-        for name, command in (
-            ("run", _run(stage.container("sh", "-c", script))),
-            ("exec", _exec(container, script)),
-        ):
+        for name, command in _both(stage, container, script):
             with _sitting_at(command) as client:
                 client.wait_for("ready\r\n")
                 client.type("\x03")
@@ -178,6 +177,7 @@ def test_death_by_a_signal(compare: Compare) -> None:
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_one_stream_is_a_file(compare: Compare, number: int) -> None:
     """A stream that is no terminal is given as it is, beside pipes for the others."""
+    expected = ("got from the file\r\nproblem\r\n", "problem\r\n", "got typed\r\n")[number]
 
     def scenario(stage: Stage) -> dict[str, Any]:
         path = stage.directory / "stream"
@@ -193,15 +193,22 @@ def test_one_stream_is_a_file(compare: Compare, number: int) -> None:
                 client.type("typed\r")
             code = client.wait()
             shown = client.text.replace("typed\r\n", "", 1)
+        if stage.runtime.name not in PEERS:
+            assert shown == expected  # runc has a pipe for each of 1 and 2, and loses their order
         kinds = container.exec("cat", "/dev/shm/kinds").ok().out.splitlines()
         container.delete("--force").ok()
-        return {"code": code, "shown": shown, "file": path.read_text(), "a stream beside a terminal": kinds}
+        return {
+            "code": code,
+            "shown": sorted(shown.splitlines()),
+            "file": path.read_text(),
+            "a stream beside a terminal": kinds,
+        }
 
     answers = compare(scenario, ("runc",))  # crun: the terminal itself
     assert answers["code"] == 0
     kinds = ["regu" if one == number else "fifo" for one in (0, 1, 2)]
     assert answers["a stream beside a terminal"] == kinds
-    assert answers["shown"] == ("got from the file\r\nproblem\r\n", "problem\r\n", "got typed\r\n")[number]
+    assert answers["shown"] == sorted(expected.splitlines())
     assert answers["file"] == ("from the file\n", "got typed\n", "problem\n")[number]
 
 
