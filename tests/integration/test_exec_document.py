@@ -28,6 +28,18 @@ def _own_user(config: Config) -> None:
     config["process"]["oomScoreAdj"] = 7
 
 
+def test_an_empty_name_is_none(compare: Compare) -> None:
+    """`exec --process ''`, as a script with an unset variable calls it, runs the words."""
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        container = stage.running()
+        result = container.exec("echo", "words", flags=("--process", ""))
+        container.delete("--force").ok()
+        return {"answer": [result.code, result.out]}
+
+    assert compare(scenario, ("runc",)) == {"answer": [0, "words\n"]}
+
+
 def test_process_document(compare: Compare) -> None:
     """--process FILE: the document says everything, but capabilities that it does not name are the container's."""
 

@@ -68,6 +68,13 @@ def test_the_mutations_reach_both_verdicts(outcome: Outcome) -> None:
     assert set(MUTATIONS) <= set(outcome.names), f"seed {outcome.seed}: {outcome.names}"
 
 
+def test_a_number_of_ten_thousand_digits() -> None:
+    """It is more than Python converts: the error says so in our words, and not how Python could be told otherwise."""
+    with pytest.raises(BundleError) as caught:
+        config.parse(b'{"ociVersion": ' + b"1" * 10000 + b"}", "config.json")
+    assert str(caught.value) == "config.json: a number has more digits than Python converts"
+
+
 def test_no_mutated_config_ends_in_a_traceback(seed: int) -> None:
     """From the bytes of a file to the last line of text, bad input is a violation or a BundleError, nothing else."""
     random = Random(seed)
