@@ -157,7 +157,12 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
     "create": ("ID", 1, 1, "make a container from a bundle; its program waits for start"),
     "start": ("ID", 1, 1, "run the program of a created container"),
     "state": ("ID", 1, 1, "print the state of a container as JSON"),
-    "kill": ("ID [SIGNAL]", 1, 2, "send a signal (default TERM) to the container's init"),
+    "kill": (
+        "ID [SIGNAL]",
+        1,
+        2,
+        "send a signal (default: the image's stop signal, or TERM) to the container's init",
+    ),
     "delete": ("ID", 1, 1, "remove a stopped container and everything that create made for it"),
     "run": ("ID", 1, 1, "create, start, wait, delete; ends with the program's exit status"),
     "exec": (
