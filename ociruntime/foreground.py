@@ -46,6 +46,7 @@ def run(
     timeline = Trace(trace, "run")
     terminal = None if detach or options.console_socket else _terminal(bundle, forward_signals)
     streams = None if detach or terminal is not None or not forward_signals else _streams()
+    joined = terminal or streams
     try:
         try:
             container = create(
@@ -72,16 +73,14 @@ def run(
             news.pass_on(wait=detach)
         if detach:
             return 0
-        joined = terminal or streams
         if joined is not None:
             joined.copy(container.pid)
         code = container.wait()
         if news is not None:
             news.finish()
     finally:
-        for opened in (terminal, streams):
-            if opened is not None:
-                opened.close()
+        if joined is not None:
+            joined.close()
     if not keep:
         try:
             for warning in delete(root, container.id, True):

@@ -40,6 +40,7 @@ def _execute(settings: Settings, given: Arguments) -> int:
         raise RuntimeFailure("cannot use console socket if ociruntime will not detach or allocate tty")
     terminal = None if detach else _terminal(request)
     streams = None if detach or terminal is not None else _streams()
+    joined = terminal or streams
     try:
         made = container.exec(
             request,
@@ -53,11 +54,10 @@ def _execute(settings: Settings, given: Arguments) -> int:
         )
         for warning in made.warnings:
             settings.log.tell_warning(f"exec: {warning}")
-        return 0 if detach else _wait(made, terminal or streams)
+        return 0 if detach else _wait(made, joined)
     finally:
-        for opened in (terminal, streams):
-            if opened is not None:
-                opened.close()
+        if joined is not None:
+            joined.close()
 
 
 def _terminal(request: Request) -> Terminal | None:
