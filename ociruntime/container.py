@@ -25,7 +25,7 @@ import os
 from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
-from ociruntime.identity import lives, open_process, process_times
+from ociruntime.identity import lives, open_process, start_time_of
 from ociruntime.statedir import StateDir, default_root, names
 
 TYPE_CHECKING = False
@@ -214,12 +214,11 @@ class Container:
         """Send a signal to init, or to all processes of the container.
 
         signal   its number
-        Raises WrongState unless the container is created, running or paused.
+        Raises WrongState unless the container is created, running or paused, or has processes that outlived its init.
         """
         status = self.status()
         if status in ("stopped", "creating"):
-            if all_processes and status == "stopped":
-                self._kill_all(signal)
+            if status == "stopped" and self._kill_left(signal, all_processes):
                 return
             raise WrongState("container not running")
         # Without a pid namespace of its own, the end of init is not the end of the container.
@@ -232,6 +231,20 @@ class Container:
         except WrongState:
             if not reached:
                 raise  # else cgroup.kill was so quick that init has been reaped
+
+    def _kill_left(self, signal: int, all_processes: bool) -> bool:
+        """Signal what has outlived init; true if there was anything, or everything was asked for.
+
+        Without a pid namespace of its own, processes do not end with init: KILL ends them too, as with runc.
+        """
+        if all_processes:
+            self._kill_all(signal)
+            return True
+        if signal != SIGKILL or not self.stored.get("shares_pids"):
+            return False
+        from ociruntime.linux.cgroups.remove import processes
+
+        return bool(processes(self.cgroup_paths())) and self._kill_all(signal)
 
     def pause(self) -> None:
         """Freeze every process, and wait until they have stopped.
@@ -267,7 +280,7 @@ class Container:
         except ProcessLookupError:
             raise WrongState("container not running") from None
         try:
-            if process_times(self.pid)[1] != self.stored["start_time"]:
+            if start_time_of(self.pid) != self.stored["start_time"]:
                 raise WrongState("container not running")
             pidfd_send_signal(pidfd, signal)
             if signal == SIGKILL and status == "paused":

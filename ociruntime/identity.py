@@ -10,29 +10,55 @@ import errno
 import os
 
 _PF_EXITING = 0x4  # linux/sched.h
+# Fields 9, 20 and 22 of /proc/PID/stat, counted from the state, which is the third (proc(5)).
+_FLAGS, _THREADS, _START_TIME = 6, 17, 19
 
 
-def process_times(pid: int) -> tuple[str, int]:
-    """(state letter, start time in clock ticks since boot) of a process; ("", 0) if there is none. proc(5)."""
-    fields = _stat(pid)
-    return (fields[0].decode(), int(fields[19])) if fields else ("", 0)
+def start_time_of(pid: int) -> int:
+    """When a process was started, in clock ticks since boot; 0 if there is no such process."""
+    fields = _stat(f"{pid}")
+    return int(fields[_START_TIME]) if fields else 0
 
 
 def lives(pid: int, start_time: object) -> bool:
     """Is it that process, and not one that has ended, or is ending?
 
-    The first process of a pid namespace ends only after all the others, however long that takes.
+    A process has ended with its last thread: the first one, whose number it has, may have ended before. And the first
+    process of a pid namespace ends only after all the others, however long that takes.
     """
-    fields = _stat(pid)
-    if not fields or int(fields[19]) != start_time:
+    fields = _stat(f"{pid}")
+    if not fields or int(fields[_START_TIME]) != start_time:
         return False
-    return fields[0] not in (b"Z", b"X") and not int(fields[6]) & _PF_EXITING
+    return not _is_over(fields) or (int(fields[_THREADS]) > 1 and living_thread(pid) != 0)
 
 
-def _stat(pid: int) -> list[bytes]:
-    """What stands in /proc/PID/stat after the name; nothing if there is no such process."""
+def living_thread(pid: int) -> int:
+    """The first thread of a process, or another one if that has ended; 0 if none of them lives.
+
+    A thread that has ended has no namespaces, no root directory and no descriptors any more.
+    """
+    fields = _stat(f"{pid}")
+    if fields and not _is_over(fields):
+        return pid
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    for thread in threads:
+        fields = _stat(f"{pid}/task/{thread}")
+        if fields and not _is_over(fields):
+            return int(thread)
+    return 0
+
+
+def _is_over(fields: list[bytes]) -> bool:
+    return fields[0] in (b"Z", b"X") or bool(int(fields[_FLAGS]) & _PF_EXITING)
+
+
+def _stat(name: str) -> list[bytes]:
+    """What stands in /proc/NAME/stat after the program's name; nothing if there is no such process or thread."""
+    try:
+        with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
             return file.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
@@ -52,6 +78,11 @@ def open_process(pid: int) -> int:
     raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
 
 
+def open_thread(thread: int) -> int:
+    """A pidfd of one thread, for setns(2). Raises OSError: ProcessLookupError if it is gone, EINVAL before Linux 6.9."""
+    return os.pidfd_open(thread, os.O_EXCL)  # PIDFD_THREAD
+
+
 def identify(pid: int) -> dict[str, object]:
     """What identifies a running process on this host: its pid and its start time."""
-    return {"pid": pid, "start_time": process_times(pid)[1]}
+    return {"pid": pid, "start_time": start_time_of(pid)}

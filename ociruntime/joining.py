@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 
 from ociruntime.errors import StepFailed
-from ociruntime.identity import open_process, process_times
+from ociruntime.identity import living_thread, open_process, open_thread, start_time_of
 from ociruntime.linux import namespaces
 from ociruntime.linux.cgroups import joining as cgroups
 from ociruntime.step import HostStep, InitStep, Slot
@@ -101,10 +101,28 @@ def apply(step: HostStep, run: Run) -> None:
         pidfd = open_process(pid)
     except ProcessLookupError:
         raise StepFailed("init has ended", step=step.name) from None
-    if start_time and process_times(pid)[1] != start_time:
-        os.close(pidfd)
-        raise StepFailed("init has ended", step=step.name)
     run.slots[_INIT.key] = pidfd
+    if start_time and start_time_of(pid) != start_time:
+        raise StepFailed("init has ended", step=step.name)
+    thread = living_thread(pid)
+    if thread not in (0, pid):
+        run.slots[_INIT.key] = _thread(step, thread)
+        os.close(pidfd)
+
+
+def _thread(step: HostStep, thread: int) -> int:
+    """Init's first thread has ended and has no namespaces any more; another one of its threads has them."""
+    try:
+        return open_thread(thread)
+    except ProcessLookupError:
+        raise StepFailed("init has ended", step=step.name) from None
+    except OSError as failure:
+        raise StepFailed(
+            f"thread {thread}",
+            step=step.name,
+            errno=failure.errno or 0,
+            hint="init's first thread has ended, and another one can be entered since Linux 6.9",
+        ) from None
 
 
 def _cgroup_pointer(config: Node) -> str:

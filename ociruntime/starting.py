@@ -24,7 +24,7 @@ import os
 
 from ociruntime.deletion import delete, run_of
 from ociruntime.errors import InitLost, RuntimeFailure, StateUnreadable, WrongState
-from ociruntime.identity import open_process, process_times
+from ociruntime.identity import open_process, start_time_of
 from ociruntime.undo import end_init, module_of
 
 TYPE_CHECKING = False
@@ -200,7 +200,7 @@ def _copy_of(container: Container, number: int) -> int:
 
     pidfd = open_process(container.pid)
     try:
-        if process_times(container.pid)[1] != container.stored["start_time"]:
+        if start_time_of(container.pid) != container.stored["start_time"]:
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         return descriptor_of(pidfd, number)
     finally:

@@ -28,7 +28,7 @@ from ociruntime.errors import (
     StateUnreadable,
     UsageError,
 )
-from ociruntime.identity import process_times
+from ociruntime.identity import lives, start_time_of
 from ociruntime.jsontext import compact
 
 STATE_VERSION = 1
@@ -162,7 +162,7 @@ class StateDir:
         """Write into the lock who holds it; without room for it nobody knows, which is no harm."""
         pid = os.getpid()
         try:
-            os.pwrite(descriptor, b"%-32d%-32d" % (pid, process_times(pid)[1]), 0)
+            os.pwrite(descriptor, b"%-32d%-32d" % (pid, start_time_of(pid)), 0)
         except OSError:
             return
 
@@ -177,8 +177,7 @@ class StateDir:
                 pid, start_time = (int(number) for number in file.read(64).split())
         except (FileNotFoundError, ValueError):
             return False
-        letter, started = process_times(pid)
-        return started != start_time or letter in ("Z", "X")
+        return not lives(pid, start_time)
 
     def unlock(self) -> None:
         """Release the lock."""

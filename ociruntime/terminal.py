@@ -31,6 +31,9 @@ _CHUNK = 16384
 _UNUSED = (
     100  # milliseconds until it is looked again whether a process has opened a terminal that none had open
 )
+# Bytes that may stand in the program's terminal when it ends: those that the kernel keeps on the way (64 KiB at most
+# for any kind of terminal), and those that can be read already (4 KiB).
+_MOST_LEFT = 128 * 1024
 _ANY_SIZE = bytes(8)  # struct winsize
 
 
@@ -149,9 +152,16 @@ class _Copy:
                 self.read_text()
             if 0 in ready:
                 self.read_keys()
-        while self.text or self.read_text():
-            _wait_for(self.output)
-            self.write_text()
+        self.drain()
+
+    def drain(self) -> None:
+        """Pass on what the program has printed. What it left behind may go on printing for ever, and is cut off."""
+        left = _MOST_LEFT
+        while self.text or (left > 0 and self.read_text()):
+            left -= len(self.text)
+            while self.text:
+                _wait_for(self.output)
+                self.write_text()
 
     def wait(self) -> set[int]:
         """The descriptors that are ready; nobody is asked for more before the other side has taken what there is."""

@@ -11,7 +11,7 @@ import os
 from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.errors import RuntimeFailure
-from ociruntime.identity import open_process, process_times
+from ociruntime.identity import open_process, start_time_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def end_init(args: dict[str, object], cgroups: dict[str, str] | None = None) -> 
     except ProcessLookupError:
         return
     try:
-        letter, start_time = process_times(pid)
-        if start_time == args["start_time"] and letter not in ("Z", "X"):
+        # Also if its first thread has ended, and looks as if all of it had.
+        if start_time_of(pid) == args["start_time"]:
             _kill_and_wait(pidfd, cgroups or {})
     finally:
         os.close(pidfd)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,8 @@ import pytest
 
 from tests.harness.cgroup_files import MIB, ROOT, V2, at, directories, place, remove, resources, value
 from tests.harness.configuration import Config, set_capabilities, with_namespace, without_namespace
-from tests.harness.driver import PATIENCE
-from tests.harness.peers import PEERS
+from tests.harness.driver import PATIENCE, runtime_under_test
+from tests.harness.peers import PEERS, departure
 from tests.harness.stage import new_id
 
 if TYPE_CHECKING:
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 
     from tests.harness.stage import Stage
     from tests.integration.conftest import Compare
+
+
+for _peer in PEERS:
+    departure(
+        "KILL of what is left",
+        _peer,
+        "R234",
+        "newest runc ends it; runc 1.1 wants --all, crun 1.8 says it is gone",
+    )
 
 
 @pytest.fixture
@@ -303,6 +313,41 @@ def test_kill_ends_all_processes_where_init_is_not_the_first(stage: Stage, joine
     container.delete().ok()
     assert first.status() == "running"
     first.delete("--force").ok()
+
+
+def test_kill_ends_what_has_outlived_init(compare: Compare) -> None:
+    """Without a pid namespace KILL ends what is left after init's end; when nothing is left it is refused."""
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        script = "sleep 1000 & echo $! $$; wait"
+        container = stage.container("sh", "-c", script, edit=lambda config: without_namespace(config, "pid"))
+        container.create().ok()
+        container.start().ok()
+        container.wait_for_output("\n")
+        left, init = (int(word) for word in container.output().split())
+        os.kill(init, signal.SIGKILL)
+        container.wait_for("stopped")
+        assert not _is_zombie(left), "nothing is left to be killed"
+        term = container.kill("TERM").code
+        code = container.kill("KILL").code
+        ended = within(lambda: not os.path.exists(f"/proc/{left}") or _is_zombie(left))
+        again = container.kill("KILL").code
+        container.delete("--force").ok()
+        return {"TERM": term, "KILL of what is left": [code, ended], "again": again}
+
+    answers = compare(scenario)
+    if runtime_under_test() not in PEERS:
+        assert answers == {"TERM": 1, "KILL of what is left": [0, True], "again": 1}
+
+
+def within(holds: Callable[[], bool], seconds: float = 2.0) -> bool:
+    """Whether it holds before that time is over."""
+    end = time.monotonic() + seconds * PATIENCE
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _is_zombie(pid: int) -> bool:

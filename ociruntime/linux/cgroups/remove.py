@@ -2,7 +2,7 @@
 """Who is in the container's cgroup, how are they killed, and how does the cgroup go away?
 
 `delete` is on the hot path: in the ordinary case the cgroup is empty and this is one rmdir per hierarchy.
-Must not import anything but freezer.py of this package.
+Must not import anything but freezer.py of this package, and identity.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import time
+from _signal import pidfd_send_signal
+
+from ociruntime.identity import open_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 _LIMIT = 10.0  # seconds until everything in the cgroup must be gone
 _LONGEST_PAUSE = 0.05
+_AT_ONCE = 64  # processes that are opened at the same time
 _SIGKILL = 9
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 _BUSY = (errno.EBUSY, errno.ENOTEMPTY)
@@ -59,8 +63,8 @@ def kill_all(paths: dict[str, str], signal: int) -> None:
     """Send a signal to every process in the cgroup and below it.
 
     SIGKILL goes through cgroup.kill where v2 has it. Otherwise they are frozen meanwhile, so that none
-    escapes by forking and no pid is used again between look and kill, and thawed afterwards; a cgroup
-    that was frozen before stays so unless it is killed.
+    escapes by forking, and thawed afterwards; a cgroup that was frozen before stays so unless it is killed.
+    Raises OSError.
     """
     if signal == _SIGKILL and _kill_v2(paths.get("", "")) and not processes(paths):
         return
@@ -75,11 +79,7 @@ def kill_all(paths: dict[str, str], signal: int) -> None:
                 held = set_frozen(paths, True)
             except (FileNotFoundError, TimeoutError):
                 held = False  # gone, or a process in uninterruptible sleep: then without
-        for pid in processes(paths):
-            try:
-                os.kill(pid, signal)
-            except ProcessLookupError:
-                continue
+        _signal_each(paths, signal, held)
     finally:
         if held and (not was_frozen or signal == _SIGKILL):
             try:
@@ -88,6 +88,41 @@ def kill_all(paths: dict[str, str], signal: int) -> None:
                 held = False
         if signal == _SIGKILL:
             thaw_below(paths)
+
+
+def _signal_each(paths: dict[str, str], signal: int, held: bool) -> None:
+    """Signal each process once. If they are not held by a freezer, those that are made meanwhile get it too.
+
+    A number may belong to another process by the time of the signal, also in a frozen cgroup, where somebody else may
+    have killed the first one. So a process is opened, looked for in the cgroup once more, and signalled by its pidfd.
+    """
+    deadline = time.monotonic() + _LIMIT
+    signalled: set[int] = set()
+    while True:
+        new = [pid for pid in processes(paths) if pid not in signalled]
+        for start in range(0, len(new), _AT_ONCE):
+            _signal_some(paths, new[start : start + _AT_ONCE], signal)
+        signalled.update(new)
+        if not new or held or time.monotonic() > deadline:
+            return
+
+
+def _signal_some(paths: dict[str, str], pids: list[int], signal: int) -> None:
+    opened: dict[int, int] = {}
+    try:
+        for pid in pids:
+            try:
+                opened[pid] = open_process(pid)
+            except ProcessLookupError:
+                continue
+        for pid in opened.keys() & processes(paths):
+            try:
+                pidfd_send_signal(opened[pid], signal)
+            except ProcessLookupError:
+                continue
+    finally:
+        for pidfd in opened.values():
+            os.close(pidfd)
 
 
 def thaw_below(paths: dict[str, str]) -> None:
