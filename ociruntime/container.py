@@ -24,8 +24,9 @@ from __future__ import annotations
 import os
 from _signal import SIGKILL, pidfd_send_signal
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
-from ociruntime.identity import lives, open_process, start_time_of
+from ociruntime.identity import lives, open_process, reap, start_time_of
 from ociruntime.statedir import StateDir, default_root, names
 
 TYPE_CHECKING = False
@@ -276,21 +277,17 @@ class Container:
 
     def _signal_init(self, signal: int, status: str) -> None:
         try:
-            pidfd = open_process(self.pid)
-        except ProcessLookupError:
-            raise WrongState("container not running") from None
-        try:
-            if start_time_of(self.pid) != self.stored["start_time"]:
-                raise WrongState("container not running")
-            pidfd_send_signal(pidfd, signal)
-            if signal == SIGKILL and status == "paused":
-                self._thaw()  # a process frozen by cgroup v1 does not even die
+            with Descriptors() as opened:
+                opened["init"] = open_process(self.pid)
+                if start_time_of(self.pid) != self.stored["start_time"]:
+                    raise WrongState("container not running")
+                pidfd_send_signal(opened["init"], signal)
+                if signal == SIGKILL and status == "paused":
+                    self._thaw()  # a process frozen by cgroup v1 does not even die
         except ProcessLookupError:
             raise WrongState("container not running") from None
         except OSError as failure:
             raise RuntimeFailure(f"signal {signal} to init", errno=failure.errno or 0) from None
-        finally:
-            os.close(pidfd)
 
     def _thaw(self) -> None:
         from ociruntime.linux.cgroups.freezer import set_frozen
@@ -333,10 +330,7 @@ class Container:
 
     def reap(self) -> None:
         """Collect the exit status of an init that this process has created and that has ended."""
-        try:
-            os.waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:
-            return
+        reap(self.pid)
 
     def delete(self, force: bool = False) -> list[str]:
         """Remove the container and everything that create made; see `delete`."""
@@ -367,18 +361,16 @@ def create(
     from ociruntime.trace import Trace
 
     timeline = Trace(trace, "create")
-    try:
-        return make(
-            root,
-            bundle,
-            options,
-            pid_file=pid_file,
-            stdio=stdio,
-            keep_terminal=keep_terminal,
-            timeline=timeline,
-        )
-    finally:
-        timeline.write()
+    return make(
+        root,
+        bundle,
+        options,
+        pid_file=pid_file,
+        stdio=stdio,
+        keep_terminal=keep_terminal,
+        timeline=timeline,
+        done=timeline.write,
+    )
 
 
 def run(

@@ -12,7 +12,7 @@ import time
 from ociruntime import check, host, plan
 from ociruntime.container import Container
 from ociruntime.errors import BundleError, ContainerExists, RuntimeFailure
-from ociruntime.identity import identify
+from ociruntime.identity import identify, reap
 from ociruntime.launch import Launch
 from ociruntime.linux import credentials, namespaces
 from ociruntime.pid_file import remove_pid_file, write_pid_file
@@ -22,7 +22,10 @@ from ociruntime.undo import undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ociruntime.bundle import Bundle
+    from ociruntime.host import Host
     from ociruntime.plan import Options
     from ociruntime.trace import Trace
 
@@ -36,9 +39,12 @@ def create(
     stdio: tuple[int, int, int],
     keep_terminal: bool = False,
     timeline: Trace,
+    done: Callable[[], None] | None = None,
 ) -> Container:
-    """Make a container; see container.create."""
-    terminal = -1
+    """Make a container; see container.create.
+
+    done   is called when all steps have been done, or undone; if it fails afterwards, the container goes again
+    """
     if options.notify:
         from ociruntime.notify import amended
 
@@ -46,47 +52,31 @@ def create(
     warnings = _require(bundle, options, keep_terminal)
     machine = host.probe(bundle.config)
     options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)
-    directory = _claim(root, options.container_id)
-    run = Run(
-        options.container_id,
-        bundle.directory,
-        directory.path,
-        bundle.config,
-        machine,
-        rootfs=bundle.rootfs,
-        home=options.home,
-    )
-    stored = _Record(bundle, directory, run, options, pid_file)
+    creation = _Creation(_claim(root, options.container_id), bundle, options, pid_file, machine)
     try:
         made = plan.make(bundle, machine, options)
-        launch = Launch(
+        creation.launch = Launch(
             made,
-            run,
-            directory,
+            creation.run,
+            creation.directory,
             fd_base=3 + options.passed_fds(),
             stdio=stdio,
-            commit=stored.commit,
+            commit=creation.commit,
             trace=timeline,
         )
-        try:
-            launch.carry_out()
-            terminal = run.take_terminal() if keep_terminal else -1
-        except BaseException:
-            launch.give_up()
-            raise
-        finally:
-            launch.close()
+        creation.launch.carry_out()
+        warnings += [*(str(violation) for violation in made.warnings), *creation.run.warnings]
+        container = creation.container(warnings)
+        creation.launch.finish(keep_terminal)
+        if done is not None:
+            done()
+        creation.let_go(container)
+        return container
     except BaseException as failure:
-        stored.forget()
-        _undo(directory, run, failure)
+        creation.undo(failure)
+        if done is not None:
+            done()
         raise
-    finally:
-        run.close_held()
-    directory.unlock()
-    container = Container(directory, stored.state)
-    container.terminal = terminal
-    container.warnings = [*warnings, *(str(violation) for violation in made.warnings), *run.warnings]
-    return container
 
 
 def _require(bundle: Bundle, options: Options, keep_terminal: bool) -> list[str]:
@@ -116,34 +106,66 @@ def _claim(root: str, container_id: str) -> StateDir:
         return StateDir.claim(root, container_id)
 
 
-def _undo(directory: StateDir, run: Run, failure: BaseException) -> None:
-    """Leave nothing behind. After a hook the container goes through the rest of its life (R208-R210)."""
-    problems = undo(directory, run)
-    if run.hooked:
-        from ociruntime.deletion import run_poststop
-
-        problems += run_poststop(run)
-    if problems and isinstance(failure, RuntimeFailure):
-        failure.reason += f"; and then: {'; '.join(problems)}"
-    if any(problem.startswith("undo ") for problem in problems):
-        directory.unlock()  # the journal stays: `gc` and the next create try again
-    else:
-        directory.remove()
-
-
-class _Record:
-    """What the step "commit" writes: pid file, the config's copy, state.json."""
+class _Creation:
+    """One create: what must be undone if it fails, and what the step "commit" writes."""
 
     def __init__(
-        self, bundle: Bundle, directory: StateDir, run: Run, options: Options, pid_file: str
+        self, directory: StateDir, bundle: Bundle, options: Options, pid_file: str, machine: Host
     ) -> None:
         self.bundle = bundle
         self.directory = directory
-        self.run = run
         self.options = options
         self.pid_file = pid_file
         self.pid_file_written = False
         self.state: dict[str, object] = {}
+        self.launch: Launch | None = None
+        self.made: Container | None = None
+        self.run = Run(
+            options.container_id,
+            bundle.directory,
+            directory.path,
+            bundle.config,
+            machine,
+            rootfs=bundle.rootfs,
+            home=options.home,
+        )
+
+    def container(self, warnings: list[str]) -> Container:
+        """The container that has been made."""
+        self.made = Container(self.directory, self.state)
+        self.made.warnings = warnings
+        return self.made
+
+    def let_go(self, container: Container) -> None:
+        """The container exists: init lives on, and everything that only create needed is closed."""
+        if self.launch is not None and self.launch.child is not None:
+            self.launch.child.let_go()
+            self.launch.child.close()
+        self.run.held.close()
+        container.terminal = self.run.take_terminal()
+        self.directory.unlock()
+
+    def undo(self, failure: BaseException) -> None:
+        """Leave nothing behind. After a hook the container goes through the rest of its life (R208-R210)."""
+        if self.launch is not None:
+            self.launch.give_up()
+        if self.made is not None and self.made.terminal >= 0:
+            os.close(self.made.terminal)
+        self._forget()
+        problems = undo(self.directory, self.run)
+        self.run.held.close()
+        if self.run.pid:
+            reap(self.run.pid)
+        if self.run.hooked:
+            from ociruntime.deletion import run_poststop
+
+            problems += run_poststop(self.run)
+        if problems and isinstance(failure, RuntimeFailure):
+            failure.reason += f"; and then: {'; '.join(problems)}"
+        if any(problem.startswith("undo ") for problem in problems):
+            self.directory.unlock()  # the journal stays: `gc` and the next create try again
+        else:
+            self.directory.remove()
 
     def commit(self) -> None:
         """Write everything; state.json last, because the container exists from then on."""
@@ -170,7 +192,7 @@ class _Record:
             self.pid_file_written = True
         self.directory.write_state(self.state)
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """After a failure: what is not in the state directory."""
         if self.pid_file_written:
             remove_pid_file(self.pid_file)

@@ -38,14 +38,15 @@ def delete(root: str, container_id: str, force: bool) -> list[str]:
     if status == "creating":
         return _end_creation(directory)
     # The lock file may have been swept away; a directory that is being removed has no state.json any more.
-    if not directory.lock(wait=True, create=os.path.exists(directory.file("state.json"))):
-        raise NoSuchContainer(container_id)
     try:
+        if not directory.lock(wait=True, create=os.path.exists(directory.file("state.json"))):
+            raise NoSuchContainer(container_id)
         os.rename(directory.file("state.json"), directory.file("deleted.json"))
+        return _complete(directory, stored)
     except FileNotFoundError:
-        directory.unlock()
         raise NoSuchContainer(container_id) from None
-    return _complete(directory, stored)
+    finally:
+        directory.unlock()  # at once: an exception's traceback keeps `directory` alive
 
 
 def finish(directory: StateDir) -> bool:

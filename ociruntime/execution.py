@@ -82,6 +82,10 @@ class Executed:
         except ProcessLookupError:
             raise WrongState("process not running") from None
 
+    def let_go(self) -> Executed:
+        """Itself, as the caller's: it lives on when this object is closed."""
+        return self if self._child.let_go() else self  # noqa: RUF034 - in one line, so that nothing comes between
+
     def close(self) -> None:
         """Forget it; it runs on."""
         self._child.close()
@@ -125,11 +129,13 @@ def execute(
     try:
         execution = _Execution(container, options, stdio, take_terminal, timeline)
         execution.pass_signals = pass_signals
-        return execution.carry_out(request)
+        executed = execution.carry_out(request)
     except RuntimeFailure as failure:
         raise _relative(failure) if request.document is not None else failure from None
     finally:
         timeline.write()
+    # In one line: before it an exception of a signal handler has ended the process, after it the caller has it.
+    return executed.let_go()
 
 
 class _Execution:
@@ -208,17 +214,16 @@ class _Execution:
         try:
             launch.carry_out()
             child = launch.become_program()
+            launch.finish()
+            return child
         except BaseException:
             try:
                 _thaw(launch.child, made)
             finally:
                 launch.give_up()
-                launch.close()
                 if self.pid_file_written:
                     remove_pid_file(options.pid_file)
             raise
-        launch.finish()
-        return child
 
 
 def target_of(container: Container, below: list[str]) -> Target:

@@ -2,7 +2,7 @@
 """The run operation: create, start, wait, delete; and the signals meanwhile.
 
 Until the program runs a signal undoes everything (whoever calls has made it raise Interrupted);
-afterwards it is the program's. A program with a terminal shares it with the caller's: terminal.py; one without gets
+afterwards it is the program's. Any exception that comes before the program's end takes the container away. A program with a terminal shares it with the caller's: terminal.py; one without gets
 pipes where the caller has a terminal: streams.py. Each is imported only then. This module must not import a verb.
 """
 
@@ -47,6 +47,7 @@ def run(
     terminal = None if detach or options.console_socket else _terminal(bundle, forward_signals)
     streams = None if detach or terminal is not None or not forward_signals else _streams()
     joined = terminal or streams
+    container, to_stay = None, False
     try:
         try:
             container = create(
@@ -60,15 +61,12 @@ def run(
             )
             for warning in container.warnings:
                 warn(warning)
-            try:
-                _begin(container, terminal, forward_signals)
-                news = _news(container, notify, detach, warn)
-                start(container, timeline)
-            except BaseException:
-                _delete_after_failure(root, container)
-                raise
+            _begin(container, terminal, forward_signals)
+            news = _news(container, notify, detach, warn)
+            start(container, timeline)
         finally:
             timeline.write()
+        to_stay = detach or keep
         if news is not None:
             news.pass_on(wait=detach)
         if detach:
@@ -78,16 +76,26 @@ def run(
         code = container.wait()
         if news is not None:
             news.finish()
+        if joined is not None:
+            joined.close()  # before the poststop hooks
+        if not keep:
+            _delete(root, container, warn)
+        return code
+    except BaseException:
+        if container is not None and not to_stay:
+            _delete_after_failure(root, container)
+        raise
     finally:
         if joined is not None:
             joined.close()
-    if not keep:
-        try:
-            for warning in delete(root, container.id, True):
-                warn(warning)
-        except NoSuchContainer:
-            return code  # another call has ended and deleted it
-    return code
+
+
+def _delete(root: str, container: Container, warn: Callable[[str], None]) -> None:
+    try:
+        for warning in delete(root, container.id, True):
+            warn(warning)
+    except NoSuchContainer:
+        return  # another call has ended and deleted it
 
 
 def _news(container: Container, manager: str, detach: bool, warn: Callable[[str], None]) -> News | None:

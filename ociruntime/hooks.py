@@ -24,6 +24,7 @@ import time
 
 from ociruntime import joining
 from ociruntime.annotations import HOOK_STDERR, HOOK_STDOUT, value_of
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import HookFailed, StepFailed, Violation
 from ociruntime.jsontext import compact
 from ociruntime.linux import capabilities, credentials, namespaces, process
@@ -99,21 +100,20 @@ def apply(step: HostStep, run: Run) -> None:
     """
     run.hooked = True
     started = time.monotonic()
-    child, output = _spawn(step, run)
-    try:
-        timeout = step.args.get("timeout")
-        limit = float(str(timeout)) - (time.monotonic() - started) if timeout is not None else None
-        if not _ended(child, limit):
-            raise _failed(step, f"still running after {timeout} s", output)
-        status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
-        child.pid = 0
-        if status:
-            how = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
-            raise _failed(step, how, output)
-    finally:
-        child.kill()
-        child.close()
-        os.close(output)
+    with Descriptors() as opened:
+        opened["output"] = output = os.memfd_create("hook output", os.MFD_CLOEXEC)
+        child = _spawn(step, run, output)
+        try:
+            timeout = step.args.get("timeout")
+            limit = float(str(timeout)) - (time.monotonic() - started) if timeout is not None else None
+            if not _ended(child, limit):
+                raise _failed(step, f"still running after {timeout} s", output)
+            status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+            if status:
+                how = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
+                raise _failed(step, how, output)
+        finally:
+            child.close()  # it is ended if it has not ended
 
 
 def _ended(child: Child, limit: float | None) -> bool:
@@ -129,8 +129,8 @@ def _failed(step: HostStep, reason: str, output: int) -> HookFailed:
     return HookFailed(f"{reason}{said}", pointer=step.pointer, step=f"hook {step.text}")
 
 
-def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
-    """Let the hook run; returns its process, and the file with what it prints."""
+def _spawn(step: HostStep, run: Run, output: int) -> Child:
+    """Let the hook run; returns its process. What it prints goes to the file `output`."""
     from ociruntime.launch import Launch
     from ociruntime.run import Run as Inner
     from ociruntime.trace import Trace
@@ -138,40 +138,33 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
     # Of its own: the hook's process is the one that its host steps are about.
     inner = Inner(run.container_id, run.bundle, run.directory, run.config)
     inner.init_pid = run.pid
-    state = _state_input(run, str(step.args["kind"]))
-    output = os.memfd_create("hook output", os.MFD_CLOEXEC)
-    opened = [state]
     launch: Launch | None = None
     try:
-        streams = (
-            _stream(step, run, HOOK_STDOUT, opened, output),
-            _stream(step, run, HOOK_STDERR, opened, output),
-        )
-        launch = Launch(
-            Plan([*_steps(step, run)], 0, []),
-            inner,
-            None,
-            fd_base=3,
-            stdio=(state, *streams),
-            commit=_nothing,
-            trace=Trace("", ""),
-        )
-        launch.carry_out()
-        child = launch.become_program()
-        launch.finish()
+        with Descriptors() as opened:
+            _fill_state(opened, run, str(step.args["kind"]))
+            streams = (
+                _stream(step, run, HOOK_STDOUT, opened, output),
+                _stream(step, run, HOOK_STDERR, opened, output),
+            )
+            launch = Launch(
+                Plan([*_steps(step, run)], 0, []),
+                inner,
+                None,
+                fd_base=3,
+                stdio=(opened["state"], *streams),
+                commit=_nothing,
+                trace=Trace("", ""),
+            )
+            launch.carry_out()
+            child = launch.become_program()
+            launch.finish()
+            return child
     except BaseException as failure:
         if launch is not None:
             launch.give_up()
-        os.close(output)
         if isinstance(failure, StepFailed) and not isinstance(failure, HookFailed):
             raise _not_run(step, failure) from None
         raise
-    finally:
-        if launch is not None:
-            launch.close()
-        for descriptor in opened:
-            os.close(descriptor)
-    return child, output
 
 
 def _not_run(step: HostStep, failure: StepFailed) -> HookFailed:
@@ -186,7 +179,7 @@ def _not_run(step: HostStep, failure: StepFailed) -> HookFailed:
     )
 
 
-def _stream(step: HostStep, run: Run, annotation: str, opened: list[int], default: int) -> int:
+def _stream(step: HostStep, run: Run, annotation: str, opened: Descriptors, default: int) -> int:
     """Where a hook prints to: the file that an annotation names, as crun does, or `default`."""
     path = value_of(run.config, annotation)
     if not path:
@@ -194,13 +187,12 @@ def _stream(step: HostStep, run: Run, annotation: str, opened: list[int], defaul
     try:
         # what is there may be a FIFO that nobody reads, or a terminal
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        descriptor = os.open(path, flags, 0o600)
+        opened[annotation] = os.open(path, flags, 0o600)
     except OSError as failure:
         pointer = run.config.at("annotations", annotation).pointer
         raise HookFailed(path, pointer=pointer, step=f"hook {step.text}", errno=failure.errno or 0) from None
-    opened.append(descriptor)
-    os.set_blocking(descriptor, True)
-    return descriptor
+    os.set_blocking(opened[annotation], True)
+    return opened[annotation]
 
 
 def _nothing() -> None:
@@ -275,19 +267,16 @@ def _environment(step: HostStep, run: Run, kind: str) -> list[str]:
     return [f"{name}={value}" for name, value in run.environment.items()]
 
 
-def _state_input(run: Run, kind: str) -> int:
-    """The state as a readable descriptor: a filled pipe, so that a hook that does not read harms nobody."""
+def _fill_state(opened: Descriptors, run: Run, kind: str) -> None:
+    """Open the state to be read, as "state": a filled pipe, so that a hook that does not read harms nobody."""
     pid = run.pid_inside() if kind in _IN_CONTAINER else run.pid
     state = run.state(_STATUS.get(kind, "created"), None if kind == "poststop" else pid)
     text = compact(state).encode()
     if len(text) <= _PIPE_CAPACITY:
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        try:
-            os.write(writer, text)
-        finally:
-            os.close(writer)
-        return reader
-    memory = os.memfd_create("state", os.MFD_CLOEXEC)
-    os.write(memory, text)
-    os.lseek(memory, 0, os.SEEK_SET)
-    return memory
+        opened["state"], opened["writer"] = os.pipe2(os.O_CLOEXEC)
+        os.write(opened["writer"], text)
+        os.close(opened.pop("writer"))
+        return
+    opened["state"] = os.memfd_create("state", os.MFD_CLOEXEC)
+    os.write(opened["state"], text)
+    os.lseek(opened["state"], 0, os.SEEK_SET)

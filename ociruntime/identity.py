@@ -83,6 +83,14 @@ def open_thread(thread: int) -> int:
     return os.pidfd_open(thread, os.O_EXCL)  # PIDFD_THREAD
 
 
+def reap(pid: int) -> None:
+    """Collect the exit status of a process that has ended, if it is a child of this one."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
 def identify(pid: int) -> dict[str, object]:
     """What identifies a running process on this host: its pid and its start time."""
     return {"pid": pid, "start_time": start_time_of(pid)}

@@ -98,22 +98,21 @@ def apply(step: HostStep, run: Run) -> None:
     pid, start_time = step.args["pid"], step.args["start_time"]
     assert isinstance(pid, int)
     try:
-        pidfd = open_process(pid)
+        run.slots[_INIT.key] = open_process(pid)
     except ProcessLookupError:
         raise StepFailed("init has ended", step=step.name) from None
-    run.slots[_INIT.key] = pidfd
     if start_time and start_time_of(pid) != start_time:
         raise StepFailed("init has ended", step=step.name)
     thread = living_thread(pid)
     if thread not in (0, pid):
-        run.slots[_INIT.key] = _thread(step, thread)
-        os.close(pidfd)
+        _open_thread(step, run, thread)
 
 
-def _thread(step: HostStep, thread: int) -> int:
+def _open_thread(step: HostStep, run: Run, thread: int) -> None:
     """Init's first thread has ended and has no namespaces any more; another one of its threads has them."""
+    os.close(run.slots.pop(_INIT.key))
     try:
-        return open_thread(thread)
+        run.slots[_INIT.key] = open_thread(thread)
     except ProcessLookupError:
         raise StepFailed("init has ended", step=step.name) from None
     except OSError as failure:

@@ -28,6 +28,7 @@ import _socket
 import errno
 import os
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import identify
 from ociruntime.linux.cgroups import CLONE_SLOT
@@ -92,6 +93,7 @@ class Launch:
         self.trace = trace
         self.child: Child | None = None
         self._init_waits = False
+        self._stamps_taken = False
 
     def carry_out(self) -> None:
         """Do every step up to the sync "start".
@@ -121,24 +123,23 @@ class Launch:
             raise explain(failure, self.plan.steps) from None
         return self.child
 
-    def finish(self) -> None:
-        """Close what only the launch needed; the child is the caller's from now on."""
-        self.run.close_slots()
-        if self.child is not None:
+    def finish(self, keep_terminal: bool = False) -> None:
+        """Close what only the launch needed, and take over what init has stamped; the child is kept."""
+        self.run.close_slots(keep_terminal)
+        self.commit = (
+            _committed  # what was here refers to this object: a circle would keep the child from being closed
+        )
+        if self.child is not None and self.child.progress >= 0 and not self._stamps_taken:
             self.trace.init(self.child.progress, self.plan)
-            self.child = None
-
-    def close(self) -> None:
-        """Close the descriptors of this side."""
-        self.run.close_slots()
-        if self.child is not None:
-            self.trace.init(self.child.progress, self.plan)
-            self.child.close()
+            self._stamps_taken = True
 
     def give_up(self) -> None:
-        """End init after a failure, before the journal is undone."""
+        """End init after a failure, before the journal is undone, and close the descriptors of this side."""
         if self.child is not None:
             self.child.kill()
+        self.finish()
+        if self.child is not None:
+            self.child.close()
 
     def _let_go_on(self) -> None:
         if self._init_waits and self.child is not None:
@@ -153,11 +154,11 @@ class Launch:
             raise explain(failure, self.plan.steps) from None
         self._init_waits = True
         self._note_init()
-        if self.child.terminal >= 0:
-            self.run.terminal = self.child.take_terminal()
+        if "terminal" in self.child.opened:
+            self.run.received["terminal"] = self.child.opened.pop("terminal")
         if point == "listener":
             try:
-                self.run.listener = descriptor_of(self.child.pidfd, self.child.listener)
+                self.run.received["listener"] = descriptor_of(self.child.pidfd, self.child.listener)
             except OSError as failure:
                 raise StepFailed("copy the filter's descriptor", errno=failure.errno or 0) from None
 
@@ -194,18 +195,16 @@ class Launch:
             self.child = self._child()
             return
         path = self.directory.file("progress")
-        progress = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        start = None
-        try:
+        with Descriptors() as opened:
+            opened["progress"] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             # Written, not only extended: a full disk must show here, not as SIGBUS in init.
-            _fill(progress, progress_size(len(self.plan.init_steps())), path)
+            _fill(opened["progress"], progress_size(len(self.plan.init_steps())), path)
             start = listen(self.directory)
-            self.child = self._child(progress, start.fileno())
-            self._note_init()
-        finally:
-            os.close(progress)
-            if start is not None:
+            try:
+                self.child = self._child(opened["progress"], start.fileno())
+            finally:
                 start.close()
+        self._note_init()
 
     def _child(self, progress: int = -1, start: int = -1) -> Child:
         records = self.plan.init_steps()
@@ -223,6 +222,10 @@ class Launch:
         )
 
 
+def _committed() -> None:
+    """There is nothing to commit any more."""
+
+
 def _fill(descriptor: int, size: int, path: str) -> None:
     try:
         if os.write(descriptor, bytes(size)) == size:
@@ -236,15 +239,14 @@ def _fill(descriptor: int, size: int, path: str) -> None:
 def listen(directory: StateDir) -> _socket.socket:
     """The socket on which init waits for `start`; reached through a descriptor, as its path may be long."""
     listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    place = os.open(directory.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        listening.bind(f"/proc/self/fd/{place}/start")
-        listening.listen(16)
+        with Descriptors() as opened:
+            opened["place"] = os.open(directory.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            listening.bind(f"/proc/self/fd/{opened['place']}/start")
+            listening.listen(16)
     except OSError as failure:
         listening.close()
         raise OSError(failure.errno, failure.strerror, directory.file("start")) from None
-    finally:
-        os.close(place)
     return listening
 
 

@@ -14,18 +14,19 @@ def write_pid_file(path: str, pid: int) -> None:
     temporary = os.path.join(folder, f".{name}")
     remove_pid_file(temporary)
     try:
-        # O_EXCL follows no link: a pid file in /tmp must not overwrite what somebody else's link names
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(descriptor, str(pid).encode())
-        finally:
-            os.close(descriptor)
+        # O_EXCL ("x") follows no link: a pid file in /tmp must not overwrite what somebody else's link names
+        with open(temporary, "xb", buffering=0, opener=_open_for_all_to_read) as file:
+            file.write(str(pid).encode())
         os.rename(temporary, path)
     except BaseException as failure:
         remove_pid_file(temporary)
         if isinstance(failure, OSError):
             raise RuntimeFailure(path, step="write pid file", errno=failure.errno or 0) from None
         raise
+
+
+def _open_for_all_to_read(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o644)
 
 
 def remove_pid_file(path: str) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from ociruntime.descriptors import Descriptors
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociruntime.config import Node
@@ -29,10 +31,9 @@ class Run:
     start_time    its start time, which tells it from a later process of the same number; 0 if not known yet
     slots         descriptors opened by host steps for init, by the key of their Slot
     held          descriptors that undoing a failed create needs; closed when create has ended
+    received      descriptors that came from init: "terminal", "listener"
     committed     the container came into being: what is undone is its end, not a create that failed
-    terminal      master of the program's terminal, until somebody takes it; -1 if there is none
     blobs         bytes made by host steps for init, by the key of their Blob
-    listener      notify descriptor of the filter that init has loaded, or -1; whoever took it closes it
     keyring       name of the container's session keyring, or "" if it has the caller's
     init_pid      init's process id where `pid` is another process (hook, exec); else 0
     status        the container's status, as agents are told it
@@ -56,13 +57,12 @@ class Run:
         "host",
         "init_pid",
         "keyring",
-        "listener",
         "pid",
+        "received",
         "rootfs",
         "slots",
         "start_time",
         "status",
-        "terminal",
         "warnings",
     )
 
@@ -89,11 +89,10 @@ class Run:
         self.start_time = 0
         self.hooked = False
         self.committed = False
-        self.slots: dict[str, int] = {}
-        self.held: dict[str, int] = {}
-        self.terminal = -1
+        self.slots = Descriptors()
+        self.held = Descriptors()
+        self.received = Descriptors()
         self.blobs: dict[str, bytes] = {}
-        self.listener = -1
         self.keyring = ""
         self.init_pid = 0
         self.status = "created"
@@ -122,21 +121,22 @@ class Run:
             return 0
         return self.pid
 
+    @property
+    def terminal(self) -> int:
+        """Master of the program's terminal, until somebody takes it; -1 if there is none."""
+        return self.received.get("terminal", -1)
+
+    @property
+    def listener(self) -> int:
+        """Notify descriptor of the filter that init has loaded, or -1."""
+        return self.received.get("listener", -1)
+
     def take_terminal(self) -> int:
         """The master of the program's terminal, which is the caller's from now on; -1 if there is none."""
-        master, self.terminal = self.terminal, -1
-        return master
+        return self.received.pop("terminal", -1)
 
-    def close_slots(self) -> None:
+    def close_slots(self, keep_terminal: bool = False) -> None:
         """Close what the host steps opened for init (it has its own copies after the clone), terminal and listener."""
-        while self.slots:
-            os.close(self.slots.popitem()[1])
-        for descriptor in (self.take_terminal(), self.listener):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self.listener = -1
-
-    def close_held(self) -> None:
-        """Close what was kept for undo."""
-        while self.held:
-            os.close(self.held.popitem()[1])
+        self.slots.close()
+        if not keep_terminal:
+            self.received.close()

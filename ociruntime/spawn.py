@@ -25,6 +25,7 @@ import select
 import struct
 from _signal import SIGKILL, pidfd_send_signal
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import InitLost, RuntimeFailure
 from ociruntime.native._shim import ffi, lib
 from ociruntime.native.encode import SYNC_FORKED, SYNC_LISTENER, SYNC_TERMINAL, word
@@ -47,7 +48,9 @@ _AT_EMPTY_PATH, _MOUNT_ATTR_RDONLY = 0x1000, 1
 _PAGE = 4096
 _EXECUTING = 4  # PHASE_executing of native/plan.h
 
-_sealed: dict[str, int] = {}  # the path of the executable -> descriptor of its copy; forks inherit it
+_NOTHING: tuple[bytes, list[tuple[int, int, bytes]], int, object] = (b"", [], 0, None)  # as of recvmsg
+
+_sealed: dict[str, Descriptors] = {}  # the path of the executable -> "copy" of it; forks inherit it
 
 
 class ChildFailed(RuntimeFailure):
@@ -69,57 +72,54 @@ def sealed_executable() -> int:
     """
     found = _sealed.get(_EXECUTABLE)
     if found is not None:
-        return found
+        return found["copy"]
+    opened = Descriptors()
     try:
-        source = os.open(_EXECUTABLE, os.O_RDONLY | os.O_CLOEXEC)
+        opened["source"] = os.open(_EXECUTABLE, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as failure:
         reason = f"{_EXECUTABLE}: {os.strerror(failure.errno or 0).lower()}: the installation is incomplete"
         raise RuntimeFailure(reason, hint="pip install compiles it") from None
-    try:
-        memory = _executable_copy(source)
-    finally:
-        os.close(source)
-    kept = _sealed.setdefault(_EXECUTABLE, memory)  # threads may have made one each: the first stays
-    if kept != memory:
-        os.close(memory)
-    return kept
+    _make_copy(opened)
+    os.close(opened.pop("source"))
+    return _sealed.setdefault(_EXECUTABLE, opened)["copy"]  # threads may have made one each: the first stays
 
 
-def _executable_copy(source: int) -> int:
+def _make_copy(opened: Descriptors) -> None:
+    """Open the executable's copy as "copy"."""
     flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
     try:
-        memory = os.memfd_create("ociruntime-init", flags | _MFD_EXEC)
+        opened["copy"] = os.memfd_create("ociruntime-init", flags | _MFD_EXEC)
     except OSError as failure:
         if failure.errno == errno.EACCES:
-            return _copy_in_tmpfs(source)
+            _copy_in_tmpfs(opened)
+            return
         if failure.errno != errno.EINVAL:
             raise
-        memory = os.memfd_create("ociruntime-init", flags)  # before Linux 6.3 all of them are executable
-    _copy_whole(source, memory)
-    fcntl.fcntl(memory, _F_ADD_SEALS, _ALL_SEALS)
-    return memory
+        opened["copy"] = os.memfd_create(
+            "ociruntime-init", flags
+        )  # before Linux 6.3 all of them are executable
+    _copy_whole(opened["source"], opened["copy"])
+    fcntl.fcntl(opened["copy"], _F_ADD_SEALS, _ALL_SEALS)
 
 
-def _copy_in_tmpfs(source: int) -> int:
+def _copy_in_tmpfs(opened: Descriptors) -> None:
     """Where no memory file may be executed (vm.memfd_noexec=2): a file of a read-only tmpfs that is attached nowhere.
 
     Never a bind of the host's own file: a bind's read-only flag was cleared through /proc/self/exe before.
     """
-    directory = lib.shim_detached_tmpfs()
-    if directory < 0:
-        raise OSError(-directory, os.strerror(-directory), "tmpfs for ociruntime-init")
-    try:
-        file = os.open("init", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o500, dir_fd=directory)
-        try:
-            _copy_whole(source, file)
-        finally:
-            os.close(file)
+    with Descriptors() as made:
+        made["directory"] = directory = lib.shim_detached_tmpfs()
+        if directory < 0:
+            made.clear()
+            raise OSError(-directory, os.strerror(-directory), "tmpfs for ociruntime-init")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        made["file"] = os.open("init", flags, 0o500, dir_fd=directory)
+        _copy_whole(opened["source"], made["file"])
+        os.close(made.pop("file"))  # what is open for writing can't be made read-only
         failed = lib.shim_mount_setattr(directory, b"", _AT_EMPTY_PATH, _MOUNT_ATTR_RDONLY, 0, 0, -1)
         if failed < 0:
             raise OSError(-failed, os.strerror(-failed), "tmpfs for ociruntime-init")
-        return os.open("init", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    finally:
-        os.close(directory)
+        opened["copy"] = os.open("init", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
 
 
 def _copy_whole(source: int, target: int) -> None:
@@ -127,13 +127,6 @@ def _copy_whole(source: int, target: int) -> None:
     size = os.fstat(source).st_size
     if os.sendfile(target, source, 0, size) != size:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))  # RLIMIT_FSIZE holds for memory files too
-
-
-def memory_file(name: str, content: bytes) -> int:
-    """Descriptor of a memory file with this content."""
-    descriptor = os.memfd_create(name, _MFD_CLOEXEC)
-    _write_whole(descriptor, content)
-    return descriptor
 
 
 def _write_whole(descriptor: int, content: bytes) -> None:
@@ -169,12 +162,15 @@ class Progress:
 class Child:
     """A process that obeys a plan, and the runtime's end of the handshake with it.
 
+    Until `let_go` it ends with this object, whatever exception has come.
+
     pid    the process that becomes the program, in the runtime's pid namespace; 0 until it is known
     helper the process that makes it, while there is one
-    pidfd  refers to the process that is alive now: the helper until it has made init, then init
-    terminal  master of the program's terminal once it has come, else -1; see take_terminal
+    opened  its descriptors: "first" and "init", pidfds; "progress"; "terminal" once it has come, until somebody takes it
     listener  number that the notify descriptor of its filter has in the process; -1 until SYNC_LISTENER
     """
+
+    _ready = False  # there is something to close
 
     def __init__(
         self,
@@ -199,43 +195,40 @@ class Child:
         Raises OSError if the kernel refuses the clone.
         """
         self.pid = 0
-        self.pidfd = -1
-        self.progress = -1
-        self.terminal = -1
         self.listener = -1
-        self.helper = 0
+        self._forks = forks
+        self._forked = False  # the helper is gone
+        self._let_go = False
+        self._owner = os.getpid()
+        self._received = _NOTHING
+        self._spawned = ffi.new("struct shim_spawn *", {"pidfd": -1})
+        self.opened = Descriptors()
         self.socket, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        opened = [far.detach()]
+        self._ready = True
         try:
-            opened.append(memory_file("plan", buffer))
-            self.progress = (
-                os.dup(progress) if progress >= 0 else memory_file("progress", bytes(progress_size(records)))
-            )
-            opened.append(os.pidfd_open(os.getpid()))
-            handshake, plan, runtime = opened
-            fixed = [plan, handshake, self.progress, runtime, start if start >= 0 else plan]
-            self._clone(
-                [*fixed, *slots], fd_base=fd_base, flags=clone_flags, cgroup=cgroup, stdio=stdio, forks=forks
-            )
+            with Descriptors() as passed:
+                passed["plan"] = os.memfd_create("plan", _MFD_CLOEXEC)
+                _write_whole(passed["plan"], buffer)
+                if progress >= 0:
+                    self.opened["progress"] = os.dup(progress)
+                else:
+                    self.opened["progress"] = os.memfd_create("progress", _MFD_CLOEXEC)
+                    _write_whole(self.progress, bytes(progress_size(records)))
+                passed["runtime"] = os.pidfd_open(os.getpid())
+                last = start if start >= 0 else passed["plan"]
+                fixed = [passed["plan"], far.fileno(), self.progress, passed["runtime"], last]
+                self._clone([*fixed, *slots], fd_base=fd_base, flags=clone_flags, cgroup=cgroup, stdio=stdio)
         except BaseException:
-            self.close()
+            self.close()  # at once: the exception's traceback keeps this object alive
             raise
         finally:
-            for descriptor in opened:
-                os.close(descriptor)
+            far.close()
 
     def _clone(
-        self,
-        fds: list[int],
-        *,
-        fd_base: int,
-        flags: int,
-        cgroup: int,
-        stdio: tuple[int, int, int],
-        forks: bool,
+        self, fds: list[int], *, fd_base: int, flags: int, cgroup: int, stdio: tuple[int, int, int]
     ) -> None:
         numbers = ffi.new("int[]", fds)
-        spawn = ffi.new("struct shim_spawn *")
+        spawn = self._spawned
         spawn.clone_flags = flags
         spawn.cgroup_fd = cgroup
         spawn.exe_fd = sealed_executable()
@@ -246,13 +239,33 @@ class Child:
         done = lib.shim_spawn(spawn)
         if done < 0:
             raise OSError(-done, os.strerror(-done))
-        self.pidfd = spawn.pidfd
-        if forks:
-            self.helper = spawn.pid
-        else:
+        self._own_first()
+        if not self._forks:
             self.pid = spawn.pid
-        # The child reads `fds` from this process's memory until it has executed its program.
-        lib.shim_spawn_release(spawn)
+
+    def __del__(self) -> None:
+        if self._ready:
+            self.close()
+
+    @property
+    def helper(self) -> int:
+        """Process id of the helper; 0 if there is none, or none any more."""
+        return self._spawned.pid if self._forks and not self._forked else 0
+
+    @property
+    def pidfd(self) -> int:
+        """Of the helper until init is known, then of init; -1 if there is neither."""
+        return self.opened.get("init", self.opened.get("first", -1))
+
+    @property
+    def progress(self) -> int:
+        """Descriptor of the progress pages, or -1."""
+        return self.opened.get("progress", -1)
+
+    @property
+    def terminal(self) -> int:
+        """Master of the program's terminal, or -1."""
+        return self.opened.get("terminal", -1)
 
     def wait_for(self, point: int) -> None:
         """Wait until init has come to a sync point and its pid is known.
@@ -278,61 +291,82 @@ class Child:
             raise self._lost()
 
     def receive(self) -> tuple[int, int] | None:
-        """The next message as (kind, op); None at the end of the connection or of the process."""
-        while True:
-            poll = select.poll()
-            poll.register(self.socket.fileno(), select.POLLIN)
-            poll.register(self.pidfd, select.POLLIN)
-            poll.poll()
-            try:
-                data, ancillary, _, _ = self.socket.recvmsg(
-                    MESSAGE.size, _socket.CMSG_SPACE(4), _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
-                )
-            except BlockingIOError:
-                return None  # the process has ended, and everything that it sent has been read
-            except ConnectionResetError:
-                return None
-            if not data:
-                return None
-            kind, op, _, _, _, pid = MESSAGE.unpack(data)
-            if kind == MESSAGE_ERROR:
-                failure = failure_of(data, _log_of(ancillary))
-                self._hear_of_init()
-                raise failure
-            if op == SYNC_FORKED:
-                self._adopt(pid)
-            elif op == SYNC_TERMINAL:
-                self.terminal = next(_descriptors(ancillary), -1)
-                if self.terminal < 0:
-                    raise RuntimeFailure("receive the terminal", errno=errno.EMFILE)
-            elif op == SYNC_LISTENER:
-                self.listener = pid
-            return kind, op
+        """The next message as (kind, op); None at the end of the connection or of the process.
+
+        Raises ChildFailed if it tells of a failure.
+        """
+        if not self._read():
+            return None
+        kind, op, _, _, _, _ = MESSAGE.unpack(self._received[0])
+        if kind == MESSAGE_ERROR:
+            failure = failure_of(self._received[0], self._take_log())
+            self._hear_of_init()
+            raise failure
+        self._note()
+        return kind, op
+
+    def _read(self) -> bool:
+        """Wait for a message and keep it in `_received`; false if no further one comes."""
+        poll = select.poll()
+        poll.register(self.socket.fileno(), select.POLLIN)
+        poll.register(self.pidfd, select.POLLIN)
+        poll.poll()
+        try:
+            self._received = self.socket.recvmsg(
+                MESSAGE.size, _socket.CMSG_SPACE(4), _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return False  # the process has ended, and everything that it sent has been read
+        except ConnectionResetError:
+            return False
+        return bool(self._received[0])
+
+    def _note(self) -> None:
+        """Take what the last message brings: a pid, or a descriptor. May be called again."""
+        data, ancillary, _, _ = self._received
+        if not data:
+            return
+        kind, op, _, _, _, pid = MESSAGE.unpack(data)
+        if kind != MESSAGE_SYNC:
+            return
+        if op == SYNC_FORKED and not self._forked:
+            self._adopt(pid)
+        elif op == SYNC_TERMINAL:
+            master = next(_descriptors(ancillary), -1)
+            if master < 0:
+                raise RuntimeFailure("receive the terminal", errno=errno.EMFILE)
+            self.opened["terminal"], self._received = master, _NOTHING
+        elif op == SYNC_LISTENER:
+            self.listener = pid
+
+    def _take_log(self) -> str:
+        """What the file system has written to the log that came with a failure."""
+        with Descriptors() as log:
+            for number in _descriptors(self._received[1]):
+                log["log"], self._received = number, _NOTHING
+                return _read_log(number)
+        return ""
 
     def _hear_of_init(self) -> None:
-        """If a helper has made the process that failed, its pid: the helper's word may come after the failure.
+        """If a helper has made a process, its pid: the helper's word may come after the failure of that process.
 
         Who does not know it can't reap it, and a zombie keeps its pid namespace, and so init, from ending.
         """
-        while self.helper and self.receive() is not None:
-            continue
+        self._note()
+        while self.helper and self._read():
+            self._note()
+
+    def _adopt(self, pid: int) -> None:
+        """The helper has made init and ends; init is a child of this process (CLONE_PARENT)."""
+        self.pid = pid
+        if "init" not in self.opened:
+            self.opened["init"] = os.pidfd_open(pid)
+        self._reap(self._spawned.pid)
+        self._forked = True
 
     def has_begun(self) -> bool:
         """True once the process is about to be its program, or is it, by the progress pages."""
         return int.from_bytes(os.pread(self.progress, PROGRESS_HEAD.size, 0)[4:8], "little") >= _EXECUTING
-
-    def take_terminal(self) -> int:
-        """The master of the program's terminal, which is the caller's from now on; -1 if there is none."""
-        master, self.terminal = self.terminal, -1
-        return master
-
-    def _adopt(self, pid: int) -> None:
-        """The helper has made init and ends; init is a child of this process (CLONE_PARENT)."""
-        os.waitpid(self.helper, 0)
-        os.close(self.pidfd)
-        self.helper = 0
-        self.pid = pid
-        self.pidfd = os.pidfd_open(pid)
 
     def reply(self, word_to_init: bytes) -> None:
         """Let init go on (CONTINUE); a lost init is noticed by the next wait."""
@@ -342,15 +376,34 @@ class Child:
             return
 
     def kill(self) -> None:
-        """End init (and with it its pid namespace) and reap it."""
-        pid = self.pid or self.helper
-        if not pid or self.pidfd < 0:
-            return
+        """End init (and with it its pid namespace) and reap it; the helper, too, if there is one."""
+        self._own_first()
+        if "first" not in self.opened:
+            return  # nothing was cloned
+        self._end("first", self._spawned.pid)
+        if self._forks:
+            self._hear_of_init()
+        if "init" in self.opened:
+            self._end("init", self.pid)
+
+    def _own_first(self) -> None:
+        """What shim_spawn has opened belongs to this object."""
+        if self._spawned.pidfd >= 0:
+            self.opened["first"], self._spawned.pidfd = self._spawned.pidfd, -1
+
+    def _end(self, name: str, pid: int) -> None:
         try:
-            pidfd_send_signal(self.pidfd, SIGKILL)
+            pidfd_send_signal(self.opened[name], SIGKILL)
+        except ProcessLookupError:
+            return  # it has been reaped
+        self._reap(pid)
+
+    @staticmethod
+    def _reap(pid: int) -> None:
+        try:
             os.waitpid(pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            return  # it ended by itself, or the application has reaped it
+        except ChildProcessError:
+            return  # the application has reaped it
 
     def _lost(self) -> InitLost:
         """Reap init, by force if its connection has ended but it has not, and say how it ended."""
@@ -363,18 +416,24 @@ class Child:
             fate = describe_status(status)
         except ChildProcessError:
             fate = "somebody else has reaped it"
-        self.pid = self.helper = 0
         killed = fate == "killed by signal 9"
         hint = "the memory limit may be too low for it, see the kernel log" if killed else ""
         return InitLost(f"init ended before it was ready: {fate}", hint=hint)
 
+    def let_go(self) -> bool:
+        """The process lives on without this object. True, so that it can be a part of an expression."""
+        self._let_go = True
+        return True
+
     def close(self) -> None:
-        """Close the descriptors; the process is not touched."""
+        """Close the descriptors, and end the process unless it was let go. May be called again."""
+        if (
+            not self._let_go and self._owner == os.getpid()
+        ):  # a fork of this process has a copy of this object
+            self.kill()
         self.socket.close()
-        for descriptor in (self.pidfd, self.progress, self.take_terminal()):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self.pidfd = self.progress = -1
+        self._take_log()
+        self.opened.close()
 
 
 def descriptor_of(pidfd: int, number: int) -> int:
@@ -408,19 +467,16 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
             yield int.from_bytes(data[:4], "little")
 
 
-def _log_of(ancillary: list[tuple[int, int, bytes]]) -> str:
+def _read_log(descriptor: int) -> str:
     """What a file system wrote to its log before fsconfig or fsmount failed (fsopen(2)).
 
     The messages are lines such as "e tmpfs: Bad value for 'size'"; only errors are kept.
     """
     lines: list[str] = []
-    for descriptor in _descriptors(ancillary):
-        try:
-            while True:
-                lines.append(os.read(descriptor, 1024).decode("utf-8", "replace").strip())
-        except OSError as end:
-            if end.errno != errno.ENODATA:  # ENODATA: no further message
-                lines.append(f"e (its log can't be read: {end.strerror})")
-        finally:
-            os.close(descriptor)
+    try:
+        while True:
+            lines.append(os.read(descriptor, 1024).decode("utf-8", "replace").strip())
+    except OSError as end:
+        if end.errno != errno.ENODATA:  # ENODATA: no further message
+            lines.append(f"e (its log can't be read: {end.strerror})")
     return "; ".join(line[2:] for line in lines if line.startswith("e "))

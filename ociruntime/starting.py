@@ -23,6 +23,7 @@ import errno
 import os
 
 from ociruntime.deletion import delete, run_of
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import InitLost, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.identity import open_process, start_time_of
 from ociruntime.undo import end_init, module_of
@@ -71,14 +72,13 @@ def start(container: Container, timeline: Trace | None = None) -> None:
 
 def _connect(container: Container) -> _socket.socket:
     starter = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    place = os.open(container.directory.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        starter.connect(f"/proc/self/fd/{place}/start")
+        with Descriptors() as opened:
+            opened["place"] = os.open(container.directory.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            starter.connect(f"/proc/self/fd/{opened['place']}/start")
     except (ConnectionRefusedError, FileNotFoundError):
         starter.close()
         raise WrongState(_REFUSALS.get(container.status(), _REFUSALS["running"])) from None
-    finally:
-        os.close(place)
     return starter
 
 
@@ -181,30 +181,27 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
     for index, step in made.steps_at("listener"):
         try:
             with timeline.host(index, step) if timeline is not None else _UNTIMED:
-                run.listener = _copy_of(container, number)
-                try:
-                    module_of(step.subject).apply(step, run)
-                finally:
-                    os.close(run.listener)
+                run.received["listener"] = _copy_of(container, number)
+                module_of(step.subject).apply(step, run)
         except RuntimeFailure:
             end_init(container.stored)
             raise
         except OSError as failure:
             end_init(container.stored)
             raise step_failed(step, failure) from None
+        finally:
+            run.received.close()
 
 
 def _copy_of(container: Container, number: int) -> int:
     """A copy of a descriptor of init."""
     from ociruntime.spawn import descriptor_of
 
-    pidfd = open_process(container.pid)
-    try:
+    with Descriptors() as opened:
+        opened["init"] = open_process(container.pid)
         if start_time_of(container.pid) != container.stored["start_time"]:
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-        return descriptor_of(pidfd, number)
-    finally:
-        os.close(pidfd)
+        return descriptor_of(opened["init"], number)
 
 
 def _pages(container: Container) -> bytes:
@@ -255,11 +252,8 @@ def _bundle(container: Container) -> Bundle:
 
 
 def _take_stamps(container: Container, timeline: Trace) -> None:
-    progress = os.open(container.directory.file("progress"), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        timeline.init(progress, planned(container), start=True)
-    finally:
-        os.close(progress)
+    with open(container.directory.file("progress"), "rb", buffering=0) as progress:
+        timeline.init(progress.fileno(), planned(container), start=True)
 
 
 class _Untimed:

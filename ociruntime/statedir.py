@@ -20,6 +20,7 @@ import fcntl
 import os
 
 from ociruntime.config import parse
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import (
     BundleError,
     ContainerExists,
@@ -81,12 +82,12 @@ def names(root: str) -> list[str]:
 class StateDir:
     """One container's directory."""
 
-    __slots__ = ("_lock", "container_id", "path")
+    __slots__ = ("_held", "container_id", "path")
 
     def __init__(self, root: str, container_id: str) -> None:
         self.container_id = container_id
         self.path = os.path.join(root, container_id)
-        self._lock = -1
+        self._held = Descriptors()  # the lock: free with the last reference to this object at the latest
 
     @classmethod
     def claim(cls, root: str, container_id: str) -> StateDir:
@@ -138,25 +139,21 @@ class StateDir:
 
     def lock(self, wait: bool, create: bool = False) -> bool:
         """Take the lock; false if somebody else has it (and `wait` is false), or it is gone."""
-        try:
-            flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-            descriptor = os.open(self.file("lock"), flags, 0o600)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # The previous holder may have removed the directory, and this file with it.
-            current = os.stat(self.file("lock"))
+        with Descriptors() as opened:
+            try:
+                flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+                opened["lock"] = descriptor = os.open(self.file("lock"), flags, 0o600)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                # The previous holder may have removed the directory, and this file with it.
+                current = os.stat(self.file("lock"))
+            except (BlockingIOError, FileNotFoundError):
+                return False
             mine = os.fstat(descriptor)
-            if (current.st_dev, current.st_ino) == (mine.st_dev, mine.st_ino):
-                self._lock = descriptor
-                self._sign(descriptor)
-                return True
-        except (BlockingIOError, FileNotFoundError):
-            os.close(descriptor)
-            return False
-        os.close(descriptor)
-        return False
+            if (current.st_dev, current.st_ino) != (mine.st_dev, mine.st_ino):
+                return False
+            self._sign(descriptor)
+            self._held["lock"] = opened.pop("lock")
+            return True
 
     def _sign(self, descriptor: int) -> None:
         """Write into the lock who holds it; without room for it nobody knows, which is no harm."""
@@ -181,21 +178,19 @@ class StateDir:
 
     def unlock(self) -> None:
         """Release the lock."""
-        if self._lock >= 0:
+        if self._held:
             # Not by close alone: a child that another thread is cloning right now shares the open file.
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-            os.close(self._lock)
-            self._lock = -1
+            fcntl.flock(self._held["lock"], fcntl.LOCK_UN)
+            self._held.close()
 
     def write(self, name: str, data: bytes) -> None:
         """Replace one of the files atomically."""
         temporary = self.file(f".{name}.new")
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                _write_all(descriptor, data)
-            finally:
-                os.close(descriptor)
+            with Descriptors() as opened:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+                opened["file"] = os.open(temporary, flags, 0o600)
+                _write_all(opened["file"], data)
             os.rename(temporary, self.file(name))
         except OSError as failure:
             raise RuntimeFailure(self.file(name), step="write state", errno=failure.errno or 0) from None
@@ -232,13 +227,10 @@ class StateDir:
     def note(self, entry: dict[str, object]) -> None:
         """Add an entry to the journal, before the step that it is about."""
         try:
-            descriptor = os.open(
-                self.file("journal"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-            )
-            try:
-                _write_all(descriptor, compact(entry).encode() + b"\n")
-            finally:
-                os.close(descriptor)
+            with Descriptors() as opened:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                opened["file"] = os.open(self.file("journal"), flags, 0o600)
+                _write_all(opened["file"], compact(entry).encode() + b"\n")
         except OSError as failure:
             raise RuntimeFailure(
                 self.file("journal"), step="write journal", errno=failure.errno or 0

@@ -7,9 +7,9 @@ subjects only by the names in the journal.
 
 from __future__ import annotations
 
-import os
 from _signal import SIGKILL, pidfd_send_signal
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure
 from ociruntime.identity import open_process, start_time_of
 
@@ -70,16 +70,14 @@ def end_init(args: dict[str, object], cgroups: dict[str, str] | None = None) -> 
     Raises RuntimeFailure if it does not end: it hangs in the kernel.
     """
     pid = int(str(args["pid"]))
-    try:
-        pidfd = open_process(pid)
-    except ProcessLookupError:
-        return
-    try:
+    with Descriptors() as opened:
+        try:
+            opened["init"] = open_process(pid)
+        except ProcessLookupError:
+            return
         # Also if its first thread has ended, and looks as if all of it had.
         if start_time_of(pid) == args["start_time"]:
-            _kill_and_wait(pidfd, cgroups or {})
-    finally:
-        os.close(pidfd)
+            _kill_and_wait(opened["init"], cgroups or {})
 
 
 def _kill_and_wait(pidfd: int, cgroups: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from ociruntime.config import Node
 from ociruntime.deletion import run_of
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
 from ociruntime.linux.cgroups import setting, update
+from ociruntime.statedir import StateDir
 from ociruntime.undo import module_of
 
 TYPE_CHECKING = False
@@ -33,7 +34,8 @@ def change(container: Container, resources: object, schemata: dict[str, str] | N
         raise InvalidConfig(schema.explain(config.value))
     if container.status() in ("creating", "stopped"):
         raise WrongState("container not running")
-    directory = container.directory
+    # Of its own, so that the lock ends with it: the caller's container lives on, whatever exception comes.
+    directory = StateDir(os.path.dirname(container.directory.path), container.id)
     if not directory.lock(wait=True, create=os.path.exists(directory.file("state.json"))):
         raise NoSuchContainer(container.id)
     try:

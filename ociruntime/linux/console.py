@@ -18,6 +18,7 @@ import _socket
 import os
 from errno import ENOENT, EPERM
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure, Violation
 from ociruntime.step import HostStep, InitStep
 
@@ -132,11 +133,9 @@ def apply(step: HostStep, run: Run) -> None:
     elif step.name == "send terminal":
         send(run.slots[_CONSOLE_SOCKET], TERMINAL_NAME, run.terminal)
     else:
-        pidfd = os.pidfd_open(run.pid)
-        try:
-            send(run.slots[_PIDFD_SOCKET], PIDFD_NAME, pidfd)
-        finally:
-            os.close(pidfd)
+        with Descriptors() as opened:
+            opened["init"] = os.pidfd_open(run.pid)
+            send(run.slots[_PIDFD_SOCKET], PIDFD_NAME, opened["init"])
 
 
 def connect(path: str) -> int:
@@ -146,11 +145,9 @@ def connect(path: str) -> int:
     """
     wanted = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        try:
-            wanted.connect(f"/proc/self/fd/{place}")
-        finally:
-            os.close(place)
+        with Descriptors() as opened:
+            opened["place"] = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            wanted.connect(f"/proc/self/fd/{opened['place']}")
         return wanted.detach()
     except OSError as failure:
         wanted.close()

@@ -10,6 +10,7 @@ import os
 import stat
 
 from ociruntime.annotations import KEEP_GROUPS, value_of
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import Violation
 from ociruntime.step import InitStep
 
@@ -142,9 +143,10 @@ def _read_inside(rootfs: str, path: list[str]) -> bytes:
     Walks by descriptors and resolves links itself: every component is opened with O_NOFOLLOW relative
     to its directory, and `..` goes back on the walk's own stack, so that no race leads out.
     """
-    stack: list[int] = []
+    opened = Descriptors()
+    stack: list[str] = ["0"]  # names in `opened`
     try:
-        stack.append(os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        opened["0"] = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         todo, links = list(reversed(path)), 0
         while todo:
             name = todo.pop()
@@ -152,43 +154,40 @@ def _read_inside(rootfs: str, path: list[str]) -> bytes:
                 continue
             if name == "..":
                 if len(stack) > 1:
-                    os.close(stack.pop())
+                    os.close(opened.pop(stack.pop()))
                 continue
-            found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stack[-1])
-            mode = os.fstat(found).st_mode
+            here, found = opened[stack[-1]], f"{len(stack)}"
+            opened[found] = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            mode = os.fstat(opened[found]).st_mode
             if not stat.S_ISLNK(mode):
                 stack.append(found)
                 if not todo:
-                    return _contents(name, stack[-2]) if stat.S_ISREG(mode) else b""
+                    return _contents(name, here) if stat.S_ISREG(mode) else b""
                 continue
-            try:
-                target = os.readlink(b"", dir_fd=found)  # the link itself, whatever has its name by now
-            finally:
-                os.close(found)
+            target = os.readlink(b"", dir_fd=opened[found])  # the link itself, whatever has its name by now
+            os.close(opened.pop(found))
             links += 1
             if links > _LINK_LIMIT:
                 return b""
             if target.startswith(b"/"):
                 while len(stack) > 1:
-                    os.close(stack.pop())
+                    os.close(opened.pop(stack.pop()))
             todo.extend(reversed(os.fsdecode(target).split("/")))
     except OSError:  # no such file, or not one that can be read: the caller has a default
         return b""
     finally:
-        for descriptor in stack:
-            os.close(descriptor)
+        opened.close()
     return b""
 
 
 def _contents(name: str, directory: int) -> bytes:
     # O_NONBLOCK: what was a file a moment ago may be a pipe by now, and a pipe would hang create
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    try:
+    with Descriptors() as opened:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        opened["file"] = descriptor = os.open(name, flags, dir_fd=directory)
         status = os.fstat(descriptor)
         # Files of procfs have no size. With the rights of the runtime one may be read that is not for the container,
         # and some that may not even be looked at: what has been read of /proc/kmsg is gone from the kernel's log.
         if not stat.S_ISREG(status.st_mode) or not status.st_size:
             return b""
         return os.read(descriptor, _PASSWD_LIMIT)
-    finally:
-        os.close(descriptor)

@@ -244,24 +244,25 @@ def apply(step: HostStep, run: Run) -> None:
     os.mknod(path, mode, number)
     os.chown(path, _host_id(run, "uid", _number(step, "uid")), _host_id(run, "gid", _number(step, "gid")))
     os.chmod(path, mode & 0o7777)  # the umask has taken from it
-    run.slots[str(step.args["slot"])] = _tree_of(path, step)
+    _open_tree(path, step, run)
 
 
-def _tree_of(path: str, step: HostStep) -> int:
+def _open_tree(path: str, step: HostStep, run: Run) -> None:
     from ociruntime.native._shim import lib
 
-    tree = lib.shim_open_tree(_AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
-    failed = tree
-    if tree >= 0:
+    slot = str(step.args["slot"])
+    run.slots[slot] = failed = lib.shim_open_tree(
+        _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC
+    )
+    if failed >= 0:
         # /run is a file system without devices on many hosts
-        clear = _MOUNT_ATTR_NODEV if os.fstatvfs(tree).f_flag & _MOUNT_ATTR_NODEV else 0
-        failed = lib.shim_mount_setattr(tree, b"", _AT_EMPTY_PATH, 0, clear, _MS_PRIVATE, -1)
+        clear = _MOUNT_ATTR_NODEV if os.fstatvfs(run.slots[slot]).f_flag & _MOUNT_ATTR_NODEV else 0
+        failed = lib.shim_mount_setattr(run.slots[slot], b"", _AT_EMPTY_PATH, 0, clear, _MS_PRIVATE, -1)
+    else:
+        del run.slots[slot]
     if failed < 0:
-        if tree >= 0:
-            os.close(tree)
         hint = hint_for(-failed, step.name)
         raise StepFailed(path, pointer=step.pointer, step=step.name, errno=-failed, hint=hint)
-    return tree
 
 
 def _number(step: HostStep, name: str) -> int:

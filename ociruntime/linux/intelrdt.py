@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation
 from ociruntime.step import HostStep
 
@@ -234,13 +235,12 @@ def _write_schemata(args: dict[str, Any]) -> None:
 
 
 def _write(path: str, value: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(descriptor, value.encode())
+        with Descriptors() as opened:
+            opened["file"] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            os.write(opened["file"], value.encode())
     except OSError as failure:
         raise OSError(failure.errno, failure.strerror, path) from None
-    finally:
-        os.close(descriptor)
 
 
 def _has_tasks(group: str) -> bool:

@@ -242,28 +242,26 @@ def apply(step: HostStep, run: Run) -> None:
     Raises StepFailed if the path can't be opened, or is no namespace of the type that the config says.
     """
     path, name = str(step.args["path"]), str(step.args["type"])
+    slot = str(step.args["slot"])
     try:
         # O_NONBLOCK: the path may be a FIFO, and nobody would write to it
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        run.slots[slot] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         number = error.errno or 0
         raise StepFailed(
             path, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.name)
         ) from None
-    found = _type_of(descriptor)
+    found = _type_of(run.slots[slot])
     if found != TYPES[name]:
-        os.close(descriptor)
         kinds = [kind for kind, flag in TYPES.items() if flag == found]
         what = f"is a {kinds[0]} namespace" if kinds else "is not a namespace"
         reason = f"{path} {what}, but the config says {name}" if kinds else f"{path} {what}"
         raise StepFailed(reason, pointer=step.pointer, step=step.name, errno=errno.EINVAL)
-    if step.args["changed"] and _is_own(descriptor, name):
-        os.close(descriptor)
+    if step.args["changed"] and _is_own(run.slots[slot], name):
         reason = (
             f"{path} is the runtime's own {name} namespace: what the config sets there would change the host"
         )
         raise StepFailed(reason, pointer=step.pointer, step=step.name)
-    run.slots[str(step.args["slot"])] = descriptor
 
 
 def _is_own(descriptor: int, name: str) -> bool:

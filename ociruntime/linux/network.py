@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from errno import EINVAL, ENODEV
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation
 from ociruntime.step import HostStep, InitStep
 
@@ -125,11 +126,9 @@ def undo(_name: str, args: dict[str, object], run: Run) -> None:
     if namespace >= 0:
         answer = _ask(namespace, "take-back", note)
     elif path and os.path.exists(path):
-        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            answer = _ask(opened, "take-back", note)
-        finally:
-            os.close(opened)
+        with Descriptors() as opened:
+            opened["net"] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            answer = _ask(opened["net"], "take-back", note)
     else:
         return  # a new namespace has gone with init, and the kernel has seen to what was in it
     if answer:
@@ -146,30 +145,28 @@ def _ask(namespace: int, *request: str) -> tuple[int, str] | None:
         "from ociruntime.linux.network_devices import main; main()"
     )
     words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", program, *request]
-    reading, writing = os.pipe()
+    pipe = Descriptors()
     pid = 0
     try:
+        pipe["reading"], pipe["writing"] = os.pipe()
         pid = os.posix_spawn(
             sys.executable,
             words,
             {},
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, writing, 1),
-                (os.POSIX_SPAWN_DUP2, writing, 2),
+                (os.POSIX_SPAWN_DUP2, pipe["writing"], 1),
+                (os.POSIX_SPAWN_DUP2, pipe["writing"], 2),
                 (os.POSIX_SPAWN_DUP2, namespace, _NAMESPACE),
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             ],
             setsigmask=[],
         )
-        os.close(writing)
-        writing = -1
+        os.close(pipe.pop("writing"))
         said = b""
-        while part := os.read(reading, 4096):
+        while part := os.read(pipe["reading"], 4096):
             said += part
     finally:
-        os.close(reading)
-        if writing >= 0:
-            os.close(writing)
+        pipe.close()
         if pid:
             _wait(pid)
     return _answer(said.decode("utf-8", "replace").strip().rpartition("\n")[2])

@@ -18,6 +18,7 @@ import _socket
 import os
 
 from ociruntime.annotations import FAIL_UNKNOWN_CALL
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation
 from ociruntime.jsontext import compact
 from ociruntime.step import Blob, HostStep, InitStep, SyncStep
@@ -293,8 +294,6 @@ def send_listener(run: Run, listener: int, pid: int) -> None:
 def _connect(agent: _socket.socket, path: str) -> None:
     """By its directory's descriptor: the path may be longer than the 108 bytes of sun_path."""
     folder, name = os.path.split(path)
-    place = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        agent.connect(f"/proc/self/fd/{place}/{name}")
-    finally:
-        os.close(place)
+    with Descriptors() as opened:
+        opened["place"] = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        agent.connect(f"/proc/self/fd/{opened['place']}/{name}")

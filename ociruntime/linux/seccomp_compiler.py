@@ -15,6 +15,7 @@ import errno
 import os
 import struct
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed
 from ociruntime.native._seccomp import ffi
 
@@ -155,14 +156,12 @@ def _encoded(name: str) -> bytes:
 
 
 def _export(library: Library, context: CData) -> bytes:
-    memory = os.memfd_create("seccomp", os.MFD_CLOEXEC)
-    try:
+    with Descriptors() as opened:
+        opened["memory"] = memory = os.memfd_create("seccomp", os.MFD_CLOEXEC)
         done = library.seccomp_export_bpf(context, memory)
         if done < 0:
             raise _failed("seccomp_export_bpf", -done)
         return os.pread(memory, os.fstat(memory).st_size, 0)
-    finally:
-        os.close(memory)
 
 
 def _largest_numbers(library: Library, architectures: list[int], rules: object) -> dict[int, int]:

@@ -15,7 +15,6 @@ class CData:
     fds: Any
     pid: int
     pidfd: int
-    handle: Any
     def __getitem__(self, index: int) -> int: ...
 
 class _FFI:
@@ -30,7 +29,6 @@ class _Lib:
     TABLE_SIGNATURES: Final[int]
     TABLE_DETAILS: Final[int]
     def shim_spawn(self, spawn: CData) -> int: ...
-    def shim_spawn_release(self, spawn: CData) -> None: ...
     def shim_open_tree(self, directory: int, path: bytes, flags: int) -> int: ...
     def shim_mount_setattr(
         self,

@@ -14,14 +14,12 @@ struct shim_spawn {
   int fd_base;           // where fds go: fds[i] becomes fd_base + i
   int fd_count;
   const int *fds;  // FD_FIXED ones in their order, then the slots
-  int pid;         // out
+  int pid;         // out, as soon as there is a process
   int pidfd;       // out
-  void *handle;    // out: what the child still uses
 };
 
 // All return 0 or a descriptor, or -errno.
 int shim_spawn(struct shim_spawn *spawn);
-void shim_spawn_release(struct shim_spawn *spawn);
 int shim_open_tree(int directory, const char *path, unsigned flags);
 int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t set, uint64_t clear,
                        uint64_t propagation, int userns_fd);

@@ -8,7 +8,8 @@
 //   - it makes raw system calls only: libc's wrappers would write the caller's errno;
 //   - it reads `struct child`, and writes nothing that the caller reads;
 //   - it ends by execveat or exit; the kernel then clears `alive` (CLONE_CHILD_CLEARTID), and
-//     only after that may the caller free the memory: shim_spawn_release waits for it.
+//     only after that may the memory be freed. shim_spawn waits for it, and not a second call:
+//     an exception of a signal handler could come between the two, and free what the child reads.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -155,8 +156,14 @@ static void free_child(struct child *child) {
   free(child);
 }
 
+// A signal does not end it: the child needs what it waits for.
+static void wait_until_gone(struct child *child) {
+  int alive;
+  while ((alive = __atomic_load_n(&child->alive, __ATOMIC_ACQUIRE)) != 0)
+    syscall(SYS_futex, &child->alive, FUTEX_WAIT, alive, NULL, NULL, 0);
+}
+
 int shim_spawn(struct shim_spawn *spawn) {
-  spawn->handle = NULL;
   if (spawn->fd_count < FD_FIXED || spawn->fd_count > MAX_FDS || spawn->fd_base < 3)
     return -EINVAL;
   struct child *child = calloc(1, sizeof *child);
@@ -195,23 +202,11 @@ int shim_spawn(struct shim_spawn *spawn) {
   pthread_sigmask(SIG_SETMASK, &all, &before);
   long pid = clone_child(&arguments, child_main, child);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (pid < 0) {
-    free_child(child);
-    return (int)pid;
+  if (pid >= 0) {
+    spawn->pid = (int)pid;
+    spawn->pidfd = pidfd;
+    wait_until_gone(child);
   }
-  spawn->pid = (int)pid;
-  spawn->pidfd = pidfd;
-  spawn->handle = child;
-  return 0;
-}
-
-void shim_spawn_release(struct shim_spawn *spawn) {
-  struct child *child = spawn->handle;
-  if (!child)
-    return;
-  int alive;
-  while ((alive = __atomic_load_n(&child->alive, __ATOMIC_ACQUIRE)) != 0)
-    syscall(SYS_futex, &child->alive, FUTEX_WAIT, alive, NULL, NULL, 0);
-  spawn->handle = NULL;
   free_child(child);
+  return pid < 0 ? (int)pid : 0;
 }

@@ -29,7 +29,7 @@ GENERATED = {"_config_validator.py", "_seccomp.py"}
 # Groups of modules, by the first pattern that fits.
 GROUPS = (
     ("package", r"ociruntime(\.linux)?"),
-    ("errors", r"ociruntime\.errors"),
+    ("errors", r"ociruntime\.(errors|descriptors)"),
     ("document", r"ociruntime\.(config|jsontext)"),
     ("step", r"ociruntime\.(step|run)"),
     ("live", r"ociruntime\.(frozen|identity)"),
@@ -67,7 +67,7 @@ EDGES: dict[str, str] = {
     "package": "",
     "errors": "",
     "document": "errors",
-    "step": "",
+    "step": "errors",
     "layout": "",
     "live": "",
     "annotations": "annotations errors",

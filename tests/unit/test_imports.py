@@ -45,7 +45,13 @@ FRONT = {
     "ociruntime.log",
     "ociruntime.verbs",
 }
-STATE = {"ociruntime.config", "ociruntime.container", "ociruntime.identity", "ociruntime.statedir"}
+STATE = {
+    "ociruntime.config",
+    "ociruntime.container",
+    "ociruntime.descriptors",
+    "ociruntime.identity",
+    "ociruntime.statedir",
+}
 
 UNDO = {"ociruntime.deletion", "ociruntime.run", "ociruntime.undo"}
 

@@ -8,6 +8,8 @@ import socket
 
 import pytest
 
+from ociruntime.descriptors import Descriptors
+from ociruntime.native._shim import ffi
 from ociruntime.native.encode import SYNC_FORKED
 from ociruntime.spawn import MESSAGE, MESSAGE_ERROR, MESSAGE_SYNC, Child, ChildFailed
 
@@ -27,9 +29,11 @@ def test_failure_overtakes_the_helpers_word() -> None:
     """
     child = object.__new__(Child)
     child.socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    child.helper, made = process(), process()
-    child.pid, child.terminal, child.listener, child.progress = 0, -1, -1, -1
-    child.pidfd = os.pidfd_open(child.helper)
+    helper, made = process(), process()
+    child.pid, child._forks, child._forked, child._let_go, child._owner = 0, True, False, False, os.getpid()
+    child.opened = Descriptors()
+    child._spawned = ffi.new("struct shim_spawn *", {"pid": helper, "pidfd": os.pidfd_open(helper)})
+    child._own_first()
     far.send(MESSAGE.pack(MESSAGE_ERROR, 1, 0, 2, 0, 0))
     far.send(MESSAGE.pack(MESSAGE_SYNC, SYNC_FORKED, 0, 0, 0, made))
     with pytest.raises(ChildFailed):

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How is the container's cgroup frozen and thawed? (Whether it is: frozen.py.)
 
-Must import nothing of this package.
+Must import nothing else of this package.
 """
 
 from __future__ import annotations
 
 import os
 import time
+
+from ociruntime.descriptors import Descriptors
 
 _LIMIT = 10.0  # seconds until all processes must have stopped
 
@@ -43,22 +45,17 @@ def set_frozen(paths: dict[str, str], wanted: bool) -> bool:
 
 def _read(path: str) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with open(path, "rb", buffering=0) as file:
+            return file.read(4096)
     except (FileNotFoundError, NotADirectoryError):
         return b""
-    try:
-        return os.read(descriptor, 4096)
     except OSError as failure:
         if failure.errno == 19:  # ENODEV: removed since the open
             return b""
         raise
-    finally:
-        os.close(descriptor)
 
 
 def _write(path: str, value: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, value)
-    finally:
-        os.close(descriptor)
+    with Descriptors() as opened:
+        opened["file"] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(opened["file"], value)

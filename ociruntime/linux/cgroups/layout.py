@@ -130,16 +130,13 @@ def _mount_table(cgroup: bytes) -> bytes:
     missing = set(own_paths(cgroup))
     table = b""
     try:
-        descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        with open("/proc/self/mountinfo", "rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                table += chunk
+                if missing <= set(_standard_names(table)):
+                    break
     except FileNotFoundError:
         return table
-    try:
-        while chunk := os.read(descriptor, _CHUNK):
-            table += chunk
-            if missing <= set(_standard_names(table)):
-                break
-    finally:
-        os.close(descriptor)
     return table[: table.rfind(b"\n") + 1]
 
 
@@ -167,10 +164,7 @@ def _unescape(field: str) -> str:
 def _read(path: str) -> bytes | None:
     """The file's bytes, or None if it doesn't exist or isn't for us."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with open(path, "rb", buffering=0) as file:
+            return file.read(_CHUNK)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
-    try:
-        return os.read(descriptor, _CHUNK)
-    finally:
-        os.close(descriptor)

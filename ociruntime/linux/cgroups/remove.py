@@ -12,6 +12,7 @@ import os
 import time
 from _signal import pidfd_send_signal
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.identity import open_process
 
 TYPE_CHECKING = False
@@ -108,21 +109,18 @@ def _signal_each(paths: dict[str, str], signal: int, held: bool) -> None:
 
 
 def _signal_some(paths: dict[str, str], pids: list[int], signal: int) -> None:
-    opened: dict[int, int] = {}
-    try:
+    with Descriptors() as opened:
         for pid in pids:
             try:
-                opened[pid] = open_process(pid)
+                opened[f"{pid}"] = open_process(pid)
             except ProcessLookupError:
                 continue
-        for pid in opened.keys() & processes(paths):
+        for pid in processes(paths):
             try:
-                pidfd_send_signal(opened[pid], signal)
+                if f"{pid}" in opened:
+                    pidfd_send_signal(opened[f"{pid}"], signal)
             except ProcessLookupError:
                 continue
-    finally:
-        for pidfd in opened.values():
-            os.close(pidfd)
 
 
 def thaw_below(paths: dict[str, str]) -> None:
@@ -133,18 +131,12 @@ def thaw_below(paths: dict[str, str]) -> None:
 
 def _thaw(cgroup: int) -> None:
     try:
-        file = os.open("freezer.state", os.O_WRONLY | os.O_CLOEXEC, dir_fd=cgroup)
+        with Descriptors() as opened:
+            opened["file"] = os.open("freezer.state", os.O_WRONLY | os.O_CLOEXEC, dir_fd=cgroup)
+            os.write(opened["file"], b"THAWED")
     except OSError as failure:
         if failure.errno not in _GONE:
             raise
-        return
-    try:
-        os.write(file, b"THAWED")
-    except OSError as failure:
-        if failure.errno not in _GONE:
-            raise
-    finally:
-        os.close(file)
 
 
 def _empty(paths: dict[str, str], busy: set[str]) -> None:
@@ -171,15 +163,11 @@ def _empty(paths: dict[str, str], busy: set[str]) -> None:
 def _kill_v2(directory: str) -> bool:
     """True if the kernel (5.14 and newer) kills everything in the v2 cgroup."""
     try:
-        descriptor = os.open(f"{directory}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+        with Descriptors() as opened:
+            opened["file"] = os.open(f"{directory}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+            os.write(opened["file"], b"1")
     except OSError:
-        return False
-    try:
-        os.write(descriptor, b"1")
-    except OSError:
-        return False  # gone, or threaded: then one by one
-    finally:
-        os.close(descriptor)
+        return False  # not there, gone, or threaded: then one by one
     return True
 
 
@@ -190,44 +178,45 @@ def _walk(directory: str, visit: Callable[[int], None], remove: bool = False) ->
     By descriptors: a container that may make cgroups can make them so deep that no path is long enough for them. Up
     goes by "..", which is safe, as a cgroup never gets another parent.
     """
-    here = _open(directory)
-    if here < 0:
-        return
     names: list[str] = []
-    try:
-        left = [_children(here)]  # at each level, what is still to be visited
+    with Descriptors() as opened:
+        if not _go_to(opened, directory):
+            return
+        left = [_children(opened["here"])]  # at each level, what is still to be visited
         while True:
             if left[-1]:
                 name = left[-1].pop()
-                below = _open(name, here)
-                if below >= 0:
-                    os.close(here)
-                    here = below
+                if _go_to(opened, name):
                     names.append(name)
-                    left.append(_children(here))
+                    left.append(_children(opened["here"]))
                 continue
-            visit(here)
+            visit(opened["here"])
             left.pop()
             if not left:
                 return
-            above = os.open("..", _DIRECTORY, dir_fd=here)
-            os.close(here)
-            here = above
+            opened["above"] = os.open("..", _DIRECTORY, dir_fd=opened["here"])
+            _move(opened, "above")
             name = names.pop()
             if remove:
-                _rmdir(name, here)
-    finally:
-        os.close(here)
+                _rmdir(name, opened["here"])
 
 
-def _open(directory: str, parent: int | None = None) -> int:
-    """Descriptor of a cgroup, or -1 if it is gone."""
+def _go_to(opened: Descriptors, directory: str) -> bool:
+    """Make a cgroup, relative to the one that is open as "here", the one that is open; false if it is gone."""
     try:
-        return os.open(directory, _DIRECTORY, dir_fd=parent)
+        opened["next"] = os.open(directory, _DIRECTORY, dir_fd=opened.get("here"))
     except OSError as failure:
         if failure.errno not in _GONE:
             raise
-        return -1
+        return False
+    _move(opened, "next")
+    return True
+
+
+def _move(opened: Descriptors, name: str) -> None:
+    if "here" in opened:
+        os.close(opened.pop("here"))
+    opened["here"] = opened.pop(name)
 
 
 def _children(cgroup: int) -> list[str]:
@@ -241,22 +230,16 @@ def _children(cgroup: int) -> list[str]:
 
 
 def _members(cgroup: int) -> list[int]:
-    try:
-        descriptor = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=cgroup)
-    except OSError as failure:
-        if failure.errno in _GONE:
-            return []
-        raise
     content = b""
     try:
-        while chunk := os.read(descriptor, 65536):
-            content += chunk
+        with Descriptors() as opened:
+            opened["file"] = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=cgroup)
+            while chunk := os.read(opened["file"], 65536):
+                content += chunk
     except OSError as failure:
         # EOPNOTSUPP: a threaded v2 cgroup; its processes are listed by the cgroup above it
         if failure.errno not in (*_GONE, errno.EOPNOTSUPP):
             raise
-    finally:
-        os.close(descriptor)
     return [int(line) for line in content.split()]
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from ociruntime.descriptors import Descriptors
+
 
 def inherit_cpuset(directory: str, mount: str) -> None:
     """Give a new cpuset cgroup its parent's CPUs and memory nodes, level by level.
@@ -30,22 +32,19 @@ def _inherit(directory: str, mount: str, file: str) -> bytes:
 
 def read(path: str) -> bytes:
     """A small cgroup file's content; OSError names the file."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(descriptor, 4096)
+        with open(path, "rb", buffering=0) as file:
+            return file.read(4096)
     except OSError as failure:
         raise OSError(failure.errno, failure.strerror, path) from None
-    finally:
-        os.close(descriptor)
 
 
 def write(path: str, *values: bytes) -> None:
     """Write each value with a call of its own, as cgroup files want it; OSError names the file."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        for value in values:
-            os.write(descriptor, value)
+        with Descriptors() as opened:
+            opened["file"] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            for value in values:
+                os.write(opened["file"], value)
     except OSError as failure:
         raise OSError(failure.errno, failure.strerror, path) from None
-    finally:
-        os.close(descriptor)
