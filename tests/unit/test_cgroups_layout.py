@@ -107,7 +107,7 @@ def test_reading_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
     chunks = [HYBRID, b"99 1 0:99 / /x rw - ext4 none rw\n", b""]
 
     class Table(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
+        def read(self, _size: int | None = -1) -> bytes:
             return chunks.pop(0)
 
     monkeypatch.setattr(module, "open", lambda *_words, **_how: Table(), raising=False)
