@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+import ociruntime
 from tests.harness.configuration import add_hook
-from tests.harness.driver import Runtime
-from tests.harness.peers import departure
+from tests.harness.driver import Runtime, runtime_under_test
+from tests.harness.peers import PEERS, departure
 from tests.harness.rootfs import copy_busybox
 
 if TYPE_CHECKING:
     from tests.harness.configuration import Config
     from tests.harness.stage import Stage
     from tests.integration.conftest import Compare
+
+REPOSITORY = Path(__file__).parents[2]
+
+ours_only = pytest.mark.skipif(
+    runtime_under_test() in PEERS, reason="what is asked is this runtime's: run with RUNTIME=ociruntime"
+)
 
 departure("root behind a link", "runc", "R010", "a path is what the kernel finds under it")
 departure("bundle of the state", "runc", "R200", "it is the path that was given, made absolute")
@@ -110,6 +122,7 @@ def test_root_path(compare: Compare) -> None:
     assert compare(scenario)["root behind a link"] == [[0, "-\nright"]] * 2
 
 
+@ours_only
 def test_files_of_flags(stage: Stage) -> None:
     """--root, --config, --pid-file, --log, --trace and --process are the files that are found there; nothing is made beside."""
     place = _two_bundles(stage)
@@ -136,6 +149,7 @@ def test_files_of_flags(stage: Stage) -> None:
         runtime.call("delete", "--force", container.id, cwd=place).ok()
 
 
+@ours_only
 def test_bundle_in_a_directory_that_is_gone(stage: Stage) -> None:
     """Without a current directory there is no bundle `.`: one line that says so."""
     gone = stage.directory / "gone"
@@ -143,3 +157,28 @@ def test_bundle_in_a_directory_that_is_gone(stage: Stage) -> None:
     script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
     stage.runtime.command = ["/bin/sh", "-c", script, "sh", str(gone), *stage.runtime.command]
     stage.runtime.call("create", "nobody").refused("create: .: the current directory can't be found: ENOENT")
+
+
+@ours_only
+def test_installation_behind_a_link(stage: Stage) -> None:
+    """The directory of the command may be a link: its `..` is not the directory that the link is in."""
+    prefix = stage.directory / "real"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    library = prefix / "lib" / version / "site-packages/ociruntime"
+    shutil.copytree(
+        Path(ociruntime.__file__).parent, library, ignore=shutil.ignore_patterns("__pycache__", "_specs")
+    )
+    shutil.copytree(REPOSITORY / "specs", library / "_specs")
+    (prefix / "bin").mkdir()
+    shutil.copy(REPOSITORY / "launcher/ociruntime", prefix / "bin/ociruntime")
+    (prefix / "bin/python3").symlink_to(os.path.realpath(sys.executable))
+    (prefix / "pyvenv.cfg").write_text("include-system-site-packages = true\n")
+    (stage.directory / "bin").symlink_to("real/bin")
+    # cffi and jsonschema are this environment's
+    for name in os.listdir(sysconfig.get_paths()["platlib"]):
+        if not name.startswith(("__editable__", "ociruntime", "__pycache__")):
+            (library.parent / name).symlink_to(Path(sysconfig.get_paths()["platlib"], name))
+    stage.runtime.command = [str(stage.directory / "bin/ociruntime")]
+    stage.run("true").ok()
+    refused = stage.run("true", edit=lambda config: config.update(hostname=5))
+    refused.refused("/hostname: expected a string, found 5")
