@@ -131,7 +131,7 @@ def test_files_of_flags(stage: Stage) -> None:
     config["process"]["args"] = ["sleep", "100"]
     (place / "real/b/other.json").write_text(json.dumps(config))
     (place / "real/process.json").write_text(json.dumps({**config["process"], "args": ["echo", "document"]}))
-    runtime = Runtime(stage.runtime.name, Path("link/../state-of-it"), stage.directory)
+    runtime = Runtime(runtime_under_test(), Path("link/../state-of-it"), stage.directory)
     container = stage.container(bundle=stage.bundle("true", name="unused"))
     before = sorted(os.listdir(place))
     flags = ("--bundle", "link/../b", "--config", "link/../b/other.json", "--pid-file", "link/../pid")
