@@ -16,18 +16,24 @@ if TYPE_CHECKING:
     from ociruntime.config import Node
 
 _RESERVED = "org.opencontainers."
-# config.md, Annotations: the names that the specification itself has in its own namespace.
+# The names that the specifications themselves have in their own namespace, for who unpacks an image: those of its
+# config (config.md, Annotations; image-spec, conversion.md), and those that its labels may have (image-spec,
+# annotations.md), which become annotations as they are.
 _IMAGE_NAMES = frozenset(
     f"{_RESERVED}image.{name}"
     for name in (
         "os", "os.version", "os.features", "architecture", "variant", "author", "created", "stopSignal",
+        "exposedPorts",
+        "authors", "url", "documentation", "source", "version", "revision", "vendor", "licenses", "ref.name",
+        "title", "description", "base.digest", "base.name",
     )
 )  # fmt: skip
 
 
-def advice(config: Node) -> list[Violation]:
+def advice(config: Node) -> Iterator[Violation]:
     """Warnings about what the specification asks of whoever writes a config (SHOULD, and names that are reserved)."""
-    return [*_root(config), *_annotations(config), *_mappings(config), *_devices(config)]
+    for part in (_root, _annotations, _mappings, _devices):
+        yield from part(config)
 
 
 def _root(config: Node) -> Iterator[Violation]:

@@ -7,9 +7,21 @@ This module must not import a subject; what the config says is judged in check.p
 from __future__ import annotations
 
 import os
+import stat
 
-from ociruntime.config import Node, parse
+from ociruntime.config import DEEPEST, Node, parse
 from ociruntime.errors import BundleError
+from ociruntime.host_path import absolute, joined
+
+LARGEST = 32 << 20  # bytes of a document: ten thousand times an ordinary one, and what memory can bear
+_CHUNK = 1 << 16
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class Bundle:
@@ -27,14 +39,14 @@ class Bundle:
         self.directory = directory
         self.config_path = config_path
         self.raw = raw
-        self.config = parse(raw, config_path)
+        self.config = parse(raw, config_path, DEEPEST)
         if not isinstance(self.config.value, dict):
             raise BundleError(f"{config_path}: not a JSON object")
 
     @property
     def rootfs(self) -> str:
         """Absolute path of the root filesystem (R010)."""
-        return os.path.normpath(os.path.join(self.directory, self.config.at("root", "path").text()))
+        return joined(self.directory, self.config.at("root", "path").text())
 
 
 def load(bundle_dir: str, config_file: str | None = None) -> Bundle:
@@ -43,7 +55,7 @@ def load(bundle_dir: str, config_file: str | None = None) -> Bundle:
     config_file  another config than `config.json` of the bundle, or None
     Raises BundleError if it can't be read or is not JSON.
     """
-    directory = os.path.abspath(bundle_dir)
+    directory = absolute(bundle_dir)
     if not os.path.isdir(directory):
         raise BundleError(
             f"{directory}: no such directory", hint="--bundle names the directory with config.json"
@@ -54,12 +66,45 @@ def load(bundle_dir: str, config_file: str | None = None) -> Bundle:
 
 def load_config(path: str) -> Node:
     """Read a config file alone, as `validate` and `plan` do."""
-    return parse(_read(path), path)
+    return parse(_read(path), path, DEEPEST)
+
+
+def read_stream(descriptor: int, origin: str) -> Node:
+    """Read a document from a descriptor, to its end, as `update --resources -` does."""
+    try:
+        return parse(_whole(descriptor, origin), origin, DEEPEST)
+    except OSError as failure:
+        raise BundleError(f"{origin}: {os.strerror(failure.errno or 0).lower()}") from None
 
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        # O_NONBLOCK: to open a FIFO would be to wait for somebody who writes to it
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode) and not _is_pipe(descriptor):
+                kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+                raise BundleError(f"{path}: is {kind}, and must be a regular file")
+            os.set_blocking(descriptor, True)
+            return _whole(descriptor, path)
+        finally:
+            os.close(descriptor)
     except OSError as failure:
-        raise BundleError(f"{path}: {os.strerror(failure.errno or 0).lower()}", errno=0) from None
+        raise BundleError(f"{path}: {os.strerror(failure.errno or 0).lower()}") from None
+
+
+def _is_pipe(descriptor: int) -> bool:
+    """True for a pipe without a name, which the caller has filled: `--process <(jq ...)` is /dev/fd/63 of it."""
+    return os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:")
+
+
+def _whole(descriptor: int, origin: str) -> bytes:
+    data = bytearray()
+    size = os.fstat(descriptor).st_size  # 0 for a pipe, and for what the kernel makes up
+    while size <= LARGEST and len(data) <= LARGEST:
+        chunk = os.read(descriptor, max(min(size + 1, LARGEST), _CHUNK))
+        if not chunk:
+            return bytes(data)
+        data += chunk
+    raise BundleError(f"{origin}: larger than {LARGEST >> 20} MiB, which is the limit for a document")

@@ -9,7 +9,7 @@ to explain a rejection.
 from __future__ import annotations
 
 from ociruntime import annotations as annotation, hooks
-from ociruntime.errors import InvalidConfig, NotSupported, Violation
+from ociruntime.errors import Findings, InvalidConfig, NotSupported, Violation
 from ociruntime.linux import (
     capabilities,
     cgroups,
@@ -71,10 +71,11 @@ KEYS = ("/ociVersion",)
 
 OCI_VERSION_MIN = "1.0.0"
 OCI_VERSION_MAX = "1.3.0"
+_NEWEST_MINOR = "3"
 
 
-def violations(config: Node, explain: bool = True) -> list[Violation]:
-    """Everything that is wrong with a config, sorted by pointer.
+def violations(config: Node, explain: bool = True) -> Findings:
+    """Everything that is wrong with a config, sorted by pointer; of very much only the first.
 
     explain   use jsonschema to say what the schema objects to (else one violation says that it does)
     Severities: "error" breaks the specification, "unsupported" is valid but refused by this version,
@@ -82,17 +83,20 @@ def violations(config: Node, explain: bool = True) -> list[Violation]:
     """
     from ociruntime import schema
 
-    found: list[Violation] = []
+    found = Findings()
     if not schema.fast_valid(config.value):
-        found += schema.explain(config.value) if explain else [Violation("", "breaks the schema")]
-    found += _version(config)
+        found.take(schema.explain(config.value) if explain else [Violation("", "breaks the schema")])
+    found.take(_version(config))
     known = {violation.pointer for violation in found}
     if isinstance(config.value, dict):
-        for violation in _subjects(config):
+        found.take(
+            violation
+            for violation in _subjects(config)
             # the schema's word on the same value goes first
-            if violation.pointer not in known or violation.severity != "error":
-                found.append(violation)
-    return sorted(found, key=lambda violation: violation.pointer)
+            if violation.pointer not in known or violation.severity != "error"
+        )
+    found.sort(key=lambda violation: violation.pointer)
+    return found
 
 
 def require(config: Node) -> list[Violation]:
@@ -103,11 +107,11 @@ def require(config: Node) -> list[Violation]:
     found = violations(config)
     errors = [violation for violation in found if violation.severity == "error"]
     if errors:
-        raise InvalidConfig(errors)
+        raise InvalidConfig(errors, cut=found.cut)
     for violation in found:
         if violation.severity == "unsupported":
             raise NotSupported(violation.reason, pointer=violation.pointer)
-    return found
+    return [*found, *(Violation("", words, severity="warning") for words in found.left_out())]
 
 
 def _subjects(config: Node) -> Iterator[Violation]:
@@ -124,14 +128,21 @@ def _subjects(config: Node) -> Iterator[Violation]:
 
 
 def _version(config: Node) -> Iterator[Violation]:
-    """1.0.0 up to 1.3.x, with any pre-release or build suffix (R007, R008); the schema checks the form."""
+    """1.x.y, with any pre-release or build suffix (R007, R008); the schema checks the form.
+
+    A newer minor version only adds to the specification: on the day on which engines write it, what they
+    have always asked for must still be done, as with runc.
+    """
     text = config.at("ociVersion").text()
     core = text.split("-", 1)[0].split("+", 1)[0].split(".")
     if len(core) != 3 or not all(part.isascii() and part.isdigit() for part in core):
         return  # not SemVer: the schema says so
-    if core[0] != "1" or core[1] not in ("0", "1", "2", "3"):
-        yield Violation(
-            "/ociVersion",
-            f"version {text} of the specification is not supported: {OCI_VERSION_MIN} to 1.3.x are",
-            "R008",
+    if core[0] != "1":
+        reason = f"version {text} of the specification is not supported: {OCI_VERSION_MIN} to 1.x are"
+        yield Violation("/ociVersion", reason, "R008")
+    elif len(core[1]) > 1 or core[1] > _NEWEST_MINOR:
+        reason = (
+            f"version {text} of the specification is newer than {OCI_VERSION_MAX}: "
+            "properties that it has added are ignored"
         )
+        yield Violation("/ociVersion", reason, "R008", "warning")

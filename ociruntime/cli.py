@@ -93,9 +93,13 @@ def settings_of(given: flags.Arguments, log: Log) -> Settings:
     if given.text("rootless") == "true":
         raise NotSupported("flag --rootless: true is not supported yet")
     root = given.text("root")
+    if root and not root.startswith("/"):
+        from ociruntime.host_path import absolute
+
+        root = absolute(root)
     return Settings(
         log=log,
-        root=os.path.abspath(root) if root else "",
+        root=root,
         trace=given.text("trace"),
         cgroup_manager=manager,
     )

@@ -19,6 +19,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Levels of a document that somebody hands over. Nothing of the specification has more than ten, and whatever walks
+# through a value afterwards (a validator, a writer of JSON) may need several frames for each. What we write
+# down ourselves has such a document in it, and may be somewhat deeper.
+DEEPEST = 100
+_DEEPEST_OF_OURS = DEEPEST + 20
+
 _WHITESPACE = " \t\n\r"
 
 
@@ -119,11 +125,12 @@ class _ScannerSettings:
 _scan = make_scanner(_ScannerSettings())  # type: ignore[arg-type]  # typeshed's idea of its argument
 
 
-def parse(data: bytes, origin: str) -> Node:
+def parse(data: bytes, origin: str, deepest: int = _DEEPEST_OF_OURS) -> Node:
     """Parse a JSON document.
 
     data     the file's bytes; UTF-8, as the specification demands (R002)
     origin   the path to name in an error
+    deepest  so many objects and arrays may lie in one another
     Raises BundleError with line and column of the mistake.
     """
     try:
@@ -140,9 +147,9 @@ def parse(data: bytes, origin: str) -> Node:
         if "json.decoder" in sys.modules:
             raise
         __import__("json.decoder")
-        return parse(data, origin)
+        return parse(data, origin, deepest)
     except RecursionError:
-        raise BundleError(f"{origin}: not JSON: nested too deeply") from None
+        raise BundleError(f"{origin}: nested more than {deepest} levels deep") from None
     except ValueError as mistake:  # json.JSONDecodeError is one, but for a number that is too long
         place = getattr(mistake, "pos", None)
         if place is None:
@@ -152,12 +159,33 @@ def parse(data: bytes, origin: str) -> Node:
     end = _skip(text, end)
     if end != len(text):
         raise BundleError(f"{origin}: not JSON: more text after the value at {_place(text, end)}")
+    if not _within(value, deepest):
+        members = value.items() if isinstance(value, dict) else ()
+        names = [name for name, member in members if not _within(member, deepest - 1)]
+        pointer = f"/{escape(names[0])}" if names else ""
+        raise BundleError(f"{origin}: nested more than {deepest} levels deep", pointer=pointer)
     return Node(value)
 
 
+def _within(value: object, deepest: int) -> bool:
+    """True if no more objects and arrays lie in one another; level by level, so that depth costs no stack."""
+    level = [value]
+    for _ in range(deepest):
+        level = [
+            item
+            for one in level
+            if isinstance(one, (dict, list))
+            for item in (one.values() if isinstance(one, dict) else one)
+            if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return True
+    return False
+
+
 def _skip(text: str, index: int) -> int:
-    while index < len(text) and text[index] in _WHITESPACE:
-        index += 1
+    if index < len(text) and text[index] in _WHITESPACE:
+        return len(text) - len(text[index:].lstrip(_WHITESPACE))
     return index
 
 

@@ -23,6 +23,12 @@ from __future__ import annotations
 import errno as _errno
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LINE_LIMIT = 4096  # bytes of an error or a warning as people see it; a log in JSON has all of it
+MOST_VIOLATIONS = 200  # of each severity; nobody reads more of them, and a hostile config has any number
 EXIT_ERROR = 1
 EXIT_EXEC_FAILED = 255
 
@@ -62,6 +68,42 @@ class Violation:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+class Findings(list[Violation]):
+    """Violations, of each severity MOST_VIOLATIONS at most, and how many there are besides."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: dict[str, int] = {}
+
+    def take(self, violations: Iterable[Violation]) -> None:
+        """Add them; nothing more is looked for once there are too many errors."""
+        for violation in violations if not self.cut else ():
+            count = self._found[violation.severity] = self._found.get(violation.severity, 0) + 1
+            if count <= MOST_VIOLATIONS:
+                self.append(violation)
+            elif self.cut:
+                return
+
+    @property
+    def cut(self) -> bool:
+        """True if there are more errors than those listed, and nobody has counted them."""
+        return self._found.get("error", 0) > MOST_VIOLATIONS
+
+    def left_out(self) -> list[str]:
+        """What is not listed, one sentence each."""
+        said = []
+        for severity, count in self._found.items():
+            words = {"error": "errors", "warning": "warnings"}.get(severity, "things that are not supported")
+            if count > MOST_VIOLATIONS and severity == "error":
+                said.append(f"only the first {MOST_VIOLATIONS} errors are shown: there may be more")
+            elif count > MOST_VIOLATIONS:
+                more = "" if self.cut else f": there are {count - MOST_VIOLATIONS} more"
+                said.append(f"only the first {MOST_VIOLATIONS} {words} are shown{more}")
+        return said
+
+
 class RuntimeFailure(Exception):
     """Base of all errors of this package.
 
@@ -85,13 +127,23 @@ class RuntimeFailure(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        parts = [part for part in (self.pointer, self.step) if part]
-        if self.reason:
-            parts.append(self.reason)
+        return self._line(self.pointer, self.step, self.reason, self.hint)
+
+    def brief(self, limit: int = LINE_LIMIT) -> str:
+        """The same in `limit` bytes: a part of it that is too long is cut in the middle, and the others stay whole."""
+        whole = str(self)
+        if width(whole) <= limit:
+            return whole
+        parts = [printable(part) for part in (self.pointer, self.step, self.reason, self.hint)]
+        room = limit - width(self._line("", "", "", "")) - 9  # the marks between them
+        return self._line(*shared_out(parts, room))
+
+    def _line(self, pointer: str, step: str, reason: str, hint: str) -> str:
+        parts = [part for part in (pointer, step, reason) if part]
         if self.errno:
             parts.append(errno_text(self.errno))
         text = ": ".join(parts)
-        return printable(f"{text} ({self.hint})" if self.hint else text)
+        return printable(f"{text} ({hint})" if hint else text)
 
     def as_dict(self) -> dict[str, object]:
         """The error's fields, as `--log-format json` writes them beside `msg`."""
@@ -115,14 +167,17 @@ class InvalidConfig(RuntimeFailure):
     """config.json breaks the specification; `violations` has every place where.
 
     all_shown   the text has all of them: no verb would list them
+    cut         there are more than those
     """
 
-    def __init__(self, violations: list[Violation], *, all_shown: bool = False) -> None:
+    def __init__(self, violations: list[Violation], *, all_shown: bool = False, cut: bool = False) -> None:
         self.violations = violations
         first, *others = violations
-        tail = f" (and {len(others)} more: `ociruntime validate` lists them)" if others else ""
+        count = f"at least {len(others)}" if cut else str(len(others))
+        what = f"the first {len(violations)}" if cut else "them"
+        tail = f" (and {count} more: `ociruntime validate` lists {what})" if others else ""
         if all_shown:
-            tail = "".join(f"; {violation}" for violation in others)
+            tail = "; ".join(["", *map(str, others), *(["there may be more"] if cut else [])])
         super().__init__(f"{first.reason}{tail}", pointer=first.pointer or "/")
 
 
@@ -177,6 +232,38 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def width(text: str) -> int:
+    """Bytes of a text on a terminal or in a file."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text in `limit` bytes: its begin and its end, where what matters stands, and how much is missing between."""
+    if width(text) <= limit:
+        return text
+    kept = limit
+    while True:
+        kept = min(kept, len(text) - 1)
+        head, tail = text[: (kept + 1) // 2], text[len(text) - kept // 2 :]
+        short = f"{head}[... {len(text) - kept} characters ...]{tail}"
+        excess = width(short) - limit
+        if excess <= 0 or kept == 0:
+            return short
+        kept = max(kept - max(excess // 4, 1), 0)  # a character has up to four bytes
+
+
+def shared_out(parts: list[str], room: int) -> list[str]:
+    """The parts in `room` bytes together: the short ones whole, the long ones shortened to the same size."""
+    fair = room
+    waiting = sorted(width(part) for part in parts)
+    for index, size in enumerate(waiting):
+        fair = room // (len(waiting) - index)
+        if size > fair:
+            break
+        room -= size
+    return [shortened(part, fair) for part in parts]
 
 
 def errno_text(number: int) -> str:

@@ -9,7 +9,7 @@ Everything here is pure. This module must not import plan, check or launch: it i
 from __future__ import annotations
 
 from ociruntime.config import Node
-from ociruntime.errors import InvalidConfig, UsageError, Violation
+from ociruntime.errors import Findings, InvalidConfig, UsageError, Violation
 from ociruntime.linux import capabilities, credentials, process, rlimits
 
 TYPE_CHECKING = False
@@ -198,11 +198,12 @@ def require(config: Node) -> list[Violation]:
     config   the container's, with the process to run
     Raises InvalidConfig with every error.
     """
-    found = list(_violations(config))
+    found = Findings()
+    found.take(_violations(config))
     errors = [violation for violation in found if violation.severity == "error"]
     if errors:
-        raise InvalidConfig(errors, all_shown=True)
-    return found
+        raise InvalidConfig(errors, all_shown=True, cut=found.cut)
+    return [*found, *(Violation("", words, severity="warning") for words in found.left_out())]
 
 
 def _violations(config: Node) -> Iterator[Violation]:

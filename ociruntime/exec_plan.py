@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ociruntime import joining, process_order
 from ociruntime.linux import namespaces, process
-from ociruntime.step import HostStep, InitStep, Plan, SyncStep
+from ociruntime.step import HostStep, Plan, SyncStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
 
         yield from console.plan_terminal(config.at("process"))
     yield from process.plan_enter_existing(config)
-    yield from process_order.plan(config, host, [*process.plan(config, host), *_rdt(config, host, options)])
+    outside = [*process.plan(config, host), *_rdt(config, host, options)]
+    yield from process_order.plan(config, host, options.preserve_fds, outside)
 
     # The last moment at which the end of the runtime is the end of this process.
     yield SyncStep("entered", "it is its user in the container, and has found its program")
@@ -126,11 +127,7 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
     if committed:
         yield HostStep("launch", "commit", {}, text=", ".join(committed))
     yield from process.plan_no_new_privs(config, host)
-    first = 3 + options.preserve_fds
-    yield InitStep("close_from", first, name="close descriptors", text=f"all from {first} on")
-    if config.at("linux", "seccomp"):
-        # Nothing but execve comes after it, so that nothing else has to be allowed.
-        yield from seccomp.plan_load(config)
+    yield from process_order.plan_last(config, options.preserve_fds)
     yield from process.plan_exec(config, options.home)
 
 

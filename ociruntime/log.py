@@ -6,6 +6,7 @@
     no --log       both go to stderr: plain lines, or JSON lines with --log-format json
 
 The form of a log line is logrus's, because engines read the last line of level error and show its `msg`.
+A line for people has at most LINE_LIMIT bytes: what is longer is cut in the middle. JSON lines have all of it.
 This module must not import logging, json or datetime, nor a verb or the spine.
 """
 
@@ -14,10 +15,17 @@ from __future__ import annotations
 import os
 import time
 
-from ociruntime.errors import RuntimeFailure, UsageError, printable
+from ociruntime.errors import LINE_LIMIT, RuntimeFailure, UsageError, printable, shortened
 from ociruntime.jsontext import compact, quote
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PROGRAM = "ociruntime"
+_SHOWN_LIMIT = LINE_LIMIT - len(PROGRAM) - 32  # beside the name, "warning" and the newline
+_MESSAGE_LIMIT = LINE_LIMIT * 3 // 4  # of a line with time, level and fields
+_FIELD_LIMIT = 48  # the least that is left of a field
 
 
 class Log:
@@ -39,23 +47,37 @@ class Log:
 
     def failure(self, failure: RuntimeFailure, verb: str = "") -> None:
         """An error: one line for people, and one for the log with the error's fields beside it."""
-        self.tell_error(f"{verb}: {failure}" if verb else str(failure), failure.as_dict())
+        begin = f"{verb}: " if verb else ""
 
-    def tell_error(self, message: str, fields: dict[str, object] | None = None) -> None:
-        """Show `message` on stderr and log it at level error."""
+        def brief(limit: int) -> str:
+            return begin + failure.brief(limit - len(begin))
+
+        self.tell_error(f"{begin}{failure}", failure.as_dict(), brief)
+
+    def tell_error(
+        self,
+        message: str,
+        fields: dict[str, object] | None = None,
+        brief: Callable[[int], str] | None = None,
+    ) -> None:
+        """Show `message` on stderr and log it at level error.
+
+        brief   gives the message in so many bytes, and knows better than we do what matters in it
+        """
         if self.descriptor >= 0:
-            self._append(self.descriptor, "error", message, fields)
+            in_log = brief(_MESSAGE_LIMIT) if brief is not None and not self.json else message
+            self._append(self.descriptor, "error", in_log, fields)
         if self.json and self.descriptor < 0:
             self._append(2, "error", message, fields)
         else:
-            _tell(2, f"{PROGRAM}: {message}")
+            _tell_people(f"{PROGRAM}: ", brief(_SHOWN_LIMIT) if brief is not None else message)
 
     def tell_warning(self, message: str, fields: dict[str, object] | None = None) -> None:
         """Log `message` at level warning; on stderr only if there is no log."""
         if self.descriptor >= 0 or self.json:
             self._append(self.descriptor if self.descriptor >= 0 else 2, "warning", message, fields)
         else:
-            _tell(2, f"{PROGRAM}: warning: {message}")
+            _tell_people(f"{PROGRAM}: warning: ", message)
 
     def tell_debug(self, message: str, fields: dict[str, object] | None = None) -> None:
         """Log `message` at level debug, if --debug was given."""
@@ -67,9 +89,26 @@ class Log:
         if self.json:
             line = compact({**(fields or {}), "level": level, "msg": message, "time": now})
         else:
-            more = "".join(f" {name}={quote(str(value))}" for name, value in (fields or {}).items())
-            line = f'time="{now}" level={level} msg={quote(message)}{more}'
+            line = f'time="{now}" level={level} msg={_quoted(message, _MESSAGE_LIMIT)}'
+            for number, (name, value) in enumerate((fields or {}).items()):
+                # they are in the message too
+                room = (LINE_LIMIT - len(line)) // (len(fields or {}) - number)
+                line += f" {name}={_quoted(str(value), max(room - len(name) - 5, _FIELD_LIMIT))}"
         _tell(descriptor, line)
+
+
+def _quoted(text: str, limit: int) -> str:
+    """The text, in about `limit` characters, and quotes: escapes need more room than what they stand for."""
+    size = limit
+    quoted = quote(shortened(text, size))
+    while len(quoted) > limit + 2 and size > _FIELD_LIMIT:
+        size = max(size * limit // len(quoted) - 1, _FIELD_LIMIT)
+        quoted = quote(shortened(text, size))
+    return quoted
+
+
+def _tell_people(begin: str, message: str) -> None:
+    _tell(2, begin + shortened(printable(message), _SHOWN_LIMIT))
 
 
 def _tell(descriptor: int, line: str) -> None:

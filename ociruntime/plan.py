@@ -21,7 +21,7 @@ from ociruntime.linux import (
     rootfs,
     sysctl,
 )
-from ociruntime.step import HostStep, InitStep, Plan, SyncStep
+from ociruntime.step import HostStep, Plan, SyncStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
     # The process, as it will be; capabilities last, because the others need them.
     yield from process.plan_enter(config, host)
-    yield from process_order.plan(config, host)
+    yield from process_order.plan(config, host, options.passed_fds())
     yield SyncStep("ready", "the environment stands")
     if options.console_socket or options.pidfd_socket:
         from ociruntime.linux import console
@@ -227,12 +227,7 @@ def _start(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield SyncStep("start", "wait for start")
     yield from hooks.plan_start(config)
     yield from process.plan_no_new_privs(config, host)
-    yield InitStep("close_from", 3 + options.passed_fds(), name="close descriptors", text=_kept(options))
-    if config.at("linux", "seccomp"):
-        from ociruntime.linux import seccomp
-
-        # Nothing but execve comes after it, so that nothing else has to be allowed.
-        yield from seccomp.plan_load(config)
+    yield from process_order.plan_last(config, options.passed_fds())
     yield from process.plan_exec(config, options.home, options.listen_fds, options.listen_names)
     yield from hooks.plan_poststart(config)
 
@@ -257,10 +252,6 @@ def _become_root(config: Node) -> Iterator[Step]:
 
     yield from idmap.plan_root(config)
     yield from namespaces.plan_ipc(config)
-
-
-def _kept(options: Options) -> str:
-    return f"all from {3 + options.passed_fds()} on"
 
 
 def _clone_text(config: Node) -> str:

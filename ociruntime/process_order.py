@@ -29,13 +29,14 @@ _SCHEDULING = (
 )
 
 
-def plan(config: Node, host: Host, outside: Sequence[Step] = ()) -> Iterator[Step]:
+def plan(config: Node, host: Host, passed: int, outside: Sequence[Step] = ()) -> Iterator[Step]:
     """Umask and groups, limits, user, capabilities (last, because the others need them), the program's file.
 
+    passed    how many descriptors from 3 on are the program's
     outside   further host steps that want it to be root and to wait
     """
     yield from credentials.plan_early(config, host)
-    limits: list[Step] = [*outside, *rlimits.plan(config, host)]
+    limits: list[Step] = [*outside, *rlimits.plan(config, host, passed)]
     if any(config.at(*path) for path in _SCHEDULING):
         from ociruntime.linux import scheduling
 
@@ -56,6 +57,28 @@ def plan(config: Node, host: Host, outside: Sequence[Step] = ()) -> Iterator[Ste
         kept = capabilities.ADMIN if seccomp.needs_admin(config) else 0
     yield from capabilities.plan_late(config, host, kept)
     yield from process.plan_program(config, host)
+
+
+def plan_last(config: Node, passed: int) -> Iterator[Step]:
+    """No further descriptors, the limit on them, the filter: nothing but execve comes after it, so that nothing else
+    has to be allowed.
+
+    passed    how many descriptors from 3 on are the program's
+    """
+    yield InitStep("close_from", 3 + passed, name="close descriptors", text=f"all from {3 + passed} on")
+    if not config.at("linux", "seccomp"):
+        yield from rlimits.plan_last(config, passed)
+        return
+    from ociruntime.linux import seccomp
+
+    # A filter that notifies is a descriptor more, and may notify of prlimit before there is an agent.
+    notifies = seccomp.notifies(config)
+    if not notifies:
+        yield from rlimits.plan_last(config, passed)
+    for step in seccomp.plan_load(config):
+        yield step
+        if isinstance(step, SyncStep) and notifies:
+            yield from rlimits.plan_last(config, passed, by_init=False)
 
 
 def has_label(config: Node) -> bool:

@@ -40,7 +40,7 @@ CONTINUE = b"c"
 
 PROGRESS_HEAD = struct.Struct("<4I")  # magic, phase, record, count of stamps
 
-_EXECUTABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "ociruntime-init")
+_EXECUTABLE = os.path.join(os.path.dirname(__file__), "native", "ociruntime-init")
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
 _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write

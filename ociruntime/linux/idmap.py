@@ -37,7 +37,7 @@ KEYS = (
 SUBJECT = "linux.idmap"
 
 CLONE_NEWUSER = 0x10000000
-_LIMIT = "the kernel takes up to 340 ranges, as text in less than one page of memory"
+_LIMIT = f"the kernel takes up to {id_ranges.MOST_RANGES} ranges, as text in less than one page of memory"
 
 
 def check(config: Node) -> Iterator[Violation]:

@@ -139,7 +139,7 @@ def _ask(namespace: int, *request: str) -> tuple[int, str] | None:
     """Have the child do it; (errno, reason) if it could not."""
     import sys
 
-    places = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), *sys.path]
+    places = [os.path.dirname(os.path.dirname(os.path.dirname(__file__))), *sys.path]
     program = (
         f"import sys; sys.path[:] = {[place for place in places if place]!r}; "
         "from ociruntime.linux.network_devices import main; main()"

@@ -2,7 +2,8 @@
 """Which resource limits does the program start with? (config.md, "rlimits"; getrlimit(2))
 
 They are set by the runtime (prlimit), because raising a hard limit needs CAP_SYS_RESOURCE in the host's
-user namespace, which init may lack. Must not import another subject.
+user namespace, which init may lack. One comes last: with a small RLIMIT_NOFILE nobody could connect to init any more,
+so that init lowers it itself immediately before it is the program. Must not import another subject.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from errno import EINVAL
 
 from ociruntime.errors import Violation
-from ociruntime.step import HostStep
+from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ TYPES = (
     "RLIMIT_SIGPENDING",
     "RLIMIT_STACK",
 )
+_FILES = "RLIMIT_NOFILE"
+# Numbers below this are needed until the program begins: 0, 1, 2, the start socket, who connects to it, a filter.
+# Besides there are those of the descriptors that are passed on.
+_NEEDED = 8
 _LOCKS = 10  # the same on every architecture; Python's resource module does not name it
 
 _SUBJECT = "linux.rlimits"
@@ -71,17 +76,48 @@ def check(config: Node) -> Iterator[Violation]:
             )
 
 
-def plan(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the signature of every subject
-    """One host step per limit."""
+def plan(config: Node, host: Host, passed: int = 0) -> Iterator[Step]:  # noqa: ARG001 - the signature of every subject
+    """One host step per limit; init keeps the descriptors that it needs, beside so many that are passed on."""
+    least = passed + _NEEDED
     for limit in config.at("process", "rlimits"):
         kind, soft, hard = limit.at("type").text(), limit.at("soft").number(), limit.at("hard").number()
-        yield HostStep(
-            _SUBJECT,
-            "set rlimit",
-            {"type": kind, "soft": soft, "hard": hard},
-            pointer=limit.pointer,
-            text=f"{kind} soft {_words(soft)} hard {_words(hard)}",
-        )
+        if kind != _FILES or soft >= least:
+            yield _host_step(limit, soft, hard)
+        elif hard >= least:
+            yield _host_step(limit, least, hard)
+
+
+def plan_last(config: Node, passed: int = 0, *, by_init: bool = True) -> Iterator[Step]:
+    """Before the program: the limit of descriptors, if it is below what init has needed until here.
+
+    by_init   init sets it; else the runtime does while init waits, because its filter may forbid it
+    """
+    for limit in config.at("process", "rlimits"):
+        soft, hard = limit.at("soft").number(), limit.at("hard").number()
+        if limit.at("type").text() != _FILES or soft >= passed + _NEEDED:
+            continue
+        planned = _host_step(limit, soft, hard)
+        if by_init:
+            import resource
+
+            halves = [half for value in (soft, hard) for half in (value & 0xFFFFFFFF, value >> 32)]
+            number = resource.RLIMIT_NOFILE
+            yield InitStep(
+                "rlimit", number, *halves, name=planned.name, pointer=limit.pointer, text=planned.text
+            )
+        else:
+            yield planned
+
+
+def _host_step(limit: Node, soft: int, hard: int) -> HostStep:
+    kind = limit.at("type").text()
+    return HostStep(
+        _SUBJECT,
+        "set rlimit",
+        {"type": kind, "soft": soft, "hard": hard},
+        pointer=limit.pointer,
+        text=f"{kind} soft {_words(soft)} hard {_words(hard)}",
+    )
 
 
 def apply(step: HostStep, run: Run) -> None:

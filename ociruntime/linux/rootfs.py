@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import errno
 import os
-import posixpath
 
 from ociruntime.errors import StepFailed, Violation, hint_for
+from ociruntime.host_path import joined
 from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -79,7 +79,7 @@ def has_mount_namespace(config: Node) -> bool:
 
 def path_of(config: Node, bundle: str) -> str:
     """The rootfs as an absolute path: root.path, relative to the bundle if it is not absolute (R010)."""
-    return posixpath.normpath(posixpath.join(bundle, config.at("root", "path").text()))
+    return joined(bundle, config.at("root", "path").text())
 
 
 def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:

@@ -170,6 +170,15 @@ int op_no_new_privs(const struct plan_record *record) {
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(DETAIL_prctl) : 0;
 }
 
+// Lowering needs no privilege, whoever it is by now.
+int op_rlimit(const struct plan_record *record) {
+  const uint32_t *args = record->args;
+  struct {
+    uint64_t soft, hard;
+  } limit = {.soft = args[1] | (uint64_t)args[2] << 32, .hard = args[3] | (uint64_t)args[4] << 32};
+  return syscall(SYS_prlimit64, 0, args[0], &limit, NULL) < 0 ? fail(DETAIL_prlimit64) : 0;
+}
+
 static int is_program(const char *path) {
   struct stat status;
   if (stat(path, &status) < 0)
@@ -195,8 +204,8 @@ int op_find_program(const struct plan_record *record) {
   return fail_with(error, detail);
 }
 
-// The last word of create. Afterwards only the start socket is open, at init's first number, so
-// that a small RLIMIT_NOFILE leaves room for the one connection.
+// The last word of create. Afterwards only the start socket is open, at init's first number; the one
+// connection gets the next. (A smaller RLIMIT_NOFILE than that is set later: rlimits.py.)
 int op_ready(const struct plan_record *record) {
   struct plan_message message = {
       .kind = MESSAGE_SYNC, .op = SYNC_ready, .index = record->index, .pid = (int32_t)getpid()};

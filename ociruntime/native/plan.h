@@ -78,6 +78,7 @@
   OP(user, "uu")               /* uid, gid; permitted capabilities are kept */                               \
   OP(capabilities, "uuuuuuuu") /* effective, permitted, inheritable, ambient; low and high half each */      \
   OP(no_new_privs, "")         /* */                                                                         \
+  OP(rlimit, "uuuuu")          /* resource; soft and hard limit, low and high half each */                   \
   OP(find_program, "l")        /* candidates for execve, in order: one must be an executable file */         \
   OP(ready, "")       /* the environment stands: descriptors are closed, only the start socket stays */      \
   OP(wait_start, "")  /* answer on the start socket until a starter says go */                               \
@@ -152,7 +153,7 @@ enum plan_sync {
   D(not_a_device) D(exists_with_other_type) D(cwd_outside_root) D(is_a_directory) D(too_many_links)   \
   D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone) D(bad_plan)                 \
   D(sched_setaffinity) D(personality) D(set_mempolicy) D(fsetxattr) D(not_devpts) D(seccomp)        \
-  D(foreign_keyring)
+  D(foreign_keyring) D(prlimit64)
 // clang-format on
 enum plan_detail {
 #define D(name) DETAIL_##name,

@@ -77,6 +77,7 @@ def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Op
     import os
 
     from ociruntime import bundle
+    from ociruntime.host_path import absolute
     from ociruntime.plan import Options
 
     path = given.text("config")
@@ -93,7 +94,7 @@ def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Op
         console_socket=given.text("console-socket"),
         pidfd_socket=given.text("pidfd-socket"),
     )
-    return bundle.load(given.text("bundle", "."), os.path.abspath(path) if path else None), options
+    return bundle.load(given.text("bundle", "."), absolute(path) if path else None), options
 
 
 def _sockets(environment: Mapping[str, str], pid: int) -> tuple[int, str]:
@@ -112,7 +113,9 @@ def config_of(words: list[str]) -> tuple[str, str]:
     """The [BUNDLE|FILE] argument of validate and plan as (bundle's directory, path of the config file)."""
     import os
 
+    from ociruntime.host_path import absolute
+
     target = words[0] if words else "."
     if os.path.isdir(target):
         return target, os.path.join(target, "config.json")
-    return os.path.dirname(target) or ".", os.path.abspath(target)
+    return os.path.dirname(target) or ".", absolute(target)

@@ -9,6 +9,7 @@ import tempfile
 
 from ociruntime import bundle
 from ociruntime.errors import UsageError
+from ociruntime.host_path import absolute
 from ociruntime.jsontext import indented
 from ociruntime.log import emit
 from ociruntime.observation import Observed, differences, observe
@@ -29,7 +30,7 @@ def run(settings: Settings, given: Arguments) -> int:
     loaded = bundle.load(*config_of(given.words))
     with tempfile.TemporaryDirectory(prefix="ociruntime-compare-") as scratch:
         os.chmod(scratch, 0o711)  # the root of a user namespace must be able to pass
-        observed = [observe(command, loaded, scratch) for command in (os.path.abspath(sys.argv[0]), *peers)]
+        observed = [observe(command, loaded, scratch) for command in (absolute(sys.argv[0]), *peers)]
     rows = differences(observed)
     same = len({key for one in observed for key in one.table}) - len(rows)
     if given.text("format") == "json":

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
-
-from ociruntime import bundle, config
+from ociruntime import bundle
 from ociruntime.container import Container
 from ociruntime.errors import InvalidConfig, RuntimeFailure, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ociruntime.config import Node
     from ociruntime.flags import Arguments
     from ociruntime.verbs import Settings
 
@@ -71,14 +70,9 @@ def _named(pointer: str, names: dict[str, str]) -> str:
     return names.get(pointer, pointer[len(_ROOT) :] or "/")
 
 
-def _read(file: str) -> config.Node:
+def _read(file: str) -> Node:
     """The resources object of a file, or of stdin ("-"). Raises BundleError."""
-    if file != "-":
-        return bundle.load_config(file)
-    data = b""
-    while chunk := os.read(0, 65536):
-        data += chunk
-    return config.parse(data, "stdin")
+    return bundle.load_config(file) if file != "-" else bundle.read_stream(0, "stdin")
 
 
 def _from_flags(given: Arguments) -> tuple[dict[str, dict[str, object]], dict[str, str]]:

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from ociruntime import advice, bundle, check
 from ociruntime.config import escape
-from ociruntime.errors import EXIT_ERROR, BundleError, Violation, printable
+from ociruntime.errors import EXIT_ERROR, LINE_LIMIT, Violation, printable, shortened
 from ociruntime.jsontext import indented
 from ociruntime.log import emit
 from ociruntime.verbs import config_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ociruntime.bundle import Bundle
+    from ociruntime.errors import Findings
     from ociruntime.flags import Arguments
     from ociruntime.verbs import Settings
 
@@ -32,21 +35,28 @@ def run(settings: Settings, given: Arguments) -> int:
     broken = any(violation.severity == "error" for violation in found)
     if given.text("format") == "json":
         listed = [violation.as_dict() for violation in found]
-        emit(indented({"config": path, "valid": not broken, "violations": listed}) + "\n")
+        document = {"config": path, "valid": not broken, "violations": listed}
+        if found.left_out():
+            document["leftOut"] = found.left_out()
+        emit(indented(document) + "\n")
     else:
-        emit(as_text(path, found))
+        emit(as_text(path, found, found.left_out()))
     return EXIT_ERROR if broken else 0
 
 
-def findings(loaded: Bundle) -> list[Violation]:
+def findings(loaded: Bundle) -> Findings:
     """All violations of a config: what create refuses or logs, advice, and names that stand twice."""
-    found = [*check.violations(loaded.config), *advice.advice(loaded.config)]
-    return [*sorted(found, key=lambda one: one.pointer), *duplicate_names(loaded.raw)]
+    found = check.violations(loaded.config)
+    found.take(advice.advice(loaded.config))
+    found.sort(key=lambda one: one.pointer)
+    found.take(duplicate_names(loaded.raw))
+    return found
 
 
-def as_text(path: str, found: list[Violation]) -> str:
-    """One line a violation, and one that counts them."""
-    lines = [f"{_LABELS[violation.severity]}: {violation}" for violation in found]
+def as_text(path: str, found: list[Violation], left_out: Sequence[str] = ()) -> str:
+    """One line a violation, one for what is left out, and one that counts them."""
+    lines = [shortened(f"{_LABELS[violation.severity]}: {violation}", LINE_LIMIT) for violation in found]
+    lines += left_out
     counts = []
     for severity, label in _LABELS.items():
         count = sum(violation.severity == severity for violation in found)
@@ -61,24 +71,26 @@ def as_text(path: str, found: list[Violation]) -> str:
 
 
 def duplicate_names(raw: bytes) -> list[Violation]:
-    """A name that stands twice in one object (R003): parsers differ in which value they take; we take the last."""
+    """A name that stands twice in one object (R003): parsers differ in which value they take; we take the last.
+
+    raw   of a config that has been parsed: it is JSON, and not nested too deeply
+    """
     import json
 
-    try:
-        document = json.loads(raw, object_pairs_hook=_Object)
-    except RecursionError:
-        raise BundleError("not json: nested too deeply") from None
     reason = "stands more than once in this object; the last one counts"
-    found = []
-    waiting: list[tuple[str, object]] = [("", document)]
-    while waiting:
-        pointer, value = waiting.pop()
-        if isinstance(value, _Object):
-            found += [f"{pointer}/{escape(name)}" for name in value.twice]
-            waiting += [(f"{pointer}/{escape(name)}", item) for name, item in value.items()]
-        elif isinstance(value, list):
-            waiting += [(f"{pointer}/{index}", item) for index, item in enumerate(value)]
-    return [Violation(pointer, reason, "R003", "warning") for pointer in sorted(found)]
+    found = sorted(_twice(json.loads(raw, object_pairs_hook=_Object), ""))
+    return [Violation(pointer, reason, "R003", "warning") for pointer in found]
+
+
+def _twice(value: object, pointer: str) -> Iterator[str]:
+    if isinstance(value, _Object):
+        yield from (f"{pointer}/{escape(name)}" for name in value.twice)
+    members = (
+        value.items() if isinstance(value, _Object) else enumerate(value if isinstance(value, list) else ())
+    )
+    for key, item in members:
+        if isinstance(item, (_Object, list)):
+            yield from _twice(item, f"{pointer}/{escape(str(key))}")
 
 
 class _Object(dict[str, object]):
@@ -88,5 +100,7 @@ class _Object(dict[str, object]):
         super().__init__(pairs)
         self.twice: list[str] = []
         if len(pairs) > len(self):
-            names = [name for name, _ in pairs]
-            self.twice = [name for name in self if names.count(name) > 1]
+            seen: dict[str, int] = {}
+            for name, _ in pairs:
+                seen[name] = seen.get(name, 0) + 1
+            self.twice = [name for name in self if seen[name] > 1]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
-from errno import EIO, EPERM, EROFS
+from errno import EIO, EMFILE, EPERM, EROFS
 from typing import TYPE_CHECKING
 
 from ociruntime import cli, plan
@@ -116,6 +116,7 @@ def load_filter(number: int, first: int, error: int = EPERM) -> None:
 
 
 _PERSONALITY, _PRCTL, _CLOSE_RANGE, _FCHOWN, _FSTAT, _NEWFSTATAT = 135, 157, 436, 93, 5, 262  # x86_64
+_PRLIMIT, _ACCEPT4 = 302, 288
 _PR_SET_NO_NEW_PRIVS = 38
 _MS_SHARED_AND_PRIVATE = 1 << 20 | 1 << 18
 
@@ -156,6 +157,8 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "user": _add("user", 1, 1, before="ready"),
     "capabilities": _add("capabilities", _ALL, _ALL, _ALL, _ALL, 0, 0, 0, 0, before="ready"),
     "no_new_privs": _refuse(_PRCTL, first=_PR_SET_NO_NEW_PRIVS),
+    "rlimit": _refuse(_PRLIMIT, first=0),  # its own
+    "wait_start": _refuse(_ACCEPT4, first=3, error=EMFILE),
     "close_from": _refuse(_CLOSE_RANGE, first=3),
     "seccomp": _change("seccomp", a0=1 << 31),  # no such flag
     "set device rules": _add_host(

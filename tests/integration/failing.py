@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.harness.configuration import Config, add_bind, id_maps, with_namespace, with_users
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Case(NamedTuple):
@@ -36,17 +36,23 @@ def _device(path: str, major: int) -> Callable[[Config], None]:
     return edit
 
 
+def _wide(count: int) -> Iterator[tuple[int, int, int]]:
+    """Ranges of which 340 are more than a page of text, and so more than the kernel takes."""
+    yield 0, 100000, 1
+    yield from ((1_000_000_000 + number, 1_100_000_000 + number, 1) for number in range(1, count))
+
+
 def _mapped(source: str, ranges: int) -> Callable[[Config], None]:
     def edit(config: Config) -> None:
         add_bind(config, source, "/mnt", "idmap")
-        maps = id_maps(*((number, 100000 + number, 1) for number in range(ranges)))
+        maps = id_maps(*_wide(ranges))
         config["mounts"][7].update(uidMappings=maps, gidMappings=maps)
 
     return edit
 
 
 def _too_many_ids(config: Config) -> None:
-    with_users(config, *((number, 100000 + number, 1) for number in range(400)))
+    with_users(config, *_wide(340))
 
 
 def _before_time(config: Config) -> None:
@@ -73,8 +79,8 @@ HOST_OF_USERS = {
         ("/linux/namespaces/5", "note id maps", "join user namespace", "EINVAL", "the runtime's own"),
         lambda config: with_users(config, path="/proc/self/ns/user"),
     ),
-    "hold id maps": Case(("/mounts/7", "hold id maps", "400 ranges", "EINVAL"), _mapped("/var", 400)),
-    "write id map": Case(("/linux/uidMappings", "write id map", "400 ranges", "EINVAL"), _too_many_ids),
+    "hold id maps": Case(("/mounts/7", "hold id maps", "340 ranges", "EINVAL"), _mapped("/var", 340)),
+    "write id map": Case(("/linux/uidMappings", "write id map", "340 ranges", "EINVAL"), _too_many_ids),
     "id-map bind source": Case(("/mounts/7", "id-map bind source", "/sys", "EINVAL"), _mapped("/sys", 1)),
     "make device node": Case(("/linux/devices/0", "make device node", "EINVAL"), _device("/dev/x", 70000)),
 }

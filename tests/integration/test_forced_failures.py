@@ -177,7 +177,13 @@ _OPS: dict[str, Case] = {
     ),
     "seccomp": Case((edited_plan.POINTER, "forced seccomp", "EINVAL"), NO_AGENT, "seccomp", "start"),
     "listener": Case(("/listenerPath", "write: EPERM", "must allow write"), NO_AGENT_NO_WRITE, verb="start"),
-    "wait_start": Case(("wait for start", "EMFILE"), _limit("RLIMIT_NOFILE", 4), verb="start"),
+    "wait_start": Case(("wait for start", "EMFILE"), None, "wait_start", "start"),
+    "rlimit": Case(
+        ("/process/rlimits/0", "set rlimit RLIMIT_NOFILE", "EPERM"),
+        _limit("RLIMIT_NOFILE", 4),
+        "rlimit",
+        "start",
+    ),
 }
 # Ops that can't be shown here, and where they are instead.
 _ELSEWHERE = {

@@ -148,7 +148,7 @@ def test_bundle_is_absolute_and_clean(compare: Compare) -> None:
         bundle = stage.bundle("true")
         stage.runtime.prepare(bundle)
         spelt: list[tuple[list[str], Path]] = [
-            (["--bundle", "bundle-1/../bundle-1/"], stage.directory),
+            (["--bundle", ".//bundle-1/./"], stage.directory),
             ([], bundle.directory),
         ]
         seen = []

@@ -31,9 +31,13 @@ def _mount(*options: str) -> dict[str, Any]:
         ({"annotations": {"org.example.a": "", "org.opencontainers.image.stopSignal": "TERM"}}, []),
         ({"annotations": {"name": "x"}}, [("R087", "/annotations/name")]),
         (
-            {"annotations": {"org.opencontainers.image.title": "x"}},
-            [("R088", "/annotations/org.opencontainers.image.title")],
+            {"annotations": {"org.opencontainers.image.mine": "x"}},
+            [("R088", "/annotations/org.opencontainers.image.mine")],
         ),
+        # what `umoci unpack` writes: the image has ports or not, and its labels are annotations
+        ({"annotations": {"org.opencontainers.image.exposedPorts": ""}}, []),
+        ({"annotations": {"org.opencontainers.image.exposedPorts": "80/tcp,443/tcp"}}, []),
+        ({"annotations": {"org.opencontainers.image.title": "x"}}, []),
         ({"mounts": [_mount("bind")]}, [("R036", "/mounts/0/options")]),
         ({"mounts": [_mount("bind", "idmap"), _mount("rbind", "ridmap")]}, []),
         ({"linux": {"devices": [_NULL, {**_NULL, "path": "/dev/b", "minor": 5}]}}, []),

@@ -25,7 +25,7 @@ GROUPS = "run.oci.keep_original_groups"
         (STOP, "SIGUSR1", []),
         (STOP, "15", []),
         (STOP, "RTMIN+3", []),
-        (STOP, "", [("R089", "warning")]),
+        (STOP, "", []),
         (STOP, "0", [("R089", "warning")]),
         (STOP, "SIGNONE", [("R089", "warning")]),
         (GROUPS, "1", []),

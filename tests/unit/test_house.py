@@ -51,7 +51,7 @@ GROUPS = (
     ("plan", r"ociruntime\.plan"),
     ("order", r"ociruntime\.process_order"),
     ("exec", r"ociruntime\.exec_(plan|document)"),
-    ("command", r"ociruntime\.(pid_file|forwarding)"),
+    ("command", r"ociruntime\.(pid_file|forwarding|host_path)"),
     ("log", r"ociruntime\.log"),
     ("flags", r"ociruntime\.flags(_later|_pages)?"),
     ("features", r"ociruntime\.features"),
@@ -73,7 +73,7 @@ EDGES: dict[str, str] = {
     "annotations": "annotations errors",
     "cgroups": "cgroups errors live native step",
     "tables": "errors tables step",
-    "subject": "annotations errors native step tables",
+    "subject": "annotations command errors native step tables",
     "seccomp": "annotations document errors native seccomp step",
     # a user namespace is held, and asked, by a process
     "idmap": "errors native spine step tables",
@@ -84,7 +84,7 @@ EDGES: dict[str, str] = {
     "native": "native errors step",
     "host": "layout",
     "schema": "schema errors document",
-    "bundle": "errors document",
+    "bundle": "command errors document",
     "check": "annotations cgroups errors hooks schema subject",
     "plan": "cgroups hooks idmap order seccomp step subject",
     "order": "seccomp step subject",
@@ -95,9 +95,9 @@ EDGES: dict[str, str] = {
     "flags": "flags package errors document",
     "features": "annotations cgroups document hooks package seccomp subject tables",
     "observation": "errors",
-    "verbs": "bundle errors plan spine",
+    "verbs": "bundle command errors plan spine",
     "verb": "annotations verbs bundle check command document errors exec features host log observation plan spine",
-    "cli": "package errors log flags features verbs cli",
+    "cli": "package command errors log flags features verbs cli",
 }
 
 

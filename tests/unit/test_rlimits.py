@@ -111,3 +111,31 @@ def test_steps_say_what_they_set() -> None:
     (step,) = rlimits.plan(config(("RLIMIT_CORE", 0, INFINITY)), None)
     assert step.pointer == "/process/rlimits/0"
     assert step.describe() == "set rlimit RLIMIT_CORE soft 0 hard unlimited"
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "passed", "early", "late"),
+    [
+        (8, 8, 0, [(8, 8)], []),
+        (7, 7, 0, [], [(7, 7)]),
+        (0, 0, 0, [], [(0, 0)]),
+        (0, INFINITY, 0, [(8, INFINITY)], [(0, INFINITY)]),
+        (100, 1000, 92, [(100, 1000)], []),
+        (100, 1000, 93, [(101, 1000)], [(100, 1000)]),
+        (100, 100, 93, [], [(100, 100)]),
+    ],
+)
+def test_a_small_limit_of_descriptors_comes_last(
+    soft: int, hard: int, passed: int, early: list[tuple[int, int]], late: list[tuple[int, int]]
+) -> None:
+    """Until then init has what it needs beside what is passed on; another limit is set once, whatever it is."""
+    node = config(("RLIMIT_NOFILE", soft, hard), ("RLIMIT_CORE", 0, 0))
+
+    def pairs(steps: Iterator[Any]) -> list[tuple[int, int]]:
+        return [(step.args["soft"], step.args["hard"]) for step in steps]
+
+    assert pairs(rlimits.plan(node, None, passed)) == [*early, (0, 0)]
+    assert pairs(rlimits.plan_last(node, passed, by_init=False)) == late
+    by_init: list[Any] = [step.args for step in rlimits.plan_last(node, passed)]
+    assert [(low | high << 32, other | top << 32) for _, low, high, other, top in by_init] == late
+    assert {number for number, *_ in by_init} <= {resource.RLIMIT_NOFILE}

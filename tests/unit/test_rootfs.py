@@ -32,7 +32,7 @@ def new_run(directory: str = "/d") -> Run:
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [("rootfs", "/b/rootfs"), ("/var/x/", "/var/x"), ("../o/./r", "/o/r"), (".", "/b")],
+    [("rootfs", "/b/rootfs"), ("/var/x/", "/var/x"), ("../o/./r", "/b/../o/r"), (".", "/b")],
 )
 def test_path_is_relative_to_the_bundle(path: str, expected: str) -> None:
     """R010: absolute, or relative to the bundle."""
