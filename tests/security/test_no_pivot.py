@@ -129,6 +129,9 @@ def shared_host(stage: Stage) -> Iterator[list[str]]:
 def test_what_the_host_mounts_later(stage: Stage, shared_host: list[str], tmp_path: Path) -> None:
     """A procfs that the host mounts while the container exists does not arrive in its mount namespace."""
     (tmp_path / "later").mkdir()
+    # the root file system on a mount of its own: the one below which it lies is made private anyway
+    own = str(stage.directory)
+    subprocess.run([*shared_host, "mount", "--bind", own, own], check=True)
     container = stage.container("sh", "-c", f"{PROC}; echo end", edit=_may_make_namespaces)
     container.create("--no-pivot").ok()
     subprocess.run([*shared_host, "mount", "-t", "proc", "proc", str(tmp_path / "later")], check=True)
