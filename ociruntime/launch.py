@@ -60,6 +60,7 @@ _DETAILS = {
     "name_too_long": "the path or the options are too long",
     "not_devpts": "/dev/pts in the container is no devpts",
     "foreign_keyring": "somebody else has made a keyring of this name",
+    "hidden_mount": "a procfs or sysfs of the host lies where it can be neither unmounted nor covered",
     "runtime_gone": "the runtime gave up",
     "copy": "copying the directory's content",
     "bad_plan": "the plan is malformed",

@@ -7,9 +7,11 @@ As in mount(8) a later option overrides an earlier one. Must not import another 
 
 from __future__ import annotations
 
+from ociruntime.errors import Violation
+
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from ociruntime.config import Node
 
@@ -113,6 +115,9 @@ _OTHERS = ("bind", "rbind", "remount", "defaults", "tmpcopyup", "idmap", "ridmap
 _USERSPACE = frozenset(("auto", "noauto", "nofail", "_netdev", "nouser", "nousers", "noowner", "nogroup"))
 _USERSPACE_PREFIXES = ("x-", "X-", "comment=")
 
+# crun's words for a source or destination that is a symbolic link.
+_OF_LINKS = frozenset(("copy-symlink", "src-nofollow", "dest-nofollow"))
+
 _TO_MS = {
     MOUNT_ATTR_RDONLY: MS_RDONLY,
     MOUNT_ATTR_NOSUID: MS_NOSUID,
@@ -213,6 +218,22 @@ def parse(options: Iterable[str]) -> MountOptions:
         if not (known or _other(result, word) or _is_userspace(word)):
             result.data.extend(split_data(word))
     return result
+
+
+def check_words(entry: Node, options: MountOptions) -> Iterator[Violation]:
+    """Words of an entry (parsed as `options`) that are refused, or that do nothing where they stand."""
+    if not (options.data or options.copy_up):
+        return
+    is_bind = options.bind and not options.remount
+    for index, word in enumerate(entry.at("options").texts()):
+        pointer = f"{entry.pointer}/options/{index}"
+        if word in _OF_LINKS:
+            yield Violation(pointer, f"the mount option {word} is not supported yet", "R020", "unsupported")
+        elif word == "tmpcopyup" and (is_bind or entry.at("type").text() != "tmpfs"):
+            yield Violation(pointer, "tmpcopyup has no effect: the mount is no tmpfs", "R025", "warning")
+        elif is_bind and word and parse((word,)).data:
+            reason = f"the mount option {word} has no effect: a bind mount has no file system of its own"
+            yield Violation(pointer, reason, "R034", "warning")
 
 
 def is_id_mapped(entry: Node) -> bool:

@@ -23,6 +23,7 @@ from ociruntime.linux.mount_options import (
     MS_SHARED,
     MS_SLAVE,
     MountOptions,
+    check_words,
     is_id_mapped,
     parse,
 )
@@ -99,6 +100,7 @@ def check(config: Node) -> Iterator[Violation]:
         options = parse(entry.at("options").texts())
         yield from _check_place(entry, options)
         yield from _check_kind(entry, options)
+        yield from check_words(entry, options)
         if is_id_mapped(entry):
             yield from _check_id_maps(entry, options, has_user)
 
@@ -252,12 +254,14 @@ def _file_system(entry: Node, options: MountOptions) -> Iterator[InitStep]:
         attr_set &= ~MOUNT_ATTR_RDONLY
         words = [word for word in words if word != "ro"]
     flags = _target_flags(place)
+    text = describe(kind, place, entry)
     if kind == "tmpfs":
         if options.copy_up:
             flags |= MOUNT_COPY_UP
         # as if the directory itself had been emptied: it stays as open or closed as it was
         if not any(word.startswith("mode=") for word in options.data):
             flags |= MOUNT_KEEP_MODE
+            text += " with the directory's mode"
     yield InitStep(
         "mount_fs",
         kind,
@@ -271,7 +275,7 @@ def _file_system(entry: Node, options: MountOptions) -> Iterator[InitStep]:
         flags,
         name="mount",
         pointer=entry.pointer,
-        text=describe(kind, place, entry),
+        text=text,
     )
     if options.flags & MS_I_VERSION:  # the one flag that fsconfig has no word for
         late = MS_RDONLY if _is_late_read_only(entry, options) else 0
@@ -286,7 +290,6 @@ def _file_system(entry: Node, options: MountOptions) -> Iterator[InitStep]:
 
 
 def _bind(entry: Node, options: MountOptions, key: str) -> InitStep:
-    # what is meant for a file system (mode=, size=) has no meaning for a bind and is left out
     place = destination_of(entry)
     return InitStep(
         "mount_tree",

@@ -146,6 +146,8 @@ def plan_paths(config: Node) -> Iterator[HostStep]:
 
 def _changes(config: Node, name: str) -> bool:
     """True if the config sets something in a namespace of this type that all its members would see."""
+    if name == "mount":  # its root becomes another one, and what was mounted there goes
+        return True
     if name == "uts" and (config.at("hostname").text() or config.at("domainname").text()):
         return True
     if name == "network" and len(config.at("linux", "netDevices")):

@@ -35,10 +35,20 @@ def check(config: Node) -> Iterator[Violation]:
 
 
 def plan(config: Node) -> Iterator[InitStep]:
-    """Steps for after pivot_root."""
-    for path in config.at("linux", "readonlyPaths"):
+    """Steps for after pivot_root; a path that is listed twice is covered once."""
+    for path in _once(config.at("linux", "readonlyPaths")):
         yield InitStep(
             "readonly", path.text(), name="make path read-only", pointer=path.pointer, text=path.text()
         )
-    for path in config.at("linux", "maskedPaths"):
+    for path in _once(config.at("linux", "maskedPaths")):
         yield InitStep("mask", path.text(), None, name="mask path", pointer=path.pointer, text=path.text())
+
+
+def _once(paths: Node) -> Iterator[Node]:
+    # Slashes aside, other spellings may mean another file: `..` after a symbolic link does
+    seen: set[str] = set()
+    for path in paths:
+        plain = "/".join(part for part in path.text().split("/") if part not in ("", "."))
+        if plain not in seen:
+            seen.add(plain)
+            yield path

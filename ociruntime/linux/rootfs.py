@@ -32,16 +32,18 @@ MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MOUNT_ATTR_RDONLY = 1
-MNT_DETACH = 2
-UMOUNT_NOFOLLOW = 8
 
-# value -> (propagation of the new namespace's mounts, propagation of the container's "/" at the end or 0).
-# The first is always recursive and never shared: the rootfs is then moved onto itself by a bind, which
-# would appear on the host. "shared" means a peer group of the container's own, not one with the host.
+# Others rename what leads to a mount: then the mount table is read again, and so often at most.
+_MOVED = frozenset((errno.ESTALE, errno.ENOENT, errno.ELOOP, errno.ENOTDIR))
+_LOOKS = 100
+
 # flags of op root (native/plan.h)
 ROOT_BIND = 1
 ROOT_PARENT_PRIVATE = 2
 
+# value -> (propagation of the new namespace's mounts, propagation of the container's "/" at the end or 0).
+# The first is always recursive and never shared: the rootfs is then moved onto itself by a bind, which
+# would appear on the host. "shared" means a peer group of the container's own, and not the host's slave either.
 _PROPAGATION = {
     "": (MS_SLAVE, 0),
     "slave": (MS_SLAVE, 0),
@@ -126,15 +128,10 @@ def plan_enter(config: Node, no_pivot: bool = False) -> Iterator[InitStep]:
 def plan_finish(config: Node) -> Iterator[InitStep]:
     """In the new root: its propagation, and read-only if the config says so (R013)."""
     _, last = _PROPAGATION.get(config.at("linux", "rootfsPropagation").text(), (0, 0))
+    if last & MS_SHARED:  # a slave that becomes shared stays a slave
+        yield _set_propagation(MS_PRIVATE)
     if last:
-        recursive = "r" if last & MS_REC else ""
-        yield InitStep(
-            "propagation",
-            last,
-            name="set propagation",
-            pointer=_POINTER,
-            text=f"/ to {recursive}{_NAMES[last & ~MS_REC]}",
-        )
+        yield _set_propagation(last)
     if config.at("root", "readonly").flag():
         yield InitStep(
             "root_attributes",
@@ -146,10 +143,16 @@ def plan_finish(config: Node) -> Iterator[InitStep]:
         )
 
 
+def _set_propagation(flags: int) -> InitStep:
+    recursive = "r" if flags & MS_REC else ""
+    text = f"/ to {recursive}{_NAMES[flags & ~MS_REC]}"
+    return InitStep("propagation", flags, name="set propagation", pointer=_POINTER, text=text)
+
+
 def apply(step: HostStep, run: Run) -> None:
     """Write the ids of the mounts that are at or below the rootfs now into the state directory."""
     path = str(step.args["path"])
-    noted = " ".join(str(number) for number, _ in _mounts_below(path)).encode()
+    noted = b" ".join(mount.key for mount in _mounts_below(path))
     temporary = f"{_note_path(run)}.new"  # by rename: half a list would have foreign mounts taken down
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -168,39 +171,61 @@ def apply(step: HostStep, run: Run) -> None:
 
 def undo(_name: str, args: dict[str, object], run: Run) -> None:
     """Take down the mounts below the rootfs that came after the note; without a note nothing was mounted."""
-    from ociruntime.native._shim import lib
-
     try:
         with open(_note_path(run), "rb", buffering=0) as file:
-            before = {int(number) for number in file.read().split()}
+            before = set(file.read().split())
     except FileNotFoundError:
         return
     path = str(args["path"])
-    later = [(number, point) for number, point in _mounts_below(path) if number not in before]
+    # Whoever shares a volume may exchange the directories that lead to a mount between a look and an unmount:
+    # then the table says where it is now.
     failures: dict[int, int] = {}
-    # the deepest first; of several on one mount point each call takes the topmost
-    for number, point in sorted(later, key=lambda mount: mount[1].count("/"), reverse=True):
-        failures[number] = -lib.shim_umount(os.fsencode(point), MNT_DETACH | UMOUNT_NOFOLLOW)
-    # what went together with its parent is no failure: only what is still there counts
-    for number, point in _mounts_below(path) if any(failures.values()) else ():
-        if number in failures:
-            run.warnings.append(f"unmount {point}: {os.strerror(failures[number]).lower()}")
+    for _ in range(_LOOKS):
+        later = [mount for mount in _mounts_below(path) if not before & {mount.key, b"%d" % mount.number}]
+        failures = _take_down(later)
+        if _MOVED.isdisjoint(failures.values()):
+            break
+    if any(failures.values()):  # what went together with another one is no failure
+        there = {mount.number for mount in _mounts_below(path)}
+        later = [mount for mount in later if mount.number in there]
+    for mount in later:
+        if failures[mount.number]:
+            run.warnings.append(f"unmount {mount.point}: {os.strerror(failures[mount.number]).lower()}")
+
+
+def _take_down(mounts: list[_Mount]) -> dict[int, int]:
+    # errno by mount; the deepest first, and of several on one mount point the topmost, which came last
+    from ociruntime.native._shim import lib
+
+    ordered = sorted(mounts, key=lambda mount: mount.point.count("/"))[::-1]
+    return {mount.number: -lib.shim_umount_id(os.fsencode(mount.point), mount.number) for mount in ordered}
 
 
 def _note_path(run: Run) -> str:
     return f"{run.directory}/mounts-before"
 
 
-def _mounts_below(path: str) -> list[tuple[int, str]]:
-    # (mount id, mount point) at or below `path`, in the order of mounting
+class _Mount:
+    """One mount: its id, its mount point, and a key that another mount with the same id later does not have."""
+
+    __slots__ = ("key", "number", "point")
+
+    def __init__(self, number: int, device: bytes, point: str) -> None:
+        self.number = number
+        self.key = b"%d@%s" % (number, device)
+        self.point = point
+
+
+def _mounts_below(path: str) -> list[_Mount]:
+    # at or below `path`, in the order of mounting
     real = os.path.realpath(path)
-    found: list[tuple[int, str]] = []
+    found: list[_Mount] = []
     with open("/proc/self/mountinfo", "rb") as file:
         for line in file:
             fields = line.split(b" ", 5)
             point = os.fsdecode(_unescape(fields[4]))
             if point == real or point.startswith(real.rstrip("/") + "/"):
-                found.append((int(fields[0]), point))
+                found.append(_Mount(int(fields[0]), fields[2], point))
     return found
 
 

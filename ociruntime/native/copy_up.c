@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tmpcopyup: what the directory under a new tmpfs holds is copied into it before it is attached.
-// Both sides are descriptors; symbolic links are copied, never followed.
+// tmpcopyup: what the directory under a new tmpfs holds is copied into it. The directory may be a volume in
+// which others exchange names meanwhile. So each name is opened once, and what kind of file it is, whose, and
+// what it may do comes from what has been opened, never from the name. Symbolic links are copied, never
+// followed. Files of several names become one file for each.
 
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/limits.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -29,74 +33,140 @@ struct entry {  // linux_dirent64 of getdents64(2)
 
 static int copy_directory(int from, int to, int depth);
 
-static int copy_content(int from, int to, const char *name, const struct stat *status) {
-  struct stat opened;
-  int source = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  if (source < 0)
-    return fail(DETAIL_open);
-  if (fstat(source, &opened) < 0 || !S_ISREG(opened.st_mode)) {  // somebody has put another file there
-    close(source);
-    return fail_with(EAGAIN, DETAIL_copy);
-  }
-  int copy = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, status->st_mode & 07777);
-  if (copy < 0) {
-    close(source);
-    return fail(DETAIL_open);
-  }
+// ACLs, capabilities and what users have noted. Labels of security modules are not the file's to bring along,
+// and what the tmpfs has no place for is left out.
+static int copy_attribute(int source, int copy, const char *name, int privileges) {
+  static char value[XATTR_SIZE_MAX];
+  int is_capability = strcmp(name, "security.capability") == 0;
+  if (is_capability ? !privileges : strncmp(name, "security.", 9) == 0)
+    return 0;
+  ssize_t size = fgetxattr(source, name, value, sizeof value);
+  if (size < 0)  // ENODATA: it has gone; EOVERFLOW: capabilities of another user namespace
+    return errno == ENODATA || errno == EOVERFLOW ? 0 : fail(DETAIL_copy);
+  if (fsetxattr(copy, name, value, (size_t)size, 0) == 0 || errno == EOPNOTSUPP)
+    return 0;
+  return fail(DETAIL_fsetxattr);
+}
+
+static int copy_attributes(int source, int copy, int privileges) {
+  static char names[XATTR_LIST_MAX];
+  ssize_t size = flistxattr(source, names, sizeof names);
+  if (size < 0)
+    return errno == EOPNOTSUPP ? 0 : fail(DETAIL_copy);
+  for (const char *name = names; name < names + size; name += strlen(name) + 1)
+    if (copy_attribute(source, copy, name, privileges) < 0)
+      return -1;
+  return 0;
+}
+
+// Owner first: chown takes set-user-ID and capabilities away. A file that gives no privileges where it lies,
+// as its mount is nosuid, gives none here.
+static int copy_status(int source, int copy) {
+  struct stat status;
+  struct statvfs mount;
+  if (fstat(source, &status) < 0)
+    return fail(DETAIL_fstat);
+  if (fstatvfs(source, &mount) < 0)
+    return fail(DETAIL_fstatfs);
+  int privileges = !(mount.f_flag & ST_NOSUID);
+  mode_t lost = privileges || S_ISDIR(status.st_mode) ? 0 : S_ISUID | S_ISGID;
+  if (fchown(copy, status.st_uid, status.st_gid) < 0)
+    return fail(DETAIL_fchownat);
+  if (copy_attributes(source, copy, privileges) < 0)
+    return -1;
+  if (fchmod(copy, status.st_mode & 07777 & ~lost) < 0)
+    return fail(DETAIL_fchmodat);
+  struct timespec times[2] = {status.st_atim, status.st_mtim};
+  return futimens(copy, times) < 0 ? fail(DETAIL_copy) : 0;
+}
+
+static int copy_content(int source, int copy) {
   ssize_t sent;
   while ((sent = sendfile(copy, source, NULL, 1 << 20)) > 0)
     ;
-  int error = errno;
-  close(source);
-  close(copy);
-  return sent < 0 ? fail_with(error, DETAIL_copy) : 0;
+  return sent < 0 ? fail(DETAIL_copy) : copy_status(source, copy);
 }
 
-static int copy_link(int from, int to, const char *name) {
-  char target[PATH_MAX];
-  ssize_t length = readlinkat(from, name, target, sizeof target - 1);
-  if (length < 0)
-    return fail(DETAIL_readlinkat);
-  target[length] = 0;
-  return symlinkat(target, to, name) < 0 ? fail(DETAIL_symlinkat) : 0;
+static int copy_file(int entry, int to, const char *name) {
+  const char *path = proc_path(entry);  // the file that was opened, whatever has its name now
+  int source = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+  if (source < 0)
+    return fail(DETAIL_open);
+  int copy = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  int done = copy < 0 ? fail(DETAIL_open) : copy_content(source, copy);
+  if (copy >= 0)
+    close_keeping_errno(copy);
+  close_keeping_errno(source);
+  return done;
 }
 
-static int copy_subdirectory(int from, int to, const char *name, int depth) {
+static int copy_subdirectory(int entry, int to, const char *name, int depth) {
   if (depth == MAX_DEPTH)
     return fail_with(ELOOP, DETAIL_copy);
   if (mkdirat(to, name, 0700) < 0)
     return fail(DETAIL_mkdirat);
-  int source = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  int source = openat(entry, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (source < 0)
+    return fail(DETAIL_open);
   int copy = openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  int done = source < 0 || copy < 0 ? fail(DETAIL_open) : copy_directory(source, copy, depth + 1);
-  int error = errno;
-  close(source);
-  close(copy);
-  errno = error;
+  int done = copy < 0 ? fail(DETAIL_open) : copy_directory(source, copy, depth + 1);
+  if (done == 0)
+    done = copy_status(source, copy);
+  if (copy >= 0)
+    close_keeping_errno(copy);
+  close_keeping_errno(source);
   return done;
 }
 
-static int copy_entry(int from, int to, const char *name, int depth) {
-  struct stat status;
-  if (fstatat(from, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
-    return fail(DETAIL_fstat);
-  int done;
-  if (S_ISREG(status.st_mode))
-    done = copy_content(from, to, name, &status);
-  else if (S_ISDIR(status.st_mode))
-    done = copy_subdirectory(from, to, name, depth);
-  else if (S_ISLNK(status.st_mode))
-    done = copy_link(from, to, name);
-  else
-    done = mknodat(to, name, status.st_mode, status.st_rdev) < 0 ? fail(DETAIL_mknodat) : 0;
-  if (done < 0)
-    return -1;
-  if (fchownat(to, name, status.st_uid, status.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+// What has no content: made like what was opened. The names in `to` are nobody else's.
+static int make_like(int entry, int to, const char *name, const struct stat *status) {
+  char target[PATH_MAX];
+  int is_link = S_ISLNK(status->st_mode);
+  if (is_link) {
+    ssize_t length = readlinkat(entry, "", target, sizeof target - 1);
+    if (length < 0)
+      return fail(DETAIL_readlinkat);
+    target[length] = 0;
+    if (symlinkat(target, to, name) < 0)
+      return fail(DETAIL_symlinkat);
+  } else if (mknodat(to, name, status->st_mode, status->st_rdev) < 0) {
+    return fail(DETAIL_mknodat);
+  }
+  if (fchownat(to, name, status->st_uid, status->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
     return fail(DETAIL_fchownat);
-  if (!S_ISLNK(status.st_mode) && fchmodat(to, name, status.st_mode & 07777, 0) < 0)
+  if (!is_link && fchmodat(to, name, status->st_mode & 07777, 0) < 0)
     return fail(DETAIL_fchmodat);
-  struct timespec times[2] = {status.st_atim, status.st_mtim};
+  struct timespec times[2] = {status->st_atim, status->st_mtim};
   return utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? fail(DETAIL_copy) : 0;
+}
+
+// A device that can't be used where it lies, as its mount is nodev, could be used here: it is left out.
+static int is_dead_device(int entry, const struct stat *status) {
+  struct statvfs mount;
+  if (!S_ISBLK(status->st_mode) && !S_ISCHR(status->st_mode))
+    return 0;
+  return fstatvfs(entry, &mount) < 0 ? fail(DETAIL_fstatfs) : (mount.f_flag & ST_NODEV) != 0;
+}
+
+static int copy_opened(int entry, int to, const char *name, int depth) {
+  struct stat status;
+  if (fstat(entry, &status) < 0)
+    return fail(DETAIL_fstat);
+  if (S_ISREG(status.st_mode))
+    return copy_file(entry, to, name);
+  if (S_ISDIR(status.st_mode))
+    return copy_subdirectory(entry, to, name, depth);
+  int dead = is_dead_device(entry, &status);
+  return dead ? (dead < 0 ? -1 : 0) : make_like(entry, to, name, &status);
+}
+
+static int copy_entry(int from, int to, const char *name, int depth) {
+  int entry = openat(from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (entry < 0)  // ENOENT: removed since the directory was read
+    return errno == ENOENT ? 0 : fail(DETAIL_open);
+  int done = copy_opened(entry, to, name, depth);
+  close_keeping_errno(entry);
+  return done;
 }
 
 static int copy_directory(int from, int to, int depth) {
@@ -118,19 +188,24 @@ static int copy_directory(int from, int to, int depth) {
   }
 }
 
-int copy_up(int from, int to) {
+static int copy_owner(int source, int copy) {
   struct stat status;
+  if (fstat(source, &status) < 0)
+    return fail(DETAIL_fstat);
+  return fchown(copy, status.st_uid, status.st_gid) < 0 ? fail(DETAIL_fchownat) : 0;
+}
+
+int copy_up(int from, int to, int keep_mode) {
   mode_t before = umask(0);
   int source = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   int copy = openat(to, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  int done = source < 0 || copy < 0 || fstat(source, &status) < 0 ? fail(DETAIL_open)
-                                                                  : copy_directory(source, copy, 0);
-  if (done == 0 && fchown(copy, status.st_uid, status.st_gid) < 0)
-    done = fail(DETAIL_fchownat);
-  int error = errno;
-  close(source);
-  close(copy);
+  int done = source < 0 || copy < 0 ? fail(DETAIL_open) : copy_directory(source, copy, 0);
+  if (done == 0)
+    done = keep_mode ? copy_status(source, copy) : copy_owner(source, copy);
+  if (source >= 0)
+    close_keeping_errno(source);
+  if (copy >= 0)
+    close_keeping_errno(copy);
   umask(before);
-  errno = error;
   return done;
 }

@@ -38,6 +38,12 @@ int open_in_root(const char *path, uint64_t flags) {
 static int make(int parent, const char *name, int kind) {
   if (kind == KIND_FILE)
     return mknodat(parent, name, S_IFREG | 0644, 0) < 0 && errno != EEXIST ? fail(DETAIL_mknodat) : 0;
+  if (kind == KIND_OPEN_DIRECTORY) {
+    mode_t before = umask(0);
+    int done = mkdirat(parent, name, 01777) < 0 && errno != EEXIST ? fail(DETAIL_mkdirat) : 0;
+    umask(before);
+    return done;
+  }
   return mkdirat(parent, name, 0755) < 0 && errno != EEXIST ? fail(DETAIL_mkdirat) : 0;
 }
 

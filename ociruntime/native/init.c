@@ -41,6 +41,13 @@ int fail_with(int error, enum plan_detail detail) {
   return fail(detail);
 }
 
+int close_keeping_errno(int descriptor) {
+  int error = errno;
+  close(descriptor);
+  errno = error;
+  return -1;
+}
+
 char **list(const struct plan_record *record, int argument, uint64_t *count) {
   uint64_t *words = (uint64_t *)(void *)(init.plan + record->args[argument]);
   uint64_t length = words[0];

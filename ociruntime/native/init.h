@@ -35,6 +35,7 @@ PLAN_OPS(OP)
 // fail: errno stands; fail_with: this errno. Both note the part that failed and return -1.
 int fail(enum plan_detail detail);
 int fail_with(int error, enum plan_detail detail);
+int close_keeping_errno(int descriptor);  // -1
 
 // Arguments.
 static inline char *text(const struct plan_record *record, int argument) {
@@ -55,7 +56,8 @@ static inline const void *bytes(const struct plan_record *record, int argument, 
 
 // in_root.c: paths of the container, reached by descriptor only. All return a descriptor (O_PATH
 // unless said otherwise) or -1.
-enum { KIND_DIRECTORY, KIND_FILE };
+// KIND_OPEN_DIRECTORY: with mode 1777, that of a tmpfs that is given none.
+enum { KIND_DIRECTORY, KIND_FILE, KIND_OPEN_DIRECTORY };
 int open_in_root(const char *path, uint64_t flags);
 int open_or_make(const char *path, int kind, uint32_t mount_flags);
 // 0 unless the target lies on procfs, and MOUNT_* flags don't allow that.
@@ -80,12 +82,19 @@ int sys_fsmount(int context, unsigned attributes);
 // in which no device or link is made (an image's symbolic link may lead there).
 int note_own_mount(int mount);
 int is_own_mount(int descriptor);
+int mount_id(int descriptor, uint64_t *id);
 int has_mount_setattr(void);
 unsigned long old_flags(uint64_t set);  // MOUNT_ATTR_* as MS_*, for mount(2)
 int set_attributes(int mount, uint64_t set, uint64_t clear, uint64_t propagation, int recursive);
 
-// tmpcopyup
-int copy_up(int from, int to);
+// An empty read-only tmpfs, not yet attached. *first is one that has been attached, to be shown again, or -1.
+int open_empty_directory(const char *label, int *first);
+
+// old_root.c: init.root lies on `old` now, which is still this process's "/".
+int clear_old_root(int old);
+
+// tmpcopyup; keep_mode: the copy's root gets the mode and attributes of the directory, not its owner only.
+int copy_up(int from, int to, int keep_mode);
 
 // From the runtime: 0 if it said `expected`, else -1 (ECANCELED; the runtime gave up or is gone).
 int wait_reply(char expected);

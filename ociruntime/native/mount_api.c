@@ -41,7 +41,7 @@ int sys_fsmount(int context, unsigned attributes) {
 static uint64_t own_mounts[64];
 static unsigned own_count;
 
-static int mount_id(int descriptor, uint64_t *id) {
+int mount_id(int descriptor, uint64_t *id) {
   struct statx status;
   if (statx(descriptor, "", AT_EMPTY_PATH, STATX_MNT_ID, &status) < 0)
     return fail(DETAIL_fstat);

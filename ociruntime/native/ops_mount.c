@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -21,13 +22,6 @@
 
 int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
 int umount2(const char *path, int flags);
-
-static int close_keeping_errno(int descriptor) {
-  int error = errno;
-  close(descriptor);
-  errno = error;
-  return -1;
-}
 
 // Nothing may be put over procfs but what the plan allows by name: else a volume could replace
 // the files through which labels and limits are set (CVE-2019-16884).
@@ -134,11 +128,13 @@ int op_root(const struct plan_record *record) {
   return note_own_mount(tree);
 }
 
-static int configure(int context, const struct plan_record *record) {
+static int configure(int context, const struct plan_record *record, const char *mode) {
   uint64_t count;
   char **options = list(record, 2, &count);
   const char *source = text_or_null(record, 1);
   if (source && sys_fsconfig(context, FSCONFIG_SET_STRING, "source", source) < 0)
+    return fail(DETAIL_fsconfig);
+  if (mode && sys_fsconfig(context, FSCONFIG_SET_STRING, "mode", mode) < 0)
     return fail(DETAIL_fsconfig);
   for (uint64_t i = 0; i < count; i++) {
     char *equals = strchr(options[i], '=');
@@ -155,11 +151,11 @@ static int configure(int context, const struct plan_record *record) {
 }
 
 // A new file system, not yet attached. On failure its context stays open for its log of errors.
-static int make_file_system(const struct plan_record *record) {
+static int make_file_system(const struct plan_record *record, const char *mode) {
   int context = sys_fsopen(text(record, 0));
   if (context < 0)
     return fail(DETAIL_fsopen);
-  if (configure(context, record) < 0) {
+  if (configure(context, record, mode) < 0) {
     init.log = context;
     return -1;
   }
@@ -172,24 +168,15 @@ static int make_file_system(const struct plan_record *record) {
   return fresh;
 }
 
-// The mode of the directory that a tmpfs is going to cover, or -1 if there is none yet.
-static int mode_of(const char *path) {
+// The mode of the directory that is going to be covered, in octal digits.
+static const char *mode_of(int target) {
+  static char digits[8];
   struct stat status;
-  int target = open_in_root(path, O_PATH | O_DIRECTORY);
-  if (target < 0)
-    return -1;
-  int known = fstat(target, &status) == 0;
-  close(target);
-  return known ? (int)(status.st_mode & 07777) : -1;
-}
-
-static int set_mode(int mount, int mode) {
-  int directory = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (directory < 0)
-    return fail(DETAIL_open);
-  int done = fchmod(directory, (mode_t)mode) < 0 ? fail(DETAIL_fchmodat) : 0;
-  close_keeping_errno(directory);
-  return done;
+  if (fstat(target, &status) < 0)
+    return fail(DETAIL_fstat), NULL;
+  for (int i = 0; i < 4; i++)
+    digits[i] = (char)('0' + (status.st_mode >> (9 - 3 * i) & 7));
+  return digits;
 }
 
 // fsconfig takes values of up to 255 bytes; an overlay of many layers has longer ones. Then the
@@ -203,61 +190,88 @@ static int needs_old_call(const struct plan_record *record) {
   return 0;
 }
 
-static int mount_by_old_call(const struct plan_record *record, int target) {
-  static char data[4096];
-  size_t used = 0;
-  for (char **option = list(record, 2, NULL); *option; option++) {
-    size_t length = strlen(*option);
-    if (used + length + 2 > sizeof data)
-      return fail_with(ENAMETOOLONG, DETAIL_name_too_long);
-    if (used)
-      data[used++] = ',';
-    memcpy(data + used, *option, length + 1);
-    used += length;
+static int append(char *data, size_t size, const char *option) {
+  size_t used = strlen(data), length = strlen(option);
+  if (used + length + 2 > size)
+    return fail_with(ENAMETOOLONG, DETAIL_name_too_long);
+  if (used)
+    data[used++] = ',';
+  memcpy(data + used, option, length + 1);
+  return 0;
+}
+
+// What has been mounted on a directory, without its name, which may mean something else by now: ".." of a
+// root is that root, and a step to it enters what is mounted there.
+static int open_mounted_on(int target) {
+  struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+  uint64_t below, above;
+  int fresh;
+  do
+    fresh = (int)syscall(SYS_openat2, target, "..", &how, sizeof how);
+  while (fresh < 0 && errno == EAGAIN);  // a directory was renamed somewhere
+  if (fresh < 0)
+    return fail(DETAIL_openat2);
+  if (mount_id(target, &below) < 0 || mount_id(fresh, &above) < 0)
+    return close_keeping_errno(fresh);
+  return below != above ? fresh : (close_keeping_errno(fresh), fail_with(ENOENT, DETAIL_mount));
+}
+
+static int mount_by_old_call(const struct plan_record *record, int target, const char *mode) {
+  static char data[4096], mode_option[16] = "mode=";
+  *data = 0;
+  if (mode) {
+    memcpy(mode_option + 5, mode, strlen(mode) + 1);
+    if (append(data, sizeof data, mode_option) < 0)
+      return -1;
   }
+  for (char **option = list(record, 2, NULL); *option; option++)
+    if (append(data, sizeof data, *option) < 0)
+      return -1;
   const char *source = text_or_null(record, 1), *path = proc_path(target);
   unsigned long flags = old_flags(record->args[3]);
   if (!path || mount(source ? source : "none", path, text(record, 0), flags, data) < 0)
     return fail(DETAIL_mount);
-  if (!record->args[5] && !record->args[6])
-    return 0;
-  int fresh = open_in_root(text(record, 7), O_PATH);
-  if (fresh < 0)
-    return -1;
-  int done = propagate(fresh, record->args[5], record->args[6]);
-  close_keeping_errno(fresh);
-  return done;
+  return open_mounted_on(target);
 }
 
-static int attach_file_system(const struct plan_record *record, int fresh, int target, int mode) {
-  if (mode >= 0 && set_mode(fresh, mode) < 0)
+static int mount_by_new_calls(const struct plan_record *record, int target, const char *mode) {
+  int fresh = make_file_system(record, mode);
+  if (fresh < 0)
     return -1;
-  if (record->args[8] & MOUNT_COPY_UP && copy_up(target, fresh) < 0)
+  if (record->args[8] & MOUNT_COPY_UP && copy_up(target, fresh, mode != NULL) < 0)
+    return close_keeping_errno(fresh);
+  return attach(fresh, target) < 0 ? close_keeping_errno(fresh) : fresh;
+}
+
+// The new mount, attached.
+static int mount_file_system(const struct plan_record *record, int target) {
+  uint32_t flags = record->args[8];
+  const char *mode = flags & MOUNT_KEEP_MODE ? mode_of(target) : NULL;
+  if (flags & MOUNT_KEEP_MODE && !mode)
     return -1;
-  if (attach(fresh, target) < 0)
-    return -1;
-  if (note_own_mount(fresh) < 0)
-    return -1;
-  return propagate(fresh, record->args[5], record->args[6]);
+  if (!needs_old_call(record))
+    return mount_by_new_calls(record, target, mode);
+  int fresh = mount_by_old_call(record, target, mode);
+  if (fresh >= 0 && flags & MOUNT_COPY_UP && copy_up(target, fresh, mode != NULL) < 0)
+    return close_keeping_errno(fresh);
+  return fresh;
 }
 
 int op_mount_fs(const struct plan_record *record) {
   uint32_t flags = record->args[8];
-  const char *place = text(record, 7);
-  int mode = flags & MOUNT_KEEP_MODE ? mode_of(place) : -1;
-  int target = open_target(place, flags & MOUNT_TARGET_FILE ? KIND_FILE : KIND_DIRECTORY, flags);
+  int kind = flags & MOUNT_TARGET_FILE ? KIND_FILE
+             : flags & MOUNT_KEEP_MODE ? KIND_OPEN_DIRECTORY
+                                       : KIND_DIRECTORY;
+  int target = open_target(text(record, 7), kind, flags);
   if (target < 0)
     return -1;
-  if (needs_old_call(record)) {
-    int done = mount_by_old_call(record, target);
-    close_keeping_errno(target);
-    return done;
-  }
-  int fresh = make_file_system(record);
-  if (fresh < 0)
-    return close_keeping_errno(target);
-  int done = attach_file_system(record, fresh, target, mode);
+  int fresh = mount_file_system(record, target);
   close_keeping_errno(target);
+  if (fresh < 0)
+    return -1;
+  int done = note_own_mount(fresh);
+  if (done == 0)
+    done = propagate(fresh, record->args[5], record->args[6]);
   close_keeping_errno(fresh);
   return done;
 }
@@ -391,7 +405,12 @@ static int open_null(void) {
   return tree < 0 ? fail(DETAIL_open_tree) : tree;
 }
 
-static int open_empty_directory(const char *label) {
+// One file system for all: each costs the kernel an inode, a superblock and its place in the shrinkers' list.
+int open_empty_directory(const char *label, int *first) {
+  if (*first >= 0) {
+    int again = sys_open_tree(*first, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+    return again < 0 ? fail(DETAIL_open_tree) : again;
+  }
   int context = sys_fsopen("tmpfs");
   if (context < 0)
     return fail(DETAIL_fsopen);
@@ -406,17 +425,22 @@ static int open_empty_directory(const char *label) {
 }
 
 int op_mask(const struct plan_record *record) {
+  static int empty = -1;  // all masks of a container have the same label
   struct stat status;
   int target = open_in_root(text(record, 0), O_PATH);
   if (target < 0)  // what does not exist need not be hidden
     return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
   if (fstat(target, &status) < 0)
     return close_keeping_errno(target), fail(DETAIL_fstat);
-  int cover = S_ISDIR(status.st_mode) ? open_empty_directory(text_or_null(record, 1)) : open_null();
+  int is_directory = S_ISDIR(status.st_mode);
+  int cover = is_directory ? open_empty_directory(text_or_null(record, 1), &empty) : open_null();
   if (cover < 0)
     return close_keeping_errno(target);
   int done = attach(cover, target);
-  close_keeping_errno(cover);
+  if (done == 0 && is_directory && empty < 0)
+    empty = cover;
+  else
+    close_keeping_errno(cover);
   close_keeping_errno(target);
   return done;
 }

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -44,17 +45,35 @@ int op_pivot_root(const struct plan_record *record) {
   return reopen_root();
 }
 
-// The root of an initramfs can't be pivoted away. What is mounted elsewhere stays reachable for
-// root with CAP_SYS_CHROOT: --no-pivot is the operator's decision.
+// The namespace's own "/": the runtime may have been started in a chroot, below which neither all mounts are
+// seen nor the place is where whoever enters the namespace later begins.
+static int enter_namespace_root(void) {
+  if (open_proc() < 0)
+    return -1;
+  int own = openat(init.proc, "self/ns/mnt", O_RDONLY | O_CLOEXEC);
+  if (own < 0)
+    return fail(DETAIL_open);
+  int done = setns(own, CLONE_NEWNS) < 0 ? fail(DETAIL_setns) : 0;
+  close_keeping_errno(own);
+  return done;
+}
+
+// The root of an initramfs can't be pivoted away: the new one is put on top of it, and what is mounted below
+// it is taken away.
 int op_move_root(const struct plan_record *record) {
   (void)record;
-  if (fchdir(init.root) < 0)
-    return fail(DETAIL_chdir);
-  if (mount(".", "/", NULL, MS_MOVE, NULL) < 0)
-    return fail(DETAIL_mount);
-  if (chroot(".") < 0)
-    return fail(DETAIL_chroot);
-  return reopen_root();
+  if (enter_namespace_root() < 0)
+    return -1;
+  int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (old < 0)
+    return fail(DETAIL_open);
+  int done = fchdir(init.root) < 0 ? fail(DETAIL_chdir) : 0;
+  if (done == 0 && mount(".", "/", NULL, MS_MOVE, NULL) < 0)
+    done = fail(DETAIL_mount);
+  if (done == 0)
+    done = clear_old_root(old);
+  close_keeping_errno(old);
+  return done < 0 ? -1 : op_chroot(record);
 }
 
 int op_chroot(const struct plan_record *record) {

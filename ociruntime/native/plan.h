@@ -113,7 +113,8 @@ enum {
   MOUNT_ON_PROC = 4,      // the target may lie on procfs (else refused: CVE-2019-16884)
   MOUNT_COPY_UP = 8,      // tmpcopyup: copy what the directory held into the new file system
   MOUNT_NO_CREATE = 16,   // a missing mount point is an error
-  MOUNT_KEEP_MODE = 32,   // the new file system's root gets the mode of the directory that it covers
+  MOUNT_KEEP_MODE = 32,   // the new file system gets the mode of the directory that it covers, as its option
+                          // mode=; a missing directory is made with 1777, what it would have without
   MOUNT_IN_ORDER = 64,    // mountinfo lists the tree as mounted now, not when the runtime opened it
 };
 
@@ -153,7 +154,7 @@ enum plan_sync {
   D(not_a_device) D(exists_with_other_type) D(cwd_outside_root) D(is_a_directory) D(too_many_links)   \
   D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone) D(bad_plan)                 \
   D(sched_setaffinity) D(personality) D(set_mempolicy) D(fsetxattr) D(not_devpts) D(seccomp)        \
-  D(foreign_keyring) D(prlimit64)
+  D(foreign_keyring) D(prlimit64) D(hidden_mount)
 // clang-format on
 enum plan_detail {
 #define D(name) DETAIL_##name,

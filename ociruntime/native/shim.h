@@ -24,7 +24,7 @@ int shim_open_tree(int directory, const char *path, unsigned flags);
 int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t set, uint64_t clear,
                        uint64_t propagation, int userns_fd);
 int shim_detached_tmpfs(void);
-int shim_umount(const char *path, int flags);
+int shim_umount_id(const char *path, uint64_t id);
 int shim_sched_setattr(int pid, const void *attributes);
 int shim_ioprio_set(int pid, int priority);
 int shim_pidfd_getfd(int pidfd, int number);

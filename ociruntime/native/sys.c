@@ -5,8 +5,11 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,18 +25,26 @@ int shim_open_tree(int directory, const char *path, unsigned flags) {
   return result(syscall(SYS_open_tree, directory, path, flags));
 }
 
+#define LINK_SIZE 64
+
+static const char *descriptor_link(int descriptor, char link[LINK_SIZE]) {
+  static const char prefix[] = "/proc/self/fd/";
+  char *digit = link + LINK_SIZE - 1;
+  *digit = 0;
+  do
+    *--digit = (char)('0' + descriptor % 10);
+  while ((descriptor /= 10) > 0);
+  digit -= sizeof prefix - 1;
+  memcpy(digit, prefix, sizeof prefix - 1);
+  return digit;
+}
+
 // Before Linux 5.12 there is no mount_setattr; the propagation of a tree can be set by mount(2) on its
 // descriptor.
 static int set_propagation(int tree, int recursive, uint64_t propagation) {
-  char path[64] = "/proc/self/fd/";
-  char *end = path + sizeof path - 1;
-  char *digit = end;
-  *digit = 0;
-  do
-    *--digit = (char)('0' + tree % 10);
-  while ((tree /= 10) > 0);
-  memmove(path + sizeof "/proc/self/fd/" - 1, digit, (size_t)(end - digit) + 1);
-  return result(mount(NULL, path, NULL, propagation | (recursive ? 16384 : 0 /* MS_REC */), NULL));
+  char link[LINK_SIZE];
+  unsigned long flags = propagation | (recursive ? 16384 : 0 /* MS_REC */);
+  return result(mount(NULL, descriptor_link(tree, link), NULL, flags, NULL));
 }
 
 int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t set, uint64_t clear,
@@ -60,7 +71,24 @@ int shim_detached_tmpfs(void) {
 
 int shim_pidfd_getfd(int pidfd, int number) { return result(syscall(SYS_pidfd_getfd, pidfd, number, 0)); }
 
-int shim_umount(const char *path, int flags) { return result(umount2(path, flags)); }
+// Exactly the mount with this id, with what is mounted on it: the path, of which others may exchange a
+// directory for a link, must not lead to another one. -ESTALE if it does.
+int shim_umount_id(const char *path, uint64_t id) {
+  struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+                         .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+  struct statx status;
+  char link[LINK_SIZE];
+  int place = result(syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how));
+  if (place < 0)
+    return place;
+  int done = result(statx(place, "", AT_EMPTY_PATH, STATX_MNT_ID, &status));
+  if (done == 0 && status.stx_mnt_id != id)
+    done = -ESTALE;
+  if (done == 0)
+    done = result(umount2(descriptor_link(place, link), 2 /* MNT_DETACH */));
+  close(place);
+  return done;
+}
 
 int shim_sched_setattr(int pid, const void *attributes) {
   return result(syscall(SYS_sched_setattr, pid, attributes, 0));

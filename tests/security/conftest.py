@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 # Fixtures become this directory's own by being imported.
-from tests.integration.conftest import nothing_left_behind, stage
+from tests.integration.conftest import nothing_left_behind, searchable, stage
 
 if TYPE_CHECKING:
     from tests.harness.stage import Stage
 
-__all__ = ["nothing_left_behind", "stage"]
+__all__ = ["nothing_left_behind", "searchable", "stage"]
 
 _HERE = Path(__file__).parent
 

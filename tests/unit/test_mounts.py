@@ -206,6 +206,8 @@ def test_text_for_people() -> None:
     """A step says what is mounted where and how."""
     item = entry("/dev/shm", "tmpfs", "nosuid", "mode=1777", "size=65536k")
     assert init_steps(config(item))[0].describe() == "mount tmpfs on /dev/shm (nosuid,mode=1777,size=65536k)"
+    item = entry("/run", "tmpfs", "nosuid")
+    assert init_steps(config(item))[0].describe() == "mount tmpfs on /run (nosuid) with the directory's mode"
     assert init_steps(config(bind("/d", "bind", "ro")))[0].describe() == "mount bind of /src on /d (bind,ro)"
 
 
@@ -362,6 +364,20 @@ def test_cgroup_on_v1_with_a_namespace() -> None:
             entry("/d", "tmpfs", "idmap", uidMappings=[{}], gidMappings=[{}]),
             [("/mounts/0/uidMappings", "R026", "unsupported")],
         ),
+        (bind("/d", "bind", "size=1m", "ro"), [("/mounts/0/options/1", "R034", "warning")]),
+        (
+            bind("/d", "ro", "a", "bind", "b=1"),
+            [(f"/mounts/0/options/{n}", "R034", "warning") for n in (1, 3)],
+        ),
+        (bind("/d", "bind", "remount", "size=1m"), []),
+        (bind("/d", "bind", "nofail", "x-a=b", "comment=c", "sync", "iversion", ""), []),
+        (entry("/d", "tmpfs", "size=1m", "no-such-word"), []),
+        (entry("/d", "tmpfs", "tmpcopyup"), []),
+        (entry("/d", "proc", "tmpcopyup"), [("/mounts/0/options/0", "R025", "warning")]),
+        (bind("/d", "bind", "tmpcopyup"), [("/mounts/0/options/1", "R025", "warning")]),
+        (bind("/d", "bind", "src-nofollow"), [("/mounts/0/options/1", "R020", "unsupported")]),
+        (bind("/d", "bind", "dest-nofollow"), [("/mounts/0/options/1", "R020", "unsupported")]),
+        (bind("/d", "bind", "copy-symlink"), [("/mounts/0/options/1", "R020", "unsupported")]),
         (bind("/d", "bind", "idmap"), [("/mounts/0/options", "R031", "error")]),
         (bind("/d", "rbind", "ridmap"), [("/mounts/0/options", "R031", "error")]),
     ],

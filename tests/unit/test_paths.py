@@ -25,6 +25,16 @@ def test_readonly_comes_before_masked() -> None:
     ]
 
 
+def test_a_path_that_is_listed_twice_is_covered_once() -> None:
+    """Also with other slashes; `..` is another path, as it may follow a link."""
+    listed = ["/a/b", "/a//b", "/a/./b/", "/a/c/../b", "/a/b"]
+    assert [step.args[0] for step in paths.plan(config(listed, []))] == ["/a/b", "/a/c/../b"]
+    assert [step.pointer for step in paths.plan(config([], listed))] == [
+        "/linux/readonlyPaths/0",
+        "/linux/readonlyPaths/3",
+    ]
+
+
 def test_nothing_to_do_gives_no_step() -> None:
     """A config without these properties has no such steps and no violation."""
     assert list(paths.plan(Node({}))) == []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
@@ -63,7 +64,10 @@ def test_propagation(value: str | None, first: int, last: int | None) -> None:
         ("root", ("/b/rootfs", rootfs.ROOT_BIND | rootfs.ROOT_PARENT_PRIVATE)),
     ]
     finish = [step.args for step in rootfs.plan_finish(config(value)) if step.op == "propagation"]
-    assert finish == ([] if last is None else [(last,)])
+    own_group = (
+        [(PRIVATE,)] if last is not None and last & SHARED else []
+    )  # else it would stay the host's slave
+    assert finish == ([] if last is None else [*own_group, (last,)])
 
 
 def test_readonly_is_the_last_thing() -> None:
@@ -113,40 +117,84 @@ def test_undo_without_a_note_does_nothing(tmp_path: Any) -> None:
 
 
 def test_apply_notes_the_mounts_that_exist(tmp_path: Any) -> None:
-    """The note holds the ids of all mounts at and below the path."""
+    """The note holds ids and devices of all mounts at and below the path."""
     run = new_run(str(tmp_path))
     rootfs.apply(HostStep("linux.rootfs", "note mounts", {"path": "/"}), run)
     noted = (tmp_path / "mounts-before").read_text().split()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        assert set(noted) <= {line.split()[0] for line in file}
+        table = [line.split() for line in file]
+    assert set(noted) <= {f"{fields[0]}@{fields[2]}" for fields in table}
     assert noted
     # everything that is mounted was there before: nothing is taken down, or this machine would notice
     rootfs.undo("note mounts", {"path": "/nonexistent"}, run)
     assert run.warnings == []
 
 
-class UnmountLog:
-    """Stands for the C library: notes what would be unmounted."""
+class Unmounting:
+    """Stands for the C library and the mount table: answers each call with the next errno, and notes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: int) -> None:
         self.calls: list[tuple[bytes, int]] = []
+        self.answers = list(answers)
+        self.table: list[rootfs._Mount] = []
+        monkeypatch.setattr("ociruntime.native._shim.lib", self)
+        monkeypatch.setattr(rootfs, "_mounts_below", lambda _: list(self.table))
 
-    def shim_umount(self, path: bytes, flags: int) -> int:
-        self.calls.append((path, flags))
-        return -16
+    def mount(self, number: int, point: str, device: bytes = b"0:1") -> None:
+        self.table.append(rootfs._Mount(number, device, point))
+
+    def shim_umount_id(self, path: bytes, mount_id: int) -> int:
+        self.calls.append((path, mount_id))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if not answer:
+            self.table = [mount for mount in self.table if mount.number != mount_id]
+        return -answer
 
 
-def test_undo_takes_down_what_came_later(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only mounts that the note lacks go, the deepest first, never through a link; what stays is told."""
-    log = UnmountLog()
-    tables = [[(9, "/r/d \udcff/x"), (7, "/r"), (8, "/r/proc")], [(7, "/r"), (8, "/r/proc")]]
-    monkeypatch.setattr("ociruntime.native._shim.lib", log)
-    monkeypatch.setattr(rootfs, "_mounts_below", lambda _: tables.pop(0))
-    (tmp_path / "mounts-before").write_text("3 7")
+def undo(tmp_path: Any, before: str) -> list[str]:
+    """Undo below /r with a note of this text; returns the warnings."""
+    (tmp_path / "mounts-before").write_text(before)
     run = new_run(str(tmp_path))
     rootfs.undo("note mounts", {"path": "/r"}, run)
-    assert log.calls == [(b"/r/d \xff/x", 2 | 8), (b"/r/proc", 2 | 8)]
-    assert run.warnings == ["unmount /r/proc: device or resource busy"]
+    return run.warnings
+
+
+@pytest.mark.parametrize("note", ["3@0:1 7@0:1", "3 7"])
+def test_undo_takes_down_what_came_later(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, note: str) -> None:
+    """Only mounts that the note lacks go, the deepest and topmost first; a note of an older version has ids only."""
+    log = Unmounting(monkeypatch, 0)
+    for number, point in ((9, "/r/d \udcff/x"), (7, "/r"), (8, "/r/proc"), (10, "/r/proc")):
+        log.mount(number, point)
+    assert undo(tmp_path, note) == []
+    assert log.calls == [(b"/r/d \xff/x", 9), (b"/r/proc", 10), (b"/r/proc", 8)]
+
+
+def test_undo_tells_what_stays(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be unmounted is told, and not tried again."""
+    log = Unmounting(monkeypatch, errno.EBUSY)
+    log.mount(8, "/r/proc")
+    assert undo(tmp_path, "7@0:1") == ["unmount /r/proc: device or resource busy"]
+    assert log.calls == [(b"/r/proc", 8)]
+
+
+def test_undo_looks_again(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that leads to another mount now is looked up again, and given up in the end."""
+    log = Unmounting(monkeypatch, errno.ESTALE, errno.ENOENT, 0)
+    log.mount(8, "/r/v/proc")
+    assert undo(tmp_path, "7@0:1") == []
+    assert len(log.calls) == 3
+    log = Unmounting(monkeypatch, errno.ESTALE)
+    log.mount(8, "/r/v/proc")
+    assert undo(tmp_path, "7@0:1") == ["unmount /r/v/proc: stale file handle"]
+    assert len(log.calls) == rootfs._LOOKS
+
+
+def test_an_id_that_is_used_again(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel gives an id to a later mount: another device tells that it is another one."""
+    log = Unmounting(monkeypatch, 0)
+    log.mount(7, "/r/proc", b"0:2")
+    assert undo(tmp_path, "7@0:1") == []
+    assert log.calls == [(b"/r/proc", 7)]
 
 
 @pytest.mark.parametrize("path", ["/", "/proc", "/sys", "/sys/", "/nonexistent"])
@@ -156,7 +204,7 @@ def test_mounts_below(path: str) -> None:
         table = [line.split(" ") for line in file]
     prefix = path.rstrip("/") + "/"
     expected = [int(fields[0]) for fields in table if (fields[4].rstrip("/") + "/").startswith(prefix)]
-    assert [number for number, _ in rootfs._mounts_below(path)] == expected
+    assert [mount.number for mount in rootfs._mounts_below(path)] == expected
 
 
 def test_mount_points_are_unescaped() -> None:

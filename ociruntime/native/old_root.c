@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a root that is left by chroot, and not by pivot_root, leaves in the mount namespace. A process may
+// mount a procfs or sysfs in a user namespace of its own as soon as its mount namespace has one without
+// locked masks anywhere, whether it can reach that one or not (fs/namespace.c, mount_too_revealing): then the
+// container's masks and read-only paths hold nobody. So everything that is mounted below the old root goes,
+// as with pivot_root; what may not be unmounted, because a more privileged namespace has mounted it, is
+// covered.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "init.h"
+
+#ifndef UMOUNT_NOFOLLOW
+#define UMOUNT_NOFOLLOW 8
+#endif
+
+enum { TABLE_END = -1, TABLE_BROKEN = -2 };
+
+struct table {  // mountinfo, being read
+  int file;
+  size_t at, end;
+  char buffer[4096];
+};
+
+struct mounted {  // one line of it
+  uint64_t id, parent;
+  int shows_kernel;      // a whole procfs or sysfs
+  char point[PATH_MAX];  // seen from the old root; "" if it is too long to be used
+};
+
+static int open_table(struct table *table) {
+  if (open_proc() < 0)
+    return -1;
+  table->at = table->end = 0;
+  table->file = openat(init.proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
+  return table->file < 0 ? fail(DETAIL_open) : 0;
+}
+
+static int close_table(struct table *table, int done) {
+  int error = errno;
+  close(table->file);
+  errno = error;
+  return done;
+}
+
+static int next_byte(struct table *table) {
+  if (table->at == table->end) {
+    ssize_t got = read(table->file, table->buffer, sizeof table->buffer);
+    if (got <= 0)
+      return got < 0 ? TABLE_BROKEN : TABLE_END;
+    table->at = 0;
+    table->end = (size_t)got;
+  }
+  return (unsigned char)table->buffer[table->at++];
+}
+
+// Space, tab, newline and backslash are written as a backslash and three octal digits. Returns what ended the
+// field; a word that does not fit is empty.
+static int next_field(struct table *table, char *word, size_t size) {
+  size_t used = 0;
+  int byte;
+  while ((byte = next_byte(table)) >= 0 && byte != ' ' && byte != '\n') {
+    if (byte == '\\') {
+      byte = 0;
+      for (int digit = 0; digit < 3; digit++)
+        byte = byte * 8 + (next_byte(table) & 7);
+    }
+    if (used < size)
+      word[used++] = (char)byte;
+  }
+  word[used < size ? used : 0] = 0;
+  return byte;
+}
+
+// 1 and a line, 0 at the end, or -1.
+static int next_mount(struct table *table, struct mounted *line) {
+  char word[32];
+  int byte = 0, whole = 0, field = 0, separator = -1;
+  line->shows_kernel = 0;
+  for (; byte != '\n'; field++) {
+    if (field == 4) {
+      byte = next_field(table, line->point, sizeof line->point);
+    } else {
+      byte = next_field(table, word, sizeof word);
+      if (field == 0)
+        line->id = strtoull(word, NULL, 10);
+      else if (field == 1)
+        line->parent = strtoull(word, NULL, 10);
+      else if (field == 3)
+        whole = strcmp(word, "/") == 0;
+      else if (field > 5 && separator < 0 && strcmp(word, "-") == 0)
+        separator = field;
+      else if (separator >= 0 && field == separator + 1)
+        line->shows_kernel = whole && (strcmp(word, "proc") == 0 || strcmp(word, "sysfs") == 0);
+    }
+    if (byte == TABLE_END && field == 0)
+      return 0;
+    if (byte < 0)
+      return byte == TABLE_BROKEN ? fail(DETAIL_read) : fail_with(EIO, DETAIL_read);
+  }
+  return 1;
+}
+
+// Once through the table: what is mounted on each name below the old root goes, with all that is mounted on
+// it. The names of the new root's own mounts mean something of the old root as well, or nothing: a path never
+// leads into the new root, which lies on the old one's "/". Returns how many went, or -1.
+static int detach_once(void) {
+  struct table table;
+  struct mounted line;
+  int gone = 0, more;
+  if (open_table(&table) < 0)
+    return -1;
+  while ((more = next_mount(&table, &line)) > 0)
+    if (line.point[0] == '/' && line.point[1] && umount2(line.point, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+      gone++;
+  return close_table(&table, more < 0 ? -1 : gone);
+}
+
+// Looks for the mount `id`: 1, 0 or -1.
+static int find(uint64_t id, struct mounted *line) {
+  struct table table;
+  int more;
+  if (open_table(&table) < 0)
+    return -1;
+  while ((more = next_mount(&table, line)) > 0)
+    if (line->id == id)
+      break;
+  return close_table(&table, more);
+}
+
+// Is there a mount that hides all of this one? 1, 0 or -1.
+static int is_covered(const struct mounted *line) {
+  struct table table;
+  struct mounted other;
+  int more;
+  if (open_table(&table) < 0)
+    return -1;
+  while ((more = next_mount(&table, &other)) > 0)
+    if (other.parent == line->id && strcmp(other.point, line->point) == 0)
+      break;
+  return close_table(&table, more);
+}
+
+// Is it the new root, or mounted somewhere in it? 1, 0 or -1.
+static int is_in_new_root(const struct mounted *line, uint64_t new_root) {
+  struct mounted above = *line;
+  while (above.id != new_root) {
+    int found = find(above.parent, &above);
+    if (found <= 0 || above.id == above.parent)
+      return found;
+  }
+  return 1;
+}
+
+// The mount's root, if it is what its name leads to; else -1.
+static int open_mounted(int old, const struct mounted *line) {
+  struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+  uint64_t id;
+  if (line->point[0] != '/' || !line->point[1])
+    return -1;
+  int place = (int)syscall(SYS_openat2, old, line->point + 1, &how, sizeof how);
+  if (place < 0)
+    return -1;
+  if (mount_id(place, &id) == 0 && id == line->id)
+    return place;
+  close(place);
+  return -1;
+}
+
+static int attach_cover(int place) {
+  static int first = -1;
+  int empty = open_empty_directory(NULL, &first);
+  if (empty < 0)
+    return -1;
+  int done = sys_move_mount(empty, place) < 0 ? fail(DETAIL_move_mount) : 0;
+  if (done == 0 && first < 0)
+    first = empty;
+  else
+    close_keeping_errno(empty);
+  return done;
+}
+
+// Nothing that the host mounts later may arrive in what is left, and nothing of it may be a whole procfs or
+// sysfs. What no name leads to can't be covered: if a mount hides all of it already, that is enough.
+static int cover(int old, const struct mounted *line, uint64_t new_root) {
+  int place = open_mounted(old, line);
+  if (place >= 0) {
+    int done = set_attributes(place, 0, 0, MS_PRIVATE, 1);
+    if (done == 0 && line->shows_kernel)
+      done = attach_cover(place);
+    close_keeping_errno(place);
+    return done;
+  }
+  if (!line->shows_kernel)
+    return 0;
+  int harmless = is_in_new_root(line, new_root);
+  if (harmless == 0)
+    harmless = is_covered(line);
+  return harmless == 0 ? fail_with(EBUSY, DETAIL_hidden_mount) : harmless < 0 ? -1 : 0;
+}
+
+static int cover_rest(int old, uint64_t new_root) {
+  struct table table;
+  struct mounted line;
+  int done = 0, more = 0;
+  if (open_table(&table) < 0)
+    return -1;
+  while (done == 0 && (more = next_mount(&table, &line)) > 0)
+    done = cover(old, &line, new_root);
+  return close_table(&table, more < 0 ? -1 : done);
+}
+
+int clear_old_root(int old) {
+  uint64_t new_root;
+  int gone;
+  if (mount_id(init.root, &new_root) < 0 || set_attributes(old, 0, 0, MS_PRIVATE, 0) < 0)
+    return -1;
+  while ((gone = detach_once()) > 0)  // what had been hidden below something has a name now
+    ;
+  return gone < 0 ? -1 : cover_rest(old, new_root);
+}
