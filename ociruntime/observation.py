@@ -115,6 +115,9 @@ def observe(command: str, bundle: Bundle, scratch: str) -> Observed:
     return seen
 
 
+_HOST_PATH = "/usr/bin:/bin"
+
+
 class _Runtime:
     """The command line of one runtime, with a --root of its own."""
 
@@ -347,14 +350,15 @@ def _kernel_settings(pid: int, bundle: Bundle) -> Table:
     """Host name and sysctls, which show the namespace of whoever reads: nsenter(1) of the host reads them."""
     keys = ["kernel.hostname", "kernel.domainname"]
     keys += [name for name, _ in bundle.config.at("linux", "sysctl").members()]
-    nsenter = shutil.which("nsenter", path="/usr/bin:/bin")
+    nsenter = shutil.which("nsenter", path=_HOST_PATH)
     if nsenter is None:
         raise RuntimeFailure("nsenter is missing", hint="apt-get install util-linux")
     table: Table = {}
     for key in keys:
         path = "/proc/sys/" + key.replace(".", "/")
         words = [nsenter, "--target", str(pid), "--uts", "--ipc", "--net", "cat", path]
-        done = subprocess.run(words, capture_output=True, check=False)
+        # `cat`, too, is looked for where the host has it, and not in the caller's PATH.
+        done = subprocess.run(words, env={"PATH": _HOST_PATH}, capture_output=True, check=False)
         table[f"sysctl {key}"] = done.stdout.decode("utf-8", "replace").strip()
     return table
 

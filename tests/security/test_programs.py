@@ -241,3 +241,26 @@ def test_start_hook_is_the_container_s_program(stage: Stage, own_mounts: None) -
         bundle.script("/only-inside", "#!/bin/sh\ncat /proc/self/mounts >/dev/null; echo ran >/hook-ran\n")
         stage.container(bundle=bundle).run().ok()
         assert (bundle.rootfs / "hook-ran").read_text() == "ran\n"
+
+
+@pytest.mark.parametrize("verb", ["ps", "compare"])
+def test_helpers_are_the_hosts(stage: Stage, tmp_path: Path, verb: str) -> None:
+    """ps, nsenter and cat are not looked for in the caller's PATH, where an engine may have anybody's directory."""
+    sprung, decoys = tmp_path / "sprung", tmp_path / "decoys"
+    decoys.mkdir()
+    for name in ("ps", "nsenter", "cat"):
+        (decoys / name).write_text(f"#!/bin/sh\ntouch {sprung}\nexec /usr/bin/{name} \"$@\"\n")
+        (decoys / name).chmod(0o755)
+    environment = {**ENVIRONMENT, "PATH": f"{decoys}:{ENVIRONMENT['PATH']}"}
+    subprocess.run(["cat", "/dev/null"], env=environment, check=True)
+    assert sprung.exists(), "the decoys are not first in PATH"
+    sprung.unlink()
+    if verb == "ps":
+        container = stage.in_state("running")
+        assert "sleep" in stage.runtime.call("ps", container.id, env=environment).ok().out
+    else:
+        bundle = stage.bundle("sleep", "100")
+        compared = stage.runtime.call("compare", "--with", "runc", str(bundle.directory), env=environment)
+        assert "internal error" not in compared.err
+        assert "umask" in compared.out
+    assert not sprung.exists()
