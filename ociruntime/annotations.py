@@ -52,10 +52,10 @@ def check(config: Node) -> Iterator[Violation]:
                 yield Violation(value.pointer, reason, "R089", "warning")
         elif name in (KEEP_GROUPS, FAIL_UNKNOWN_CALL):
             if text not in ("1", "true"):
-                yield Violation(value.pointer, "takes 1 or true", "R085")
+                yield Violation(value.pointer, f"{text!r} must be 1 or true", "R085")
         elif name in (HOOK_STDOUT, HOOK_STDERR):
             if not text.startswith("/"):
-                yield Violation(value.pointer, "must be the absolute path of a file", "R085")
+                yield Violation(value.pointer, f"{text!r} must be the absolute path of a file", "R085")
         elif name.startswith(SYSTEMD_PROPERTY):
             yield from _check_property(name.removeprefix(SYSTEMD_PROPERTY), value)
 

@@ -92,6 +92,10 @@ def violations(config: Node, explain: bool = True) -> list[Violation]:
             # the schema's word on the same value goes first
             if violation.pointer not in known or violation.severity != "error":
                 found.append(violation)
+    if found:
+        from ociruntime.naming import named
+
+        found = [named(config, violation) for violation in found]
     return sorted(found, key=lambda violation: violation.pointer)
 
 

@@ -28,6 +28,13 @@ Row = tuple[str, str, str, str, str, str, str]
 
 _LATER = "not supported yet"
 
+# What to do instead of a flag, in the words of those who never typed it: an engine did.
+SYSTEMD_HINT = (
+    "use the cgroupfs driver: podman --cgroup-manager=cgroupfs, dockerd --exec-opt native.cgroupdriver=cgroupfs, "
+    "SystemdCgroup = false of containerd"
+)
+_HINTS = {"systemd-cgroup": SYSTEMD_HINT}
+
 GLOBAL: tuple[Row, ...] = (
     ("root", "", "DIR", WORKS, "runc", "keep the containers' state below DIR", ""),
     ("log", "", "FILE", WORKS, "runc", "append errors and warnings to FILE as well", ""),
@@ -203,11 +210,15 @@ _FALSE = ("false", "0", "f", "F", "FALSE", "False")
 
 
 class Arguments:
-    """What was given: flags by their long name, and the words between them, in order."""
+    """What was given: flags by their long name, and the words between them, in order.
 
-    __slots__ = ("flags", "repeated", "words")
+    rest  the words that were not looked at; set before a flag's value is refused, so that the error can name the verb
+    """
+
+    __slots__ = ("flags", "repeated", "rest", "words")
 
     def __init__(self) -> None:
+        self.rest: list[str] = []
         self.flags: dict[str, str] = {}
         self.repeated: dict[str, list[str]] = {}
         self.words: list[str] = []
@@ -269,6 +280,7 @@ def parse(argv: list[str], rows: Iterable[Row], given: Arguments, *, stop_at_wor
             index += 1
         given.flags[row[0]] = value if equals or row[2] else "true"
         given.repeated.setdefault(row[0], []).append(value)
+    given.rest = rest
     for name in given.flags.keys() & known.keys():
         given.flags[name] = checked(known[name], given.flags[name])
     if not stop_at_word:
@@ -303,7 +315,7 @@ def checked(row: Row, value: str) -> str:
     elif "|" in kind and value not in kind.split("|"):
         raise UsageError(f"flag --{name} is one of {kind.replace('|', ', ')}, not {value!r}")
     if row[3] == REFUSED and value != "false":
-        raise NotSupported(f"flag --{name}: {row[6]}")
+        raise NotSupported(f"flag --{name}: {row[6]}", hint=_HINTS.get(name, ""))
     return value
 
 

@@ -343,3 +343,16 @@ def test_the_document_on_errors_names_every_exception() -> None:
         if isinstance(value, type) and issubclass(value, Exception)
     }
     assert listed == classes - {"RuntimeFailure"}
+
+
+@pytest.mark.parametrize("flags", [["--systemd-cgroup"], ["--cgroup-manager", "systemd"]])
+def test_a_refused_global_flag_names_the_verb_and_the_way_out(
+    flags: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Engines give it, and their users see the error: which verb, and what to tell the engine instead."""
+    assert main([*flags, "create", "x"]) == 1
+    error = capfd.readouterr().err
+    assert error.startswith(f"ociruntime: create: flag {flags[0]}: ")
+    assert "podman --cgroup-manager=cgroupfs" in error
+    assert main([*flags, "no-such-verb"]) == 1
+    assert capfd.readouterr().err.startswith(f"ociruntime: flag {flags[0]}: ")
