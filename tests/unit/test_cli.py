@@ -354,5 +354,9 @@ def test_a_refused_global_flag_names_the_verb_and_the_way_out(
     error = capfd.readouterr().err
     assert error.startswith(f"ociruntime: create: flag {flags[0]}: ")
     assert "podman --cgroup-manager=cgroupfs" in error
-    assert main([*flags, "no-such-verb"]) == 1
-    assert capfd.readouterr().err.startswith(f"ociruntime: flag {flags[0]}: ")
+
+
+def test_a_word_that_is_no_verb_is_not_taken_for_one(capfd: pytest.CaptureFixture[str]) -> None:
+    """Behind a refused flag as well."""
+    assert main(["--systemd-cgroup", "no-such-verb"]) == 1
+    assert capfd.readouterr().err.startswith("ociruntime: flag --systemd-cgroup: ")
