@@ -29,8 +29,8 @@ _ociruntime() {
     create) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --console-socket --pidfd-socket --no-subreaper --help" ;;
     start) words="--trace --help" ;;
     state) words="--help" ;;
-    kill) words="--all --help" ;;
-    delete) words="--force --help" ;;
+    kill) words="--all --regex --help" ;;
+    delete) words="--force --regex --help" ;;
     run) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --console-socket --pidfd-socket --detach --keep --no-subreaper --help" ;;
     exec) words="--cwd --env --user --additional-gids --process --detach --pid-file --no-new-privs --cap --preserve-fds --cgroup --ignore-paused --tty --console-socket --pidfd-socket --process-label --apparmor --trace --help" ;;
     update) words="--resources --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --kernel-memory --kernel-memory-tcp --memory --memory-reservation --memory-swap --pids-limit --l3-cache-schema --mem-bw-schema --help" ;;

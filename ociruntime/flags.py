@@ -91,6 +91,8 @@ _EXEC: tuple[Row, ...] = (
 
 _SUBREAPER: Row = ("no-subreaper", "", "", ACCEPTED, "runc", "do not become a subreaper", "this runtime never does; it waits for init alone")  # fmt: skip
 
+_REGEX: Row = ("regex", "r", "", WORKS, "crun", "ID is a regular expression: every container in whose id it is found", "")  # fmt: skip
+
 _FORMAT_TEXT: Row = ("format", "f", "text|json", WORKS, "ours", "how to print (default text)", "")
 
 _UPDATE: tuple[Row, ...] = (
@@ -120,8 +122,14 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "create": (*_CREATE, _SUBREAPER),
     "start": (_TRACE,),
     "state": (),
-    "kill": (("all", "a", "", WORKS, "runc", "signal every process of the container", ""),),
-    "delete": (("force", "f", "", WORKS, "runc", "kill the container first; an unknown id is no error", ""),),
+    "kill": (
+        ("all", "a", "", WORKS, "runc", "signal every process of the container", ""),
+        _REGEX,
+    ),
+    "delete": (
+        ("force", "f", "", WORKS, "runc", "kill the container first; an unknown id is no error", ""),
+        _REGEX,
+    ),
     "run": (*_CREATE, *_RUN, _SUBREAPER),
     "exec": _EXEC,
     "list": (
