@@ -50,7 +50,10 @@ def check(config: Node) -> Iterator[Violation]:
             shown = id_ranges.words(id_ranges.read(mappings)[:3])
             yield Violation(mappings.pointer, f"{name} need a user namespace: {shown}", "R102")
         elif not len(mappings) and user is not None and not user.at("path").text():
-            yield Violation(mappings.pointer, f"a new user namespace needs {name}", "R102")
+            reason = (
+                f"a new user namespace needs {name}: nothing says which ids of the host its own stand for"
+            )
+            yield Violation(mappings.pointer, reason, "R102")
         yield from id_ranges.check(mappings, "R102")
     if user is not None and "mount" not in entries:
         reason = "a user namespace without a mount namespace is not supported yet"
