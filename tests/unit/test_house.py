@@ -51,6 +51,7 @@ GROUPS = (
     ("plan", r"ociruntime\.plan"),
     ("order", r"ociruntime\.process_order"),
     ("exec", r"ociruntime\.exec_(plan|document)"),
+    ("mounting", r"ociruntime\.mounting"),
     ("command", r"ociruntime\.(pid_file|forwarding)"),
     ("log", r"ociruntime\.log"),
     ("flags", r"ociruntime\.flags(_later|_pages)?"),
@@ -89,6 +90,7 @@ EDGES: dict[str, str] = {
     "plan": "cgroups hooks idmap order seccomp step subject",
     "order": "seccomp step subject",
     "exec": "check document errors idmap joining order schema seccomp step subject",
+    "mounting": "bundle check document errors host idmap joining layout order schema spine step subject tables",
     "command": "errors",
     "spine": "spine bundle cgroups check command document errors exec frozen hooks host joining layout native plan schema step subject",
     "log": "errors document",
@@ -96,7 +98,7 @@ EDGES: dict[str, str] = {
     "features": "annotations cgroups document hooks package seccomp subject tables",
     "observation": "errors",
     "verbs": "bundle errors plan spine",
-    "verb": "annotations verbs bundle check command document errors exec features host log observation plan spine",
+    "verb": "annotations verbs bundle check command document errors exec features host log mounting observation plan spine",
     "cli": "package errors log flags features verbs cli",
 }
 
