@@ -4,7 +4,9 @@
 Annotations are free text for whoever reads the state (config.md, Annotations); these few change what the runtime
 does. They are crun's, and two of them are more than text: KEEP_GROUPS gives the caller's groups away, and the files of
 HOOK_STDOUT and HOOK_STDERR are the host's. So an engine must not take names of `run.oci.` from an image (SECURITY.md);
-the others take values of closed sets (invariant 11). `features` lists them all. Must not import a subject, nor the spine.
+the others take values of closed sets (invariant 11). `features` lists them all. What crun would do and this runtime does
+not is a warning: it must not be lost silently, and no container may fail for what an engine has copied from somewhere.
+Must not import a subject, nor the spine.
 """
 
 from __future__ import annotations
@@ -39,6 +41,21 @@ EFFECTS = {
     FAIL_UNKNOWN_CALL: "a name in linux.seccomp that is no system call is an error",
 }
 
+# What crun reads and this runtime does not -> what happens instead, or where the same is asked for.
+WITHOUT_EFFECT = {
+    "run.oci.handler": "the program is an ordinary process, neither in a virtual machine nor run as WebAssembly",
+    "run.oci.systemd.subgroup": "it is for the systemd driver, which is not supported yet",
+    "run.oci.systemd.force_cgroup_v1": "a mount of type cgroup shows the hierarchies that this machine has",
+    "run.oci.delegate-cgroup": "it is for the systemd driver, which is not supported yet",
+    "run.oci.pidfd_receiver": "--pidfd-socket names the socket",
+    "run.oci.seccomp.receiver": "linux.seccomp.listenerPath names the socket",
+    "run.oci.seccomp.plugins": "an agent at linux.seccomp.listenerPath gets the notifications",
+    "run.oci.seccomp_bpf_data": "the filter is that of linux.seccomp",
+    "run.oci.timens_offset": "linux.timeOffsets has the offsets",
+    "module.wasm.image/variant": "the program is an ordinary process, not run as WebAssembly",
+}
+_OF_CRUN = ("run.oci.", "krun.")
+
 _DEFAULT_SIGNAL = 15  # SIGTERM
 
 
@@ -52,12 +69,15 @@ def check(config: Node) -> Iterator[Violation]:
                 yield Violation(value.pointer, reason, "R089", "warning")
         elif name in (KEEP_GROUPS, FAIL_UNKNOWN_CALL):
             if text not in ("1", "true"):
-                yield Violation(value.pointer, "takes 1 or true", "R085")
+                yield Violation(value.pointer, f"{text!r} must be 1 or true", "R085")
         elif name in (HOOK_STDOUT, HOOK_STDERR):
             if not text.startswith("/"):
-                yield Violation(value.pointer, "must be the absolute path of a file", "R085")
+                yield Violation(value.pointer, f"{text!r} must be the absolute path of a file", "R085")
         elif name.startswith(SYSTEMD_PROPERTY):
             yield from _check_property(name.removeprefix(SYSTEMD_PROPERTY), value)
+        elif name in WITHOUT_EFFECT or (name.startswith(_OF_CRUN) and name not in EFFECTS):
+            why = f": {WITHOUT_EFFECT[name]}" if name in WITHOUT_EFFECT else ""
+            yield Violation(value.pointer, f"{name} of crun has no effect here{why}", "R085", "warning")
 
 
 def _check_property(name: str, value: Node) -> Iterator[Violation]:

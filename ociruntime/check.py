@@ -95,6 +95,10 @@ def violations(config: Node, explain: bool = True) -> Findings:
             # the schema's word on the same value goes first
             if violation.pointer not in known or violation.severity != "error"
         )
+    if found:
+        from ociruntime.naming import named
+
+        found[:] = [named(config, violation) for violation in found]
     found.sort(key=lambda violation: violation.pointer)
     return found
 

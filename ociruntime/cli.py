@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         verb = rest[0]
         return dispatch(verb, rest[1:], settings_of(given, log))
     except RuntimeFailure as failure:
-        log.failure(failure, verb)
+        log.failure(failure, verb or _verb_of(given))
         return failure.exit_code
     except ReaderGone:
         return EXIT_BROKEN_PIPE
@@ -83,13 +83,16 @@ def dispatch(verb: str, words: list[str], settings: Settings) -> int:
     return code
 
 
+def _verb_of(given: flags.Arguments) -> str:
+    """The verb that stands behind global flags of which one is refused."""
+    return given.rest[0] if given.rest and given.rest[0] in flags.VERBS else ""
+
+
 def settings_of(given: flags.Arguments, log: Log) -> Settings:
     """The global flags as verbs see them; refuses what this version can't do."""
     manager = given.text("cgroup-manager", "cgroupfs")
     if manager == "systemd":
-        raise NotSupported(
-            "flag --cgroup-manager: systemd is not supported yet", hint="use cgroupfs or disabled"
-        )
+        raise NotSupported("flag --cgroup-manager: systemd is not supported yet", hint=flags.SYSTEMD_HINT)
     if given.text("rootless") == "true":
         raise NotSupported("flag --rootless: true is not supported yet")
     root = given.text("root")

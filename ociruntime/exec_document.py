@@ -200,6 +200,10 @@ def require(config: Node) -> list[Violation]:
     """
     found = Findings()
     found.take(_violations(config))
+    if found:
+        from ociruntime.naming import named
+
+        found[:] = [named(config, violation) for violation in found]
     errors = [violation for violation in found if violation.severity == "error"]
     if errors:
         raise InvalidConfig(errors, all_shown=True, cut=found.cut)

@@ -28,6 +28,13 @@ Row = tuple[str, str, str, str, str, str, str]
 
 _LATER = "not supported yet"
 
+# What to do instead of a flag, in the words of those who never typed it: an engine did.
+SYSTEMD_HINT = (
+    "use the cgroupfs driver: podman --cgroup-manager=cgroupfs, dockerd --exec-opt native.cgroupdriver=cgroupfs, "
+    "SystemdCgroup = false of containerd"
+)
+_HINTS = {"systemd-cgroup": SYSTEMD_HINT}
+
 GLOBAL: tuple[Row, ...] = (
     ("root", "", "DIR", WORKS, "runc", "keep the containers' state below DIR", ""),
     ("log", "", "FILE", WORKS, "runc", "append errors and warnings to FILE as well", ""),
@@ -84,6 +91,8 @@ _EXEC: tuple[Row, ...] = (
 
 _SUBREAPER: Row = ("no-subreaper", "", "", ACCEPTED, "runc", "do not become a subreaper", "this runtime never does; it waits for init alone")  # fmt: skip
 
+_REGEX: Row = ("regex", "r", "", WORKS, "crun", "ID is a regular expression: every container in whose id it is found", "")  # fmt: skip
+
 _FORMAT_TEXT: Row = ("format", "f", "text|json", WORKS, "ours", "how to print (default text)", "")
 
 _UPDATE: tuple[Row, ...] = (
@@ -113,8 +122,14 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "create": (*_CREATE, _SUBREAPER),
     "start": (_TRACE,),
     "state": (),
-    "kill": (("all", "a", "", WORKS, "runc", "signal every process of the container", ""),),
-    "delete": (("force", "f", "", WORKS, "runc", "kill the container first; an unknown id is no error", ""),),
+    "kill": (
+        ("all", "a", "", WORKS, "runc", "signal every process of the container", ""),
+        _REGEX,
+    ),
+    "delete": (
+        ("force", "f", "", WORKS, "runc", "kill the container first; an unknown id is no error", ""),
+        _REGEX,
+    ),
     "run": (*_CREATE, *_RUN, _SUBREAPER),
     "exec": _EXEC,
     "list": (
@@ -128,6 +143,7 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "ps": (("format", "f", "table|json", WORKS, "runc", "how to print (default table)", ""),),
     "pause": (),
     "resume": (),
+    "mounts": (),
     "events": (
         ("interval", "", "TIME", WORKS, "runc", "time between two reports (default 5s)", ""),
         ("stats", "", "", WORKS, "runc", "print the statistics once and end", ""),
@@ -175,6 +191,12 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
     "ps": ("ID [PS-OPTION ...]", 1, -1, "list the processes of a container"),
     "pause": ("ID", 1, 1, "freeze every process of a container"),
     "resume": ("ID", 1, 1, "let a paused container go on"),
+    "mounts": (
+        "add|remove ID FILE",
+        3,
+        3,
+        "mount what FILE lists (as `mounts` of config.json) in a container, or take it away again",
+    ),
     "events": ("ID", 1, 1, "print statistics and out-of-memory events of a container"),
     "list": ("", 0, 0, "list the containers below --root"),
     "spec": ("", 0, 0, "write a config.json to begin with"),
@@ -203,11 +225,15 @@ _FALSE = ("false", "0", "f", "F", "FALSE", "False")
 
 
 class Arguments:
-    """What was given: flags by their long name, and the words between them, in order."""
+    """What was given: flags by their long name, and the words between them, in order.
 
-    __slots__ = ("flags", "repeated", "words")
+    rest  the words that were not looked at; set before a flag's value is refused, so that the error can name the verb
+    """
+
+    __slots__ = ("flags", "repeated", "rest", "words")
 
     def __init__(self) -> None:
+        self.rest: list[str] = []
         self.flags: dict[str, str] = {}
         self.repeated: dict[str, list[str]] = {}
         self.words: list[str] = []
@@ -269,6 +295,7 @@ def parse(argv: list[str], rows: Iterable[Row], given: Arguments, *, stop_at_wor
             index += 1
         given.flags[row[0]] = value if equals or row[2] else "true"
         given.repeated.setdefault(row[0], []).append(value)
+    given.rest = rest
     for name in given.flags.keys() & known.keys():
         given.flags[name] = checked(known[name], given.flags[name])
     if not stop_at_word:
@@ -303,7 +330,7 @@ def checked(row: Row, value: str) -> str:
     elif "|" in kind and value not in kind.split("|"):
         raise UsageError(f"flag --{name} is one of {kind.replace('|', ', ')}, not {value!r}")
     if row[3] == REFUSED and value != "false":
-        raise NotSupported(f"flag --{name}: {row[6]}")
+        raise NotSupported(f"flag --{name}: {row[6]}", hint=_HINTS.get(name, ""))
     return value
 
 

@@ -56,9 +56,13 @@ def check(config: Node) -> Iterator[Violation]:
         for hook in config.at("hooks", kind):
             for variable in hook.at("env"):
                 if "=" not in variable.text("="):
-                    yield Violation(variable.pointer, "is no NAME=VALUE", "R070")
+                    yield Violation(
+                        variable.pointer, f"{variable.text()[:20]!r} must have the form NAME=VALUE", "R070"
+                    )
             if not hook.at("path").text("/").startswith("/"):
-                yield Violation(hook.at("path").pointer, "must be absolute", "R068")
+                yield Violation(
+                    hook.at("path").pointer, f"the path {hook.at('path').text()!r} must be absolute", "R068"
+                )
 
 
 def plan_create(config: Node) -> Iterator[HostStep]:

@@ -67,6 +67,17 @@ _DETAILS = {
 }
 
 
+# Steps whose text is a list that no error should repeat: their reasons name the rule, the file or the mount.
+_LISTS = (
+    "check cgroup",
+    "make cgroup",
+    "set device rules",
+    "load device program",
+    "hold id maps",
+    "write id map",
+)
+
+
 class Launch:
     """Carries out the create part of one plan, or the whole plan of one more process in a container.
 
@@ -186,7 +197,8 @@ class Launch:
             module_of(step.subject).apply(step, self.run)
         except StepFailed as failure:
             failure.pointer = failure.pointer or step.pointer
-            failure.step = failure.step or step.name
+            if failure.step in ("", step.name):
+                failure.step = said_once(step, failure.reason)
             raise
         except OSError as failure:
             raise step_failed(step, failure) from None
@@ -283,25 +295,28 @@ def program_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
     """Engines look for these words to tell "not found" (127) from "not executable" (126)."""
     program = step.text.split(" ", 1)[0]
     where = "" if "/" in program else " in $PATH"
+    shown = f'{step.name} "{program}"'
     if failure.errno in (errno.ENOENT, errno.ENOTDIR) and step.op == "find_program":
-        reason = f'exec: "{program}": executable file not found{where}: no such file or directory'
-        return StepFailed(reason, pointer=step.pointer, step="find program")
+        reason = f"executable file not found{where}: no such file or directory"
+        return StepFailed(reason, pointer=step.pointer, step=shown)
     if failure.errno in (errno.EACCES, errno.EISDIR):
-        return StepFailed(f'exec: "{program}": permission denied', pointer=step.pointer, step=step.name)
+        return StepFailed("permission denied", pointer=step.pointer, step=shown)
     hint = (
         "its interpreter (the #! line or the dynamic linker) is missing"
         if failure.errno == errno.ENOENT
         else ""
     )
-    return StepFailed(
-        f'exec: "{program}"', pointer=step.pointer, step=step.name, errno=failure.errno, hint=hint
-    )
+    return StepFailed("", pointer=step.pointer, step=shown, errno=failure.errno, hint=hint)
 
 
 def step_failed(step: HostStep, failure: OSError) -> StepFailed:
     """A host step's OSError as the error that people see."""
     number = failure.errno or 0
-    name = f": {os.fsdecode(failure.filename)}" if isinstance(failure.filename, (str, bytes)) else ""
-    return StepFailed(
-        name[2:], pointer=step.pointer, step=step.describe(), errno=number, hint=hint_for(number, step.name)
-    )
+    name = os.fsdecode(failure.filename) if isinstance(failure.filename, (str, bytes)) else ""
+    shown = said_once(step, name)
+    return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint_for(number, step.name))
+
+
+def said_once(step: Step, reason: str) -> str:
+    """The step as an error shows it before the reason: with its words, unless the reason has them."""
+    return step.name if step.text in reason or step.name in _LISTS else step.describe()

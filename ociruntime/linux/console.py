@@ -54,7 +54,9 @@ def check(config: Node) -> Iterator[Violation]:
     for name in ("height", "width"):
         side = process.at("consoleSize", name)
         if side.number() > _LARGEST:
-            yield Violation(side.pointer, f"a terminal's {name} is at most {_LARGEST}", "R040")
+            yield Violation(
+                side.pointer, f"a terminal's {name} is at most {_LARGEST}, not {side.number()}", "R040"
+            )
 
 
 def refuse(config: Node, console_socket: str, *, detached: bool) -> None:

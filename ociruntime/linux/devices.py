@@ -79,9 +79,11 @@ def check(config: Node) -> Iterator[Violation]:
     for entry in config.at("linux", "devices"):
         path, kind = entry.at("path"), entry.at("type").text()
         if path and not path.text().startswith("/"):
-            yield Violation(path.pointer, "the path of a device must be absolute", "R106")
+            yield Violation(path.pointer, f"the path {path.text()!r} of a device must be absolute", "R106")
         if kind not in TYPES:
-            yield Violation(entry.at("type").pointer, "the type of a device is c, u, b or p", "R106")
+            yield Violation(
+                entry.at("type").pointer, f"the type of a device is c, u, b or p, not {kind!r}", "R106"
+            )
             continue
         yield from _check_numbers(entry, kind)
         clean = _clean(path.text())
@@ -96,11 +98,13 @@ def _check_numbers(entry: Node, kind: str) -> Iterator[Violation]:
         if not number and kind != "p":
             yield Violation(number.pointer, f"a device of type {kind} needs {name}", "R106")
         elif number and not 0 <= number.number() <= _MAX_NUMBER:
-            yield Violation(number.pointer, f"{name} is out of range", "R106")
+            yield Violation(
+                number.pointer, f"{name} {number.number()} is out of range: 0 to {_MAX_NUMBER}", "R106"
+            )
     mode = entry.at("fileMode")
     # engines put the type bits of stat(2) in as well
     if mode and not 0 <= mode.number() <= 0o177777:
-        yield Violation(mode.pointer, "fileMode is out of range", "R109")
+        yield Violation(mode.pointer, f"fileMode {mode.number():#o} is out of range", "R109")
 
 
 def plan_nodes(config: Node) -> Iterator[HostStep]:

@@ -41,9 +41,9 @@ def check(mappings: Node, rule: str) -> Iterator[Violation]:
     for entry in whole:
         size = entry.at("size").number()
         if size < 1:
-            yield Violation(entry.at("size").pointer, "the range is empty", rule)
+            yield Violation(entry.at("size").pointer, f"the range has the size {size}", rule)
         elif max(entry.at("containerID").number(), entry.at("hostID").number()) + size > _END:
-            yield Violation(entry.pointer, f"the range goes past the last id, {_END - 1}", rule)
+            yield Violation(entry.pointer, f"the range of {size} ids goes past the last id, {_END - 1}", rule)
     for side, name in enumerate(_MEMBERS[:2]):
         ordered = sorted(whole, key=lambda entry: entry.at(_MEMBERS[side]).number())
         for index in range(1, len(ordered)):

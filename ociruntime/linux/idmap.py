@@ -47,9 +47,13 @@ def check(config: Node) -> Iterator[Violation]:
     for name in ("uidMappings", "gidMappings"):
         mappings = config.at("linux", name)
         if len(mappings) and user is None:
-            yield Violation(mappings.pointer, f"{name} need a user namespace", "R102")
+            shown = id_ranges.words(id_ranges.read(mappings)[:3])
+            yield Violation(mappings.pointer, f"{name} need a user namespace: {shown}", "R102")
         elif not len(mappings) and user is not None and not user.at("path").text():
-            yield Violation(mappings.pointer, f"a new user namespace needs {name}", "R102")
+            reason = (
+                f"a new user namespace needs {name}: nothing says which ids of the host its own stand for"
+            )
+            yield Violation(mappings.pointer, reason, "R102")
         yield from id_ranges.check(mappings, "R102")
     if user is not None and "mount" not in entries:
         reason = "a user namespace without a mount namespace is not supported yet"
@@ -79,7 +83,7 @@ def plan_host(config: Node) -> Iterator[HostStep]:
             yield HostStep(
                 SUBJECT,
                 "hold id maps",
-                {"uid": uids, "gid": gids, "slot": slot},
+                {"uid": uids, "gid": gids, "slot": slot, "destination": mount.at("destination").text()},
                 pointer=mount.pointer,
                 text=f"for mounts: uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}",
             )
@@ -163,7 +167,8 @@ def _write(pid: int, file: str, ranges: Ranges, step: HostStep) -> None:
             opened.write(text)
     except OSError as error:
         hint = _LIMIT if error.errno == errno.EINVAL else ""
-        raise _failed(step, f"{file}: {len(ranges)} ranges", error.errno or 0, hint) from None
+        of = f" of the mount on {step.args['destination']}" if "destination" in step.args else ""
+        raise _failed(step, f"{file}{of}: {len(ranges)} ranges", error.errno or 0, hint) from None
 
 
 def _hold(step: HostStep) -> int:

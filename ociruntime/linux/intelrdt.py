@@ -51,12 +51,16 @@ def check(config: Node) -> Iterator[Violation]:
     group = rdt.at("closID")
     # "/" alone is the default group (R159)
     if group.text() in (".", "..", *_RESERVED) or ("/" in group.text() and group.text() != _DEFAULT):
-        yield Violation(group.pointer, "closID is / or the name of a group's directory", "R159")
+        yield Violation(
+            group.pointer, f"closID is / or the name of a group's directory, not {group.text()!r}", "R159"
+        )
     cache = rdt.at("l3CacheSchema")
     if "\n" in cache.text():
-        yield Violation(cache.pointer, "l3CacheSchema must be one line", "R160")
+        yield Violation(cache.pointer, f"l3CacheSchema must be one line, not {cache.text()!r}", "R160")
     elif cache.text() and not cache.text().startswith("L3:"):
-        yield Violation(cache.pointer, "l3CacheSchema should begin with L3:", "R160", "warning")
+        yield Violation(
+            cache.pointer, f"l3CacheSchema should begin with L3:, not {cache.text()!r}", "R160", "warning"
+        )
 
 
 def plan_make(config: Node, host: Host, container_id: str) -> Iterator[HostStep]:

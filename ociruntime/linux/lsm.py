@@ -43,10 +43,10 @@ def check(config: Node) -> Iterator[Violation]:
         label = config.at(*path)
         # SELinux takes a leading line feed for "no label", AppArmor cuts at white space
         if any(letter < " " or letter == "\x7f" for letter in label.text()):
-            yield Violation(label.pointer, "a label has no control characters", rule)
+            yield Violation(label.pointer, f"a label has no control characters: {label.text()[:80]!r}", rule)
     kind = config.at("annotations", MOUNT_CONTEXT)
     if config.at("linux", "mountLabel").text() and kind.text("context") not in MOUNT_CONTEXTS:
-        yield Violation(kind.pointer, f"must be one of {', '.join(MOUNT_CONTEXTS)}", "R197")
+        yield Violation(kind.pointer, f"{kind.text()!r} must be one of {', '.join(MOUNT_CONTEXTS)}", "R197")
 
 
 def warnings(config: Node, host: Host) -> Iterator[Violation]:

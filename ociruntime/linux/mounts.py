@@ -110,16 +110,26 @@ def _check_place(entry: Node, options: MountOptions) -> Iterator[Violation]:
     if not where.text():
         return  # the schema says that it is required
     if not where.text().startswith("/"):
-        yield Violation(where.pointer, "should be absolute; taken relative to /", "R016", "warning")
+        yield Violation(
+            where.pointer, f"{where.text()!r} should be absolute; taken relative to /", "R016", "warning"
+        )
     place = destination_of(entry)
     if options.remount:
         return
     if place == "/":
-        yield Violation(where.pointer, "a mount on / would hide the rootfs", "R015")
+        yield Violation(where.pointer, f"a mount on {where.text()!r} would hide the rootfs", "R015")
     elif place == "/proc" and not options.bind and entry.at("type").text() != "proc":
-        yield Violation(where.pointer, "only procfs can be mounted on /proc", "CVE-2019-16884")
+        yield Violation(
+            where.pointer,
+            f"{entry.at('type').text()!r} can't be mounted on /proc: only procfs can",
+            "CVE-2019-16884",
+        )
     elif place.startswith("/proc/") and place not in ON_PROC:
-        yield Violation(where.pointer, "nothing can be mounted on this path of procfs", "CVE-2019-16884")
+        yield Violation(
+            where.pointer,
+            f"nothing can be mounted on {place}: only certain files of /proc can be covered",
+            "CVE-2019-16884",
+        )
 
 
 def _check_kind(entry: Node, options: MountOptions) -> Iterator[Violation]:
@@ -163,6 +173,7 @@ def plan_sources(config: Node, host: Host, bundle: str, cgroup_paths: dict[str, 
             source = posixpath.normpath(posixpath.join(bundle, entry.at("source").text()))
             args: dict[str, object] = {
                 "source": source,
+                "destination": destination_of(entry),
                 "recursive": options.recursive,
                 "propagation": _tree_propagation(config, options),
                 "slot": _slot_key(index),
@@ -189,7 +200,12 @@ def _id_map(config: Node, entry: Node, options: MountOptions, index: int) -> Hos
     return HostStep(
         SUBJECT,
         "id-map bind source",
-        {"slot": _slot_key(index), "maps": maps, "recursive": recursive},
+        {
+            "slot": _slot_key(index),
+            "destination": destination_of(entry),
+            "maps": maps,
+            "recursive": recursive,
+        },
         pointer=entry.pointer,
         text=f"{entry.at('source').text()} by {maps}{', recursively' if recursive else ''}",
     )
@@ -377,7 +393,7 @@ def _map_ids(step: HostStep, run: Run) -> None:
     failed = lib.shim_mount_setattr(tree, b"", flags, MOUNT_ATTR_IDMAP, 0, 0, maps)
     if failed < 0:
         raise StepFailed(
-            str(step.text),
+            f"{step.text} for the mount on {step.args['destination']}",
             pointer=step.pointer,
             step=step.name,
             errno=-failed,
@@ -396,7 +412,11 @@ def _open_source(step: HostStep, run: Run) -> None:
         raise _failure(step, source, -tree)
     if kind and not _lies_on(tree, str(kind)):
         os.close(tree)
-        raise StepFailed(f"{source} is no {kind} file system", pointer=step.pointer, step=step.name)
+        raise StepFailed(
+            f"{source} can't be mounted on /{kind}: not a {kind} file system",
+            pointer=step.pointer,
+            step=step.name,
+        )
     propagation = step.args["propagation"]
     if isinstance(propagation, int) and propagation:
         flags = AT_EMPTY_PATH | AT_RECURSIVE
@@ -408,8 +428,10 @@ def _open_source(step: HostStep, run: Run) -> None:
 
 
 def _failure(step: HostStep, source: str, number: int) -> StepFailed:
+    place = step.args.get("destination")
+    what = f"{source} for the mount on {place}" if place else source
     return StepFailed(
-        source, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.name)
+        what, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.name)
     )
 
 

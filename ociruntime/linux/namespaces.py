@@ -87,10 +87,14 @@ def check(config: Node) -> Iterator[Violation]:
         seen.add(name)
         path = entry.at("path")
         if path.text() and not path.text().startswith("/"):
-            yield Violation(path.pointer, "the path of a namespace must be absolute", "R096")
+            yield Violation(path.pointer, f"the path {path.text()!r} of a namespace must be absolute", "R096")
     offsets = config.at("linux", "timeOffsets")
     if len(offsets) and not is_new(config, "time"):
-        yield Violation(offsets.pointer, "time offsets need a new time namespace", "R104")
+        yield Violation(
+            offsets.pointer,
+            f"time offsets need a new time namespace: {', '.join(name for name, _ in offsets.members())}",
+            "R104",
+        )
     for name, offset in offsets.members():
         nanoseconds = offset.at("nanosecs").number()
         if nanoseconds >= _SECOND:

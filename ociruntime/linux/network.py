@@ -40,7 +40,11 @@ def check(config: Node) -> Iterator[Violation]:
     """Names that the kernel takes, each once in the container, and a namespace to move the devices to."""
     devices = config.at("linux", "netDevices")
     if len(devices) and not _namespace(config):
-        yield Violation(devices.pointer, "needs a network namespace, which the config does not have", "R116")
+        yield Violation(
+            devices.pointer,
+            f"{', '.join(name for name, _ in devices.members())}: needs a network namespace, which the config does not have",
+            "R116",
+        )
     taken: set[str] = set()
     for name, device in devices.members():
         target = device.at("name")
@@ -63,7 +67,7 @@ def _check_name(place: Violation, name: str, pattern: bool = False) -> Iterator[
     elif pattern and "%" in name and (name.count("%") != 1 or "%d" not in name):
         reason = "may have one %d, and no other %"
     if reason:
-        yield Violation(place.pointer, f"the name of a network device {reason}", place.rule)
+        yield Violation(place.pointer, f"the name {name!r} of a network device {reason}", place.rule)
 
 
 def _namespace(config: Node) -> Node | None:

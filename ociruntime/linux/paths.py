@@ -28,10 +28,12 @@ def check(config: Node) -> Iterator[Violation]:
     for name, rule in _RULES.items():
         paths = config.at("linux", name)
         if len(paths) and not private:
-            yield Violation(paths.pointer, f"{name} need a mount namespace", rule)
+            yield Violation(
+                paths.pointer, f"{name} need a mount namespace: {', '.join(paths.texts()[:3])}", rule
+            )
         for path in paths:
             if not path.text().startswith("/"):
-                yield Violation(path.pointer, "the path must be absolute", rule)
+                yield Violation(path.pointer, f"the path {path.text()!r} must be absolute", rule)
 
 
 def plan(config: Node) -> Iterator[InitStep]:

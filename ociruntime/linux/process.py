@@ -40,14 +40,16 @@ def check(config: Node) -> Iterator[Violation]:
         if not equals:
             yield Violation(entry.pointer, f"environment entry {name!r} has no =", "R042")
         elif not name:
-            yield Violation(entry.pointer, "environment entry has no name before the =", "R042")
+            yield Violation(
+                entry.pointer, f"environment entry {entry.text()[:20]!r} has no name before the =", "R042"
+            )
     arguments = process.at("args").texts()
     if not arguments:
         return
     if not arguments[0]:
         yield Violation(
             f"{process.pointer}/args/0",
-            'exec: "": executable file not found in $PATH: the name is empty',
+            'find program "": executable file not found in $PATH: the name is empty',
             "R043",
         )
     elif not candidates(config):

@@ -69,9 +69,15 @@ def check(config: Node) -> Iterator[Violation]:
     propagation = config.at("linux", "rootfsPropagation")
     if propagation.text() not in _PROPAGATION:
         names = ", ".join(name for name in _PROPAGATION if name)
-        yield Violation(propagation.pointer, f"unknown propagation, expected one of {names}", "R194")
+        yield Violation(
+            propagation.pointer,
+            f"unknown propagation {propagation.text()!r}, expected one of {names}",
+            "R194",
+        )
     if not has_mount_namespace(config) and propagation.text():
-        yield Violation(propagation.pointer, "rootfsPropagation needs a mount namespace", "R194")
+        yield Violation(
+            propagation.pointer, f"rootfsPropagation {propagation.text()} needs a mount namespace", "R194"
+        )
 
 
 def has_mount_namespace(config: Node) -> bool:

@@ -124,16 +124,26 @@ def _check_scheduler(scheduler: Node) -> Iterator[Violation]:
             priority.pointer, f"{policy} needs a priority from 1 to 99, not {priority.number()}", "R056"
         )
     if policy not in _REAL_TIME and priority.number():
-        yield Violation(priority.pointer, "a priority is for SCHED_FIFO and SCHED_RR only", "R056")
+        yield Violation(
+            priority.pointer,
+            f"the priority {priority.number()} is for SCHED_FIFO and SCHED_RR only, not {policy}",
+            "R056",
+        )
     runtime, deadline, period = (scheduler.at(name) for name in ("runtime", "deadline", "period"))
     if policy == _DEADLINE:
         # a period of 0 is the deadline
         if not 0 < runtime.number() <= deadline.number() <= (period.number() or deadline.number()):
-            yield Violation(scheduler.pointer, f"{_DEADLINE} needs 0 < runtime <= deadline <= period", "R056")
+            yield Violation(
+                scheduler.pointer,
+                f"{_DEADLINE} needs 0 < runtime {runtime.number()} <= deadline {deadline.number()} <= period {period.number()}",
+                "R056",
+            )
     else:
         for one in (runtime, deadline, period):
             if one.number():
-                yield Violation(one.pointer, f"only for {_DEADLINE}", "R056")
+                yield Violation(
+                    one.pointer, f"{one.number()} ns are only for {_DEADLINE}, not {policy}", "R056"
+                )
 
 
 def _check_memory_policy(policy: Node) -> Iterator[Violation]:
@@ -145,13 +155,17 @@ def _check_memory_policy(policy: Node) -> Iterator[Violation]:
     some_nodes = bool(nodes.text().strip())
     if mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
         if some_nodes:
-            yield Violation(nodes.pointer, f"{mode} takes no nodes", "R175")
+            yield Violation(nodes.pointer, f"{mode} takes no nodes: {nodes.text()[:60]}", "R175")
         if len(flags):
-            yield Violation(flags.pointer, f"{mode} takes no flags", "R175")
+            yield Violation(flags.pointer, f"{mode} takes no flags: {', '.join(flags.texts())}", "R175")
     elif mode in _NEED_NODES and not some_nodes:
         yield Violation(nodes.pointer, f"{mode} needs nodes", "R175")
     if {"MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"} <= set(flags.texts()):
-        yield Violation(flags.pointer, "nodes are either static or relative, not both", "R175")
+        yield Violation(
+            flags.pointer,
+            f"nodes are either static or relative, not both: {', '.join(flags.texts())}",
+            "R175",
+        )
 
 
 def _check_list(text: Node, limit: int, rule: str) -> Iterator[Violation]:
@@ -159,9 +173,11 @@ def _check_list(text: Node, limit: int, rule: str) -> Iterator[Violation]:
     for item in text.text().split(","):
         first, dash, last = item.strip().partition("-")
         if dash and _size(first) > _size(last):
-            yield Violation(text.pointer, f"the range {item.strip()} runs backwards", rule)
+            yield Violation(text.pointer, f"the range {item.strip()[:60]} runs backwards", rule)
         elif _size(last or first) >= _size(str(limit)):
-            yield Violation(text.pointer, f"numbers end at {limit - 1}: no kernel has more", rule)
+            yield Violation(
+                text.pointer, f"{item.strip()[:60]}: numbers end at {limit - 1}: no kernel has more", rule
+            )
 
 
 def _size(digits: str) -> tuple[int, str]:

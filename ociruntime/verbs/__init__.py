@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import _signal
 
-from ociruntime.errors import Interrupted
+from ociruntime.errors import EXIT_ERROR, Interrupted, RuntimeFailure, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
 
     from ociruntime.bundle import Bundle
@@ -70,6 +70,42 @@ def _interrupt(number: int, _frame: object) -> NoReturn:
 
 def _swallow(_number: int, _frame: object) -> None:
     """Not SIG_IGN, which a hook would inherit."""
+
+
+def for_each(settings: Settings, given: Arguments, verb: str, act: Callable[[str], None]) -> int:
+    """Do `act` with the container that the first word names, or with --regex with all whose ids it matches.
+
+    The pattern may match anywhere in an id, as with crun; none that matches is no error. One that fails is told, and
+    the others follow. Returns the exit code; without --regex a failure is raised.
+    """
+    if not given.on("regex"):
+        act(given.words[0])
+        return 0
+    code = 0
+    for container_id in _matching(settings.state_root(), given.words[0]):
+        try:
+            act(container_id)
+        except Interrupted:
+            raise
+        except RuntimeFailure as failure:
+            if container_id not in failure.reason:
+                failure.reason = f"{container_id}: {failure.reason}"
+            settings.log.failure(failure, verb)
+            code = EXIT_ERROR
+    return code
+
+
+def _matching(root: str, text: str) -> list[str]:
+    """The ids below a root in which the pattern is found. Raises UsageError if it is no pattern."""
+    import re
+
+    from ociruntime.statedir import names
+
+    try:
+        pattern = re.compile(text)
+    except (re.error, OverflowError, RecursionError) as mistake:
+        raise UsageError(f"flag --regex: invalid pattern {text!r}: {mistake}") from None
+    return [name for name in names(root) if pattern.search(name)]
 
 
 def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Options]:

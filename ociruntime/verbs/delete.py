@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ociruntime import container
 from ociruntime.errors import NoSuchContainer
-from ociruntime.verbs import raise_on_signals
+from ociruntime.verbs import for_each, raise_on_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,10 +17,13 @@ def run(settings: Settings, given: Arguments) -> int:
     """Delete the container; with --force an unknown id is no error (engines call it after each delete)."""
     raise_on_signals()  # a hook that is running must not be left behind
     force = given.on("force")
-    try:
-        for warning in container.delete(settings.state_root(), given.words[0], force):
-            settings.log.tell_warning(f"delete: {warning}")
-    except NoSuchContainer:
-        if not force:
-            raise
-    return 0
+
+    def delete(container_id: str) -> None:
+        try:
+            for warning in container.delete(settings.state_root(), container_id, force):
+                settings.log.tell_warning(f"delete: {warning}")
+        except NoSuchContainer:
+            if not force and not given.on("regex"):  # one that matched may be gone by now
+                raise
+
+    return for_each(settings, given, "delete", delete)

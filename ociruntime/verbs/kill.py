@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ociruntime.container import Container
 from ociruntime.signals import parse
+from ociruntime.verbs import for_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,10 +16,14 @@ if TYPE_CHECKING:
 def run(settings: Settings, given: Arguments) -> int:
     """Send the signal; if none is named, the one that the image wants to be stopped with, or TERM."""
     number = parse(given.words[1]) if len(given.words) > 1 and given.words[1] else None
-    container = Container.load(settings.state_root(), given.words[0])
-    if number is None:
-        from ociruntime.annotations import stop_signal
 
-        number = stop_signal(container.stored.get("annotations"))
-    container.kill(number, all_processes=given.on("all"))
-    return 0
+    def kill(container_id: str) -> None:
+        container = Container.load(settings.state_root(), container_id)
+        signal = number
+        if signal is None:
+            from ociruntime.annotations import stop_signal
+
+            signal = stop_signal(container.stored.get("annotations"))
+        container.kill(signal, all_processes=given.on("all"))
+
+    return for_each(settings, given, "kill", kill)

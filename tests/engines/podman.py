@@ -24,6 +24,8 @@ cgroupns = "host"
 log_driver = "k8s-file"
 [engine]
 events_logger = "file"
+runtime_supports_json = ["crun", "ociruntime", "runc"]
+runtime_supports_nocgroup = ["crun", "ociruntime"]
 helper_binaries_dir = [{helpers}]
 """
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines.engine import wait_for
+from tests.engines.engine import runtime_path, wait_for
 from tests.engines.image import NAME
 from tests.harness.driver import MARK, Result
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.engines.podman import Buildah, Podman
 
 Name = Callable[[], str]
+PROGRAM = Path(runtime_path()).name
 
 
 def inspect(podman: Podman, name: str) -> dict[str, Any]:
@@ -154,6 +155,39 @@ def test_errors_have_our_reason(run: Callable[..., Result]) -> None:
     denied = run("/etc/passwd")
     assert denied.code == 126
     assert "permission denied" in denied.err
+    if PROGRAM == "ociruntime":  # podman shows its path, and nothing more than what is wrong
+        assert missing.err.startswith(
+            f'Error: {runtime_path()}: create: /process/args/0: find program "/missing"'
+        )
+
+
+def test_errors_name_the_volume(run: Callable[..., Result], tmp_path: Path) -> None:
+    """Nobody who types -v knows which number the mount has in config.json."""
+    done = run("true", flags=("-v", f"{tmp_path}:/proc/foo"))
+    assert done.code == (127 if PROGRAM == "crun" else 126)
+    assert "/proc/foo" in done.err
+
+
+def test_a_program_that_can_not_be_executed(run: Callable[..., Result], tmp_path: Path) -> None:
+    """Ours says at start what is wrong, and podman fails; under runc and crun the container has run."""
+    script = tmp_path / "lost"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    done = run("/lost", flags=("-v", f"{script}:/lost"))
+    assert "/lost" in done.err.lower()
+    assert done.code == (126 if PROGRAM == "ociruntime" else 1)
+    if PROGRAM == "ociruntime":
+        assert done.err.startswith('ociruntime: start: /process/args: exec "/lost": ENOENT')
+
+
+def test_without_a_cgroup(podman: Podman, new_name: Name) -> None:
+    """--cgroups=disabled, which podman lets those runtimes do that its configuration names."""
+    words = ["run", "--rm", "--name", new_name(), "--network", "none", "--cgroups=disabled", NAME]
+    done = podman.call(*words, "cat", "/proc/self/cgroup")
+    if PROGRAM == "runc":
+        assert "not compatible with NoCgroups" in done.err
+    else:
+        assert MARK not in done.ok().out
 
 
 def test_buildah_run(buildah: Buildah) -> None:

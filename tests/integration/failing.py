@@ -79,7 +79,10 @@ HOST_OF_USERS = {
         ("/linux/namespaces/5", "note id maps", "join user namespace", "EINVAL", "the runtime's own"),
         lambda config: with_users(config, path="/proc/self/ns/user"),
     ),
-    "hold id maps": Case(("/mounts/7", "hold id maps", "340 ranges", "EINVAL"), _mapped("/var", 340)),
+    "hold id maps": Case(
+        ("/mounts/7", "hold id maps: uid_map of the mount on /mnt: 340 ranges", "EINVAL"),
+        _mapped("/var", 340),
+    ),
     "write id map": Case(("/linux/uidMappings", "write id map", "340 ranges", "EINVAL"), _too_many_ids),
     "id-map bind source": Case(("/mounts/7", "id-map bind source", "/sys", "EINVAL"), _mapped("/sys", 1)),
     "make device node": Case(("/linux/devices/0", "make device node", "EINVAL"), _device("/dev/x", 70000)),

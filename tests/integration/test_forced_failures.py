@@ -142,6 +142,7 @@ _OPS: dict[str, Case] = {
         ("/linux/readonlyPaths/0", "read-only", "ENAMETOOLONG"),
         lambda config: config["linux"].update(readonlyPaths=[_LONG]),
     ),
+    "unmount": _edited("unmount", "EINVAL"),
     "root_attributes": _edited("root_attributes", "EINVAL"),
     "chdir": Case(
         ("/process/cwd", "/etc/passwd", "ENOTDIR"), lambda config: config["process"].update(cwd="/etc/passwd")
@@ -168,12 +169,19 @@ _OPS: dict[str, Case] = {
     "user": _edited("user", "EPERM"),
     "capabilities": _edited("capabilities", "EPERM"),
     "no_new_privs": Case(("/process/noNewPrivileges", "EPERM"), None, "no_new_privs", "start"),
-    "find_program": Case(("/process/args", '"no-such-program"', "not found"), _program("no-such-program")),
-    "find_program: directory": Case(("/process/args", '"/etc"', "permission denied"), _program("/etc")),
+    "find_program": Case(
+        (
+            '/process/args/0: find program "no-such-program": executable file not found in $PATH: no such file',
+        ),
+        _program("no-such-program"),
+    ),
+    "find_program: directory": Case(
+        ('/process/args/0: find program "/etc": permission denied',), _program("/etc")
+    ),
     "close_from": Case(("close descriptors", "EPERM"), None, "close_from", "start"),
-    "exec": Case(("/process/args", "exec", "ENOEXEC"), _program("/bin/data"), verb="start"),
+    "exec": Case(('start: /process/args: exec "/bin/data": ENOEXEC',), _program("/bin/data"), verb="start"),
     "exec: interpreter": Case(
-        ("/process/args", "ENOENT", "interpreter"), _program("/bin/lost"), verb="start"
+        ('start: /process/args: exec "/bin/lost": ENOENT', "interpreter"), _program("/bin/lost"), verb="start"
     ),
     "seccomp": Case((edited_plan.POINTER, "forced seccomp", "EINVAL"), NO_AGENT, "seccomp", "start"),
     "listener": Case(("/listenerPath", "write: EPERM", "must allow write"), NO_AGENT_NO_WRITE, verb="start"),
@@ -203,7 +211,7 @@ _HOST: dict[str, Case] = {
         lambda config: with_namespace(config, "network", "/proc/self/ns/uts"),
     ),
     "open bind source": Case(
-        ("/mounts/7", "open bind source", "/no/such/source", "ENOENT"),
+        ("/mounts/7", "open bind source", "/no/such/source for the mount on /mnt: ENOENT"),
         lambda config: add_bind(config, "/no/such/source", "/mnt"),
     ),
     "make cgroup": Case(
@@ -274,7 +282,8 @@ _HOST: dict[str, Case] = {
 }
 if not _V2:
     _HOST["set device rules: line"] = Case(
-        (edited_plan.POINTER, "set device rules", "EINVAL"), edit="set device rules: line"
+        (edited_plan.POINTER, "set device rules: deny z: /sys/fs/cgroup/devices/", "EINVAL"),
+        edit="set device rules: line",
     )
 for _name in ("load device program", "delegate cgroup", "enable controllers", "set schemata"):
     _HOST[_name] = Case((edited_plan.POINTER, _name, "ENOENT"), edit=_name)
@@ -284,6 +293,7 @@ _HOST_ELSEWHERE = {
     "send terminal": "test_console.py, test_nobody_takes_it",
     "send pidfd": "test_console.py, test_nobody_takes_it",
     **dict.fromkeys(("open init", "clone helper", "clone hook"), "test_exec_forced.py"),
+    "note mount": "test_mounts_verb.py, test_a_failure_leaves_nothing",
     "note mounts": "test_full_disk.py, without a mount namespace",
     "clone init": "test_no_process_is_left_to_make",
 }
@@ -483,10 +493,8 @@ def test_without_a_mount_namespace(stage: Stage) -> None:
         config["linux"].pop("maskedPaths")
         config["linux"].pop("readonlyPaths")
         config["root"]["readonly"] = False
-        config["process"]["args"] = ["no-such-program"]
 
-    container = stage.container(edit=edit)
-    result = container.create()
+    result = stage.container("no-such-program", edit=edit).create()
     assert result.code == 1
     _is_one_line(result.err, "create", ("/process/args", "not found"))
     assert stage.runtime.ids() == []

@@ -66,6 +66,7 @@ departure(
 departure(
     "other mappings", "crun", "R102", "mappings that are not those of the joined namespace are never ignored"
 )
+departure("no mappings", "crun", "R102", "which ids of the host are given away is for the config to say")
 departure("host network", "crun", "R092", "sysfs can't be mounted: crun shows the host's instead")
 
 
@@ -154,6 +155,22 @@ def test_new_user_namespaces_are_as_the_peers_make_them(compare_with_users: Comp
         "host network",
     ):
         assert answers[name] == "refused"
+
+
+def test_without_mappings(compare_with_users: Compare) -> None:
+    """Refused, as by runc, in words that say what is missing; crun gives the container's root the host's own id 0."""
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        def edit(config: Config) -> None:
+            with_users(config)
+            for name in ("uidMappings", "gidMappings"):
+                del config["linux"][name]
+            config["mounts"][2]["options"].remove("gid=5")
+
+        return {"no mappings": _of(stage.run("cat", "/proc/self/uid_map", edit=edit))}
+
+    if runtime_under_test() != "crun":
+        assert compare_with_users(scenario) == {"no mappings": "refused"}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,14 @@ GROUPS = "run.oci.keep_original_groups"
         ("run.oci.hooks.stdout", "/tmp/x", []),
         ("run.oci.hooks.stdout", "x", [("R085", "error")]),
         ("run.oci.hooks.stderr", "", [("R085", "error")]),
+        ("run.oci.handler", "krun", [("R085", "warning")]),
+        ("run.oci.no-such-thing", "", [("R085", "warning")]),
+        ("krun.ram_mib", "512", [("R085", "warning")]),
+        ("module.wasm.image/variant", "compat", [("R085", "warning")]),
+        ("run.oci.mount_context_type", "context", []),
+        ("run.ociruntime.version", "1", []),
+        ("io.kubernetes.cri.container-type", "container", []),
+        ("org.criu.config", "/etc/criu.conf", []),
         ("org.systemd.property.TimeoutStopUSec", "uint64 123456789", []),
         ("org.systemd.property.CollectMode", "'inactive-or-failed'", []),
         ("org.systemd.property.CollectMode", "inactive", [("R085", "warning")]),
@@ -107,6 +116,36 @@ def test_groups_are_kept() -> None:
     config = {"process": {"user": {"umask": 7, "additionalGids": [5]}}, "annotations": {GROUPS: "1"}}
     steps = list(credentials.plan_early(Node(config), Host(Layout("none"))))
     assert [step.name for step in steps] == ["umask"]
+
+
+# Those that crun 1.29 documents.
+OF_CRUN = (
+    "run.oci.handler",
+    "run.oci.systemd.subgroup",
+    "run.oci.systemd.force_cgroup_v1",
+    "run.oci.delegate-cgroup",
+    "run.oci.keep_original_groups",
+    "run.oci.mount_context_type",
+    "run.oci.pidfd_receiver",
+    "run.oci.hooks.stdout",
+    "run.oci.hooks.stderr",
+    "run.oci.seccomp.receiver",
+    "run.oci.seccomp.plugins",
+    "run.oci.seccomp_bpf_data",
+    "run.oci.seccomp_fail_unknown_syscall",
+    "run.oci.timens_offset",
+    "module.wasm.image/variant",
+)
+
+
+def test_each_of_crun_has_an_effect_or_a_reason() -> None:
+    """Those without an effect are warned of, stand on the page, and are no promise of `features`."""
+    page = (Path(__file__).parents[2] / "specs" / "not-supported.md").read_text(encoding="utf-8")
+    assert {name for name in OF_CRUN if name not in annotation.EFFECTS} == set(annotation.WITHOUT_EFFECT)
+    for name, instead in annotation.WITHOUT_EFFECT.items():
+        (found,) = annotation.check(Node({"annotations": {name: "x"}}))
+        assert found.reason == f"{name} of crun has no effect here: {instead}"
+        assert f"`{name}`" in page
 
 
 def test_features_lists_them_all() -> None:

@@ -343,3 +343,20 @@ def test_the_document_on_errors_names_every_exception() -> None:
         if isinstance(value, type) and issubclass(value, Exception)
     }
     assert listed == classes - {"RuntimeFailure"}
+
+
+@pytest.mark.parametrize("flags", [["--systemd-cgroup"], ["--cgroup-manager", "systemd"]])
+def test_a_refused_global_flag_names_the_verb_and_the_way_out(
+    flags: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Engines give it, and their users see the error: which verb, and what to tell the engine instead."""
+    assert main([*flags, "create", "x"]) == 1
+    error = capfd.readouterr().err
+    assert error.startswith(f"ociruntime: create: flag {flags[0]}: ")
+    assert "podman --cgroup-manager=cgroupfs" in error
+
+
+def test_a_word_that_is_no_verb_is_not_taken_for_one(capfd: pytest.CaptureFixture[str]) -> None:
+    """Behind a refused flag as well."""
+    assert main(["--systemd-cgroup", "no-such-verb"]) == 1
+    assert capfd.readouterr().err.startswith("ociruntime: flag --systemd-cgroup: ")

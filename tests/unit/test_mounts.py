@@ -149,7 +149,13 @@ def test_a_bind_is_what_its_options_say() -> None:
 def test_source_is_relative_to_the_bundle(source: str, expected: str) -> None:
     """R018: a bind's source is absolute or relative to the bundle."""
     (step,) = sources(config(bind("/d", "rbind", source=source)))
-    assert step.args == {"source": expected, "recursive": True, "propagation": SLAVE, "slot": "mount 0"}
+    assert step.args == {
+        "source": expected,
+        "destination": "/d",
+        "recursive": True,
+        "propagation": SLAVE,
+        "slot": "mount 0",
+    }
 
 
 @pytest.mark.parametrize(
@@ -409,7 +415,7 @@ def test_a_bind_on_proc_must_be_procfs(tmp_path: Any) -> None:
     (step,) = sources(config(bind("/proc", source=str(tmp_path))))
     with pytest.raises(StepFailed) as failure:
         mounts.apply(step, new_run())
-    assert failure.value.reason == f"{tmp_path} is no proc file system"
+    assert failure.value.reason == f"{tmp_path} can't be mounted on /proc: not a proc file system"
     assert failure.value.pointer == "/mounts/0"
 
 
@@ -420,7 +426,10 @@ def test_a_missing_source_is_named(tmp_path: Any, kind: str) -> None:
     run = new_run()
     with pytest.raises(StepFailed) as failure:
         mounts.apply(step, run)
-    expected = f"/mounts/0: open bind source: {tmp_path}/gone: ENOENT (no such file or directory)"
+    expected = (
+        f"/mounts/0: open bind source: {tmp_path}/gone for the mount on {kind or '/d'}: "
+        "ENOENT (no such file or directory)"
+    )
     assert str(failure.value).startswith(expected)
     assert not run.slots
 

@@ -345,3 +345,15 @@ def test_plan_into_head_is_no_traceback(tmp_path: Path) -> None:
     )
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("pattern", ["(", "*", "a{99999999999}"])
+@pytest.mark.parametrize("verb", ["delete", "kill"])
+def test_a_pattern_that_is_none(
+    verb: str, pattern: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Refused with the pattern, before any container is looked at."""
+    assert main(["--root", str(tmp_path), verb, "--regex", pattern]) == 1
+    assert capfd.readouterr().err.startswith(
+        f"ociruntime: {verb}: flag --regex: invalid pattern '{pattern}': "
+    )

@@ -140,5 +140,12 @@ def _write_devices(directory: str, lines: list[list[str]]) -> None:
         end = index
         while end < len(lines) and lines[end][0] == file:
             end += 1
-        write(f"{directory}/{file}", *(line.encode() for _, line in lines[index:end]))
+        path = f"{directory}/{file}"
+        try:
+            write(path, *(line.encode() for _, line in lines[index:end]))
+        except OSError as failure:
+            if failure.filename2 is None:
+                raise
+            what = f"{file.rpartition('.')[2]} {failure.filename2}: {path}"
+            raise StepFailed(what, errno=failure.errno or 0) from None
         index = end

@@ -31,13 +31,17 @@ def check_path(config: Node) -> Iterator[Violation]:
         return
     names = components(path)
     if not names:
-        yield Violation(node.pointer, "names the root of the hierarchy, which is no container's", "R128")
+        yield Violation(
+            node.pointer, f"{path[:60]!r} is the root of the hierarchy, which can't be a container's", "R128"
+        )
     if ".." in names:
-        yield Violation(node.pointer, "has a component '..'", "R128")
+        yield Violation(node.pointer, f"{path[:200]!r} has a component '..'", "R128")
     if any(ord(character) < 32 or ord(character) == 127 for character in path):
-        yield Violation(node.pointer, "has a control character", "R128")
+        yield Violation(node.pointer, f"{path[:200]!r} has a control character", "R128")
     if any(len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME for name in names):
-        yield Violation(node.pointer, f"has a component of more than {_LONGEST_NAME} bytes", "R128")
+        yield Violation(
+            node.pointer, f"{path[:60]!r}... has a component of more than {_LONGEST_NAME} bytes", "R128"
+        )
 
 
 def components(path: str) -> list[str]:

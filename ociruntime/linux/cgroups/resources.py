@@ -249,7 +249,9 @@ def _check_memory(memory: Node, before: int) -> Iterator[Violation]:
     swap = memory.at("swap")
     limit = memory.at("limit").number() or before
     if swap.number() > 0 and limit <= 0:
-        yield Violation(swap.pointer, "memory+swap has a limit, but memory has none", "R140")
+        yield Violation(
+            swap.pointer, f"memory+swap has the limit {swap.number()}, but memory has none", "R140"
+        )
     elif 0 < swap.number() < limit:
         yield Violation(
             swap.pointer, f"memory+swap {swap.number()} is less than the memory limit {limit}", "R140"

@@ -26,7 +26,9 @@ def check(unified: Node) -> Iterator[Violation]:
             yield Violation(node.pointer, f"{name!r} is no file in a cgroup", "R152")
         elif name in _OURS:
             yield Violation(
-                node.pointer, "is no limit: which processes run in the cgroup is not set so", "R152"
+                node.pointer,
+                f"{name} is no limit: which processes run in the cgroup is not set this way",
+                "R152",
             )
 
 

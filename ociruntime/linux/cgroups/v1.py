@@ -40,11 +40,15 @@ def read(path: str) -> bytes:
 
 
 def write(path: str, *values: bytes) -> None:
-    """Write each value with a call of its own, as cgroup files want it; OSError names the file."""
+    """Write each value with a call of its own, as cgroup files want it.
+
+    OSError names the file, and as filename2 the value that was refused.
+    """
+    value = b""
     try:
         with Descriptors() as opened:
             opened["file"] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             for value in values:
                 os.write(opened["file"], value)
     except OSError as failure:
-        raise OSError(failure.errno, failure.strerror, path) from None
+        raise OSError(failure.errno, failure.strerror, path, None, os.fsdecode(value)) from None
