@@ -309,6 +309,7 @@ def test_a_program(capfd: pytest.CaptureFixture[str]) -> None:
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         made.close()
         text = b""
-        while b"problem" not in text:  # the kernel passes it on from one side of a terminal to the other in its own time
+        # The kernel passes it on from one side of a terminal to the other in its own time.
+        while b"problem" not in text:
             text += os.read(master, 1000)
     assert (code, text) == (0, b"typed\nend\nproblem\n")
