@@ -48,7 +48,7 @@ def check(config: Node) -> Iterator[Violation]:
     for one, mappings in ids:
         if not one:
             if user:
-                yield Violation(one.pointer, "is required; without it it is 0", "R062", "warning")
+                yield Violation(one.pointer, "is required, and counts as 0", "R062", "warning")
             continue
         if one.number() == _NO_ID:
             yield Violation(one.pointer, f"{_NO_ID} is no id: to the kernel it means no change", "R062")

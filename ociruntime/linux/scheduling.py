@@ -107,7 +107,7 @@ def check(config: Node) -> Iterator[Violation]:
     yield from _check_scheduler(process.at("scheduler"))
     level = process.at("ioPriority", "priority")
     if process.at("ioPriority") and not level:
-        yield Violation(level.pointer, "is required; without it it is 0", "R059", "warning")
+        yield Violation(level.pointer, "is required, and counts as 0", "R059", "warning")
     affinity = process.at("execCPUAffinity")
     yield from _check_list(affinity.at("initial"), _CPUS, "R060")
     yield from _check_list(affinity.at("final"), _CPUS, "R061")

@@ -137,7 +137,8 @@ def test_half_a_user(compare: Compare, user: dict[str, Any], shown: str) -> None
         ended = container.exec(flags=("-p", path)).ok()
         if stage.runtime.name not in PEERS:
             missing = [name for name in ("uid", "gid") if user.get(name) is None]
-            assert [name for name in ("uid", "gid") if f"/user/{name}: is required" in ended.err] == missing
+            told = [name for name in ("uid", "gid") if f"exec: /user/{name}: is required" in ended.err]
+            assert told == missing
         container.delete("--force").ok()
         return {"ids": ended.out.strip()}
 

@@ -84,7 +84,7 @@ def check(config: Node) -> Iterator[Violation]:
     yield from check_path(config)
     for entry in resources.at("devices"):
         if not entry.at("allow"):
-            reason = "is required; without it access is denied"
+            reason = "is required, and counts as false: access is denied"
             yield Violation(entry.at("allow").pointer, reason, "R139", "warning")
     yield from check_resources(resources)
 

@@ -208,13 +208,14 @@ def _swap_v2(memory: Node, held_limit: int, held_swap: int) -> Iterator[Setting]
     wish = swap.number() or (held_swap if limit.number() else 0)
     value = swap_alone(wish, limit.number() or held_limit) if wish or limit.number() else ""
     if value:
-        # A kernel without swap accounting has no such file, and then "no swap" and "any" hold anyway.
+        # A kernel without swap accounting has no such file, and then "no swap" and "any" hold anyway, and nothing that
+        # was not asked for has to.
         yield Setting(
             (swap if swap.number() else limit).pointer,
             "memory",
             "memory.swap.max",
             value,
-            optional=value in ("max", "0"),
+            optional=value in ("max", "0") or not swap.number(),
         )
 
 
@@ -257,7 +258,7 @@ def check_resources(resources: Node, held: Node | None = None) -> Iterator[Viola
     pids = resources.at("pids", "limit")
     if held is None and pids and not pids.number():
         yield Violation(
-            pids.pointer, "0 is no limit, as engines mean it; 1 keeps the program alone", "R150", "warning"
+            pids.pointer, "0 is no limit, as engines mean it; 1 is the smallest one", "R150", "warning"
         )
     for name, module in (
         ("blockIO", "blockio"),
