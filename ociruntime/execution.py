@@ -162,7 +162,7 @@ class _Execution:
         options = self.options
         kept = load_config(self.container.directory.file("config.json"))
         config = exec_document.with_process(kept, request)
-        warnings = [str(violation) for violation in exec_document.require(config)]
+        warnings = exec_document.require(config)
         if options.console_socket or config.at("process", "terminal").flag():
             from ociruntime.linux import console
 
@@ -184,7 +184,10 @@ class _Execution:
         if not (request.document or request.capabilities or request.apparmor or request.process_label):
             # create has said so; a probe's output is not the place to repeat it
             made.warnings, warnings = [], []
-        return Executed(child, [*warnings, *(str(violation) for violation in made.warnings)])
+        told = [*warnings, *made.warnings]
+        for violation in told if request.document is not None else ():
+            violation.pointer = _own(violation.pointer)
+        return Executed(child, [str(violation) for violation in told])
 
     def _launch(self, made: Plan, config: Node) -> Child:
         container, options = self.container, self.options

@@ -221,7 +221,7 @@ def _reason(error: ValidationError, schema: Schema) -> str:
         kinds = [limit] if isinstance(limit, str) else limit
         return f"expected {_KINDS[kinds[0]]}, found {found}"
     if error.validator == "enum":
-        return f"expected {_listed([name for name in limit if name is not None])}, found {found}"
+        return f"expected {_listed([name for name in limit if name])}, found {found}"
     if error.validator in ("minimum", "maximum", "exclusiveMinimum"):
         bounds = [f"{word} {schema[key]}" for key, word in _BOUNDS if key in schema]
         return f"expected a number, {' and '.join(bounds)}, found {found}"

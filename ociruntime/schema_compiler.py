@@ -41,10 +41,11 @@ PATTERNS: dict[str, str] = {
     rf"^[^{_BAD}]*$": '"\\0" in {x} or not {x}.isascii() and _lone({x})',
     rf"^[^{_BAD}]+$": '{x} == "" or "\\0" in {x} or not {x}.isascii() and _lone({x})',
     rf"^/[^{_BAD}]*$": '{x}[:1] != "/" or "\\0" in {x} or not {x}.isascii() and _lone({x})',
+    rf"^(/[^{_BAD}]*)?{_END}": '{x}[:1] not in ("", "/") or "\\0" in {x} or not {x}.isascii() and _lone({x})',
     rf"^[^/{_BAD}]+$": '{x} == "" or "/" in {x} or "\\0" in {x} or not {x}.isascii() and _lone({x})',
     rf"^[^\n{_BAD}]*{_END}": '"\\n" in {x} or "\\0" in {x} or not {x}.isascii() and _lone({x})',
-    rf"^MB:[^\n{_BAD}]*{_END}": (
-        '{x}[:3] != "MB:" or "\\n" in {x} or "\\0" in {x} or not {x}.isascii() and _lone({x})'
+    rf"^(MB:[^\n{_BAD}]*)?{_END}": (
+        '{x}[:3] not in ("", "MB:") or "\\n" in {x} or "\\0" in {x} or not {x}.isascii() and _lone({x})'
     ),
     rf"^{_SEMVER_NUMBER}\.{_SEMVER_NUMBER}\.{_SEMVER_NUMBER}(-{_SEMVER_ID}(\.{_SEMVER_ID})*)?"
     rf"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?{_END}": "not _semver({x})",

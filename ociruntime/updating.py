@@ -60,7 +60,8 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
         held = Node(group["resources"])
     else:
         held = load_config(container.directory.file("config.json")).at("linux", "resources")
-    wrong = list(update.check(resources, held))
+    found = list(update.check(resources, held))
+    wrong = [violation for violation in found if violation.severity == "error"]
     if wrong:
         raise InvalidConfig(wrong)
     machine = host.probe(Node({"linux": {"intelRdt": {}}}) if schemata else None)
@@ -70,6 +71,7 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
 
         steps += intelrdt.plan_update(facts, machine.resctrl, schemata)
     run = run_of(container.directory, container.stored, needs_config=False)
+    run.warnings += [f"{violation.pointer}: {violation.reason}" for violation in found]
     values: list[list[str]] = []
     try:
         _carry_out(steps, run, values)

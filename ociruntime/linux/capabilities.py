@@ -84,8 +84,7 @@ def check(config: Node) -> Iterator[Violation]:
 def warnings(config: Node, host: Host) -> Iterator[Violation]:
     """Warn about known capabilities that cannot be granted here; they are left out (R049, R050).
 
-    One warning for a set and a reason, not for each name. None for ambient ones that are not inheritable:
-    `runc spec` writes such configs, every engine has them, and the kernel's rule is their documented meaning.
+    One warning for a set and a reason, not for each name.
     """
     granted = granted_sets(config, host)
     available = _available(config, host)
@@ -107,7 +106,7 @@ _REASONS = {
     "permitted": "",
     "effective": "they are not in the permitted set",
     "inheritable": "they are not in the bounding set",
-    "ambient": "",  # see warnings()
+    "ambient": "they are not both in the permitted and in the inheritable set",
 }
 
 

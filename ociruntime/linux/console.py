@@ -53,6 +53,8 @@ def check(config: Node) -> Iterator[Violation]:
         return
     for name in ("height", "width"):
         side = process.at("consoleSize", name)
+        if process.at("consoleSize") and not side:
+            yield Violation(side.pointer, "is required, and counts as 0", "R040", "warning")
         if side.number() > _LARGEST:
             yield Violation(
                 side.pointer, f"a terminal's {name} is at most {_LARGEST}, not {side.number()}", "R040"

@@ -48,6 +48,8 @@ def check(config: Node) -> Iterator[Violation]:
     own_user_namespace = _has_own_user_namespace(config)
     for one, mappings in ids:
         if not one:
+            if user:
+                yield Violation(one.pointer, "is required, and counts as 0", "R062", "warning")
             continue
         if one.number() == _NO_ID:
             yield Violation(one.pointer, f"{_NO_ID} is no id: to the kernel it means no change", "R062")

@@ -105,6 +105,9 @@ def check(config: Node) -> Iterator[Violation]:
     """Yield values that the kernel takes in no combination."""
     process = config.at("process")
     yield from _check_scheduler(process.at("scheduler"))
+    level = process.at("ioPriority", "priority")
+    if process.at("ioPriority") and not level:
+        yield Violation(level.pointer, "is required, and counts as 0", "R059", "warning")
     affinity = process.at("execCPUAffinity")
     yield from _check_list(affinity.at("initial"), _CPUS, "R060")
     yield from _check_list(affinity.at("final"), _CPUS, "R061")

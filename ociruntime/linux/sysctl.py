@@ -26,6 +26,9 @@ _IPC = frozenset(
     for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 )
 
+# uts_namespaces(7): what config.json has a property for
+_NAMES = {"kernel/hostname": "hostname", "kernel/domainname": "domainname"}
+
 
 def path_of(key: str) -> str:
     """The file below /proc/sys: `net.ipv4.ip_forward` and `net/ipv4/ip_forward` are the same key.
@@ -44,9 +47,11 @@ def check(config: Node) -> Iterator[Violation]:
     namespaces = {entry.at("type").text() for entry in config.at("linux", "namespaces")}
     for key, value in config.at("linux", "sysctl").members():
         path = path_of(key)
-        reason = _malformed(path) or _shared(path, namespaces) or _conflict(path, config)
+        reason = _malformed(path) or _shared(path, namespaces)
         if reason:
             yield Violation(value.pointer, f"sysctl {key} {reason}", RULE)
+        elif path in _NAMES:
+            yield from _check_name(key, value, config)
 
 
 def plan(config: Node) -> Iterator[InitStep]:
@@ -73,14 +78,20 @@ def _shared(path: str, namespaces: set[str]) -> str:
         return "" if "ipc" in namespaces else "is not allowed without an ipc namespace"
     if path.startswith("net/"):
         return "" if "network" in namespaces else "is not allowed without a network namespace"
-    if path in ("kernel/domainname", "kernel/hostname"):
+    if path in _NAMES:
         return "" if "uts" in namespaces else "is not allowed without a uts namespace"
     return "belongs to no namespace of the container"
 
 
-def _conflict(path: str, config: Node) -> str:
-    if path == "kernel/hostname":
-        return "conflicts with the property hostname"
-    if path == "kernel/domainname" and config.at("domainname").text():
-        return "conflicts with the property domainname"
-    return ""
+def _check_name(key: str, value: Node, config: Node) -> Iterator[Violation]:
+    """A name that has a property of its own: both may say the same. Engines set the domain name by either."""
+    name = _NAMES[path_of(key)]
+    wish = config.at(name).text()
+    if wish == value.text():
+        return
+    if name == "hostname":  # as runc, which has always refused it
+        yield Violation(value.pointer, f"sysctl {key} conflicts with the property hostname", RULE)
+    elif wish:
+        yield Violation(
+            value.pointer, f"sysctl {key} is set in place of the property domainname", RULE, "warning"
+        )

@@ -59,7 +59,7 @@ def run(settings: Settings, given: Arguments) -> int:
         failure.pointer = _named(failure.pointer, names)
         raise
     for warning in warnings:
-        settings.log.tell_warning(f"update: {warning}")
+        settings.log.tell_warning(f"update: {warning.removeprefix(_ROOT)}")
     return 0
 
 
@@ -89,8 +89,6 @@ def _from_flags(given: Arguments) -> tuple[dict[str, dict[str, object]], dict[st
             value = number_of(text, units=kind == "bytes")
             if value is None:
                 raise UsageError(f"flag --{flag} needs a number, not {text!r}")
-            if value == 0 and flag == "pids-limit":
-                continue  # as with runc: in a config, 0 is a limit (R150), and so it is in --resources
         resources.setdefault(group, {})[member] = value
         names[f"{_ROOT}/{place}"] = f"--{flag}"
     return resources, names

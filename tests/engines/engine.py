@@ -130,6 +130,25 @@ class Engine(ABC):
         """End everything that belongs to it."""
 
 
+# A shell's script: the container's limits, one `name value` a line, by the names of cgroup v1.
+SHOW_LIMITS = """cd /sys/fs/cgroup
+show() { for file in $2 $3; do [ -f $file ] && echo $1 $(cat $file); done; }
+show memory memory/memory.limit_in_bytes memory.max
+show swap memory/memory.memsw.limit_in_bytes memory.swap.max
+show reservation memory/memory.soft_limit_in_bytes memory.low
+show shares cpu/cpu.shares cpu.weight
+show quota cpu/cpu.cfs_quota_us cpu.max
+show period cpu/cpu.cfs_period_us
+show cpus cpuset/cpuset.cpus cpuset.cpus
+show pids pids/pids.max pids.max
+true"""
+
+
+def limits(shown: str) -> dict[str, str]:
+    """What SHOW_LIMITS has printed."""
+    return {name: text for name, _, text in (line.partition(" ") for line in shown.splitlines())}
+
+
 def wait_for(what: Callable[[], bool], seconds: float = 20) -> None:
     """Ask again and again until the answer is yes."""
     end = time.monotonic() + seconds * PATIENCE

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.engines.cri import Cri, Message, decode
-from tests.engines.engine import wait_for
+from tests.engines.engine import SHOW_LIMITS, limits, wait_for
 
 Name = Callable[[], str]
 Pod = tuple[str, Message]
@@ -72,6 +72,33 @@ def test_resources(cri: Cri, pod: Pod) -> None:
     assert decode(decode(stats[3])[2])[1] > 0
     cri.ask("UpdateContainerResources", {1: container, 2: {4: 96 * MIB}})
     assert cri.ask("ExecSync", ask)[1].split() == [str(96 * MIB).encode()]
+
+
+def test_update_limit_after_limit(cri: Cri, pod: Pod) -> None:
+    """The plugin sends all that it knows of the container; a kubelet's 0 is no wish."""
+    container = cri.container(
+        pod, "updated", "sleep", "300", linux={1: {1: 100000, 2: 50000, 3: 512, 4: 64 * MIB}}
+    )
+
+    def now() -> dict[str, str]:
+        return limits(cri.ask("ExecSync", {1: container, 2: ["sh", "-c", SHOW_LIMITS], 3: 20})[1].decode())
+
+    before = now()
+    assert before["memory"] == str(64 * MIB)
+    wishes: list[tuple[Message, set[str]]] = [
+        ({3: 300}, {"shares"}),
+        ({2: 40000}, {"quota"}),
+        ({4: 96 * MIB}, {"memory", "swap"} if "period" in before else {"memory"}),
+        ({1: 0, 2: 0, 3: 0, 4: 0}, set()),
+        ({1: 100000, 2: -1}, {"quota"}),
+        ({3: 2}, {"shares"}),
+        ({4: 64 * MIB}, {"memory", "swap"} if "period" in before else {"memory"}),
+    ]
+    for wish, changed in wishes:
+        cri.ask("UpdateContainerResources", {1: container, 2: wish})
+        after = now()
+        assert {file for file, text in after.items() if before[file] != text} == changed, wish
+        before = after
 
 
 def test_out_of_memory(cri: Cri, pod: Pod) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines.engine import wait_for
+from tests.engines.engine import SHOW_LIMITS, limits, wait_for
 from tests.engines.image import NAME
 
 if TYPE_CHECKING:
@@ -188,6 +188,48 @@ def test_update(docker: Docker, sleeper: str) -> None:
     docker.call("update", "--memory", "48m", "--memory-swap", "48m", "--pids-limit", "33", sleeper).ok()
     script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"
     assert docker.call("exec", sleeper, "sh", "-c", script).ok().out.split() == [str(48 << 20), "33"]
+
+
+UPDATES: list[tuple[list[str], set[str]]] = [
+    (["--cpus", "0.7"], {"quota"}),
+    (["--cpu-shares", "300"], {"shares"}),
+    (["--memory", "80m"], {"memory"}),
+    (["--memory-reservation", "10m"], {"reservation"}),
+    (["--pids-limit", "33"], {"pids"}),
+    (["--restart", "no"], set()),
+    (["--pids-limit", "0"], set()),
+    (["--cpuset-cpus", "0"], {"cpus"}),
+    (["--pids-limit", "-1"], {"pids"}),
+    (["--cpus", "0.3", "--memory", "90m", "--memory-swap", "100m"], {"quota", "memory", "swap"}),
+]
+
+
+def test_update_limit_after_limit(docker: Docker, new_name: Name) -> None:
+    """Docker sends 0 for all that is not named, whatever was set before: each update changes what it names."""
+    name = new_name()
+    flags = ("-d", "-m", "64m", "--cpus", "0.5", "--cpu-shares", "512", "--pids-limit", "50")
+    docker.call(*docker.run_words(name, "sleep", "300", flags=flags)).ok()
+
+    def now() -> dict[str, str]:
+        return limits(docker.call("exec", name, "sh", "-c", SHOW_LIMITS).ok().out)
+
+    before = now()
+    assert (before["memory"], before["pids"]) == (str(64 << 20), "50")
+    for words, changed in UPDATES:
+        docker.call("update", *words, name).ok()
+        after = now()
+        if "memory" in after and "period" not in after and "memory" in changed:
+            changed = changed | {"swap"}  # on v2 the sum of both stays
+        assert {file for file, text in after.items() if before[file] != text} == changed - _same(before), (
+            words
+        )
+        before = after
+    docker.call("rm", "-f", name).ok()
+
+
+def _same(before: dict[str, str]) -> set[str]:
+    """A machine with one CPU has nothing else to set."""
+    return {"cpus"} if before["cpus"] == "0" else set()
 
 
 def test_stats_and_top(docker: Docker, sleeper: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines.engine import runtime_path, wait_for
+from tests.engines.engine import SHOW_LIMITS, limits, runtime_path, wait_for
 from tests.engines.image import NAME
 from tests.harness.driver import MARK, Result
 
@@ -105,6 +105,36 @@ def test_pause_and_stats(podman: Podman, sleeper: str) -> None:
     podman.call("unpause", sleeper).ok()
     stats = json.loads(podman.call("stats", "--no-stream", "--format", "json", sleeper).ok().out)[0]
     assert stats["pids"] == "2"
+
+
+def test_update(podman: Podman, new_name: Name) -> None:
+    """Podman sends what is named: limit after limit, each changes its own."""
+    name = new_name()
+    flags = ("-d", "-m", "64m", "--cpus", "0.5", "--cpu-shares", "512")
+    podman.call(*podman.run_words(name, "sleep", "300", flags=flags)).ok()
+
+    def now() -> dict[str, str]:
+        return limits(podman.call("exec", name, "sh", "-c", SHOW_LIMITS).ok().out)
+
+    before = now()
+    for words, changed in (
+        (["--cpus", "0.7"], {"quota"}),
+        (["--cpu-shares", "300"], {"shares"}),
+        (["--memory", "80m", "--memory-swap", "90m"], {"memory", "swap"}),
+        (["--memory-reservation", "10m"], {"reservation"}),
+    ):
+        podman.call("update", *words, name).ok()
+        after = now()
+        assert {file for file, text in after.items() if before[file] != text} == changed, words
+        before = after
+    podman.call("rm", "-f", "-t", "0", name).ok()
+
+
+@pytest.mark.parametrize("limit", ["-1", "0"])
+def test_no_limit_of_processes(run: Callable[..., Result], limit: str) -> None:
+    """Podman writes a limit of 0 for none."""
+    done = run("sh", "-c", f"true & true & wait; {SHOW_LIMITS}", flags=("--pids-limit", limit)).ok()
+    assert limits(done.out)["pids"] == "max"
 
 
 def test_health(podman: Podman, new_name: Name) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which config.json does a test start from? What `runc spec` writes, as a value of our own, and named edits.
 
+Without its ambient capabilities, which newer ones don't write: without inheritable ones they can't be granted.
+
 Must not import anything of `ociruntime`: these configs are also given to the peers.
 """
 
@@ -32,7 +34,7 @@ _DEFAULT: Config = {
         "args": ["sh"],
         "env": [PATH, "TERM=xterm"],
         "cwd": "/",
-        "capabilities": {name: _THREE for name in CAPABILITY_SETS if name != "inheritable"},
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), _THREE),
         "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
         "noNewPrivileges": True,
     },

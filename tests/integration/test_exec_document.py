@@ -119,6 +119,32 @@ def test_document_and_flags_together(stage: Stage) -> None:
     container.delete("--force").ok()
 
 
+_HALF_A_USER: list[tuple[dict[str, Any], str]] = [
+    ({"uid": 5}, "5 0"),
+    ({"gid": 6}, "0 6"),
+    ({"uid": None, "gid": 6, "additionalGids": None}, "0 6"),
+    ({}, "0 0"),
+]
+
+
+@pytest.mark.parametrize(("user", "shown"), _HALF_A_USER, ids=str)
+def test_half_a_user(compare: Compare, user: dict[str, Any], shown: str) -> None:
+    """A document whose user lacks uid or gid has 0 there, as Go reads it, whatever the container's is; with a warning."""
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        container = stage.running(lambda config: config["process"].update(user={"uid": 8, "gid": 9}))
+        path = stage.process_file(args=["sh", "-c", "echo $(id -u) $(id -g)"], user=user)
+        ended = container.exec(flags=("-p", path)).ok()
+        if stage.runtime.name not in PEERS:
+            missing = [name for name in ("uid", "gid") if user.get(name) is None]
+            told = [name for name in ("uid", "gid") if f"exec: /user/{name}: is required" in ended.err]
+            assert told == missing
+        container.delete("--force").ok()
+        return {"ids": ended.out.strip()}
+
+    assert compare(scenario) == {"ids": shown}
+
+
 _BAD_DOCUMENTS = {
     "no args": ({"args": None}, "/args"),
     "empty args": ({"args": []}, "/args"),

@@ -266,7 +266,28 @@ _ENGINES: dict[str, Any] = {
     "windows": {},
 }
 
+# The zero values of Go's types, written or left out.
+_ZEROS: dict[str, Any] = {
+    **_START,
+    "process": {
+        "args": ["true"],
+        "cwd": "/",
+        "user": {},
+        "consoleSize": {},
+        "ioPriority": {"class": "IOPRIO_CLASS_BE"},
+    },
+    "linux": {
+        "namespaces": [{"type": "ipc", "path": ""}],
+        "resources": {
+            "devices": [{"access": "rwm", "type": ""}],
+            "blockIO": {"weightDevice": [{"major": 8, "minor": 0}]},
+        },
+        "rootfsPropagation": "",
+        "intelRdt": {"memBwSchema": ""},
+    },
+}
+
 CONFIGURATIONS: tuple[dict[str, Any], ...] = (
     *(_MINIMAL, _PROCESS, _SCHEDULING, _MOUNTS, _HOOKS, _NAMESPACES),
-    *(_DEVICES, _RESOURCES, _BLOCK, _SECCOMP, _SECCOMP_PLAIN, _ENGINES),
+    *(_DEVICES, _RESOURCES, _BLOCK, _SECCOMP, _SECCOMP_PLAIN, _ENGINES, _ZEROS),
 )

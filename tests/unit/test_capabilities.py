@@ -97,11 +97,17 @@ def test_a_user_namespace_has_all_capabilities() -> None:
     assert masks(Node(value), SimpleNamespace(capabilities=0)) == (33, 0, 0, 0, 0)
 
 
+_BOTH = "not both in the permitted and in the inheritable set"
+
+
 @pytest.mark.parametrize(
     ("sets", "place", "words"),
     [
         ({"effective": A}, "/process/capabilities/effective", "not in the permitted set"),
         ({"inheritable": A}, "/process/capabilities/inheritable", "not in the bounding set"),
+        ({"ambient": A}, "/process/capabilities/ambient", _BOTH),
+        ({"ambient": A, "permitted": A, "bounding": A}, "/process/capabilities/ambient", _BOTH),
+        ({"ambient": A, "inheritable": A, "bounding": A}, "/process/capabilities/ambient", _BOTH),
     ],
 )
 def test_warnings_say_why(sets: dict[str, Any], place: str, words: str) -> None:
@@ -111,9 +117,24 @@ def test_warnings_say_why(sets: dict[str, Any], place: str, words: str) -> None:
     assert found.reason == f"CAP_CHOWN CAP_KILL cannot be granted: they are {words}"
 
 
-def test_ambient_ones_that_are_not_inheritable_are_no_warning() -> None:
-    """Every engine writes such configs, and what they mean is the kernel's rule: left out without a word."""
-    assert list(capabilities.warnings(config(ambient=A, permitted=A, bounding=A), EVERYTHING)) == []
+@pytest.mark.parametrize("name", ["bounding", "effective", "inheritable", "permitted", "ambient"])
+def test_each_set_warns(name: str) -> None:
+    """What the runtime lacks, and what nobody knows, is a warning at the set or the name, whichever set it is in."""
+    sets = {key: ["CAP_CHOWN"] for key in ("bounding", "effective", "inheritable", "permitted", "ambient")}
+    node = config(**{**sets, name: ["CAP_CHOWN", "CAP_KILL", "CAP_NOPE"]})
+    host = SimpleNamespace(capabilities=CHOWN)
+    (lacking,) = capabilities.warnings(node, host)
+    assert (lacking.pointer, lacking.severity) == (f"/process/capabilities/{name}", "warning")
+    assert lacking.reason == "CAP_KILL cannot be granted: the runtime does not have them"
+    (unknown,) = capabilities.check(node)
+    assert (unknown.pointer, unknown.severity) == (f"/process/capabilities/{name}/2", "warning")
+    assert masks(node, host) == (CHOWN,) * 5
+
+
+def test_no_warning_where_all_is_granted() -> None:
+    """Ambient ones that are permitted and inheritable are nothing to speak of."""
+    sets = dict.fromkeys(("bounding", "permitted", "inheritable", "ambient"), A)
+    assert list(capabilities.warnings(config(**sets), EVERYTHING)) == []
 
 
 def test_unknown_names_are_warnings() -> None:

@@ -176,7 +176,7 @@ def test_limits_on_v1() -> None:
     }
     cpu |= {"realtimeRuntime": 9, "cpus": "0-1", "mems": "0"}
     resources = {"memory": {**memory, "disableOOMKiller": True, "useHierarchy": True}, "cpu": cpu}
-    assert settings({**resources, "pids": {"limit": 0}}, HYBRID) == [
+    assert settings({**resources, "pids": {"limit": 4}}, HYBRID) == [
         ("memory/limit", "memory.limit_in_bytes = 1048576"),
         ("memory/swap", "memory.memsw.limit_in_bytes = 2097152"),
         ("memory/reservation", "memory.soft_limit_in_bytes = 5"),
@@ -194,17 +194,19 @@ def test_limits_on_v1() -> None:
         ("cpu/idle", "cpu.idle = 1"),
         ("cpu/cpus", "cpuset.cpus = 0-1"),
         ("cpu/mems", "cpuset.mems = 0"),
-        ("pids/limit", "pids.max = 0"),
+        ("pids/limit", "pids.max = 4"),
     ]
     assert settings({"pids": {"limit": -1}}, HYBRID) == [("pids/limit", "pids.max = max")]
 
 
 @pytest.mark.parametrize("layout", [HYBRID, V2])
 def test_zero_is_not_set(layout: Layout) -> None:
-    """0 and "" of memory and cpu mean "not set", as in runc; engines send them."""
+    """0 and "" mean "not set", as in runc; engines send them."""
     resources = {
         "memory": {"limit": 0, "swap": 0, "reservation": 0, "disableOOMKiller": False},
-        "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "", "realtimeRuntime": 0},
+        "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": " ", "realtimeRuntime": 0},
+        "pids": {"limit": 0},
+        "blockIO": {"weight": 0, "leafWeight": 0},
     }
     assert settings(resources, layout) == []
 
@@ -221,7 +223,7 @@ def test_zero_is_not_set(layout: Layout) -> None:
         ({"cpu": {"quota": 1000, "burst": 7}}, ["cpu.max = 1000", "cpu.max.burst = 7"]),
         ({"cpu": {"shares": 1024, "idle": 0}}, ["cpu.weight = 100", "cpu.idle = 0"]),
         ({"cpu": {"cpus": "0", "mems": "0"}}, ["cpuset.cpus = 0", "cpuset.mems = 0"]),
-        ({"pids": {"limit": 0}}, ["pids.max = 0"]),
+        ({"pids": {"limit": 4}}, ["pids.max = 4"]),
         ({"pids": {"limit": -1}}, ["pids.max = max"]),
     ],
 )
@@ -326,18 +328,29 @@ def test_order_and_journal(layout: Layout) -> None:
 @pytest.mark.parametrize(("limit", "late"), [(0, True), (1, True), (2, False), (-1, False)])
 def test_few_processes_on_v2(limit: int, *, late: bool) -> None:
     """A clone into a cgroup2 directory counts against pids.max: 0 and 1 are set when init is in it."""
-    arguments = (config({"pids": {"limit": limit}}), Host(V2), "box", "cgroupfs")
-    made = [step.text for step in cgroups.plan_make(*arguments) if step.name == "set cgroup"]
-    then = [step.text for step in cgroups.plan_late(*arguments)]
     text = f"pids.max = {'max' if limit < 0 else limit}"
-    assert (made, then) == (([], [text]) if late else ([text], []))
+    for resources in ({"pids": {"limit": limit}}, {"unified": {"pids.max": text.rpartition(" ")[2]}}):
+        if not limit and "pids" in resources:
+            continue  # that is no limit
+        arguments = (config(resources), Host(V2), "box", "cgroupfs")
+        made = [step.text for step in cgroups.plan_make(*arguments) if step.name == "set cgroup"]
+        then = [step.text for step in cgroups.plan_late(*arguments)]
+        assert (made, then) == (([], [text]) if late else ([text], []))
+
+
+def test_no_limit_of_processes_is_said() -> None:
+    """pids.limit 0 is no limit, and whoever means a limit is told so (R150); an update's 0 is nothing to speak of."""
+    (found,) = cgroups.check(Node({"linux": {"resources": {"pids": {"limit": 0}}}}))
+    assert (found.pointer, found.rule, found.severity) == ("/linux/resources/pids/limit", "R150", "warning")
+    for pids in ({}, {"limit": None}, {"limit": -1}, {"limit": 1}):
+        assert list(cgroups.check(Node({"linux": {"resources": {"pids": pids}}}))) == []
 
 
 def test_no_late_limits_on_v1() -> None:
     """On v1 init moves itself into its cgroup, which pids.max does not count: all limits come first."""
-    arguments = (config({"pids": {"limit": 0}}), Host(HYBRID), "box", "cgroupfs")
+    arguments = (config({"pids": {"limit": 1}}), Host(HYBRID), "box", "cgroupfs")
     assert list(cgroups.plan_late(*arguments)) == []
-    assert "pids.max = 0" in [step.text for step in cgroups.plan_make(*arguments)]
+    assert "pids.max = 1" in [step.text for step in cgroups.plan_make(*arguments)]
 
 
 def test_joining_by_itself() -> None:

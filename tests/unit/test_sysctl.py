@@ -84,7 +84,26 @@ def test_other_keys_are_refused(key: str, reason: str) -> None:
     assert violation.reason == f"sysctl {key} {reason}"
 
 
-def test_domainname_is_said_once() -> None:
-    """kernel.domainname is refused when the property domainname says it as well."""
-    (violation,) = sysctl.check(config({"kernel.domainname": "a"}, domainname="b"))
-    assert "conflicts with the property domainname" in violation.reason
+@pytest.mark.parametrize(
+    ("key", "value", "names", "severity"),
+    [
+        ("kernel.domainname", "b", {}, ""),
+        ("kernel.domainname", "b", {"domainname": ""}, ""),
+        ("kernel.domainname", "b", {"domainname": "b"}, ""),
+        ("kernel/domainname", "b", {"domainname": "b", "hostname": "c"}, ""),
+        ("kernel.domainname", "b", {"domainname": "c"}, "warning"),
+        ("kernel.domainname", "b\n", {"domainname": "b"}, "warning"),
+        ("kernel.hostname", "b", {"hostname": "b"}, ""),
+        ("kernel/hostname", "b", {"hostname": "b", "domainname": "c"}, ""),
+        ("kernel.hostname", "b", {"hostname": "c"}, "error"),
+        ("kernel.hostname", "b", {"domainname": "b"}, "error"),
+        ("kernel.hostname", "b", {"hostname": ""}, "error"),
+    ],
+)
+def test_names_that_have_a_property(key: str, value: str, names: dict[str, str], severity: str) -> None:
+    """Both may say the same; another domain name is set last, and said; another host name is refused, as by runc."""
+    found = list(sysctl.check(config({key: value}, **names)))
+    assert [one.severity for one in found] == ([severity] if severity else [])
+    assert all(one.rule == "R176" and key in one.reason for one in found)
+    bare = list(sysctl.check(config({key: value}, "pid", **names)))
+    assert [one.severity for one in bare] == ["error"]

@@ -104,7 +104,8 @@ def test_what_holds_afterwards() -> None:
         "devices": [1],
         "cpu": {"idle": 0, "quota": 7},
     }
-    assert update.overlaid(None, {"pids": {"limit": 0}}) == {"pids": {"limit": 0}}
+    assert update.overlaid(None, {"pids": {"limit": 0}}) == {"pids": {}}
+    assert update.overlaid(held, {"pids": {"limit": 0}})["pids"] == {"limit": 3}
     assert update.overlaid(held, {"memory": {"limit": -1}})["memory"] == {"limit": -1, "swap": -1}
 
 

@@ -8,12 +8,13 @@ Must not import another subject, nor verbs, launch or statedir.
 
 from __future__ import annotations
 
+from ociruntime.errors import Violation
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.errors import Violation
     from ociruntime.host import Host
     from ociruntime.run import Run
     from ociruntime.step import HostStep, InitStep
@@ -79,8 +80,13 @@ def check(config: Node) -> Iterator[Violation]:
     from ociruntime.linux.cgroups.paths import check_path
     from ociruntime.linux.cgroups.resources import check_resources
 
+    resources = config.at("linux", "resources")
     yield from check_path(config)
-    yield from check_resources(config.at("linux", "resources"))
+    for entry in resources.at("devices"):
+        if not entry.at("allow"):
+            reason = "is required, and counts as false: access is denied"
+            yield Violation(entry.at("allow").pointer, reason, "R139", "warning")
+    yield from check_resources(resources)
 
 
 def directories(config: Node, host: Host, container_id: str, manager: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ and on v2 by the iocost controller too (io.weight, with another scale). Pure: no
 
 from __future__ import annotations
 
-from ociruntime.errors import NotSupported
+from ociruntime.errors import NotSupported, Violation
 from ociruntime.linux.cgroups.convert import io_weight
 from ociruntime.linux.cgroups.setting import Setting
 
@@ -24,6 +24,15 @@ _THROTTLES = (
     ("throttleReadIOPSDevice", "blkio.throttle.read_iops_device", "riops"),
     ("throttleWriteIOPSDevice", "blkio.throttle.write_iops_device", "wiops"),
 )
+
+
+def check(block: Node) -> Iterator[Violation]:
+    """Warn about entries for devices that ask for nothing (R146)."""
+    for entry in block.at("weightDevice"):
+        if not (entry.at("weight") or entry.at("leafWeight")):
+            yield Violation(
+                entry.pointer, "has neither weight nor leafWeight: nothing is set", "R146", "warning"
+            )
 
 
 def settings_v1(block: Node) -> Iterator[Setting]:

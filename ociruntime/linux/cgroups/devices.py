@@ -77,7 +77,7 @@ def rules(config: Node) -> list[Rule]:
         found.append(
             Rule(
                 entry.at("allow").flag(),
-                entry.at("type").text("a"),
+                entry.at("type").text() or "a",
                 (max(entry.at("major").number(ANY), ANY), max(entry.at("minor").number(ANY), ANY)),
                 "".join(letter for letter in _ACCESS if letter in letters),
                 entry.pointer,

@@ -91,12 +91,12 @@ def _set(layout: Layout, paths: dict[str, str], setting: Setting) -> HostStep:
     return setting.step(paths["" if layout.kind == "v2" else setting.controller])
 
 
-def settings_of(resources: Node, layout: Layout, before: dict[str, int] | None = None) -> Iterator[Setting]:
-    """The limits for this machine's cgroup version; `before`: see settings_v1 and settings_v2.
+def settings_of(resources: Node, layout: Layout, held: Node | None = None) -> Iterator[Setting]:
+    """The limits for this machine's cgroup version; `held`, those that hold already, if it is an update.
 
     Raises NotSupported if this cgroup version can't express a value.
     """
-    return settings_v2(resources, before) if layout.kind == "v2" else settings_v1(resources, before)
+    return settings_v2(resources, held) if layout.kind == "v2" else settings_v1(resources, held)
 
 
 def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:

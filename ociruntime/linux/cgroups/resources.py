@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
-# (property, controller, file, whether 0 is a value). Where 0 is none, it means "not set", as in runc;
-# the kernel's files know no such limit, and engines write it for "no wish". Order matters: a limit
-# before memory+swap, a period before its quota, a quota before its burst, shares before idle.
+# (property, controller, file, whether 0 is a value). Where 0 is none, it means "not set", as in runc:
+# the kernel's files know no such limit, and engines write it for "no wish", or (pids) for "no limit".
+# That is so whatever holds already. Order matters: a limit before memory+swap, a period before its
+# quota, a quota before its burst, shares before idle.
 _V1: tuple[tuple[str, str, str, bool], ...] = (
     ("memory/limit", "memory", "memory.limit_in_bytes", False),
     ("memory/swap", "memory", "memory.memsw.limit_in_bytes", False),
@@ -39,14 +40,15 @@ _V1: tuple[tuple[str, str, str, bool], ...] = (
     ("cpu/idle", "cpu", "cpu.idle", True),
     ("cpu/cpus", "cpuset", "cpuset.cpus", False),
     ("cpu/mems", "cpuset", "cpuset.mems", False),
-    ("pids/limit", "pids", "pids.max", True),
+    ("pids/limit", "pids", "pids.max", False),
 )
 # The kernel has dropped these accounts step by step since 5.11 (R141: not recommended).
 _OPTIONAL_V1 = ("memory/kernel", "memory/kernelTCP")
 # The kernel refuses the first while the others have their old values: a limit above memory+swap, a quota below its
-# burst, a quota that is more of its period than the parent's.
+# burst, a quota that is more of its period than the parent's, shares of a cgroup that is idle.
 _HELD_UP_V1 = {
     "memory/limit": ("memory/swap",),
+    "cpu/shares": ("cpu/idle",),
     "cpu/period": ("cpu/burst", "cpu/quota"),
     "cpu/quota": ("cpu/burst",),
     "cpu/realtimePeriod": ("cpu/realtimeRuntime",),
@@ -62,20 +64,21 @@ _V2: tuple[tuple[str, str, str, bool], ...] = (
     ("cpu/idle", "cpu", "cpu.idle", True),
     ("cpu/cpus", "cpuset", "cpuset.cpus", False),
     ("cpu/mems", "cpuset", "cpuset.mems", False),
-    ("pids/limit", "pids", "pids.max", True),
+    ("pids/limit", "pids", "pids.max", False),
 )
 _NOT_ON_V2 = ("memory/swappiness", "memory/disableOOMKiller", "memory/kernel", "memory/kernelTCP", "cpu/realtimePeriod", "cpu/realtimeRuntime")  # fmt: skip
 _LIMITS = ("memory/limit", "memory/reservation", "pids/limit")  # -1 is "max"
 
 
-def settings_v1(resources: Node, before: dict[str, int] | None = None) -> Iterator[Setting]:
+def settings_v1(resources: Node, held: Node | None = None) -> Iterator[Setting]:
     """What to write on cgroup v1, in order. Raises NotSupported for what only v2 has.
 
-    before   what holds already: "memory/disableOOMKiller", which false takes back only where it holds
+    held   the resources that hold already: disableOOMKiller, which false takes back only where it holds
     """
     yield from _unlimited_swap_v1(resources.at("memory"))
+    switch_on = held is not None and held.at("memory", "disableOOMKiller").flag()
     for name, controller, file, zero in _V1:
-        value = _value_v1(resources, name, zero or bool((before or {}).get(name)))
+        value = _value_v1(resources, name, zero or (switch_on and name == "memory/disableOOMKiller"))
         if value is not None:
             yield Setting(
                 resources.at(*name.split("/")).pointer,
@@ -101,10 +104,10 @@ def settings_v1(resources: Node, before: dict[str, int] | None = None) -> Iterat
     yield from _both(resources, v2=False)
 
 
-def settings_v2(resources: Node, before: dict[str, int] | None = None) -> Iterator[Setting]:
+def settings_v2(resources: Node, held: Node | None = None) -> Iterator[Setting]:
     """What to write on cgroup v2, in order.
 
-    before   what holds already, "memory/limit" and "cpu/quota", for what v2 has in one number
+    held   the resources that hold already: memory, swap and quota, for what v2 has in one number
     Raises NotSupported for a value that v2 has no counterpart of.
     """
     for name in _NOT_ON_V2:
@@ -115,9 +118,10 @@ def settings_v2(resources: Node, before: dict[str, int] | None = None) -> Iterat
         raise NotSupported(
             "cgroup v2 is always hierarchical", pointer=resources.at("memory", "useHierarchy").pointer
         )
-    before = before or {}
-    yield from _swap_v2(resources.at("memory"), before.get("memory/limit", 0))
-    yield from _cpu_v2(resources.at("cpu"), before.get("cpu/quota", 0))
+    yield from _swap_v2(
+        resources.at("memory"), _number(held, "memory", "limit"), _number(held, "memory", "swap")
+    )
+    yield from _cpu_v2(resources.at("cpu"), _number(held, "cpu", "quota"))
     for name, controller, file, zero in _V2:
         node = resources.at(*name.split("/"))
         value = _text(node, zero)
@@ -184,34 +188,49 @@ def _text(node: Node, zero: bool) -> str | None:
     if not node:
         return None
     if isinstance(node.value, str):
-        return node.value or None
+        return node.value if node.value.strip() else None
     if isinstance(node.value, bool):
         return str(int(node.value)) if node.value or zero else None
     number = node.number()
     return str(number) if number or zero else None
 
 
-def _swap_v2(memory: Node, before: int) -> Iterator[Setting]:
+def _number(held: Node | None, *path: str) -> int:
+    """A limit that holds already; 0 if there is none."""
+    return held.at(*path).number() if held is not None else 0
+
+
+def _swap_v2(memory: Node, held_limit: int, held_swap: int) -> Iterator[Setting]:
+    """Swap alone, of v1's sum: another limit of memory leaves the sum as it is, and so another share for swap."""
     swap, limit = memory.at("swap"), memory.at("limit")
-    of_memory = limit.number() or before
-    value = swap_alone(swap.number(), of_memory if swap.number() else limit.number())
+    if limit.number() < 0 and not swap.number():
+        held_swap = 0  # memory without a limit takes the sum's away
+    wish = swap.number() or (held_swap if limit.number() else 0)
+    value = swap_alone(wish, limit.number() or held_limit) if wish or limit.number() else ""
     if value:
-        # A kernel without swap accounting has no such file, and then "no swap" and "any" hold anyway.
+        # A kernel without swap accounting has no such file, and then "no swap" and "any" hold anyway, and nothing that
+        # was not asked for has to.
         yield Setting(
             (swap if swap.number() else limit).pointer,
             "memory",
             "memory.swap.max",
             value,
-            optional=value in ("max", "0"),
+            optional=value in ("max", "0") or not swap.number(),
         )
 
 
-def _cpu_v2(cpu: Node, before: int) -> Iterator[Setting]:
-    shares, quota, period = cpu.at("shares"), cpu.at("quota"), cpu.at("period")
+def _cpu_v2(cpu: Node, held_quota: int) -> Iterator[Setting]:
+    shares, quota, period, idle = cpu.at("shares"), cpu.at("quota"), cpu.at("period"), cpu.at("idle")
     if shares.number():
-        yield Setting(shares.pointer, "cpu", "cpu.weight", str(cpu_weight(shares.number())))
+        yield Setting(
+            shares.pointer,
+            "cpu",
+            "cpu.weight",
+            str(cpu_weight(shares.number())),
+            first=(("cpu.idle", str(idle.number())),) if idle else (),
+        )
     if quota.number() or period.number():
-        time = quota.number() or before
+        time = quota.number() or held_quota
         first = str(time) if time > 0 else "max"
         value = f"{first} {period.number()}" if period.number() else first
         burst = cpu.at("burst")
@@ -224,17 +243,25 @@ def _cpu_v2(cpu: Node, before: int) -> Iterator[Setting]:
         )
 
 
-def check_resources(resources: Node, before: dict[str, int] | None = None) -> Iterator[Violation]:
+def check_resources(resources: Node, held: Node | None = None) -> Iterator[Violation]:
     """The rules between properties.
 
-    before   what holds already: an update of memory+swap alone has its "memory/limit" there
+    held   the resources that hold already, of an update: then they count for what it does not name
     """
-    yield from _check_memory(resources.at("memory"), (before or {}).get("memory/limit", 0))
+    yield from _check_memory(
+        resources.at("memory"), _number(held, "memory", "limit"), _number(held, "memory", "swap")
+    )
     cpu = resources.at("cpu")
     quota, burst = cpu.at("quota"), cpu.at("burst")
     if 0 < quota.number() < burst.number():
         yield Violation(burst.pointer, f"{burst.number()} is more than the quota {quota.number()}", "R144")
+    pids = resources.at("pids", "limit")
+    if held is None and pids and not pids.number():
+        yield Violation(
+            pids.pointer, "0 is no limit, as engines mean it; 1 is the smallest one", "R150", "warning"
+        )
     for name, module in (
+        ("blockIO", "blockio"),
         ("hugepageLimits", "hugepages"),
         ("network", "network"),
         ("rdma", "rdma"),
@@ -245,14 +272,20 @@ def check_resources(resources: Node, before: dict[str, int] | None = None) -> It
             yield from found.check(resources.at(name))
 
 
-def _check_memory(memory: Node, before: int) -> Iterator[Violation]:
-    swap = memory.at("swap")
-    limit = memory.at("limit").number() or before
-    if swap.number() > 0 and limit <= 0:
+def _check_memory(memory: Node, held_limit: int, held_swap: int) -> Iterator[Violation]:
+    swap, limit = memory.at("swap"), memory.at("limit")
+    of_memory = limit.number() or held_limit
+    if swap.number() > 0 and of_memory <= 0:
         yield Violation(
             swap.pointer, f"memory+swap has the limit {swap.number()}, but memory has none", "R140"
         )
-    elif 0 < swap.number() < limit:
+    elif 0 < swap.number() < of_memory:
         yield Violation(
-            swap.pointer, f"memory+swap {swap.number()} is less than the memory limit {limit}", "R140"
+            swap.pointer, f"memory+swap {swap.number()} is less than the memory limit {of_memory}", "R140"
+        )
+    elif not swap.number() and 0 < held_swap < limit.number():
+        yield Violation(
+            limit.pointer,
+            f"{limit.number()} is more than the limit {held_swap} of memory+swap, which stays",
+            "R140",
         )

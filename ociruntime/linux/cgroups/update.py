@@ -23,23 +23,14 @@ if TYPE_CHECKING:
 
 _SUBJECT = "linux.cgroups"
 # Where 0 is a value; elsewhere it is "not set" (resources.py).
-_ZERO_COUNTS = ("limit", "idle", "burst", "swappiness")
-
-
-def before_of(held: Node) -> dict[str, int]:
-    """What resources.py wants to know of the resources that hold already."""
-    return {
-        "memory/disableOOMKiller": int(held.at("memory", "disableOOMKiller").flag()),
-        "memory/limit": held.at("memory", "limit").number(),
-        "cpu/quota": held.at("cpu", "quota").number(),
-    }
+_ZERO_COUNTS = (("cpu", "idle"), ("cpu", "burst"), ("memory", "swappiness"))
 
 
 def check(resources: Node, held: Node) -> Iterator[Violation]:
     """The rules between what is to be set and what holds already."""
     from ociruntime.linux.cgroups.resources import check_resources
 
-    yield from check_resources(resources, before_of(held))
+    yield from check_resources(resources, held)
 
 
 def plan(resources: Node, held: Node, layout: Layout, paths: dict[str, str]) -> Iterator[HostStep]:
@@ -47,7 +38,7 @@ def plan(resources: Node, held: Node, layout: Layout, paths: dict[str, str]) -> 
 
     Raises StepFailed if the container has no cgroup for a limit, NotSupported if v1 or v2 has none like it.
     """
-    settings = list(settings_of(resources, layout, before_of(held)))
+    settings = list(settings_of(resources, layout, held))
     require_controllers(layout, settings)
     v2 = layout.kind == "v2"
     for setting in settings:
@@ -120,5 +111,7 @@ def overlaid(held: object, resources: object) -> dict[str, object]:
 
 def _says_something(group: str, name: str, value: object) -> bool:
     if value == 0 and value is not False:
-        return name in _ZERO_COUNTS and (group, name) != ("memory", "limit")
-    return value not in (None, "", [], {})
+        return (group, name) in _ZERO_COUNTS
+    if isinstance(value, str):
+        return bool(value.strip())
+    return value not in (None, [], {})
