@@ -45,7 +45,13 @@ FRONT = {
     "ociruntime.log",
     "ociruntime.verbs",
 }
-STATE = {"ociruntime.config", "ociruntime.container", "ociruntime.identity", "ociruntime.statedir"}
+STATE = {
+    "ociruntime.config",
+    "ociruntime.container",
+    "ociruntime.identity",
+    "ociruntime.statedir",
+    "ociruntime.stateroot",
+}
 
 UNDO = {"ociruntime.deletion", "ociruntime.run", "ociruntime.undo"}
 
@@ -79,7 +85,6 @@ REQUEST = {
 # How it gets into the container: every health probe loads this, and nothing else.
 EXEC = {
     "ociruntime._config_validator",
-    "ociruntime.bundle",
     "ociruntime.exec_plan",
     "ociruntime.execution",
     "ociruntime.host",
