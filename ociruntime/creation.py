@@ -116,7 +116,7 @@ def _claim(root: str, container_id: str) -> StateDir:
             if found.has("state.json") or not finish(found):
                 raise
         except ForeignContainer as other:
-            raise ContainerExists(container_id, hint=str(other)) from None
+            raise ContainerExists(container_id, hint=f"{other.reason}; {other.hint}") from None
         except NoSuchContainer:  # deleted meanwhile, or no directory
             if os.path.lexists(os.path.join(root, container_id)):
                 hint = f"{root}/{container_id} is no directory"

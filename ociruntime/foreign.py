@@ -51,7 +51,7 @@ def refuse(directory: StateDir) -> None:
         raise StateUnreadable(directory.path, errno=failure.errno or 0) from None
     raise ForeignContainer(
         f"{directory.path} belongs to another runtime or program: it has none of the files of ociruntime",
-        hint="it is not touched: who needs it no more removes it, or use another --root",
+        hint="remove it by hand if nobody needs it, or use another --root",
     )
 
 
@@ -65,7 +65,7 @@ def _of(runtime: str, directory: StateDir, pid: object, start_time: object) -> F
     root, container_id = os.path.split(directory.path)
     command = f"{runtime} --root {_quoted(root)} delete --force {_quoted(container_id)}"
     return ForeignContainer(
-        f"{directory.path} belongs to another runtime, {runtime}: {process}", hint=f"`{command}` removes it"
+        f"{directory.path} belongs to another runtime, {runtime}: {process}", hint=f"end it with: {command}"
     )
 
 

@@ -106,7 +106,7 @@ class StateDir:
             raise ForeignContainer(
                 f"{directory.path} belongs to uid {status.st_uid} and has mode "
                 f"{stat.S_IMODE(status.st_mode):04o}: another user has made it, or could change it",
-                hint="it is not touched: who needs it no more removes it",
+                hint="remove it by hand if nobody needs it",
             )
         return directory
 
