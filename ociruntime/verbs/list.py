@@ -10,6 +10,7 @@ from ociruntime.container import list_all
 from ociruntime.errors import RuntimeFailure, printable
 from ociruntime.jsontext import compact
 from ociruntime.log import emit
+from ociruntime.stateroot import check_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _GAP = 3
 def run(settings: Settings, given: Arguments) -> int:
     """Print the containers, ordered by id. Nothing is changed: what is left half done is shown, and told as a warning."""
     root = settings.state_root()
-    if settings.root and not os.path.lexists(root):
+    if settings.root and check_root(root):
         # A root that was named and is not there is a mistake, as with the newest runc; without one, nothing was made yet.
         raise RuntimeFailure(root, step="read state directory", errno=ENOENT)
     found = list_all(root, lambda words: settings.log.tell_warning(f"list: {words}"))
