@@ -174,8 +174,11 @@ def test_a_journal_without_init(tmp_path: Path, journal: bytes | None) -> None:
         path.unlink()
         if journal is not None:
             path.write_bytes(journal)
-        warnings = delete(str(tmp_path), "one", force=True)
-        assert init.wait(5) == -9
+        try:
+            warnings = delete(str(tmp_path), "one", force=True)
+            assert init.wait(5) == -9
+        finally:
+            init.kill()
     assert "journal: init is missing in it" in warnings[0]
     assert os.listdir(tmp_path) == []
 
