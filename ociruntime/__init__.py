@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ociruntime.errors import (
         BundleError as BundleError,
         ContainerExists as ContainerExists,
+        ForeignContainer as ForeignContainer,
         HookFailed as HookFailed,
         InitLost as InitLost,
         Interrupted as Interrupted,
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "BundleError": "ociruntime.errors",
     "ContainerExists": "ociruntime.errors",
+    "ForeignContainer": "ociruntime.errors",
     "HookFailed": "ociruntime.errors",
     "InitLost": "ociruntime.errors",
     "Interrupted": "ociruntime.errors",

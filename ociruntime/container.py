@@ -27,7 +27,8 @@ from _signal import SIGKILL, pidfd_send_signal
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.identity import lives, open_process, reap, start_time_of
-from ociruntime.statedir import StateDir, default_root, names
+from ociruntime.statedir import StateDir
+from ociruntime.stateroot import default_root, names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,32 +53,44 @@ _STARTING, _EXECUTING = 3, 4  # PHASE_* of native/plan.h
 class Container:
     """A container that exists.
 
-    warnings  what create could not do quite as the config says
-    terminal  after a create with keep_terminal: the master of the program's terminal, the caller's to close; else -1
+    warnings     what create could not do quite as the config says; after `load`, what is wrong with the container's files
+    unfinished   "create" or "delete" while that is done, or if it was interrupted; else ""
+    interrupted  nobody is at work on what is unfinished: `delete`, `start`, `gc` and a create of this id finish it
+    terminal     after a create with keep_terminal: the master of the program's terminal, the caller's to close; else -1
     """
 
     def __init__(self, directory: StateDir, stored: dict[str, object]) -> None:
         self.directory = directory
         self.stored = stored
         self.warnings: list[str] = []
+        self.unfinished = ""
+        self.interrupted = False
+        self.early_pid = 0  # of init, while there is no state.json
         self.terminal = -1
 
     @classmethod
     def load(cls, root: str, container_id: str) -> Container:
         """The container of this id.
 
-        An interrupted create or delete is finished first. Raises NoSuchContainer, StateUnreadable.
+        This changes nothing: what an interrupted create or delete has left is shown as it is.
+        Raises NoSuchContainer, StateUnreadable; ForeignContainer if it is not one of ours.
         """
-        directory = StateDir.find(root, container_id)
-        stored = directory.read_state()
-        if stored is None:
-            from ociruntime.deletion import finish
+        return cls.of(StateDir.find(root, container_id))
 
-            if finish(directory):
-                raise NoSuchContainer(container_id)
-            stored = directory.read_state()  # whoever was making it may have come to its end meanwhile
-            if stored is None:
-                return cls(directory, {})
+    @classmethod
+    def of(cls, directory: StateDir) -> Container:
+        """The container of this directory; as `load`."""
+        try:
+            stored = directory.read_state()
+        except StateUnreadable:
+            from ociruntime.foreign import refuse
+
+            refuse(directory)
+            raise
+        if stored is None:
+            from ociruntime.unfinished import look
+
+            return look(directory)
         return cls(directory, stored)
 
     @property
@@ -87,14 +100,14 @@ class Container:
 
     @property
     def pid(self) -> int:
-        """Process id of init in the runtime's pid namespace; 0 while it is being created."""
-        pid = self.stored.get("pid", 0)
+        """Process id of init in the runtime's pid namespace; 0 if it is not there yet, or ended before create did."""
+        pid = self.stored.get("pid", self.early_pid)
         return pid if isinstance(pid, int) else 0
 
     def status(self) -> str:
         """creating, created, running, paused or stopped."""
         if not self.stored:
-            return "creating"
+            return "stopped" if self.interrupted and not self.early_pid else "creating"
         if not lives(self.pid, self.stored["start_time"]):
             return "stopped"
         if self._frozen():
@@ -107,10 +120,13 @@ class Container:
 
     def _phase(self) -> int:
         try:
-            with open(self.directory.file("progress"), "rb", buffering=0) as file:
-                return int.from_bytes(file.read(8)[4:], "little")
-        except FileNotFoundError:  # somebody has swept it away: then start must refuse
-            return _EXECUTING
+            head = self.directory.read("progress", 8)
+        except StateUnreadable as damage:
+            head = None
+            if str(damage) not in self.warnings:
+                self.warnings.append(str(damage))
+        # Without it (somebody has swept it away, or it is damaged) start must refuse.
+        return _EXECUTING if head is None else int.from_bytes(head[4:], "little")
 
     def notify_directory(self) -> str:
         """Where its program's notify socket is, or ""; see notify.py."""
@@ -421,34 +437,43 @@ def delete(root: str, container_id: str, force: bool = False) -> list[str]:
     return remove(root, container_id, force)
 
 
-def list_all(root: str, warn: Callable[[str], None] | None = None) -> list[dict[str, object]]:
+def list_all(root: str, warn: Callable[[str], None] = _silent) -> list[dict[str, object]]:
     """The states of all containers below a root, by id.
 
-    warn   is called with what is wrong with a container whose state can't be read, and which is left out
-    Raises RuntimeFailure if the root is no directory.
+    warn   is called with what is wrong with a container, and with what is there and is none of ours; what can't be read
+           is left out
+    Raises RuntimeFailure if the root is no directory, or one that another user can change.
     """
     states = []
     for name in names(root):
         try:
-            states.append(Container.load(root, name).state())
+            container = Container.of(StateDir.within(root, name))
+            states.append(container.state())
         except NoSuchContainer:
             continue  # gone meanwhile
-        except StateUnreadable as failure:
-            if warn is not None:
-                warn(f"{name}: {failure}")
+        except RuntimeFailure as failure:
+            warn(f"{name}: {failure}")
+            continue
+        except OSError as failure:
+            warn(f"{name}: {RuntimeFailure(str(failure.filename or ''), errno=failure.errno or 0)}")
+            continue
+        for warning in container.warnings:
+            warn(f"{name}: {warning}")
     return states
 
 
-def gc(root: str) -> list[str]:
-    """Finish every create and delete below a root that was interrupted; returns the ids cleaned up."""
-    from ociruntime.deletion import finish
+def gc(
+    root: str,
+    warn: Callable[[str], None] = _silent,
+    fail: Callable[[RuntimeFailure], None] | None = None,
+) -> list[str]:
+    """Finish every create and delete below a root that was interrupted; returns the ids cleaned up.
 
-    cleaned = []
-    for name in names(root):
-        try:
-            directory = StateDir.find(root, name)
-        except NoSuchContainer:
-            continue  # gone meanwhile
-        if not os.path.exists(directory.file("state.json")) and finish(directory):
-            cleaned.append(name)
-    return cleaned
+    warn   is called with what is there and is none of ours
+    fail   is called with the error of each container that can't be cleaned up now; the others are. None: the first of
+           these errors is raised at the end
+    Raises RuntimeFailure if the root is no directory, or one that another user can change.
+    """
+    from ociruntime.deletion import collect
+
+    return collect(root, warn, fail)

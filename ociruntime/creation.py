@@ -11,7 +11,7 @@ import time
 
 from ociruntime import check, host, plan
 from ociruntime.container import Container
-from ociruntime.errors import BundleError, ContainerExists, RuntimeFailure
+from ociruntime.errors import BundleError, ContainerExists, ForeignContainer, NoSuchContainer, RuntimeFailure
 from ociruntime.identity import identify, reap
 from ociruntime.launch import Launch
 from ociruntime.linux import credentials, namespaces
@@ -98,11 +98,19 @@ def _claim(root: str, container_id: str) -> StateDir:
     try:
         return StateDir.claim(root, container_id)
     except ContainerExists:
-        from ociruntime.deletion import finish
+        from ociruntime.deletion import finish, refuse_foreign
 
-        found = StateDir(root, container_id)
-        if os.path.exists(found.file("state.json")) or not finish(found):
-            raise
+        try:
+            found = StateDir.within(root, container_id)
+            refuse_foreign(found)
+            if found.has("state.json") or not finish(found):
+                raise
+        except ForeignContainer as other:
+            raise ContainerExists(container_id, hint=f"{other.reason}; {other.hint}") from None
+        except NoSuchContainer:  # deleted meanwhile, or no directory
+            if os.path.lexists(os.path.join(root, container_id)):
+                hint = f"{root}/{container_id} is no directory"
+                raise ContainerExists(container_id, hint=hint) from None
         return StateDir.claim(root, container_id)
 
 

@@ -2,8 +2,9 @@
 """The delete operation, and the end of what kill -9 interrupted.
 
 Only forward: state.json becomes deleted.json, the journal is undone backwards, the poststop hooks run,
-the directory goes. Whoever finds deleted.json, or no state.json at all, and can take the lock, goes on
-from there. This module must not import a verb, nor what only create needs.
+the directory goes. create, delete, start and gc go on from there if they find deleted.json, or no state.json at
+all, and can take the lock; those that only look (`state`, `list`, ...) don't: see unfinished.py. What is not ours is
+never touched: see foreign.py. This module must not import a verb, nor what only create needs.
 """
 
 from __future__ import annotations
@@ -11,14 +12,24 @@ from __future__ import annotations
 import os
 import time
 
-from ociruntime.config import Node
+from ociruntime.config import Node, parse
 from ociruntime.container import Container
-from ociruntime.errors import BundleError, NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
+from ociruntime.errors import (
+    BundleError,
+    ForeignContainer,
+    NoSuchContainer,
+    RuntimeFailure,
+    StateUnreadable,
+    WrongState,
+)
 from ociruntime.run import Run
-from ociruntime.statedir import StateDir
-from ociruntime.undo import end_init, undo
+from ociruntime.statedir import StateDir, init_of
+from ociruntime.stateroot import names
+from ociruntime.undo import PATIENCE, end_init, undo
 
-_PATIENCE = 10.0  # seconds for whoever holds the lock to come to its end
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def delete(root: str, container_id: str, force: bool) -> list[str]:
@@ -26,50 +37,121 @@ def delete(root: str, container_id: str, force: bool) -> list[str]:
     directory = StateDir.find(root, container_id)
     stored: dict[str, object] = {}
     try:
-        container = Container.load(root, container_id)
+        container = Container.of(directory)
+        if container.unfinished:
+            return _end_unfinished(container, force)
         stored = container.stored
         status = container.status()
     except StateUnreadable:
         if not force:
             raise
         status = "unreadable"
+        directory.mend_lock()
+    except NoSuchContainer:
+        _remove_empty(directory)
+        raise
     if status != "stopped" and not force:
         raise WrongState(f"cannot delete container {container_id} that is not stopped: {status}")
-    if status == "creating":
-        return _end_creation(directory)
+    if force:
+        directory.mend_lock()
     # The lock file may have been swept away; a directory that is being removed has no state.json any more.
+    create = directory.has("state.json") or directory.has("deleted.json")
     try:
-        if not directory.lock(wait=True, create=os.path.exists(directory.file("state.json"))):
+        if not directory.lock(wait=True, create=create):
             raise NoSuchContainer(container_id)
-        os.rename(directory.file("state.json"), directory.file("deleted.json"))
+        _begin(directory)
         return _complete(directory, stored)
-    except FileNotFoundError:
-        raise NoSuchContainer(container_id) from None
     finally:
         directory.unlock()  # at once: an exception's traceback keeps `directory` alive
 
 
-def finish(directory: StateDir) -> bool:
-    """Finish an interrupted create or delete; true if nothing is left.
+def _begin(directory: StateDir) -> None:
+    try:
+        directory.begin_delete()
+    except FileNotFoundError:
+        if not directory.has("deleted.json"):
+            raise NoSuchContainer(directory.container_id) from None
+    except OSError as failure:
+        raise RuntimeFailure(
+            directory.file("deleted.json"), step="delete state", errno=failure.errno or 0
+        ) from None
 
-    False if somebody is at work on the container, or if something can't be undone.
+
+def collect(
+    root: str, warn: Callable[[str], None], fail: Callable[[RuntimeFailure], None] | None
+) -> list[str]:
+    """Finish everything below a root that was interrupted; see container.gc. One patience is enough for all."""
+    cleaned: list[str] = []
+    failures: list[RuntimeFailure] = []
+    deadline = time.monotonic() + PATIENCE
+    for name in names(root):
+        try:
+            directory = StateDir.within(root, name)
+            if not directory.has("lock"):
+                refuse_foreign(directory)
+            if not directory.has("state.json") and finish(directory, deadline):
+                cleaned.append(name)
+        except NoSuchContainer:
+            continue  # gone meanwhile
+        except ForeignContainer as other:
+            warn(f"{name}: {other}")
+        except RuntimeFailure as failure:
+            failure.reason = f"{name}: {failure.reason}"
+            failures.append(failure)
+        except OSError as failure:
+            failures.append(RuntimeFailure(f"{name}: {failure.filename or ''}", errno=failure.errno or 0))
+    for failed in failures:
+        if fail is None:
+            raise failed
+        fail(failed)
+    return cleaned
+
+
+def finish(directory: StateDir, deadline: float = 0.0) -> bool:
+    """Finish an interrupted create or delete; true if nothing is left, false if somebody is at work on the container.
+
+    deadline  until when (time.monotonic) processes that do not end are waited for; 0: for as long as PATIENCE says
+    Raises RuntimeFailure if something can't be undone, ForeignContainer if it is not ours.
     """
-    if not directory.lock(wait=False) and not (directory.is_lock_of_the_dead() and directory.lock(wait=True)):
-        return _remove_empty(directory)
-    if os.path.exists(directory.file("state.json")):
+    return _finish(directory, deadline) is not None
+
+
+def _finish(directory: StateDir, deadline: float) -> list[str] | None:
+    """As finish; returns the warnings, or None."""
+    refuse_foreign(directory)
+    # The lock file may have been swept away; what a create or delete leaves is removed before its lock is.
+    create = directory.has("journal") or directory.has("deleted.json")
+    try:
+        if not directory.lock(wait=False, create=create) and not (
+            directory.is_lock_of_the_dead() and directory.lock(wait=True)
+        ):
+            return [] if _remove_empty(directory) else None
+        return None if directory.has("state.json") else _go_on(directory, deadline)
+    finally:
         directory.unlock()
-        return False
+
+
+def _go_on(directory: StateDir, deadline: float) -> list[str]:
+    """Finish what was interrupted; the lock is held. Returns warnings."""
+    warnings: list[str] = []
     try:
         stored = directory.read_state("deleted.json") or {}
-    except StateUnreadable:
+    except StateUnreadable as damage:
         stored = {}
-    _complete(directory, stored)
-    return not os.path.isdir(directory.path)
+        warnings.append(str(damage))
+    return warnings + _complete(directory, stored, deadline)
+
+
+def refuse_foreign(directory: StateDir) -> None:
+    """Raise ForeignContainer if the directory is not ours."""
+    from ociruntime.foreign import refuse
+
+    refuse(directory)
 
 
 def _remove_empty(directory: StateDir) -> bool:
     """A directory without a lock file is one that was being made or removed at that very moment."""
-    if os.path.exists(directory.file("lock")):
+    if directory.has("lock"):
         return False
     try:
         os.rmdir(directory.path)
@@ -80,15 +162,15 @@ def _remove_empty(directory: StateDir) -> bool:
     return True
 
 
-def _complete(directory: StateDir, stored: dict[str, object]) -> list[str]:
+def _complete(directory: StateDir, stored: dict[str, object], deadline: float = 0.0) -> list[str]:
     """Undo, run poststop hooks, remove; the lock is held. Returns warnings.
 
     Raises RuntimeFailure if something can't be undone; the journal stays for the next try.
     """
     run = run_of(directory, stored, needs_config=False)
-    problems = undo(directory, run)
+    run.deadline = deadline
+    problems = _undo(directory, run, stored)
     if problems:
-        directory.unlock()
         raise RuntimeFailure("; ".join(problems), hint="delete --force or gc tries again")
     hooks = stored.get("hooks")
     warnings = run_poststop(run) if isinstance(hooks, list) and "poststop" in hooks else []
@@ -96,41 +178,104 @@ def _complete(directory: StateDir, stored: dict[str, object]) -> list[str]:
     return [*run.warnings, *warnings]
 
 
-def _end_creation(directory: StateDir) -> list[str]:
-    """Somebody is creating it: end its init, then that create fails and cleans up by itself."""
-    deadline = time.monotonic() + _PATIENCE
-    while os.path.isdir(directory.path):
-        for entry in directory.journal():
-            if entry["subject"] == "launch" and isinstance(entry["args"], dict):
-                end_init(entry["args"])
-        if directory.lock(wait=False):
-            directory.unlock()
-            finish(directory)
-        if time.monotonic() > deadline:
-            raise RuntimeFailure("the create that is going on does not end")
-        time.sleep(0.01)
+def _undo(directory: StateDir, run: Run, stored: dict[str, object]) -> list[str]:
+    """Undo the journal; where it is damaged, what the state says of init and its cgroup. Returns problems."""
+    try:
+        journal = directory.journal()
+        if not run.committed or init_of(journal):
+            return undo(directory, run, journal)
+        damage = f"{directory.file('journal')}: init is missing in it"
+    except StateUnreadable as failure:
+        if not run.committed:
+            raise RuntimeFailure(
+                f"{failure.reason}: nobody knows what its create has made",
+                hint=f"end its processes, and remove {directory.path}",
+            ) from None
+        damage = failure.reason
+    if not stored:
+        raise RuntimeFailure(
+            f"{damage}, and its state can't be read: nobody knows its processes",
+            hint=f"end them, and remove {directory.path}",
+        )
+    run.warnings.append(f"{damage}: what its state names is ended and removed")
+    return _undo_by_state(directory, run)
+
+
+def _undo_by_state(directory: StateDir, run: Run) -> list[str]:
+    """Without a journal: init is ended, and its cgroups are emptied; they are removed if they have the container's name.
+
+    Others may have been there before the container (R238).
+    """
+    run.deadline = run.deadline or time.monotonic() + PATIENCE
+    problems: list[str] = []
+    group = run.facts.get("cgroups")
+    paths: dict[str, str] = group["paths"] if isinstance(group, dict) else {}
+    try:
+        end_init({"pid": run.pid, "start_time": run.start_time}, paths, run.deadline)
+    except (OSError, RuntimeFailure) as failure:
+        problems.append(f"undo init: {failure}")
+    if paths:
+        from ociruntime.linux.cgroups.remove import remove
+
+        made = sorted({path for path in paths.values() if os.path.basename(path) == directory.container_id})
+        try:
+            remove(paths, made, run.deadline)
+        except OSError as failure:
+            problems.append(f"undo make cgroup: {failure}")
+    return problems
+
+
+def _end_unfinished(container: Container, force: bool) -> list[str]:
+    """Finish what was interrupted; if somebody is at work, wait for a delete, and end a create with `force`."""
+    directory = container.directory
+    deadline = time.monotonic() + PATIENCE
+    if force:
+        directory.mend_lock()
+    warnings = _finish(directory, deadline)
+    if warnings is not None:
+        return warnings
+    if container.unfinished == "create" and not force:
+        raise WrongState(f"cannot delete container {container.id} that is not stopped: creating")
+    _wait_for_end(container, deadline)
+    if directory.has("state.json"):
+        return delete(os.path.dirname(directory.path), container.id, force)
+    if not force:
+        raise NoSuchContainer(container.id)  # somebody else has deleted it
     return []
+
+
+def _wait_for_end(container: Container, deadline: float) -> None:
+    """Somebody is creating or deleting it: end its init, then that create fails and cleans up by itself."""
+    directory = container.directory
+    while os.path.isdir(directory.path) and not directory.has("state.json"):
+        if container.unfinished == "create":
+            init = init_of(directory.journal())
+            if init:
+                end_init(init, deadline=deadline)
+        if finish(directory, deadline):
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeFailure(f"the {container.unfinished} that is going on does not end")
+        time.sleep(0.01)
 
 
 def run_of(directory: StateDir, stored: dict[str, object], needs_config: bool = True) -> Run:
     """The Run of a container that exists: for undo, and for the hooks after create.
 
-    needs_config   raise BundleError if the kept config is gone; else it is a warning
+    needs_config   raise BundleError or StateUnreadable if the kept config is damaged; else it is a warning
     """
     config, lost = Node({}), ""
     if stored.get("hooks"):
-        from ociruntime.bundle import load_config
-
         try:
-            config = load_config(directory.file("config.json"))
-        except BundleError as mistake:
+            config = parse(directory.config(), directory.file("config.json"))
+        except (BundleError, StateUnreadable) as mistake:
             if needs_config:
                 raise
             lost = f"poststop hooks are not run: {mistake}"
     run = Run(directory.container_id, str(stored.get("bundle", "")), directory.path, config)
     if lost:
         run.warnings.append(lost)
-    run.committed = bool(stored) or os.path.exists(directory.file("deleted.json"))
+    run.committed = bool(stored) or directory.has("deleted.json")
     run.rootfs = str(stored.get("rootfs", ""))
     facts = stored.get("facts")
     run.facts = facts if isinstance(facts, dict) else {}

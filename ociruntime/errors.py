@@ -9,7 +9,8 @@
     ├── NoSuchContainer            "container does not exist"
     ├── ContainerExists            the id is taken
     ├── WrongState                 the operation is not allowed in the container's state
-    ├── StateUnreadable            state.json is damaged or of another version
+    ├── StateUnreadable            a file of the container is damaged, or of another version
+    ├── ForeignContainer           what is below --root is another runtime's, or another user's: never touched
     ├── StepFailed                 one step of the plan failed: step, pointer, errno, hint
     │   └── HookFailed             a hook failed: which one, how, and what it printed
     ├── InitLost                   the container's init ended without saying why
@@ -195,8 +196,8 @@ class NoSuchContainer(RuntimeFailure):
 class ContainerExists(RuntimeFailure):
     """The id is in use (R223)."""
 
-    def __init__(self, container_id: str) -> None:
-        super().__init__(f"container with id exists already: {container_id}")
+    def __init__(self, container_id: str, hint: str = "") -> None:
+        super().__init__(f"container with id exists already: {container_id}", hint=hint)
 
 
 class WrongState(RuntimeFailure):
@@ -204,7 +205,11 @@ class WrongState(RuntimeFailure):
 
 
 class StateUnreadable(RuntimeFailure):
-    """state.json is damaged, or was written by another version of this runtime."""
+    """A file of the container is damaged, or was written by another version of this runtime."""
+
+
+class ForeignContainer(RuntimeFailure):
+    """What is there belongs to another runtime, or to another user of the host; no verb touches it."""
 
 
 class StepFailed(RuntimeFailure):

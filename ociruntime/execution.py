@@ -18,7 +18,7 @@ import os
 from _signal import pidfd_send_signal
 
 from ociruntime import exec_document, exec_plan, host
-from ociruntime.bundle import load_config
+from ociruntime.config import parse
 from ociruntime.errors import InvalidConfig, RuntimeFailure, StepFailed, Violation, WrongState
 from ociruntime.frozen import frozen
 from ociruntime.identity import living_thread
@@ -110,6 +110,10 @@ def execute(
     trace: str = "",
 ) -> Executed:
     """Run a program in a container; see Container.exec."""
+    if container.unfinished == "delete":
+        raise WrongState(
+            "cannot exec in a container that is being deleted", hint="; ".join(container.warnings)
+        )
     status = container.status()
     if status in _REFUSALS and not (status == "paused" and request.ignore_paused):
         hint = "--ignore-paused waits until it goes on" if status == "paused" else ""
@@ -160,7 +164,8 @@ class _Execution:
     def carry_out(self, request: Request) -> Executed:
         """Check, plan, launch."""
         options = self.options
-        kept = load_config(self.container.directory.file("config.json"))
+        directory = self.container.directory
+        kept = parse(directory.config(), directory.file("config.json"))
         config = exec_document.with_process(kept, request)
         warnings = exec_document.require(config)
         if options.console_socket or config.at("process", "terminal").flag():

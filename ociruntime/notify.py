@@ -70,12 +70,11 @@ def apply(step: HostStep, run: Run) -> None:  # noqa: ARG001 - the signature of 
 
 
 def undo(_name: str, args: dict[str, object], run: Run) -> None:  # noqa: ARG001
-    """Remove the directory with the socket."""
-    path = str(args["path"])
+    """Remove the directory with the socket, and whatever else somebody has put there."""
+    from ociruntime.removal import remove_tree
+
     try:
-        for name in os.listdir(path):
-            os.unlink(f"{path}/{name}")
-        os.rmdir(path)
+        remove_tree(str(args["path"]))
     except FileNotFoundError:
         return
 

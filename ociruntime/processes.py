@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 
-from ociruntime.errors import RuntimeFailure
+from ociruntime.errors import RuntimeFailure, WrongState
 from ociruntime.linux.cgroups.remove import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociruntime.container import Container
 
+_MARK = "OCIRUNTIME"  # title of our column: wider than any pid, and no title of ps
 # Where `ps` is looked for: never in the caller's PATH, as an engine's may be anybody's.
 _PLACES = ("/usr/bin/ps", "/bin/ps", "/usr/sbin/ps", "/sbin/ps", "/usr/local/bin/ps")
 
@@ -22,8 +23,12 @@ _PLACES = ("/usr/bin/ps", "/bin/ps", "/usr/sbin/ps", "/sbin/ps", "/usr/local/bin
 def of(container: Container) -> list[int]:
     """The process ids, in the runtime's pid namespace, of all processes in the container's cgroup.
 
-    Raises RuntimeFailure if it has none (then nobody knows).
+    Raises RuntimeFailure if it has none (then nobody knows), WrongState if the container is not made yet.
     """
+    if not container.stored:
+        raise WrongState(
+            "the container is being created" if not container.interrupted else "container not running"
+        )
     paths = container.cgroup_paths()
     if not paths:
         raise RuntimeFailure(
@@ -37,17 +42,48 @@ def table(pids: list[int], arguments: list[str]) -> str:
 
     Raises RuntimeFailure if there is no ps, if it fails, or if it prints no column PID.
     """
-    output = _run([*(arguments or ["-ef"])])
-    lines = [line for line in output.split("\n") if line]
-    titles = lines[0].split() if lines else []
-    if "PID" not in titles:
+    rows = _marked(arguments) or _split(arguments or ["-ef"])
+    if not rows or "PID" not in rows[0][1].split():
         raise RuntimeFailure("couldn't find PID field in ps output")
-    column = titles.index("PID")
     wanted = {str(pid) for pid in pids}
-    kept = [
-        line for line in lines[1:] if line.split()[column : column + 1] and line.split()[column] in wanted
-    ]
-    return "".join(f"{line}\n" for line in [lines[0], *kept])
+    return "".join(f"{line}\n" for number, (pid, line) in enumerate(rows) if number == 0 or pid in wanted)
+
+
+def _marked(arguments: list[str]) -> list[tuple[str, str]]:
+    """(pid, line) of what ps prints if the arguments say which columns there are; else nothing.
+
+    Ours comes before them: in theirs, what a process calls itself (`a 1`) may look like one column more.
+    """
+    # -o, -eo and axo; --format. What only looks like it is found out by asking.
+    if not any("o" in word and (word[:2] != "--" or word.startswith("--f")) for word in arguments):
+        return []
+    try:
+        lines = _lines(["-o", f"pid={_MARK}", *arguments])
+    except RuntimeFailure:  # it can't be added to these, or they are wrong: without it ps says what is
+        return []
+    if not lines or not lines[0].startswith(f"{_MARK} "):
+        return []
+    width = len(_MARK)
+    return [(line[:width].strip(), line[width + 1 :]) for line in lines]
+
+
+def _split(arguments: list[str]) -> list[tuple[str, str]]:
+    """The same for the columns that ps knows by a name, like -ef and aux: before PID there is no name of a process."""
+    lines = _lines(arguments)
+    titles = lines[0].split() if lines else []
+    column = titles.index("PID") if "PID" in titles else 0
+    labels = "LABEL" in titles[:column]
+    rows = []
+    for line in lines:
+        words = line.split()
+        if labels:  # AppArmor's have their mode in a second word: `docker-default (enforce)`
+            words = [word for word in words[: column + 1] if word[0] != "("] + words[column + 1 :]
+        rows.append((words[column] if len(words) > column else "", line))
+    return rows
+
+
+def _lines(arguments: list[str]) -> list[str]:
+    return [line for line in _run(arguments).split("\n") if line]
 
 
 def _run(arguments: list[str]) -> str:

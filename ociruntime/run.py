@@ -39,6 +39,7 @@ class Run:
     status        the container's status, as agents are told it
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
     hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
+    deadline      when (time.monotonic) undoing stops to wait for processes to end: one patience for all of it; 0: not begun
     warnings      what went not quite as the config says; logged by whoever called
     """
 
@@ -48,6 +49,7 @@ class Run:
         "committed",
         "config",
         "container_id",
+        "deadline",
         "directory",
         "environment",
         "facts",
@@ -97,6 +99,7 @@ class Run:
         self.init_pid = 0
         self.status = "created"
         self.facts: dict[str, object] = {}
+        self.deadline = 0.0
         self.warnings: list[str] = []
 
     def state(self, status: str, pid: int | None) -> dict[str, object]:

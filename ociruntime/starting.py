@@ -22,9 +22,9 @@ import _socket
 import errno
 import os
 
-from ociruntime.deletion import delete, run_of
+from ociruntime.deletion import delete, finish, run_of
 from ociruntime.descriptors import Descriptors
-from ociruntime.errors import InitLost, RuntimeFailure, StateUnreadable, WrongState
+from ociruntime.errors import InitLost, NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.identity import open_process, start_time_of
 from ociruntime.undo import end_init, module_of
 
@@ -48,16 +48,19 @@ _REFUSALS = {
     "paused": "cannot start a container in the paused state",
     "stopped": "cannot start a container that has stopped",
     "creating": "cannot start a container that is being created",
+    "deleting": "cannot start a container that is being deleted",
 }
 
 
 def start(container: Container, timeline: Trace | None = None) -> None:
     """Run the program; see Container.start."""
+    if container.unfinished:
+        _refuse_unfinished(container)
     status = container.status()
     if status != "created":
         if status == "stopped":
             _tell_own_failure(container)
-        raise WrongState(_REFUSALS[status])
+        raise WrongState(_REFUSALS[status], hint="; ".join(container.warnings))
     if not container.stored.get("has_process"):
         raise WrongState(
             "process property must not be empty", pointer="/process", hint="R231: start needs one"
@@ -68,6 +71,13 @@ def start(container: Container, timeline: Trace | None = None) -> None:
         _start(container, starter, timeline)
     finally:
         starter.close()
+
+
+def _refuse_unfinished(container: Container) -> NoReturn:
+    """There is nothing to start: what was interrupted is finished, and what somebody else is at work on is left."""
+    if finish(container.directory):
+        raise NoSuchContainer(container.id)
+    raise WrongState(_REFUSALS["creating" if container.unfinished == "create" else "deleting"])
 
 
 def _connect(container: Container) -> _socket.socket:
@@ -206,11 +216,7 @@ def _copy_of(container: Container, number: int) -> int:
 
 def _pages(container: Container) -> bytes:
     path = container.directory.file("progress")
-    try:
-        with open(path, "rb", buffering=0) as file:
-            pages = file.read(_HEAD_SIZE + _MESSAGE_SIZE)
-    except FileNotFoundError:
-        pages = b""
+    pages = container.directory.read("progress", _HEAD_SIZE + _MESSAGE_SIZE) or b""
     if len(pages) < _HEAD_SIZE + _MESSAGE_SIZE:
         raise StateUnreadable(f"{path}: missing or too short", hint="delete --force cleans it up")
     return pages
@@ -246,9 +252,8 @@ def _bundle(container: Container) -> Bundle:
     """The bundle with the config as it was when the container was created."""
     from ociruntime.bundle import Bundle
 
-    path = container.directory.file("config.json")
-    with open(path, "rb", buffering=0) as file:
-        return Bundle(str(container.stored["bundle"]), path, file.read())
+    directory = container.directory
+    return Bundle(str(container.stored["bundle"]), directory.file("config.json"), directory.config())
 
 
 def _take_stamps(container: Container, timeline: Trace) -> None:

@@ -10,84 +10,54 @@
         start               the socket on which init waits for start
         deleted.json        state.json, renamed by delete: from then on only forward
 
-Files are replaced by rename. This module must not import a subject, launch or a verb: `state`,
-`kill` and `delete` are on the path of every engine's poll.
+Files are replaced by rename, and read only if they are regular files of a sensible size: what a container's directory
+has in their place is damage of that container, told by name, and nothing that a verb could wait for. May another user
+change the directory? stateroot.py. This module must not import a subject, launch or a verb: `state`, `kill` and `delete`
+are on the path of every engine's poll.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 
 from ociruntime.config import parse
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import (
     BundleError,
     ContainerExists,
+    ForeignContainer,
     NoSuchContainer,
     RuntimeFailure,
     StateUnreadable,
-    UsageError,
 )
 from ociruntime.identity import lives, start_time_of
 from ociruntime.jsontext import compact
+from ociruntime.stateroot import check_id, check_root, make_root
 
 STATE_VERSION = 1
-_ID_LIMIT = 255  # NAME_MAX
-_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.,")
-
-
-def default_root() -> str:
-    """Where containers are kept without --root."""
-    if os.geteuid() == 0:
-        return "/run/ociruntime"
-    return os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "ociruntime")
-
-
-def check_id(container_id: str) -> None:
-    """Refuse what is no id: it becomes a file name and a cgroup's name (invariant 11).
-
-    Raises UsageError.
-    """
-    if not container_id:
-        raise UsageError("container id cannot be empty")
-    if container_id in (".", "..") or not _ID_CHARACTERS.issuperset(container_id):
-        raise UsageError(
-            f"invalid container id format: {container_id!r}", hint="letters, digits and _ + - . , are allowed"
-        )
-    if len(container_id) > _ID_LIMIT:
-        raise UsageError(f"container id is longer than {_ID_LIMIT} characters")
-
-
-def is_id(name: str) -> bool:
-    """Could a container have this name?"""
-    try:
-        check_id(name)
-    except UsageError:
-        return False
-    return True
-
-
-def names(root: str) -> list[str]:
-    """Ids of everything below a root that could be a container, in order; raises RuntimeFailure if it is no directory."""
-    try:
-        found = sorted(entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
-    except FileNotFoundError:
-        return []
-    except OSError as failure:
-        raise RuntimeFailure(root, step="read state directory", errno=failure.errno or 0) from None
-    return [name for name in found if is_id(name)]
+_LARGEST = 64 << 20  # bytes of a file: configs and journals have kilobytes, what has more is none of ours
+# How its files are opened: no link is followed, and a FIFO or a terminal in the place of one is not waited for.
+_AS_IT_IS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_WAY_OUT = "delete --force cleans it up"
 
 
 class StateDir:
     """One container's directory."""
 
-    __slots__ = ("_held", "container_id", "path")
+    __slots__ = ("_held", "_holder_pid", "container_id", "path")
 
     def __init__(self, root: str, container_id: str) -> None:
         self.container_id = container_id
         self.path = os.path.join(root, container_id)
-        self._held = Descriptors()  # the lock: free with the last reference to this object at the latest
+        self._held = Descriptors()  # the lock
+        self._holder_pid = 0  # the process that has taken it: a fork of it has a copy of this object
+
+    def __del__(self) -> None:
+        if self._held and self._holder_pid == os.getpid():
+            self.unlock()
 
     @classmethod
     def claim(cls, root: str, container_id: str) -> StateDir:
@@ -97,24 +67,20 @@ class StateDir:
         """
         check_id(container_id)
         directory = cls(root, container_id)
+        make_root(root)
         try:
-            os.makedirs(root, 0o700, exist_ok=True)
             os.mkdir(directory.path, 0o700)
-        except FileExistsError as failure:
-            if failure.filename == directory.path:
-                raise ContainerExists(container_id) from None
-            raise RuntimeFailure(root, step="make state directory", errno=failure.errno or 0) from None
+        except FileExistsError:
+            raise ContainerExists(container_id) from None
         except OSError as failure:
             raise RuntimeFailure(
-                f"{directory.path}", step="make state directory", errno=failure.errno or 0
+                directory.path, step="make state directory", errno=failure.errno or 0
             ) from None
         try:
             locked = directory.lock(wait=False, create=True)
-        except OSError as failure:
+        except StateUnreadable as failure:
             directory.remove()
-            raise RuntimeFailure(
-                directory.file("lock"), step="make state directory", errno=failure.errno or 0
-            ) from None
+            raise RuntimeFailure(failure.reason, step="make state directory", errno=failure.errno) from None
         if not locked:
             raise ContainerExists(container_id)
         return directory
@@ -123,45 +89,119 @@ class StateDir:
     def find(cls, root: str, container_id: str) -> StateDir:
         """The directory of a container that exists in whatever form; raises NoSuchContainer.
 
-        Raises RuntimeFailure if the root is no directory.
+        Raises RuntimeFailure if the root is no directory, or one that another user can change.
         """
         check_id(container_id)
-        directory = cls(root, container_id)
-        if not os.path.isdir(directory.path):
-            if not os.path.isdir(root):
-                names(root)  # says what is wrong with it, if it is there
+        if check_root(root):
             raise NoSuchContainer(container_id)
+        return cls.within(root, container_id)
+
+    @classmethod
+    def within(cls, root: str, container_id: str) -> StateDir:
+        """As `find`, below a root that has been checked."""
+        directory = cls(root, container_id)
+        try:
+            status = os.lstat(directory.path)
+        except FileNotFoundError:
+            raise NoSuchContainer(container_id) from None
+        except OSError as failure:
+            raise StateUnreadable(directory.path, errno=failure.errno or 0) from None
+        if not stat.S_ISDIR(status.st_mode):  # a link, too: no container is anywhere else
+            raise NoSuchContainer(container_id)
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ForeignContainer(
+                f"{directory.path} belongs to uid {status.st_uid} and has mode "
+                f"{stat.S_IMODE(status.st_mode):04o}: another user has made it, or could change it",
+                hint="remove it by hand if nobody needs it",
+            )
         return directory
 
     def file(self, name: str) -> str:
         """Path of one of the files."""
         return f"{self.path}/{name}"
 
-    def lock(self, wait: bool, create: bool = False) -> bool:
-        """Take the lock; false if somebody else has it (and `wait` is false), or it is gone."""
+    def has(self, name: str) -> bool:
+        """Is there anything of this name?"""
+        return os.path.lexists(self.file(name))
+
+    def read(self, name: str, most: int = _LARGEST) -> bytes | None:
+        """One of the files, up to `most` bytes of it; None if there is none.
+
+        Raises StateUnreadable if it is no regular file, can't be read, or is too large.
+        """
+        path = self.file(name)
         with Descriptors() as opened:
             try:
-                flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-                opened["lock"] = descriptor = os.open(self.file("lock"), flags, 0o600)
+                # Without waiting, should it be a FIFO.
+                opened["file"] = descriptor = os.open(path, os.O_RDONLY | _AS_IT_IS)
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    raise StateUnreadable(f"{path}: not a regular file", hint=_WAY_OUT)
+                if status.st_size > _LARGEST:
+                    raise StateUnreadable(f"{path}: {status.st_size} bytes are too many", hint=_WAY_OUT)
+                data = os.read(descriptor, min(most, status.st_size + 1))
+                while len(data) < min(most, status.st_size) and (more := os.read(descriptor, _LARGEST)):
+                    data += more
+            except FileNotFoundError:
+                return None
+            except OSError as failure:
+                raise _damaged(path, failure) from None
+        return data
+
+    def lock(self, wait: bool, create: bool = False) -> bool:
+        """Take the lock; false if somebody else has it (and `wait` is false), or it is gone.
+
+        Raises StateUnreadable if what is there can't be the lock.
+        """
+        path = self.file("lock")
+        with Descriptors() as opened:
+            try:
+                flags = os.O_RDWR | _AS_IT_IS | (os.O_CREAT if create else 0)
+                opened["lock"] = descriptor = os.open(path, flags, 0o600)
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise StateUnreadable(f"{path}: not a regular file", hint=_WAY_OUT)
+            except FileNotFoundError:
+                return False
+            except OSError as failure:
+                raise _damaged(path, failure) from None
+            try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 # The previous holder may have removed the directory, and this file with it.
-                current = os.stat(self.file("lock"))
+                current = os.stat(path)
             except (BlockingIOError, FileNotFoundError):
                 return False
             mine = os.fstat(descriptor)
             if (current.st_dev, current.st_ino) != (mine.st_dev, mine.st_ino):
                 return False
-            self._sign(descriptor)
+            self._holder_pid = os.getpid()
             self._held["lock"] = opened.pop("lock")
+            self._sign(b"%-32d%-32d" % (self._holder_pid, start_time_of(self._holder_pid)))
             return True
 
-    def _sign(self, descriptor: int) -> None:
-        """Write into the lock who holds it; without room for it nobody knows, which is no harm."""
-        pid = os.getpid()
+    def mend_lock(self) -> None:
+        """Take away what is in the place of the lock, if nobody can hold it because it is no file."""
+        path = self.file("lock")
         try:
-            os.pwrite(descriptor, b"%-32d%-32d" % (pid, start_time_of(pid)), 0)
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                self._remove("lock")
+        except FileNotFoundError:
+            return
+
+    def _sign(self, words: bytes) -> None:
+        """Write into the lock who holds it; without room for it nobody knows, which is no harm."""
+        try:
+            os.pwrite(self._held["lock"], words, 0)
         except OSError:
             return
+
+    def _holder(self) -> tuple[int, int]:
+        """Process id and start time of whoever has signed the lock; (0, 0) if it was given back, or is gone."""
+        try:
+            words = (self.read("lock", 64) or b"").split()
+            pid, start_time = (int(word) for word in words)
+        except (StateUnreadable, ValueError):
+            return 0, 0
+        return pid, start_time
 
     def is_lock_of_the_dead(self) -> bool:
         """Was the lock taken by a process that has ended?
@@ -169,16 +209,21 @@ class StateDir:
         Then it is about to be free: a child that the kernel has cloned and that has not yet come to its exec
         still shares the open file, for as long as it waits for a CPU.
         """
-        try:
-            with open(self.file("lock"), "rb", buffering=0) as file:
-                pid, start_time = (int(number) for number in file.read(64).split())
-        except (FileNotFoundError, ValueError):
-            return False
-        return not lives(pid, start_time)
+        pid, start_time = self._holder()
+        return pid > 0 and not lives(pid, start_time)
+
+    def is_in_work(self) -> bool:
+        """Is the process alive that is making or deleting the container, as far as the lock's file says?
+
+        This looks only: `state` and `list` must not hold the lock, not even for a moment.
+        """
+        pid, start_time = self._holder()
+        return pid > 0 and lives(pid, start_time)
 
     def unlock(self) -> None:
         """Release the lock."""
         if self._held:
+            self._sign(b" " * 64)
             # Not by close alone: a child that another thread is cloning right now shares the open file.
             fcntl.flock(self._held["lock"], fcntl.LOCK_UN)
             self._held.close()
@@ -188,8 +233,7 @@ class StateDir:
         temporary = self.file(f".{name}.new")
         try:
             with Descriptors() as opened:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-                opened["file"] = os.open(temporary, flags, 0o600)
+                opened["file"] = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _AS_IT_IS, 0o600)
                 _write_all(opened["file"], data)
             os.rename(temporary, self.file(name))
         except OSError as failure:
@@ -204,31 +248,47 @@ class StateDir:
 
         Raises StateUnreadable if it is damaged or of another version.
         """
-        try:
-            with open(self.file(name), "rb", buffering=0) as file:
-                data = file.read()
-        except FileNotFoundError:
+        data = self.read(name)
+        if data is None:
             return None
-        hint = "delete --force cleans it up"
         try:
             state = parse(data, self.file(name)).value
         except BundleError as mistake:
-            raise StateUnreadable(str(mistake), hint=hint) from None
+            raise StateUnreadable(str(mistake), hint=_WAY_OUT) from None
         version = state.get("version") if isinstance(state, dict) else None
         if not isinstance(state, dict) or version != STATE_VERSION:
             raise StateUnreadable(
                 f"{self.file(name)}: version {version} of the state, and this is version {STATE_VERSION}",
-                hint=hint,
+                hint=_WAY_OUT,
             )
         if not _has_shape(state):
-            raise StateUnreadable(f"{self.file(name)}: damaged", hint=hint)
+            raise StateUnreadable(f"{self.file(name)}: damaged", hint=_WAY_OUT)
         return state
+
+    def config(self) -> bytes:
+        """The config as create read it. Raises StateUnreadable."""
+        data = self.read("config.json")
+        if data is None:
+            raise StateUnreadable(f"{self.file('config.json')}: no such file", hint=_WAY_OUT)
+        return data
+
+    def begin_delete(self) -> None:
+        """Rename state.json to deleted.json: from then on there is only forward. Raises OSError."""
+        source, target = self.file("state.json"), self.file("deleted.json")
+        try:
+            os.rename(source, target)
+        except (
+            IsADirectoryError,
+            NotADirectoryError,
+        ):  # one of them is none of ours: state.json is what counts
+            self._remove("deleted.json")
+            os.rename(source, target)
 
     def note(self, entry: dict[str, object]) -> None:
         """Add an entry to the journal, before the step that it is about."""
         try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _AS_IT_IS
             with Descriptors() as opened:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
                 opened["file"] = os.open(self.file("journal"), flags, 0o600)
                 _write_all(opened["file"], compact(entry).encode() + b"\n")
         except OSError as failure:
@@ -240,38 +300,50 @@ class StateDir:
         """What must be undone, in the order in which it was done.
 
         A line cut off by a crash was not begun; one that is no entry can be undone by nobody, and must not
-        keep the others from being undone.
+        keep the others from being undone. Raises StateUnreadable if it can't be read at all.
         """
-        entries: list[dict[str, object]] = []
-        try:
-            with open(self.file("journal"), "rb", buffering=0) as file:
-                lines = file.read().split(b"\n")
-        except FileNotFoundError:
-            return entries
-        for line in lines[:-1]:
-            entry = _entry_of(line)
-            if entry:
-                entries.append(entry)
-        return entries
+        lines = (self.read("journal") or b"").split(b"\n")
+        return [entry for entry in map(_entry_of, lines[:-1]) if entry]
 
     def remove(self) -> None:
-        """Remove the directory, lock last; what is gone already is fine."""
+        """Remove the directory, lock last; what is gone already is fine. Raises RuntimeFailure."""
         try:
             names = [name for name in os.listdir(self.path) if name not in ("lock", "deleted.json")]
-        except FileNotFoundError:
-            return
-        # deleted.json first: with it the poststop hooks would be run a second time by whoever goes on from here
-        for name in ["deleted.json", *names, "lock"]:
-            try:
-                os.unlink(self.file(name))
-            except FileNotFoundError:
-                continue
-        try:
+            # deleted.json first: with it the poststop hooks would be run a second time by whoever goes on from here
+            for name in ["deleted.json", *names, "lock"]:
+                self._remove(name)
             os.rmdir(self.path)
         except FileNotFoundError:
             return
+        except OSError as failure:
+            place = failure.filename if isinstance(failure.filename, str) else self.path
+            raise RuntimeFailure(place, step="remove state directory", errno=failure.errno or 0) from None
         finally:
             self.unlock()
+
+    def _remove(self, name: str) -> None:
+        try:
+            os.unlink(self.file(name))
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:  # somebody else's, with whatever is in it
+            from ociruntime.removal import remove_tree
+
+            remove_tree(self.file(name))
+
+
+def _damaged(path: str, failure: OSError) -> StateUnreadable:
+    if failure.errno == errno.ELOOP:
+        return StateUnreadable(f"{path}: not a regular file", hint=_WAY_OUT)
+    return StateUnreadable(path, errno=failure.errno or 0, hint=_WAY_OUT)
+
+
+def init_of(journal: list[dict[str, object]]) -> dict[str, object]:
+    """Pid and start time of init, as a journal has them; empty if it was not there yet."""
+    for entry in reversed(journal):
+        if entry["subject"] == "launch" and isinstance(entry["args"], dict):
+            return entry["args"]
+    return {}
 
 
 def _entry_of(line: bytes) -> dict[str, object]:
@@ -304,7 +376,10 @@ def _has_shape(state: dict[str, object]) -> bool:
     assert isinstance(facts, dict)
     assert isinstance(pid, int)
     cgroups = facts.get("cgroups", {"paths": {}})
-    return pid > 0 and isinstance(cgroups, dict) and isinstance(cgroups.get("paths"), dict)
+    paths = cgroups.get("paths") if isinstance(cgroups, dict) else None
+    if pid <= 0 or not isinstance(paths, dict):
+        return False
+    return all(isinstance(path, str) and "\0" not in path for path in paths.values())
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

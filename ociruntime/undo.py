@@ -7,6 +7,7 @@ subjects only by the names in the journal.
 
 from __future__ import annotations
 
+import time
 from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.descriptors import Descriptors
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from ociruntime.run import Run
     from ociruntime.statedir import StateDir
 
-_PATIENCE = 10_000  # milliseconds until a killed init must be gone
+PATIENCE = 10.0  # seconds until all that was killed must be gone
+_LEAST = 500  # milliseconds for it, also where others have used up the patience
 _FROZEN_AFTER = 200  # milliseconds until it is asked whether it is frozen
 
 
@@ -31,19 +33,24 @@ def module_of(subject: str) -> ModuleType:
     return __import__(f"ociruntime.{subject}", fromlist=["undo"])
 
 
-def undo(directory: StateDir, run: Run) -> list[str]:
+def undo(directory: StateDir, run: Run, journal: list[dict[str, object]] | None = None) -> list[str]:
     """Undo the journal, backwards; every entry is tried.
 
+    journal   what it says, if that was read already
     Returns what could not be undone, in words; entries are idempotent, so it may be called again.
+    Processes that do not end are waited for until run.deadline, which is set here if it is 0: once, and not once for each
+    entry. Raises StateUnreadable if the journal can't be read.
     """
     problems: list[str] = []
-    journal = directory.journal()
+    if journal is None:
+        journal = directory.journal()
+    run.deadline = run.deadline or time.monotonic() + PATIENCE
     for entry in reversed(journal):
         subject, name, args = str(entry["subject"]), str(entry["name"]), entry["args"]
         assert isinstance(args, dict)
         try:
             if subject == "launch":
-                end_init(args, _cgroups_of(journal))
+                end_init(args, _cgroups_of(journal), run.deadline)
             else:
                 module_of(subject).undo(name, args, run)
         except (OSError, RuntimeFailure) as failure:
@@ -63,10 +70,13 @@ def _cgroups_of(journal: list[dict[str, object]]) -> dict[str, str]:
     return {}
 
 
-def end_init(args: dict[str, object], cgroups: dict[str, str] | None = None) -> None:
+def end_init(
+    args: dict[str, object], cgroups: dict[str, str] | None = None, deadline: float | None = None
+) -> None:
     """Kill the init that a journal names, if it is still that process, and wait for its end.
 
     cgroups   its cgroup directories, to be thawed if it does not die because it is frozen
+    deadline  until when (time.monotonic) it is waited for; None: for as long as PATIENCE says
     Raises RuntimeFailure if it does not end: it hangs in the kernel.
     """
     pid = int(str(args["pid"]))
@@ -77,10 +87,11 @@ def end_init(args: dict[str, object], cgroups: dict[str, str] | None = None) -> 
             return
         # Also if its first thread has ended, and looks as if all of it had.
         if start_time_of(pid) == args["start_time"]:
-            _kill_and_wait(opened["init"], cgroups or {})
+            last = time.monotonic() + PATIENCE if deadline is None else deadline
+            _kill_and_wait(opened["init"], cgroups or {}, last)
 
 
-def _kill_and_wait(pidfd: int, cgroups: dict[str, str]) -> None:
+def _kill_and_wait(pidfd: int, cgroups: dict[str, str], deadline: float) -> None:
     import select
 
     try:
@@ -95,9 +106,12 @@ def _kill_and_wait(pidfd: int, cgroups: dict[str, str]) -> None:
     from ociruntime.linux.cgroups.freezer import set_frozen
 
     if frozen(cgroups):  # with cgroup v1 a frozen process does not even die
-        set_frozen(cgroups, False)
+        try:
+            set_frozen(cgroups, False, max(deadline - time.monotonic(), _LEAST / 1000))
+        except TimeoutError as late:  # frozen from a cgroup above
+            raise RuntimeFailure(f"init does not end after SIGKILL: {late}") from None
     from ociruntime.linux.cgroups.remove import thaw_below
 
     thaw_below(cgroups)
-    if not poll.poll(_PATIENCE):
+    if not poll.poll(max((deadline - time.monotonic()) * 1000, _LEAST)):
         raise RuntimeFailure("init does not end after SIGKILL", hint="/proc/PID/stack says what it waits for")

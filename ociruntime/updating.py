@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 
 from ociruntime import host, schema
-from ociruntime.bundle import load_config
-from ociruntime.config import Node
+from ociruntime.config import Node, parse
 from ociruntime.deletion import run_of
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
 from ociruntime.linux.cgroups import setting, update
@@ -32,11 +31,15 @@ def change(container: Container, resources: object, schemata: dict[str, str] | N
     config = Node({"ociVersion": "1.3.0", "root": {"path": "/"}, "linux": {"resources": resources}})
     if not schema.fast_valid(config.value):
         raise InvalidConfig(schema.explain(config.value))
+    if container.unfinished == "delete":
+        raise WrongState(
+            "cannot update a container that is being deleted", hint="; ".join(container.warnings)
+        )
     if container.status() in ("creating", "stopped"):
         raise WrongState("container not running")
     # Of its own, so that the lock ends with it: the caller's container lives on, whatever exception comes.
     directory = StateDir(os.path.dirname(container.directory.path), container.id)
-    if not directory.lock(wait=True, create=os.path.exists(directory.file("state.json"))):
+    if not directory.lock(wait=True, create=directory.has("state.json")):
         raise NoSuchContainer(container.id)
     try:
         stored = directory.read_state()
@@ -59,7 +62,8 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
     if "resources" in group:
         held = Node(group["resources"])
     else:
-        held = load_config(container.directory.file("config.json")).at("linux", "resources")
+        directory = container.directory
+        held = parse(directory.config(), directory.file("config.json")).at("linux", "resources")
     found = list(update.check(resources, held))
     wrong = [violation for violation in found if violation.severity == "error"]
     if wrong:

@@ -99,7 +99,7 @@ def _matching(root: str, text: str) -> list[str]:
     """The ids below a root in which the pattern is found. Raises UsageError if it is no pattern."""
     import re
 
-    from ociruntime.statedir import names
+    from ociruntime.stateroot import names
 
     try:
         pattern = re.compile(text)

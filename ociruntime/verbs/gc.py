@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ociruntime import container
+from ociruntime.errors import EXIT_ERROR, RuntimeFailure
 from ociruntime.log import emit
 
 TYPE_CHECKING = False
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, given: Arguments) -> int:
-    """Clean up below --root; living containers are left alone. Nothing to do prints nothing."""
+    """Clean up below --root; living containers are left alone. Nothing to do prints nothing.
+
+    What can't be cleaned up now is told when the others have been, and the exit code is that of an error.
+    """
     del given
-    emit("".join(f"{name}\n" for name in container.gc(settings.state_root())))
-    return 0
+    failures: list[RuntimeFailure] = []
+    warn = settings.log.tell_warning
+    cleaned = container.gc(settings.state_root(), lambda words: warn(f"gc: {words}"), failures.append)
+    emit("".join(f"{name}\n" for name in cleaned))
+    for failure in failures:
+        settings.log.failure(failure, "gc")
+    return EXIT_ERROR if failures else 0

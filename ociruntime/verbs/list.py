@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import os
+from errno import ENOENT
 
 from ociruntime.container import list_all
+from ociruntime.errors import RuntimeFailure, printable
 from ociruntime.jsontext import compact
 from ociruntime.log import emit
+from ociruntime.stateroot import check_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +23,11 @@ _GAP = 3
 
 
 def run(settings: Settings, given: Arguments) -> int:
-    """Print the containers, ordered by id."""
+    """Print the containers, ordered by id. Nothing is changed: what is left half done is shown, and told as a warning."""
     root = settings.state_root()
+    if settings.root and check_root(root):
+        # A root that was named and is not there is a mistake, as with the newest runc; without one, nothing was made yet.
+        raise RuntimeFailure(root, step="read state directory", errno=ENOENT)
     found = list_all(root, lambda words: settings.log.tell_warning(f"list: {words}"))
     for state in found:
         state["owner"] = owner(os.path.join(root, str(state["id"])))
@@ -39,8 +45,8 @@ def owner(directory: str) -> str:
     import pwd
 
     try:
-        uid = os.stat(directory).st_uid
-    except FileNotFoundError:
+        uid = os.lstat(directory).st_uid
+    except OSError:
         return ""
     try:
         return pwd.getpwuid(uid).pw_name
@@ -51,7 +57,8 @@ def owner(directory: str) -> str:
 def table(found: list[dict[str, object]]) -> str:
     """The states as lines under a heading."""
     rows = [[name.upper() for name in _COLUMNS]]
-    rows += [[str(state.get(name, "")) for name in _COLUMNS] for state in found]
+    # A line and a cell stay what they are, whatever a bundle's path has in it; --format json has it as it is.
+    rows += [[printable(str(state.get(name, ""))) for name in _COLUMNS] for state in found]
     widths = [
         max(_NARROWEST, _GAP + max(len(row[column]) for row in rows)) for column in range(len(_COLUMNS))
     ]

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, given: Arguments) -> int:
-    """Print the state."""
-    emit(indented(Container.load(settings.state_root(), given.words[0]).state()) + "\n")
+    """Print the state; what is wrong with the container's files is a warning. Nothing is changed."""
+    container = Container.load(settings.state_root(), given.words[0])
+    emit(indented(container.state()) + "\n")
+    for warning in container.warnings:
+        settings.log.tell_warning(f"state: {container.id}: {warning}")
     return 0

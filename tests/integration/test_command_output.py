@@ -83,6 +83,7 @@ def test_list(compare: Compare) -> None:
     """`list` shows each container once, as a table, as JSON and as ids."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
+        stage.runtime.root.mkdir(mode=0o700)
         empty = stage.runtime.call("list").ok().out.split()
         running, created = stage.in_state("running"), stage.in_state("created")
         table = [line.split() for line in stage.runtime.call("list").ok().out.splitlines()]

@@ -83,15 +83,30 @@ def _clean_up(container: Container, way: int) -> None:
         # It ends what was interrupted, and leaves alone what is a container.
         assert all((runtime.root / left / "state.json").exists() for left in runtime.ids())
     elif way % 3 == 1:
-        exists = (runtime.root / container.id / "state.json").exists()
-        shown = runtime.call("state", container.id)
-        assert (shown.code == 0) == exists, shown
-        if not exists:  # the interrupted operation is finished by the asking
-            assert "does not exist" in shown.err, shown.err
-            assert runtime.ids() == []
+        _is_only_shown(container)
     # Whatever had become a container is one still; for one that never was, --force is no error.
     container.delete("--force").ok()
     assert runtime.ids() == []
+
+
+def _is_only_shown(container: Container) -> None:
+    """`state` and `list` agree on what is there, and change nothing of it."""
+    runtime = container.runtime
+    directory = runtime.root / container.id
+    files = sorted(os.listdir(directory)) if directory.exists() else []
+    shown = runtime.call("state", container.id)
+    listed = runtime.call("list", "--quiet").ok() if runtime.root.exists() else shown
+    assert (shown.code == 0) == bool(files), shown
+    assert (sorted(os.listdir(directory)) if directory.exists() else []) == files
+    if not files:  # nothing, or a directory that was just being made or removed
+        assert "does not exist" in shown.err, shown.err
+    elif "state.json" in files:
+        assert shown.err == listed.err == "", shown.err
+    else:
+        assert listed.out == f"{container.id}\n"
+        for err in (shown.err, listed.err):
+            assert f"{container.id}: its " in err, err
+            assert "was interrupted: `gc` or `delete --force` finishes it" in err, err
 
 
 def _works_again(container: Container) -> None:

@@ -36,6 +36,8 @@ _PAGE = 4096
 @contextmanager
 def _small_disk(place: Path, options: str) -> Iterator[None]:
     place.mkdir(exist_ok=True)
+    # mode: a tmpfs is everybody's (1777) unless one says so, and such a --root is refused
+    options = f"{options},mode=0700"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "small", str(place)], check=True)
     try:
         yield

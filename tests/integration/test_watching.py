@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.driver import PATIENCE, Container, runtime_under_test
-from tests.harness.peers import PEERS
+from tests.harness.peers import PEERS, departure
 
 if TYPE_CHECKING:
     from tests.harness.configuration import Config
@@ -116,6 +116,63 @@ def test_ps(compare: Compare) -> None:
     answers = compare(scenario, only=("runc",))
     assert answers["json"] == 3
     assert answers["names"] == ["sh", "sleep", "sleep"]
+
+
+departure(
+    "processes with a space in their name",
+    "runc",
+    "no rule",
+    "it takes the second word of such a line for the process id, and leaves the process out",
+)
+
+
+def test_ps_of_a_process_with_a_space_in_its_name(compare: Compare) -> None:
+    """What a process calls itself is no column of its own, wherever it stands and whatever number is in it."""
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        script = "printf 'a 1' > /proc/$$/comm; sleep 100 & echo ready; wait"
+        container = stage.container("sh", "-c", script)
+        container.create().ok()
+        container.start().ok()
+        container.wait_for_output("ready")
+        pid = str(container.state()["pid"])
+        found = {}
+        for words in (["-eo", "comm,pid"], ["axo", "comm,pid"], ["-e", "--format", "comm,pid,ppid"]):
+            lines = call(container, "ps", *words)[1].splitlines()
+            found[" ".join(words)] = [
+                lines[0].split()[:2],
+                [line.split()[:3] for line in lines if pid in line.split()],
+            ]
+        container.delete("--force").ok()
+        return {
+            "titles": [titles for titles, _ in found.values()],
+            "processes with a space in their name": [
+                [words == ["a", "1", pid] for words in lines][:1] for _, lines in found.values()
+            ],
+        }
+
+    answers = compare(scenario, only=("runc",))
+    assert answers == {
+        "titles": [["COMMAND", "PID"]] * 3,
+        "processes with a space in their name": [[True]] * 3,
+    }
+
+
+def test_ps_of_a_host_process_that_looks_like_ours(stage: Stage) -> None:
+    """A process of the host that has a container's process id in its name is not shown."""
+    if runtime_under_test() in PEERS:
+        pytest.skip("the peers take the second word for the process id")
+    container = stage.in_state("running")
+    pid = container.state()["pid"]
+    script = ["sh", "-c", f"printf 'x {pid}' > /proc/$$/comm; echo; read x"]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        shown = call(container, "ps", "-eo", "comm,pid")[1]
+        other.kill()
+    assert str(pid) in shown
+    assert str(other.pid) not in shown
+    container.delete("--force").ok()
 
 
 def test_ps_takes_no_program_from_the_caller(stage: Stage) -> None:

@@ -51,6 +51,7 @@ STATE = {
     "ociruntime.descriptors",
     "ociruntime.identity",
     "ociruntime.statedir",
+    "ociruntime.stateroot",
 }
 
 UNDO = {"ociruntime.deletion", "ociruntime.run", "ociruntime.undo"}
@@ -85,7 +86,6 @@ REQUEST = {
 # How it gets into the container: every health probe loads this, and nothing else.
 EXEC = {
     "ociruntime._config_validator",
-    "ociruntime.bundle",
     "ociruntime.exec_plan",
     "ociruntime.execution",
     "ociruntime.host",

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ociruntime.bundle import Bundle
-from ociruntime.notify import Proxy, amended
+from ociruntime.config import Node
+from ociruntime.notify import Proxy, amended, undo
+from ociruntime.run import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,3 +71,13 @@ def test_nothing_is_told_of_a_program_that_has_ended(tmp_path: Path) -> None:
             manager.recv(1)
     assert warnings == []
     assert oct(os.stat(tmp_path / "notify.sock").st_mode)[-3:] == "777"
+
+
+def test_undo_removes_whatever_is_there(tmp_path: Path) -> None:
+    """A directory that somebody has put beside the socket does not keep the container from being deleted."""
+    (tmp_path / "notify" / "stray" / "deep").mkdir(parents=True)
+    (tmp_path / "notify" / "notify.sock").write_text("")
+    run = Run("x", "/b", str(tmp_path), Node({}))
+    for _ in range(2):  # a second time is nothing
+        undo("make notify directory", {"path": str(tmp_path / "notify")}, run)
+    assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,8 @@ import pytest
 
 from ociruntime.deletion import finish
 from ociruntime.errors import ContainerExists, NoSuchContainer, RuntimeFailure, StateUnreadable, UsageError
-from ociruntime.statedir import STATE_VERSION, StateDir, check_id, default_root, names
+from ociruntime.statedir import STATE_VERSION, StateDir
+from ociruntime.stateroot import check_id, default_root, names
 
 _STATE: dict[str, object] = {
     "id": "one",

@@ -169,13 +169,34 @@ def test_list_prints_runcs_table() -> None:
     [([], None), (["-q"], ""), (["--format", "json"], "null\n"), (["-f", "table"], None)],
 )
 def test_list_of_an_empty_or_missing_root(
-    words: list[str], expected: str | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    words: list[str],
+    expected: str | None,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No containers is no error, whether or not the state directory exists; the forms are runc's."""
+    """No containers is no error, and the forms are runc's; a --root that was named and is not there is one (runc 1.2)."""
     heading = "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
-    for root in (tmp_path, tmp_path / "missing"):
-        assert main(["--root", str(root), "list", *words]) == 0
+    missing = tmp_path / "missing"
+    monkeypatch.setattr("ociruntime.container.default_root", lambda: str(missing))
+    for flags in (["--root", str(tmp_path)], []):
+        assert main([*flags, "list", *words]) == 0
         assert capfd.readouterr().out == (heading if expected is None else expected)
+    assert main(["--root", str(missing), "list", *words]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == f"ociruntime: list: read state directory: {missing}: ENOENT (no such file or directory)\n"
+    assert not missing.exists()
+
+
+def test_list_shows_no_control_character() -> None:
+    """A bundle's path is in its cell and on its line, whatever is in it: a terminal obeys nothing of it."""
+    row = {"id": "a", "pid": 1, "status": "running", "bundle": "/b\x1b[31m\n/c\td\udcff\u202e", "created": ""}
+    lines = table([{**row, "owner": "ro\not"}]).splitlines()
+    assert len(lines) == 2
+    assert r"/b\x1b[31m\n/c\td\udcff\u202e" in lines[1]
+    assert r"ro\not" in lines[1]
+    assert lines[1].isprintable()
 
 
 @pytest.mark.parametrize("verb", ["state", "start", "kill", "delete"])

@@ -131,9 +131,9 @@ def apply(step: HostStep, run: Run) -> None:
     carry_out(step, run)
 
 
-def undo(name: str, args: dict[str, object], run: Run) -> None:  # noqa: ARG001 - every subject's signature
+def undo(name: str, args: dict[str, object], run: Run) -> None:
     """Remove what "make cgroup" made. Raises OSError if something in it doesn't go away."""
     if name == "make cgroup":
         from ociruntime.linux.cgroups.remove import remove
 
-        remove(args["paths"], args["made"])  # type: ignore[arg-type]
+        remove(args["paths"], args["made"], run.deadline)  # type: ignore[arg-type]

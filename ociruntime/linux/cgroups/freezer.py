@@ -14,11 +14,12 @@ from ociruntime.descriptors import Descriptors
 _LIMIT = 10.0  # seconds until all processes must have stopped
 
 
-def set_frozen(paths: dict[str, str], wanted: bool) -> bool:
+def set_frozen(paths: dict[str, str], wanted: bool, patience: float = _LIMIT) -> bool:
     """Freeze or thaw, and wait until it has happened; False if the machine has no freezer for it.
 
-    Raises OSError: FileNotFoundError if the cgroup is gone, TimeoutError after ten seconds (then it is
-    thawed again, if it was to be frozen).
+    patience   seconds until it must have happened
+    Raises OSError: FileNotFoundError if the cgroup is gone, TimeoutError after that (then it is thawed again, if it was
+    to be frozen).
     """
     if "freezer" in paths:
         file, value = f"{paths['freezer']}/freezer.state", b"FROZEN" if wanted else b"THAWED"
@@ -28,7 +29,7 @@ def set_frozen(paths: dict[str, str], wanted: bool) -> bool:
         check, expected = f"{paths['']}/cgroup.events", b"frozen " + value
     else:
         return False
-    deadline = time.monotonic() + _LIMIT
+    deadline = time.monotonic() + patience
     pause = 0.0005
     while True:
         # v1 may stay at FREEZING when a process forked meanwhile: writing again goes on.

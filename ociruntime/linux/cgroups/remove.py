@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LIMIT = 10.0  # seconds until everything in the cgroup must be gone
+_LEAST = 0.2  # seconds to freeze them, also where others have used up the patience
 _LONGEST_PAUSE = 0.05
 _AT_ONCE = 64  # processes that are opened at the same time
 _SIGKILL = 9
@@ -28,13 +29,14 @@ _BUSY = (errno.EBUSY, errno.ENOTEMPTY)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def remove(paths: dict[str, str], made: list[str]) -> None:
+def remove(paths: dict[str, str], made: list[str], deadline: float = 0.0) -> None:
     """Remove the directories that this runtime made, after killing what is left in the container's.
 
-    paths   the container's directory per controller
-    made    what was made for it, parents first: nothing else is removed (R238). A parent that has become
-            somebody else's too stays.
-    Raises OSError (EBUSY and the directory's name) after ten seconds.
+    paths     the container's directory per controller
+    made      what was made for it, parents first: nothing else is removed (R238). A parent that has become
+              somebody else's too stays.
+    deadline  until when (time.monotonic) what is killed is waited for; 0: for ten seconds
+    Raises OSError (EBUSY and the directory's name) after that.
     """
     leaves = set(paths.values())
     busy = leaves - set(made)
@@ -42,7 +44,7 @@ def remove(paths: dict[str, str], made: list[str]) -> None:
         if directory in leaves and not _rmdir(directory):
             busy.add(directory)
     if busy and (busy & set(made) or processes(paths)):
-        _empty(paths, busy & set(made))
+        _empty(paths, busy & set(made), deadline or time.monotonic() + _LIMIT)
     for directory in reversed(made):
         if directory not in leaves:
             _rmdir(directory)
@@ -60,11 +62,12 @@ def processes(paths: dict[str, str]) -> list[int]:
     return sorted(found)
 
 
-def kill_all(paths: dict[str, str], signal: int) -> None:
+def kill_all(paths: dict[str, str], signal: int, patience: float = _LIMIT) -> None:
     """Send a signal to every process in the cgroup and below it.
 
     SIGKILL goes through cgroup.kill where v2 has it. Otherwise they are frozen meanwhile, so that none
     escapes by forking, and thawed afterwards; a cgroup that was frozen before stays so unless it is killed.
+    patience   seconds for them to be frozen, and to be thawed
     Raises OSError.
     """
     if signal == _SIGKILL and _kill_v2(paths.get("", "")) and not processes(paths):
@@ -77,16 +80,16 @@ def kill_all(paths: dict[str, str], signal: int) -> None:
     try:
         if not was_frozen:
             try:
-                held = set_frozen(paths, True)
+                held = set_frozen(paths, True, patience)
             except (FileNotFoundError, TimeoutError):
                 held = False  # gone, or a process in uninterruptible sleep: then without
         _signal_each(paths, signal, held)
     finally:
         if held and (not was_frozen or signal == _SIGKILL):
             try:
-                set_frozen(paths, False)
-            except FileNotFoundError:
-                held = False
+                set_frozen(paths, False, patience)
+            except (FileNotFoundError, TimeoutError):
+                held = False  # gone, or frozen from a cgroup above
         if signal == _SIGKILL:
             thaw_below(paths)
 
@@ -139,9 +142,8 @@ def _thaw(cgroup: int) -> None:
             raise
 
 
-def _empty(paths: dict[str, str], busy: set[str]) -> None:
+def _empty(paths: dict[str, str], busy: set[str], deadline: float) -> None:
     """Kill what is left and remove the busy directories with all that was made below them."""
-    deadline = time.monotonic() + _LIMIT
     pause = 0.0005
     while True:
         left = processes(paths)
@@ -150,7 +152,7 @@ def _empty(paths: dict[str, str], busy: set[str]) -> None:
                 errno.EBUSY, "this process itself is in the container's cgroup", min(paths.values())
             )
         if left:
-            kill_all(paths, _SIGKILL)
+            kill_all(paths, _SIGKILL, max(deadline - time.monotonic(), _LEAST))
         busy = {directory for directory in busy if not _remove_tree(directory)}
         if not busy and not left:
             return

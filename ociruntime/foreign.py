@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is a directory below --root one of ours? Another runtime may have been given the same --root, or have been replaced by us.
+
+What is not ours is told, and left alone by every verb: its files mean something else, and to remove them would leave its
+processes running with nobody who knows of them.
+
+    runc, and what is made from it    state.json with init_process_pid
+    crun                              status, with pid
+    youki                             state.json with ociVersion and pid
+    ours                              lock, made first and removed last; state.json with version
+
+Must not import a verb, nor what only create needs.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ociruntime.config import parse
+from ociruntime.errors import BundleError, ForeignContainer, StateUnreadable
+from ociruntime.identity import lives
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.statedir import StateDir
+
+_OURS = ("lock", "journal", "deleted.json")
+_MOST_PIDS = 1 << 22  # PID_MAX_LIMIT of linux/threads.h
+
+
+def refuse(directory: StateDir) -> None:
+    """Raise ForeignContainer if the directory is not ours. One without any file was being made or removed: by us, too."""
+    for name in ("state.json", "deleted.json"):
+        document = _document(directory, name)
+        if "init_process_pid" in document:
+            start_time = document.get("init_process_start")
+            raise _of("runc", directory, document["init_process_pid"], start_time)
+        if "version" in document or "start_time" in document:
+            return
+        if name == "state.json" and "ociVersion" in document and "pid" in document:
+            raise _of("youki", directory, document["pid"], None)
+    if any(directory.has(name) for name in _OURS):
+        return
+    document = _document(directory, "status")
+    if "pid" in document:
+        raise _of("crun", directory, document["pid"], document.get("process-start-time"))
+    try:
+        if not os.listdir(directory.path):
+            return
+    except OSError as failure:
+        raise StateUnreadable(directory.path, errno=failure.errno or 0) from None
+    raise ForeignContainer(
+        f"{directory.path} belongs to another runtime or program: it has none of the files of ociruntime",
+        hint="remove it by hand if nobody needs it, or use another --root",
+    )
+
+
+def _of(runtime: str, directory: StateDir, pid: object, start_time: object) -> ForeignContainer:
+    process = "no process"
+    if isinstance(pid, int) and 0 < pid < _MOST_PIDS:
+        process = f"pid {pid}"
+        # youki says no start time: a process of this number may be another one
+        if start_time is not None:
+            process += ", which is running" if lives(pid, start_time) else ", which has ended"
+    root, container_id = os.path.split(directory.path)
+    command = f"{runtime} --root {_quoted(root)} delete --force {_quoted(container_id)}"
+    return ForeignContainer(
+        f"{directory.path} belongs to another runtime, {runtime}: {process}", hint=f"end it with: {command}"
+    )
+
+
+def _quoted(word: str) -> str:
+    """As a shell wants it; shlex would cost the import of re."""
+    if word.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum() and word[0] != "-":
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+def _document(directory: StateDir, name: str) -> dict[str, object]:
+    """A JSON object of the directory; empty if there is none that can be read."""
+    try:
+        data = directory.read(name)
+        value = parse(data, name).value if data else None
+    except (BundleError, StateUnreadable):
+        return {}
+    return value if isinstance(value, dict) else {}
