@@ -19,6 +19,7 @@ import os
 import stat
 
 from ociruntime.errors import RuntimeFailure, UsageError
+from ociruntime.host_path import absolute
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS = 40  # as the kernel
@@ -84,7 +85,7 @@ def check_root(root: str, step: str = "read state directory") -> str:
     here, status = "/", os.lstat("/")
     # Whoever owns "/" is trusted: root, but in a user namespace that does not map root the number is another one.
     trusted = (0, os.geteuid(), status.st_uid)
-    left = os.path.abspath(root).split("/")[::-1]
+    left = absolute(root).split("/")[::-1]
     links = 0
     while True:
         while left and left[-1] in ("", "."):

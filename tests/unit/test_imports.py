@@ -49,6 +49,7 @@ STATE = {
     "ociruntime.config",
     "ociruntime.container",
     "ociruntime.descriptors",
+    "ociruntime.host_path",
     "ociruntime.identity",
     "ociruntime.statedir",
     "ociruntime.stateroot",
