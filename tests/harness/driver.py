@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # How many times as long as usual everything may take; the virtual machine of tests/vm, which emulates, sets it.
 PATIENCE = float(os.environ.get("OCIRUNTIME_TEST_PATIENCE", "1"))
 TIMEOUT = 30.0 * PATIENCE
-# What every id, cgroup and directory of this test session begins with.
-MARK = f"ociruntime-test-{os.getpid()}"
+# What every id, cgroup and directory of this test session (or worker) begins with; no mark is the beginning of another.
+MARK = f"ociruntime-test-{os.getpid():07}"
 MARK_VARIABLE = "OCIRUNTIME_TEST_MARK"
 # A fixed environment: what the tests see must not depend on the shell that started them.
 ENVIRONMENT = {

@@ -161,7 +161,8 @@ def _one_at_a_time() -> Iterator[None]:
 def _mount_hugetlb() -> None:
     made = not os.path.isdir(_HUGETLB)
     os.makedirs(_HUGETLB, exist_ok=True)
-    _NOTE.write_text("with its directory" if made else "", encoding="ascii")
+    if made or not _NOTE.exists():  # a session beside this one may have made it, for a namespace of its own
+        _NOTE.write_text("with its directory" if made else "", encoding="ascii")
     subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", _HUGETLB], check=True)
 
 
