@@ -17,11 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from tests.harness.driver import MARK, runtime_under_test
+from tests.harness.driver import MARK, PEERS, runtime_under_test
 from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage
 
-PEERS = ("runc", "crun")
 # Each peer must have compared on at least so many bundles when the whole suite runs.
 MINIMUM = 10
 Scenario = Callable[[Stage], dict[str, Any]]

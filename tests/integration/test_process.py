@@ -284,7 +284,7 @@ def test_oom_score_adj_out_of_range(compare: Compare, score: int) -> None:
 
     def scenario(stage: Stage) -> dict[str, Any]:
         container = stage.container("true", edit=lambda config: config["process"].update(oomScoreAdj=score))
-        container.run().refused()
+        container.run().refused("/process/oomScoreAdj")
         return {"left": stage.runtime.ids()}
 
     assert compare(scenario) == {"left": []}

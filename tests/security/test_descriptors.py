@@ -95,7 +95,7 @@ def test_preserving_more_than_there_is(stage: Stage, attack: Path) -> None:
     if result.code == 0:
         assert _numbers(result.out) == [0, 1, 2], result.out
     else:
-        result.refused()
+        result.refused("--preserve-fds")
 
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])

@@ -167,7 +167,7 @@ def test_destination(stage: Stage) -> None:
     assert {"/mnt/relative", "/mnt/absolute"} <= found.keys()
     entry = _entry("/mnt/it")
     del entry["destination"]
-    stage.container("true", edit=_add(entry)).create().refused()
+    stage.container("true", edit=_add(entry)).create().refused("/mounts/7", "destination")
 
 
 def test_source_of_a_bind(stage: Stage) -> None:
@@ -191,7 +191,9 @@ def test_what_is_a_bind(stage: Stage) -> None:
     )
     assert found["/mnt/a"].kind == "proc"
     assert "/mnt/b" in found
-    stage.container("true", edit=_add(_entry("/mnt/c", source="/etc", kind="bind"))).create().refused()
+    stage.container("true", edit=_add(_entry("/mnt/c", source="/etc", kind="bind"))).create().refused(
+        "/mounts/7", "bind", "option bind"
+    )
 
 
 @contextmanager
@@ -310,7 +312,7 @@ def test_data(stage: Stage) -> None:
     assert {"size=64k", "mode=711", "nr_inodes=12"} <= seen.super_words
     assert "nosuid" in seen.words
     container = stage.container("true", edit=_add(_entry("/mnt/it", "no-such-option")))
-    container.create().refused()
+    container.create().refused("/mounts/7", "no-such-option")
     assert container.status() == ""
 
 
@@ -328,5 +330,5 @@ def test_idmap_without_mappings(stage: Stage) -> None:
     bare = _entry("/mnt/it", "bind", "idmap", source="/etc", kind="none")
     for entry in (bare, {**bare, "uidMappings": one}, {**bare, "gidMappings": one}):
         container = stage.container("true", edit=_add(entry))
-        container.create().refused()
+        container.create().refused("/mounts/7")
         assert container.status() == ""
