@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-import signal
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness import peers, skips
+from tests.harness import peers, session as sessions, skips
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,39 +32,52 @@ class SkipKeeper:
         (self.permitted if skips.permitted(report.nodeid, self.entries) else self.refused).append(line)
 
 
-def _own_mount_namespace() -> None:
-    """Leave the machine's mount namespace: a runtime that is broken on purpose must not mount over its /dev.
-
-    unshare(CLONE_NEWNS) and mount(MS_REC | MS_PRIVATE) of "/"; os.unshare came with Python 3.12.
-    """
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(0x00020000) or libc.mount(None, b"/", None, 0x4000 | 0x40000, None):
-        raise OSError(ctypes.get_errno(), "no mount namespace of its own for the tests")
-
-
-def _default_signals() -> None:
-    """What a background job or nohup has made us ignore, the runtime would rightly ignore too (nohup stays nohup)."""
-    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
 _KEEPER = pytest.StashKey[SkipKeeper]()
 _COMPLAINTS = pytest.StashKey[list[str]]()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Set up the keeper of skips; as root, in a mount namespace of our own."""
-    _default_signals()
+    """Set up the keeper of skips; as root, in a mount namespace of our own, with the tests' files in memory.
+
+    First of all: pytest's own part takes the directory of the tests' files from the option.
+    """
+    sessions.default_signals()
     if os.geteuid() == 0:
-        _own_mount_namespace()
+        sessions.own_mount_namespace()
+        if not sessions.is_worker(config):
+            stack = ExitStack()
+            stack.enter_context(sessions.files_in_memory(config.option))
+            config.add_cleanup(stack.close)
     keeper = SkipKeeper()
     config.stash[_KEEPER] = keeper
     config.stash[_COMPLAINTS] = []
     config.pluginmanager.register(_Reports(keeper), "skip-keeper")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many workers -n auto means."""
+    return sessions.number_of_workers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which worker gets which tests: the scopes in their order, whatever --dist says."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return sessions.scope_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended; one that has crashed tells nothing, and its tests fail."""
+    peers.compared.update(getattr(node, "workeroutput", {}).get("compared", {}))
 
 
 class _Reports:
@@ -80,8 +93,11 @@ class _Reports:
         self.keeper.take(report)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without root, tests that make containers are skipped, and say so."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers begin with what takes long. Without root, tests that make containers are skipped, and say so."""
+    if sessions.is_worker(config):
+        sessions.longest_first(items)
     if os.geteuid() == 0:
         return
     for item in items:
@@ -102,6 +118,9 @@ def is_whole_suite(config: pytest.Config) -> bool:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """An unlisted skip, or a peer that has hardly compared, makes the session fail."""
     config = session.config
+    if sessions.is_worker(config):
+        config.workeroutput["compared"] = dict(peers.compared)  # type: ignore[attr-defined]
+        return
     complaints = config.stash[_COMPLAINTS]
     complaints += [f"skip not in tests/skips.toml: {line}" for line in config.stash[_KEEPER].refused]
     if is_whole_suite(config) and os.geteuid() == 0 and not session.shouldstop:

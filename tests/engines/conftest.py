@@ -81,9 +81,8 @@ def _engine(kind: type[Engine], archive: Path, factory: pytest.TempPathFactory) 
         _running.remove(engine)
         engine.stop()
     _remove_parents()
-    lines, now = leaks.left_behind(before, directory, 10)
     others = [str(other.directory) for other in _running]  # one may have been started again meanwhile
-    lines = [line for line in lines if not any(place in line for place in others)]
+    lines, now = leaks.left_behind(before, directory, 10, lambda line: any(one in line for one in others))
     if lines:
         leaks.clean(before, now)
         pytest.fail(f"{engine.name} left behind:\n" + "\n".join(lines), pytrace=False)

@@ -7,6 +7,7 @@ don't pay for a compiler of .proto files.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from tests.engines.containerd import CONFIG, UNUSED, Containerd
@@ -110,6 +111,8 @@ class Cri(Containerd):
     def start(self) -> None:
         """Start the daemon, open the client's connection."""
         super().start()
+        # Its handlers of fork write to the terminals of the clients that pexpect forks.
+        os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
         import grpc
 
         self.channel = grpc.insecure_channel(f"unix://{self.directory}/containerd.sock")

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 # How many times as long as usual everything may take; the virtual machine of tests/vm, which emulates, sets it.
 PATIENCE = float(os.environ.get("OCIRUNTIME_TEST_PATIENCE", "1"))
 TIMEOUT = 30.0 * PATIENCE
-# What every id, cgroup and directory of this test session begins with.
-MARK = f"ociruntime-test-{os.getpid()}"
+# Others that tests compare with.
+PEERS = ("runc", "crun")
+# What every id, cgroup and directory of this test session (or worker) begins with; no mark is the beginning of another.
+MARK = f"ociruntime-test-{os.getpid():07}"
 MARK_VARIABLE = "OCIRUNTIME_TEST_MARK"
 # A fixed environment: what the tests see must not depend on the shell that started them.
 ENVIRONMENT = {
@@ -40,25 +42,42 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Result:
-    """How one call of the command ended."""
+    """How one call of the command ended; `by` is the runtime's name, or nothing for an engine that called it."""
 
     code: int
     out: str
     err: str
     seconds: float
+    by: str = ""
 
     def ok(self) -> Result:
         """Itself, after a check that the call succeeded."""
         assert self.code == 0, f"exit {self.code}: {self.err or self.out}"
         return self
 
-    def refused(self, *words: str) -> Result:
-        """Itself, after a check that it failed with one line of error that has all these words."""
+    def refused(self, word: str, *words: str) -> Result:
+        """Itself, after a check that it failed with one line of error that has all these words: a pointer, a reason.
+
+        Any failure would do without them: a verb that is gone, a bug. A peer says it in its own words.
+        """
         assert self.code != 0, f"succeeded: {self.out}"
         assert "Traceback" not in self.err, self.err
-        for word in words:
-            assert word in self.err, f"{word!r} is not in: {self.err}"
+        if self.by in PEERS:
+            return self
+        if self.by:
+            errors = [line for line in self.err.splitlines() if _is_error(line, self.by)]
+            assert len(errors) == 1, f"{len(errors)} lines of error: {self.err!r}"
+        assert "internal error" not in self.err, self.err
+        for one in (word, *words):
+            assert one in self.err, f"{one!r} is not in: {self.err}"
         return self
+
+
+def _is_error(line: str, program: str) -> bool:
+    """Whether the runtime says with this line why it failed, as text or as JSON; a warning doesn't."""
+    if line.startswith("{"):
+        return '"level":"error"' in line
+    return line.startswith(f"{program}: ") and not line.startswith(f"{program}: warning: ")
 
 
 def decode(data: bytes) -> str:
@@ -124,7 +143,8 @@ class Runtime:
                 f"{self.name} {arguments[0]}: not ended, or its output still held, after {timeout} s: "
                 f"{decode((late.stdout or b'') + (late.stderr or b''))}"
             ) from None
-        return Result(process.returncode, decode(out or b""), decode(err or b""), time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return Result(process.returncode, decode(out or b""), decode(err or b""), seconds, self.name)
 
     def prepare(self, bundle: Bundle) -> None:
         """Make the bundle readable for this runtime: crun 1.8 refuses ociVersion above 1.0."""
@@ -185,7 +205,7 @@ class Container:
                 options=options, out=out, err=err, **how,
             )  # fmt: skip
         self.created = self.created or result.code == 0
-        return Result(result.code, self.output(), self.errors(), result.seconds)
+        return Result(result.code, self.output(), self.errors(), result.seconds, result.by)
 
     def run(self, *flags: str, options: Sequence[str] = (), **how: Any) -> Result:
         """`run` in the foreground (unless --detach is among the flags), output in pipes."""

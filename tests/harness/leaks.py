@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tests.harness.driver import MARK, MARK_VARIABLE, PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ALONE = os.environ.get("OCIRUNTIME_TEST_ALONE") == "1"
@@ -158,12 +158,14 @@ def take(below: Path) -> Snapshot:
     )
 
 
-def left_behind(before: Snapshot, below: Path, seconds: float = 2.0) -> tuple[list[str], Snapshot]:
-    """What is there more than before, once what is just ending has ended."""
+def left_behind(
+    before: Snapshot, below: Path, seconds: float = 2.0, may_stay: Callable[[str], bool] = lambda _: False
+) -> tuple[list[str], Snapshot]:
+    """What is there more than before and may not stay, once what is just ending has ended."""
     end = time.monotonic() + seconds * PATIENCE
     while True:
         now = take(below)
-        lines = now.added_since(before)
+        lines = [line for line in now.added_since(before) if not may_stay(line)]
         if not lines or time.monotonic() > end:
             return lines, now
         time.sleep(0.05)

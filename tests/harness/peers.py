@@ -17,11 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from tests.harness.driver import MARK, runtime_under_test
+from tests.harness.driver import MARK, PEERS, runtime_under_test
 from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage
 
-PEERS = ("runc", "crun")
 # Each peer must have compared on at least so many bundles when the whole suite runs.
 MINIMUM = 10
 Scenario = Callable[[Stage], dict[str, Any]]
@@ -161,7 +160,8 @@ def _one_at_a_time() -> Iterator[None]:
 def _mount_hugetlb() -> None:
     made = not os.path.isdir(_HUGETLB)
     os.makedirs(_HUGETLB, exist_ok=True)
-    _NOTE.write_text("with its directory" if made else "", encoding="ascii")
+    if made or not _NOTE.exists():  # a session beside this one may have made it, for a namespace of its own
+        _NOTE.write_text("with its directory" if made else "", encoding="ascii")
     subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", _HUGETLB], check=True)
 
 

@@ -21,6 +21,7 @@ from tests.harness.configuration import (
 )
 from tests.harness.driver import runtime_under_test
 from tests.harness.peers import PEERS, departure
+from tests.harness.stage import new_id
 from tests.harness.terminals import Client
 from tests.integration.test_exec import _status
 from tests.integration.test_idmap import MAPS, user_namespace
@@ -203,8 +204,10 @@ def test_what_else_is_the_container_s(stage: Stage) -> None:
         config["linux"]["maskedPaths"].remove("/proc/keys")
         config["process"].update(noNewPrivileges=False, oomScoreAdj=9)
 
-    show = "grep ' _ses.ociruntime' /proc/keys | cut -d ' ' -f 1"
-    container = stage.container("sh", "-c", f"{show}; echo ready; sleep 1000", edit=edit)
+    identity = new_id()  # /proc/keys shows those of all containers with the same mappings
+    show = f"grep ' _ses.{identity}:' /proc/keys | cut -d ' ' -f 1"
+    bundle = stage.bundle("sh", "-c", f"{show}; echo ready; sleep 1000", edit=edit)
+    container = stage.container(bundle=bundle, container_id=identity)
     container.create().ok()
     script = (
         "mkdir /dev/shm/x 2>&1; grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; ip -o link | wc -l;"

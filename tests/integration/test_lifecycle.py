@@ -181,7 +181,7 @@ def test_bad_id_is_refused(compare: Compare, bad: str) -> None:
         for verb in ("create", "run"):
             flags = ("--bundle", str(container.bundle.directory))
             result = stage.runtime.call(verb, *flags, container.id)
-            result.refused()
+            result.refused("id")
             assert result.err.strip(), "no error text"
             codes.append(result.code)
         assert stage.runtime.ids() == []
@@ -200,7 +200,7 @@ def test_bad_id_is_refused(compare: Compare, bad: str) -> None:
 def test_bad_id_is_unknown(stage: Stage, verb: str, bad: str) -> None:
     """Verbs on an id that no container can have fail in words and touch nothing."""
     (stage.directory / "x").mkdir()
-    stage.runtime.call(verb, _BAD_IDS[bad]).refused()
+    stage.runtime.call(verb, _BAD_IDS[bad]).refused("id")
     assert (stage.directory / "x").is_dir()
 
 
@@ -220,8 +220,8 @@ def test_number_of_arguments(compare: Compare, verb: str) -> None:
 
     def scenario(stage: Stage) -> dict[str, Any]:
         bundle = stage.bundle("true")
-        none = stage.runtime.call(verb, cwd=bundle.directory).refused()
-        many = stage.runtime.call(verb, "a", "b", "c", cwd=bundle.directory).refused()
+        none = stage.runtime.call(verb, cwd=bundle.directory).refused(f"{verb}: ", "ID")
+        many = stage.runtime.call(verb, "a", "b", "c", cwd=bundle.directory).refused(f"{verb}: ", "ID")
         assert none.err.strip()
         assert many.err.strip()
         assert stage.runtime.ids() == []
@@ -235,14 +235,20 @@ def test_no_bundle(compare: Compare) -> None:
 
     def scenario(stage: Stage) -> dict[str, Any]:
         bundle = stage.bundle("true")
-        codes = [stage.runtime.call("create", "--bundle", "/nonexistent", new_id()).refused().code]
-        for text in (None, "", "{", "[]", "{}", '{"ociVersion": 1}', "\udcff"):
+        codes = [
+            stage.runtime.call("create", "--bundle", "/nonexistent", new_id()).refused("/nonexistent").code
+        ]
+        texts = {
+            None: "no such file", "": "not JSON", "{": "not JSON", "[]": "not a JSON object", "{}": "/ociVersion: ",
+            '{"ociVersion": 1}': "/ociVersion: ", "\udcff": "not UTF-8",
+        }  # fmt: skip
+        for text, words in texts.items():
             bundle.config_file.unlink(missing_ok=True)
             if text is not None:
                 bundle.config_file.write_bytes(text.encode("utf-8", "surrogateescape"))
             for verb in ("create", "run"):
                 result = stage.runtime.call(verb, "--bundle", str(bundle.directory), new_id())
-                codes.append(result.refused().code)
+                codes.append(result.refused(words).code)
         assert stage.runtime.ids() == []
         return {"codes": codes}
 

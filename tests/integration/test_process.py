@@ -262,20 +262,26 @@ def test_no_new_privileges(compare: Compare, asked: bool | None) -> None:
     assert compare(scenario)["NoNewPrivs"] == str(int(bool(asked)))
 
 
+departure("score of 0 below the caller's", "crun", "R053", "crun takes 0 for no score")
+
+
+@pytest.mark.parametrize("own", [0, 300])
 @pytest.mark.parametrize("score", [None, 0, 500, 1000])
-def test_oom_score_adj(compare: Compare, score: int | None) -> None:
-    """The value of oomScoreAdj is written (R053); without it the runtime's own value stays (R054)."""
+def test_oom_score_adj(compare: Compare, score: int | None, own: int) -> None:
+    """The value of oomScoreAdj is written, a lower one too (R053); without it the runtime's own value stays (R054)."""
 
     def edit(config: Config) -> None:
         if score is not None:
             config["process"]["oomScoreAdj"] = score
 
-    def scenario(stage: Stage) -> dict[str, Any]:
-        return {"score": stage.run("cat", "/proc/self/oom_score_adj", edit=edit).ok().out.strip()}
+    script = f'echo {own} > /proc/self/oom_score_adj; exec "$@"'
 
-    with open("/proc/self/oom_score_adj", encoding="ascii") as file:
-        own = file.read().strip()
-    assert compare(scenario)["score"] == (own if score is None else str(score))
+    def scenario(stage: Stage) -> dict[str, Any]:
+        stage.runtime.command = ["/bin/sh", "-c", script, "sh", *stage.runtime.command]
+        return {answer: stage.run("cat", "/proc/self/oom_score_adj", edit=edit).ok().out.strip()}
+
+    answer = "score of 0 below the caller's" if score == 0 < own else "score"
+    assert compare(scenario) == {answer: str(own if score is None else score)}
 
 
 @pytest.mark.parametrize("score", [1001, -1001])
@@ -284,7 +290,7 @@ def test_oom_score_adj_out_of_range(compare: Compare, score: int) -> None:
 
     def scenario(stage: Stage) -> dict[str, Any]:
         container = stage.container("true", edit=lambda config: config["process"].update(oomScoreAdj=score))
-        container.run().refused()
+        container.run().refused("/process/oomScoreAdj")
         return {"left": stage.runtime.ids()}
 
     assert compare(scenario) == {"left": []}

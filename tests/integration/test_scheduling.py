@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +27,16 @@ departure("machine of LINUX32", "runc", "R198", "runc 1.1 does not know the pers
 
 _REAL_TIME = "/sys/fs/cgroup/cpu/cpu.rt_runtime_us"
 ALL_CPUS = f"0-{(os.cpu_count() or 1) - 1}" if (os.cpu_count() or 1) > 1 else "0"
+_KERNEL = tuple(int(number) for number in re.findall(r"[0-9]+", os.uname().release)[:2])
+# A caller with a NUMA policy that no case has, which it leaves to what it starts: set_mempolicy(2).
+_INTERLEAVE = """
+import ctypes, os, sys
+number = {"x86_64": 238}.get(os.uname().machine, 237)
+nodes = ctypes.c_ulong(1)
+if ctypes.CDLL(None, use_errno=True).syscall(number, 3 | 1 << 15, ctypes.byref(nodes), 64):
+    sys.exit(os.strerror(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 only_ours = pytest.mark.skipif(
     runtime_under_test() in PEERS, reason="Debian's peers lack it: run with RUNTIME=ociruntime"
 )
@@ -144,15 +156,29 @@ def test_io_priority(stage: Stage, kind: str, level: int, told: str) -> None:
         ),
         ({"mode": "MPOL_PREFERRED", "nodes": "0"}, "prefer:0"),
         ({"mode": "MPOL_PREFERRED_MANY", "nodes": "0"}, "prefer (many):0"),
+        ({"mode": "MPOL_WEIGHTED_INTERLEAVE", "nodes": "0"}, "weighted interleave:0"),
         ({"mode": "MPOL_LOCAL"}, "local"),
         ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}, "bind=balancing:0"),
     ],
 )
 def test_memory_policy(stage: Stage, policy: dict[str, Any], shown: str) -> None:
-    """The kernel shows mode, flags and nodes for the memory of the program (R175)."""
-    lines = stage.run("cat", "/proc/self/numa_maps", edit=_linux(memoryPolicy=policy)).ok().out.splitlines()
+    """The kernel shows mode, flags and nodes for the memory of the program, in place of the caller's policy (R175)."""
+    stage.runtime.command = [sys.executable, "-I", "-S", "-c", _INTERLEAVE, *stage.runtime.command]
+    if policy["mode"] == "MPOL_WEIGHTED_INTERLEAVE" and _KERNEL < (6, 9):
+        stage.run("true", edit=_linux(memoryPolicy=policy)).refused(
+            "/linux/memoryPolicy: set memory policy", "EINVAL"
+        )
+        return
+    before = _policy_of_the_stack(stage, None)
+    assert before.startswith("interleave=static:0 ")
+    assert _policy_of_the_stack(stage, policy).startswith(f"{shown} ")
+
+
+def _policy_of_the_stack(stage: Stage, policy: dict[str, Any] | None) -> str:
+    edit = None if policy is None else _linux(memoryPolicy=policy)
+    lines = stage.run("cat", "/proc/self/numa_maps", edit=edit).ok().out.splitlines()
     (stack,) = [line for line in lines if line.endswith(" stack") or " stack " in line]
-    assert stack.split(" ", 1)[1].startswith(f"{shown} ")
+    return stack.split(" ", 1)[1]
 
 
 @only_ours

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Can the tests fail? Mistakes made on purpose (mutants.toml), and a command that shows each of them caught.
+"""Can the tests fail? Mistakes made on purpose, and a command that shows each of them caught.
 
-Not part of the gate: `sudo .venv/bin/python3 -m tests.mutants`. A unit test holds the list to the code.
+mutants.toml has them by subject, rows-*.toml one for each row of specs/conformance.toml, without.toml the rows that have none
+and the reason. Not part of the gate: `sudo .venv/bin/python3 -m tests.mutants`. A unit test holds the lists to the code.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).parents[2]
-LIST = Path(__file__).parent / "mutants.toml"
+_LISTS = Path(__file__).parent
+WITHOUT = _LISTS / "without.toml"
 
 
 class Mutant(NamedTuple):
-    """One mistake: in `file` (below ociruntime/) the text `old`, which stands there once, becomes `new`.
+    """One mistake: in `file` (below ociruntime/, or specs/...) the text `old`, which stands there once, becomes `new`.
 
     what    the mistake in words: a step dropped, a flag flipped, an order swapped
     tests   node ids of the tests that must fail
+    rows    rows of the conformance ledger that it breaks: the tests are those rows'
     """
 
     file: str
@@ -26,16 +29,28 @@ class Mutant(NamedTuple):
     old: str
     new: str
     tests: tuple[str, ...]
+    rows: tuple[str, ...] = ()
 
     @property
-    def path(self) -> Path:
-        return REPOSITORY / "ociruntime" / self.file
+    def place(self) -> str:
+        """The file's path in the repository."""
+        return self.file if self.file.startswith("specs/") else f"ociruntime/{self.file}"
 
 
 def load() -> list[Mutant]:
     """The committed mutants."""
-    with open(LIST, "rb") as file:
-        return [Mutant(**{**row, "tests": tuple(row["tests"])}) for row in tomllib.load(file)["mutant"]]
+    found = []
+    for path in [_LISTS / "mutants.toml", *sorted(_LISTS.glob("rows-*.toml"))]:
+        for entry in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]:
+            lists = {name: tuple(entry.get(name, ())) for name in ("tests", "rows")}
+            found.append(Mutant(**{**entry, **lists}))
+    return found
+
+
+def without() -> dict[str, str]:
+    """Rows of the ledger that no mutant breaks, and why."""
+    reasons: dict[str, str] = tomllib.loads(WITHOUT.read_text(encoding="utf-8"))
+    return reasons
 
 
 def apply(mutant: Mutant, text: str) -> str:

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show that each mutant is caught: sudo .venv/bin/python3 -m tests.mutants [WORD ...]
+"""Show that each mutant is caught: sudo .venv/bin/python3 -m tests.mutants [-j NUMBER] [WORD ...]
 
-Words choose mutants whose file or description has one of them. Works in a copy of the repository with an environment of its
-own beside it, so that the command `ociruntime` of the tests is the broken one. First the tests must pass unbroken.
+Words choose mutants whose file, description or rows of the ledger have one of them (R012). Works in copies of the repository
+with an environment of their own beside them, so that the command `ociruntime` of the tests is the broken one; -j says in how
+many at once. First the tests must pass unbroken.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import queue
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tests import mutants
@@ -23,6 +27,13 @@ _REBUILD = (
     "modules = tomllib.load(open('pyproject.toml', 'rb'))['tool']['setuptools']['ext-modules'];"
     "sources = [source for module in modules for source in module['sources']];"
     "_build.compile_init('ociruntime/native/ociruntime-init', shim_sources=sources)"
+)
+# How it makes the validator of the schema.
+_RECOMPILE = (
+    "import json;"
+    "from ociruntime.schema_compiler import compile_schema;"
+    "schema = json.load(open('specs/config.schema.json'));"
+    "open('ociruntime/_config_validator.py', 'w').write(compile_schema(schema))"
 )
 _PASSED, _FAILED = 0, 1  # of pytest's exit codes; any other is no verdict
 
@@ -56,10 +67,11 @@ def _copy(target: Path) -> None:
             (ours / entry.name).symlink_to(entry)
 
 
-def _run(tree: Path, tests: list[str]) -> tuple[int, str]:
+def _run(tree: Path, tests: list[str], *options: str) -> tuple[int, str]:
     """Pytest's exit code and last lines, in the copy."""
+    command = [str(tree / ".venv/bin/python3"), "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [str(tree / ".venv/bin/python3"), "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
+        [*command, *options, *tests],
         cwd=tree, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
@@ -67,20 +79,24 @@ def _run(tree: Path, tests: list[str]) -> tuple[int, str]:
 
 
 def _put(tree: Path, mutant: mutants.Mutant, text: str) -> None:
-    """Write the file; C becomes the program again. What Python has compiled of an older text is not taken for it."""
-    path = tree / "ociruntime" / mutant.file
+    """Write the file; C becomes the program again, a schema the validator. What Python has compiled before is not taken for it."""
+    path = tree / mutant.place
     path.write_text(text, encoding="utf-8")
     for stale in path.parent.glob(f"__pycache__/{path.stem}.*"):
         stale.unlink()
-    if path.suffix == ".c":
+    made_by = {".c": _REBUILD, ".json": _RECOMPILE}.get(path.suffix)
+    if made_by:
         subprocess.run(
-            [str(tree / ".venv/bin/python3"), "-c", _REBUILD], cwd=tree, check=True, stdout=subprocess.DEVNULL
+            [str(tree / ".venv/bin/python3"), "-B", "-c", made_by],
+            cwd=tree,
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
 
 
 def _verdict(tree: Path, mutant: mutants.Mutant) -> str:
     """Empty if the mutant is caught, else what happened."""
-    whole = (tree / "ociruntime" / mutant.file).read_text(encoding="utf-8")
+    whole = (tree / mutant.place).read_text(encoding="utf-8")
     _put(tree, mutant, mutants.apply(mutant, whole))
     try:
         code, text = _run(tree, list(mutant.tests))
@@ -91,26 +107,52 @@ def _verdict(tree: Path, mutant: mutants.Mutant) -> str:
     return "SURVIVED" if code == _PASSED else f"no verdict (pytest ended with {code}):\n{text}"
 
 
-def main(words: list[str]) -> int:
-    """Try the chosen mutants; 1 if one survives."""
-    chosen = [
-        one for one in mutants.load() if not words or any(word in f"{one.file} {one.what}" for word in words)
-    ]
-    with tempfile.TemporaryDirectory(prefix="ociruntime-mutants-") as scratch:
-        tree = Path(scratch, "tree")
+def _in_some_tree(trees: queue.Queue[Path], mutant: mutants.Mutant) -> str:
+    """The verdict, in a copy that nobody else breaks meanwhile."""
+    tree = trees.get()
+    try:
+        return _verdict(tree, mutant)
+    finally:
+        trees.put(tree)
+
+
+def _try(chosen: list[mutants.Mutant], jobs: int, scratch: Path) -> int:
+    """Print a verdict for each; how many are not caught."""
+    trees: queue.Queue[Path] = queue.Queue()
+    for number in range(jobs):
+        tree = scratch / str(number)
         tree.mkdir()
         _copy(tree)
-        tests = sorted({test for one in chosen for test in one.tests})
-        code, text = _run(tree, tests)
-        if code != _PASSED:
-            print(f"the tests don't pass without a mistake:\n{text}")
-            return 1
-        print(f"{len(tests)} tests pass without a mistake", flush=True)
-        alive = 0
-        for one in chosen:
-            verdict = _verdict(tree, one)
+        trees.put(tree)
+    tests = sorted({test for one in chosen for test in one.tests})
+    code, text = _run(scratch / "0", tests, "-n", str(jobs if jobs > 1 else 0))
+    if code != _PASSED:
+        print(f"the tests don't pass without a mistake:\n{text}")
+        return len(chosen)
+    print(f"{len(tests)} tests pass without a mistake", flush=True)
+    alive = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        begun = {pool.submit(_in_some_tree, trees, one): one for one in chosen}
+        for ended in as_completed(begun):
+            one, verdict = begun[ended], ended.result()
             alive += verdict != ""
-            print(f"{verdict or 'caught'}: {one.file}: {one.what}", flush=True)
+            print(f"{verdict or 'caught'}: {' '.join([*one.rows, one.file])}: {one.what}", flush=True)
+    return alive
+
+
+def main(arguments: list[str]) -> int:
+    """Try the chosen mutants; 1 if one survives."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("-j", type=int, default=1, metavar="NUMBER", dest="jobs")
+    parser.add_argument("words", nargs="*", metavar="WORD")
+    given = parser.parse_args(arguments)
+    chosen = [
+        one
+        for one in mutants.load()
+        if not given.words or any(word in f"{one.file} {one.what} {one.rows}" for word in given.words)
+    ]
+    with tempfile.TemporaryDirectory(prefix="ociruntime-mutants-") as scratch:
+        alive = _try(chosen, given.jobs, Path(scratch))
     print(f"{len(chosen) - alive} of {len(chosen)} mutants caught")
     return 1 if alive else 0
 

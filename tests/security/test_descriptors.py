@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,6 @@ import pytest
 from tests.harness.configuration import Config, add_bind, add_hook, without_namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.harness.bundle import Bundle
@@ -22,31 +22,24 @@ _KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "pos
 _IN_RUNTIME = ("prestart", "createRuntime", "poststart", "poststop")
 
 
+# Opens the host's / at 3, 4, and some high numbers, and becomes the rest: never in this process, which may have its own there.
+_LEAK = """
+import os, sys
+host = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+for number in (3, 4, 9, 77, 500):
+    os.dup2(host, number)
+    os.set_inheritable(number, True)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 @pytest.fixture
-def leaky(tmp_path: Path) -> Iterator[list[int]]:
-    """Descriptors of the host's / that a careless caller passes on: 3, 4, and some high numbers."""
-    host = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-    numbers = [3, 4, 9, 77, 500]
-    saved = {number: os.dup(number) for number in numbers if _is_open(number)}
-    for number in numbers:
-        os.dup2(host, number, inheritable=True)
-    yield numbers
-    for number in numbers:
-        if number in saved:
-            os.dup2(saved[number], number, inheritable=False)
-            os.close(saved[number])
-        else:
-            os.close(number)
-    if host not in numbers:
-        os.close(host)
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
+def leaky(stage: Stage) -> None:
+    """The runtime's caller is careless, and passes on descriptors of the host's /: 3, 4, 9, 77 and 500."""
+    program, *words = stage.runtime.command
+    path = shutil.which(program)
+    assert path
+    stage.runtime.command = [sys.executable, "-I", "-S", "-c", _LEAK, path, *words]
 
 
 def _bundle(stage: Stage, attack: Path, **how: Any) -> Bundle:
@@ -59,32 +52,30 @@ def _numbers(text: str) -> list[int]:
     return [int(line.split()[0]) for line in text.splitlines()]
 
 
-def test_program_has_three_descriptors(stage: Stage, attack: Path, leaky: list[int]) -> None:
+def test_program_has_three_descriptors(stage: Stage, attack: Path, leaky: None) -> None:
     """CVE-2024-21626: whatever the caller and the runtime have open, the program gets 0, 1 and 2."""
-    result = stage.container(bundle=_bundle(stage, attack)).run(pass_fds=leaky).ok()
+    result = stage.container(bundle=_bundle(stage, attack)).run().ok()
     assert _numbers(result.out) == [0, 1, 2], result.out
 
 
-def test_created_and_started_program_has_three_descriptors(
-    stage: Stage, attack: Path, leaky: list[int]
-) -> None:
+def test_created_and_started_program_has_three_descriptors(stage: Stage, attack: Path, leaky: None) -> None:
     """The same when create and start are two processes, both with leaky callers."""
     container = stage.container(bundle=_bundle(stage, attack))
-    container.create(pass_fds=leaky).ok()
-    container.start(pass_fds=leaky).ok()
+    container.create().ok()
+    container.start().ok()
     container.wait_for("stopped")
     container.delete().ok()
     assert _numbers(container.output()) == [0, 1, 2]
 
 
-def test_waiting_init_holds_one_socket(stage: Stage, attack: Path, leaky: list[int], tmp_path: Path) -> None:
+def test_waiting_init_holds_one_socket(stage: Stage, attack: Path, leaky: None, tmp_path: Path) -> None:
     """CVE-2024-21626: after create, init has kept nothing of the host but the start socket: no tree, no cgroup, no log."""
 
     def edit(config: Config) -> None:
         add_bind(config, str(tmp_path), "/mnt")
 
     container = stage.container(bundle=_bundle(stage, attack, edit=edit))
-    container.create(pass_fds=leaky).ok()
+    container.create().ok()
     place = f"/proc/{container.state()['pid']}/fd"
     held = {int(name): os.readlink(f"{place}/{name}") for name in os.listdir(place)}
     container.delete("--force").ok()
@@ -92,9 +83,9 @@ def test_waiting_init_holds_one_socket(stage: Stage, attack: Path, leaky: list[i
     assert held[3].startswith("socket:")
 
 
-def test_preserved_descriptors_are_the_caller_s(stage: Stage, attack: Path, leaky: list[int]) -> None:
+def test_preserved_descriptors_are_the_caller_s(stage: Stage, attack: Path, leaky: None) -> None:
     """--preserve-fds 2 passes on 3 and 4, and nothing above."""
-    result = stage.container(bundle=_bundle(stage, attack)).run("--preserve-fds", "2", pass_fds=leaky).ok()
+    result = stage.container(bundle=_bundle(stage, attack)).run("--preserve-fds", "2").ok()
     assert result.out.splitlines()[3:] == ["3 /", "4 /"], result.out
 
 
@@ -104,7 +95,7 @@ def test_preserving_more_than_there_is(stage: Stage, attack: Path) -> None:
     if result.code == 0:
         assert _numbers(result.out) == [0, 1, 2], result.out
     else:
-        result.refused()
+        result.refused("--preserve-fds")
 
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
@@ -136,7 +127,7 @@ def test_caller_without_stdio(stage: Stage, attack: Path, tmp_path: Path, closed
 
 
 @pytest.mark.parametrize("kind", _KINDS)
-def test_hook_has_three_descriptors(stage: Stage, attack: Path, leaky: list[int], kind: str) -> None:
+def test_hook_has_three_descriptors(stage: Stage, attack: Path, leaky: None, kind: str) -> None:
     """Invariant 2: a hook of any kind gets 0, 1 and 2 only, also when the program is given more."""
     seen = stage.directory / "seen"
     seen.mkdir()
@@ -149,17 +140,17 @@ def test_hook_has_three_descriptors(stage: Stage, attack: Path, leaky: list[int]
         add_hook(config, kind, "/bin/sh", "-c", f"{program} fds > {report}/fds")
 
     container = stage.container(bundle=_bundle(stage, attack, edit=edit))
-    container.run("--preserve-fds", "2", pass_fds=leaky).ok()
+    container.run("--preserve-fds", "2").ok()
     assert _numbers((seen / "fds").read_text()) == [0, 1, 2]
 
 
-def test_cwd_through_a_descriptor(stage: Stage, leaky: list[int]) -> None:
+def test_cwd_through_a_descriptor(stage: Stage, leaky: None) -> None:
     """CVE-2024-21626: a working directory of /proc/self/fd/N is refused for every N from 3 to 50."""
     container = stage.container("pwd")
     for number in range(3, 51):
         container.bundle.config["process"]["cwd"] = f"/proc/self/fd/{number}"
         container.bundle.write()
-        result = container.run(pass_fds=leaky)
+        result = container.run()
         assert result.code != 0, f"cwd /proc/self/fd/{number}: {result.out}"
         assert result.out == ""
 
@@ -167,14 +158,14 @@ def test_cwd_through_a_descriptor(stage: Stage, leaky: list[int]) -> None:
 @pytest.mark.parametrize(
     "target", ["/proc/self/fd/7", "/proc/1/fd/4", "/proc/self/cwd", "/proc/thread-self/root"]
 )
-def test_cwd_is_a_link_of_the_image(stage: Stage, leaky: list[int], target: str) -> None:
+def test_cwd_is_a_link_of_the_image(stage: Stage, leaky: None, target: str) -> None:
     """CVE-2024-21626: the image's working directory may be a link to a descriptor or a magic link: refused."""
     bundle = stage.bundle("pwd")
     (bundle.rootfs / "work").rmdir()
     (bundle.rootfs / "work").symlink_to(target)
     bundle.config["process"]["cwd"] = "/work"
     bundle.write()
-    result = stage.container(bundle=bundle).run(pass_fds=leaky)
+    result = stage.container(bundle=bundle).run()
     assert result.code != 0
     assert result.out == ""
 
@@ -206,7 +197,7 @@ def test_made_cwd_stays_inside(stage: Stage, tmp_path: Path) -> None:
     assert (bundle.rootfs / str(outside).lstrip("/") / "new").is_dir()
 
 
-def test_cwd_without_mount_namespace(stage: Stage, own_mounts: None, leaky: list[int]) -> None:
+def test_cwd_without_mount_namespace(stage: Stage, own_mounts: None, leaky: None) -> None:
     """CVE-2024-21626 for a container that is only chrooted: no directory of the host."""
 
     def edit(config: Config) -> None:
@@ -215,6 +206,6 @@ def test_cwd_without_mount_namespace(stage: Stage, own_mounts: None, leaky: list
         config["linux"].pop("readonlyPaths")
         config["process"]["cwd"] = "/proc/self/fd/9"
 
-    result = stage.container("pwd", edit=edit).run(pass_fds=leaky)
+    result = stage.container("pwd", edit=edit).run()
     assert result.code != 0
     assert result.out == ""

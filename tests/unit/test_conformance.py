@@ -7,11 +7,15 @@ import ast
 import functools
 import json
 from collections import Counter
-
-import pytest
+from typing import TYPE_CHECKING
 
 from tests.conformance import ledger
 from tests.conftest import is_whole_suite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
 
 _ROWS = ledger.load()
 _INVALID = ledger.REPOSITORY / "bundle-examples/invalid"
@@ -32,35 +36,45 @@ def test_there_is_one_row_for_each_requirement() -> None:
     assert Counter(row.testable for row in _ROWS) == ledger.KINDS
 
 
-@pytest.mark.parametrize("row", _ROWS, ids=lambda row: row.id)
-def test_a_row_is_whole(row: ledger.Requirement) -> None:
+def _lacks(row: ledger.Requirement) -> Iterator[str]:
+    if not all((row.title, row.section, row.level)):
+        yield "a title, section or level"
+    if not (ledger.REPOSITORY / "ociruntime" / row.subject).is_file():
+        yield f"the file {row.subject}"
+    if row.status not in ledger.STATUSES:
+        yield f"a status: {row.status}"
+    if row.status == "shown" and not (row.tests or row.invalid):
+        yield "what shows it"
+    if row.status != "shown" and not row.why:
+        yield "why it is not shown"
+    if len(set(row.tests)) != len(row.tests):
+        yield "tests that are named once"
+
+
+def test_rows_are_whole() -> None:
     """Title, section, level and subject are there; what is shown names what shows it, the rest says why not."""
-    assert all((row.title, row.section, row.level)), row
-    assert (ledger.REPOSITORY / "ociruntime" / row.subject).is_file(), row
-    assert row.status in ledger.STATUSES, row
-    if row.status == "shown":
-        assert row.tests or row.invalid, row
-    else:
-        assert row.why, row
-    assert len(set(row.tests)) == len(row.tests), row
+    assert [f"{row.id} lacks {what}" for row in _ROWS for what in _lacks(row)] == []
 
 
-@pytest.mark.parametrize("row", _ROWS, ids=lambda row: row.id)
-def test_what_a_row_names_exists(row: ledger.Requirement) -> None:
+def test_what_rows_name_exists() -> None:
     """Each test is a function of its file; each invalid bundle is expected to break this very requirement."""
-    for test in row.tests:
-        path, _, name = test.partition("::")
-        assert name.startswith("test"), test
-        assert name in _functions(path), test
-    for name in row.invalid:
-        expected = json.loads((_INVALID / name / "expected.json").read_text(encoding="utf-8"))
-        assert row.id in {entry["rule"] for entry in expected}, name
+    missing = []
+    for row in _ROWS:
+        for test in row.tests:
+            path, _, name = test.partition("::")
+            if not name.startswith("test") or name not in _functions(path):
+                missing.append(f"{row.id}: {test}")
+        for bundle in row.invalid:
+            expected = json.loads((_INVALID / bundle / "expected.json").read_text(encoding="utf-8"))
+            if row.id not in {entry["rule"] for entry in expected}:
+                missing.append(f"{row.id}: {bundle}")
+    assert missing == []
 
 
 def test_named_tests_are_collected(request: pytest.FixtureRequest) -> None:
     """Where the whole suite is run, each test of the ledger is among what pytest has collected."""
     if not is_whole_suite(request.config):
-        return  # a part of the suite has only its own; test_what_a_row_names_exists reads the files
+        return  # a part of the suite has only its own; test_what_rows_name_exists reads the files
     collected = {item.nodeid.partition("[")[0] for item in request.session.items}
     missing = {test for row in _ROWS for test in row.tests} - collected
     assert missing == set()

@@ -65,7 +65,7 @@ def test_something_else_is_there(stage: Stage, content: str) -> None:
         place.write_text("precious")
     else:
         place.mkdir()
-    container.create().refused()
+    container.create().refused("/linux/devices/0", "/work/it")
     assert container.status() == ""
     assert place.is_dir() if content == "directory" else place.read_text() == "precious"
 

@@ -122,7 +122,7 @@ def test_masked_and_read_only_paths(stage: Stage) -> None:
 def test_relative_paths(stage: Stage, name: str) -> None:
     """R195, R196: the paths are absolute; a relative one is refused."""
     container = stage.container("true", edit=lambda config: config["linux"].update({name: ["work/secret"]}))
-    container.create().refused()
+    container.create().refused(f"/linux/{name}/0", "absolute")
     assert container.status() == ""
 
 
@@ -133,5 +133,5 @@ def test_personality(stage: Stage) -> None:
         container = stage.container(
             "true", edit=lambda config, value=value: config["linux"].update(personality=value)
         )
-        container.create().refused()
+        container.create().refused("/linux/personality")
         assert container.status() == ""

@@ -88,8 +88,15 @@ _WORDS: dict[str, tuple[str, str]] = {
 # A word, and the one that takes it back when it comes later.
 _CONTRARY = {
     "nosuid": "suid", "nodev": "dev", "noexec": "exec", "ro": "rw", "noatime": "atime", "nodiratime": "diratime",
-    "sync": "async", "lazytime": "nolazytime", "strictatime": "nostrictatime",
+    "sync": "async", "lazytime": "nolazytime", "strictatime": "nostrictatime", "nosymfollow": "symfollow", "rw": "ro",
 }  # fmt: skip
+# Words of a bind whose source has neither time: what is left of that.
+_ACCESS_TIME = {
+    "relatime": "relatime nodiratime", "norelatime": "relatime nodiratime", "atime": "relatime nodiratime",
+    "nostrictatime": "relatime nodiratime", "strictatime": "nodiratime", "diratime": "noatime",
+    "noatime": "noatime nodiratime", "nodiratime": "noatime nodiratime",
+}  # fmt: skip
+_ACCESS_TIMES = {"relatime", "noatime", "nodiratime"}
 
 
 def test_words() -> None:
@@ -114,7 +121,21 @@ def test_later_words_win(stage: Stage) -> None:
     found = _mounted(stage, *(_entry(f"/mnt/{word}", word, contrary) for word, contrary in _CONTRARY.items()))
     for word, contrary in _CONTRARY.items():
         seen = found[f"/mnt/{word}"]
-        assert word not in seen.words | seen.super_words, (word, contrary, seen)
+        assert word not in seen.words or word not in seen.super_words, (word, contrary, seen)
+        assert word in ("ro", "rw") or word not in seen.words | seen.super_words, (word, contrary, seen)
+
+
+@departs(crun="relatime and the words that take something back leave noatime")
+def test_access_time_of_a_bind(stage: Stage) -> None:
+    """R020: a word replaces the access time that the source of a bind has, and nothing else of it."""
+    with _tree(stage.directory, "private", "noatime,nodiratime,nosuid") as top:
+        entries = [
+            _entry(f"/mnt/{word}", "bind", word, source=str(top), kind="none") for word in _ACCESS_TIME
+        ]
+        found = _mounted(stage, *entries, _entry("/mnt/none", "bind", source=str(top), kind="none"))
+    for word, left in {**_ACCESS_TIME, "none": "noatime nodiratime"}.items():
+        assert found[f"/mnt/{word}"].words & _ACCESS_TIMES == set(left.split()), word
+        assert "nosuid" in found[f"/mnt/{word}"].words, word
 
 
 @departs(crun="hands iversion to the file system as a word that no file system knows")
@@ -144,7 +165,7 @@ def test_order(stage: Stage) -> None:
         _entry("/mnt/b"),
     )
     out = stage.show(
-        "cat /mnt/a/file; ls /mnt/b; cut -d' ' -f5 /proc/self/mountinfo; sed -n 's@.* /mnt/b .* - @b @p' /proc/self/mountinfo",
+        "cat /mnt/a/file; ls /mnt/b; cut -d' ' -f5 /proc/self/mountinfo; sed -n 's@^[^/]*\\(/[^ ]*\\) /mnt/b .*@b \\1@p' /proc/self/mountinfo",
         edit=_add(*entries),
     )
     lines = out.splitlines()
@@ -156,7 +177,9 @@ def test_order(stage: Stage) -> None:
         "/mnt/b",
         "/mnt/b",
     ]
-    assert [one.split()[1] == "tmpfs" for one in lines if one.startswith("b ")] == [False, True]
+    tops = [one.removeprefix("b ") for one in lines if one.startswith("b ")]
+    assert tops[0].endswith("/source")  # what is shown of the file system: a directory of it, then all
+    assert tops[1:] == ["/"]
 
 
 def test_destination(stage: Stage) -> None:
@@ -165,7 +188,7 @@ def test_destination(stage: Stage) -> None:
     assert {"/mnt/relative", "/mnt/absolute"} <= found.keys()
     entry = _entry("/mnt/it")
     del entry["destination"]
-    stage.container("true", edit=_add(entry)).create().refused()
+    stage.container("true", edit=_add(entry)).create().refused("/mounts/7", "destination")
 
 
 def test_source_of_a_bind(stage: Stage) -> None:
@@ -189,19 +212,23 @@ def test_what_is_a_bind(stage: Stage) -> None:
     )
     assert found["/mnt/a"].kind == "proc"
     assert "/mnt/b" in found
-    stage.container("true", edit=_add(_entry("/mnt/c", source="/etc", kind="bind"))).create().refused()
+    stage.container("true", edit=_add(_entry("/mnt/c", source="/etc", kind="bind"))).create().refused(
+        "/mounts/7", "bind", "option bind"
+    )
 
 
 @contextmanager
-def _tree(directory: Path, propagation: str) -> Iterator[Path]:
-    """A mounted directory with another mount in it."""
+def _tree(directory: Path, propagation: str, options: str = "") -> Iterator[Path]:
+    """A mounted directory with another mount in it; both with these options."""
     top = directory / "tree"
-    top.mkdir()
+    top.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "top", str(top)], check=True)
     try:
         (top / "sub").mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "sub", str(top / "sub")], check=True)
         (top / "sub/file").write_text("")
+        for place in (top, top / "sub") if options else ():
+            subprocess.run(["mount", "-o", f"remount,bind,{options}", str(place)], check=True)
         subprocess.run(["mount", f"--make-r{propagation}", str(top)], check=True)
         yield top
     finally:
@@ -242,26 +269,20 @@ def test_propagation(stage: Stage) -> None:
             )
 
 
-_RECURSIVE = {
-    "rro": ("ro", "rw"),
-    "rrw": ("rw", "ro"),
-    "rnosuid": ("nosuid", ""),
-    "rsuid": ("rw", "nosuid"),
-    "rnodev": ("nodev", ""),
-    "rdev": ("rw", "nodev"),
-    "rnoexec": ("noexec", ""),
-    "rexec": ("rw", "noexec"),
-    "rnodiratime": ("nodiratime", ""),
-    "rdiratime": ("rw", "nodiratime"),
-    "rrelatime": ("relatime", ""),
-    "rnorelatime": ("rw", "noatime"),
-    "rnoatime": ("noatime", ""),
-    "ratime": ("rw", "noatime"),
-    "rstrictatime": ("rw", "noatime relatime"),
-    "rnostrictatime": ("rw", "noatime"),
+# What the tree has whose mounts a word is to change, the word, and what must be there, and what must be gone.
+_SETS = {
+    "rro": ("ro", "rw"), "rnosuid": ("nosuid", ""), "rnodev": ("nodev", ""), "rnoexec": ("noexec", ""),
+    "rnodiratime": ("nodiratime", ""), "rnoatime": ("noatime", "relatime"), "rstrictatime": ("", "relatime"),
     "rnosymfollow": ("nosymfollow", ""),
-    "rsymfollow": ("rw", "nosymfollow"),
-}
+}  # fmt: skip
+_CLEARED = "ro,nosuid,nodev,noexec,noatime,nodiratime,nosymfollow"
+_CLEARS = {
+    "rrw": ("rw", "ro"), "rsuid": ("ro", "nosuid"), "rdev": ("ro", "nodev"), "rexec": ("ro", "noexec"),
+    "rdiratime": ("ro", "nodiratime"), "rrelatime": ("relatime nodiratime", "noatime"),
+    "rnorelatime": ("relatime nodiratime", "noatime"), "ratime": ("relatime nodiratime", "noatime"),
+    "rstrictatime": ("ro nodiratime", "noatime relatime"), "rnostrictatime": ("relatime nodiratime", "noatime"),
+    "rsymfollow": ("ro", "nosymfollow"),
+}  # fmt: skip
 
 
 @departs(
@@ -270,13 +291,15 @@ _RECURSIVE = {
 )
 def test_recursive_attributes(stage: Stage) -> None:
     """R024: each recursive option changes what is mounted below the source as well; mount_setattr(2) is there."""
-    with _tree(stage.directory, "private") as top:
-        entries = [_entry(f"/mnt/{word}", "rbind", word, source=str(top), kind="none") for word in _RECURSIVE]
-        found = _mounted(stage, *entries)
-    for word, (present, absent) in _RECURSIVE.items():
-        for place in (f"/mnt/{word}", f"/mnt/{word}/sub"):
-            assert set(present.split()) <= found[place].words, (place, found[place])
-            assert not set(absent.split()) & found[place].words, (place, found[place])
+    assert len({**_SETS, **_CLEARS}) == 18
+    for words, options in ((_SETS, ""), (_CLEARS, _CLEARED)):
+        with _tree(stage.directory / (options or "plain"), "private", options) as top:
+            entries = [_entry(f"/mnt/{word}", "rbind", word, source=str(top), kind="none") for word in words]
+            found = _mounted(stage, *entries)
+        for word, (present, absent) in words.items():
+            for place in (f"/mnt/{word}", f"/mnt/{word}/sub"):
+                assert set(present.split()) <= found[place].words, (place, found[place])
+                assert not set(absent.split()) & found[place].words, (place, found[place])
 
 
 @departs(crun="1.8 hands nosymfollow to the file system")
@@ -308,7 +331,7 @@ def test_data(stage: Stage) -> None:
     assert {"size=64k", "mode=711", "nr_inodes=12"} <= seen.super_words
     assert "nosuid" in seen.words
     container = stage.container("true", edit=_add(_entry("/mnt/it", "no-such-option")))
-    container.create().refused()
+    container.create().refused("/mounts/7", "no-such-option")
     assert container.status() == ""
 
 
@@ -324,7 +347,8 @@ def test_idmap_without_mappings(stage: Stage) -> None:
     """R031, R035: idmap without mappings, in a container without a user namespace, is an error; so is half a mapping."""
     one = [{"containerID": 0, "hostID": 0, "size": 1}]
     bare = _entry("/mnt/it", "bind", "idmap", source="/etc", kind="none")
-    for entry in (bare, {**bare, "uidMappings": one}, {**bare, "gidMappings": one}):
+    half = ({**bare, "uidMappings": one}, {**bare, "gidMappings": one})
+    for entry, words in ((bare, "needs uidMappings"), *((entry, "go together") for entry in half)):
         container = stage.container("true", edit=_add(entry))
-        container.create().refused()
+        container.create().refused("/mounts/7", words)
         assert container.status() == ""

@@ -69,14 +69,14 @@ def test_path_of_another_type(stage: Stage, kind: str) -> None:
     other = "ipc" if kind != "ipc" else "uts"
     for path in (f"/proc/self/ns/{other}", "/etc/passwd", "/proc", "/no/such/namespace"):
         container = stage.container("true", edit=lambda config, path=path: with_namespace(config, kind, path))
-        container.create().refused()
+        container.create().refused("/linux/namespaces/", path)
         assert container.status() == ""
 
 
 def test_relative_path(stage: Stage) -> None:
     """R096: the path is absolute; a relative one is refused even where it leads to a namespace."""
     container = stage.container("true", edit=lambda config: with_namespace(config, "ipc", "proc/self/ns/ipc"))
-    container.create(cwd="/").refused()
+    container.create(cwd="/").refused("/linux/namespaces/", "absolute")
     assert container.status() == ""
 
 
@@ -87,7 +87,7 @@ def test_listed_twice(stage: Stage) -> None:
         container = stage.container(
             "true", edit=lambda config, second=second: config["linux"]["namespaces"].append(second)
         )
-        container.create().refused()
+        container.create().refused("/linux/namespaces/5", "ipc")
         assert container.status() == ""
 
 

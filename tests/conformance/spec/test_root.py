@@ -33,9 +33,13 @@ def test_path(stage: Stage, spelling: str) -> None:
 
 def test_no_root(stage: Stage) -> None:
     """R009, R010: root and root.path are required; without them nothing is created."""
-    for change in (lambda config: config.pop("root"), lambda config: config["root"].pop("path")):
+    changes = {
+        "/root: is required": lambda config: config.pop("root"),
+        "/root/path: is required": lambda config: config["root"].pop("path"),
+    }
+    for words, change in changes.items():
         container = stage.container("true", edit=change)
-        container.create().refused()
+        container.create().refused(words)
         assert container.status() == ""
 
 
@@ -45,7 +49,7 @@ def test_no_directory(stage: Stage) -> None:
         container = stage.container("true")
         container.bundle.config["root"]["path"] = path
         container.bundle.write()
-        container.create().refused()
+        container.create().refused("/root/path", path)
         assert container.status() == ""
 
 

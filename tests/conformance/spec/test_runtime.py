@@ -47,7 +47,7 @@ def test_unique_ids(stage: Stage) -> None:
     second = stage.container("true", container_id=first.id)
     result = second.create()
     second.created = False
-    result.refused()
+    result.refused(first.id, "exists")
     assert first.state() == before
 
 
@@ -67,13 +67,13 @@ def test_unknown_properties(stage: Stage) -> None:
 def test_annotation_without_a_name(stage: Stage) -> None:
     """R086: the name of an annotation is not empty."""
     container = stage.container("true", edit=lambda config: config.update(annotations={"": "x"}))
-    container.create().refused()
+    container.create().refused("/annotations/", "empty")
 
 
 def test_values_of_annotations(stage: Stage) -> None:
     """R085: annotations are a map of text to text; another value is an error."""
     container = stage.container("true", edit=lambda config: config.update(annotations={"a": 1}))
-    container.create().refused()
+    container.create().refused("/annotations/a")
     assert container.status() == ""
 
 
@@ -97,9 +97,13 @@ def test_invalid_values(stage: Stage) -> None:
     def parameter(config: Config) -> None:
         config["linux"]["sysctl"] = {"net.no.such.parameter": "1"}
 
-    for change in (propagation, namespace, source, device, parameter):
+    changes = {
+        "/linux/rootfsPropagation": propagation, "/linux/namespaces/5/type": namespace, "/mounts/7": source,
+        "/linux/devices/0/type": device, "/linux/sysctl/net.no.such.parameter": parameter,
+    }  # fmt: skip
+    for pointer, change in changes.items():
         container = stage.container("true", edit=change)
-        container.create().refused()
+        container.create().refused(pointer)
         assert container.status() == "", change.__name__
         again = stage.container("echo", "works", container_id=container.id)
         assert again.run().ok().out == "works\n"
@@ -122,7 +126,7 @@ def test_no_process(stage: Stage) -> None:
     del container.bundle.config["process"]
     container.bundle.write()
     container.create().ok()
-    container.start().refused()
+    container.start().refused("process")
     container.delete("--force").ok()
 
 
@@ -149,12 +153,14 @@ def test_every_property_but_process(stage: Stage) -> None:
 def test_no_such_container(stage: Stage) -> None:
     """R220, R229, R233: an operation on a container that does not exist is an error."""
     for verb in ("state", "start", "kill", "delete"):
-        stage.runtime.call(verb, "nobody-has-this-id").refused()
+        stage.runtime.call(verb, "nobody-has-this-id").refused(
+            f"{verb}: ", "nobody-has-this-id", "does not exist"
+        )
 
 
 def test_no_id(stage: Stage) -> None:
     """R218, R219, R222, R228, R232, R235: each operation is there, and without an id it is an error."""
     bundle = stage.bundle("true")
     for verb in ("state", "create", "start", "kill", "delete"):
-        stage.runtime.call(verb, cwd=bundle.directory).refused()
+        stage.runtime.call(verb, cwd=bundle.directory).refused(f"{verb}: ", "ID")
     assert stage.runtime.ids() == []
