@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ociruntime.step import Plan, Step
     from ociruntime.trace import Trace
 
+_BIND_IN_ROOT = 2  # native/plan.h
+
 # What the parts of an op that are not system calls mean, in words for people.
 _DETAILS = {
     "target_is_link": "the mount point is, or lies behind, a symbolic link",
@@ -57,6 +59,7 @@ _DETAILS = {
     "is_a_directory": "it is a directory",
     "too_many_links": "too many symbolic links",
     "name_too_long": "the path or the options are too long",
+    "source_no_procfs": "its source is no proc file system",
     "not_devpts": "/dev/pts in the container is no devpts",
     "foreign_keyring": "somebody else has made a keyring of this name",
     "runtime_gone": "the runtime gave up",
@@ -123,17 +126,24 @@ class Launch:
 
     def finish(self) -> None:
         """Close what only the launch needed; the child is the caller's from now on."""
-        self.run.close_slots()
+        self._close_slots()
         if self.child is not None:
             self.trace.init(self.child.progress, self.plan)
             self.child = None
 
     def close(self) -> None:
         """Close the descriptors of this side."""
-        self.run.close_slots()
+        self._close_slots()
         if self.child is not None:
             self.trace.init(self.child.progress, self.plan)
             self.child.close()
+
+    def _close_slots(self) -> None:
+        self.run.close_slots()
+        if self.run.needs_descriptors:  # it failed before the step that lowers the limit
+            from ociruntime.descriptors import release
+
+            release(self.run)
 
     def give_up(self) -> None:
         """End init after a failure, before the journal is undone."""
@@ -190,6 +200,11 @@ class Launch:
             raise step_failed(step, failure) from None
 
     def _clone(self) -> None:
+        self._make_child()
+        for key in self.plan.slots:  # init has its own
+            os.close(self.run.slots.pop(key))
+
+    def _make_child(self) -> None:
         if self.directory is None:
             self.child = self._child()
             return
@@ -256,9 +271,9 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
     step = steps[failure.index]
     if isinstance(step, InitStep) and step.op in ("find_program", "exec"):
         return program_failed(step, failure)
-    hint = hint_for(failure.errno, step.name)
-    if failure.errno == errno.EPERM and isinstance(step, InitStep) and step.op == "mount_fs":
-        hint = _hint_of_user_namespace(steps) or hint
+    if failure.detail == "bind_source" and isinstance(step, InitStep):
+        return _source_failed(step, failure)
+    hint = _hint(failure, step, steps)
     words = failure.log or ("" if failure.detail == step.name.replace(" ", "_") else detail)
     shown = step.describe()
     return StepFailed(
@@ -268,6 +283,35 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
         errno=failure.errno,
         hint=hint,
     )
+
+
+def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
+    """A bind whose source init could not open: said as the runtime says it of those that it opens."""
+    source, flags, *_, place, _ = step.args
+    inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
+    name = "open bind source"
+    return StepFailed(
+        f"{source}{inside} on {place}",
+        pointer=step.pointer,
+        step=name,
+        errno=failure.errno,
+        hint=hint_for(failure.errno, name),
+    )
+
+
+def _hint(failure: ChildFailed, step: Step, steps: list[Step]) -> str:
+    op = step.op if isinstance(step, InitStep) else ""
+    if failure.errno == errno.EPERM and op == "mount_fs":
+        return _hint_of_user_namespace(steps) or hint_for(failure.errno, step.name)
+    if failure.errno == errno.EPERM and failure.detail == "mount_setattr":
+        return "the source has flags that are locked in this user namespace: leave out the option that clears one"
+    if failure.errno == errno.ENOSPC:  # a mount point is a file, and needs room on a disk
+        return hint_for(failure.errno, "mount" if failure.detail in _MOUNTING else "")
+    return hint_for(failure.errno, step.name)
+
+
+# The calls that add to the mounts of a namespace.
+_MOUNTING = ("move_mount", "open_tree", "fsmount", "mount", "pivot_root", "bind_source")
 
 
 def _hint_of_user_namespace(steps: list[Step]) -> str:

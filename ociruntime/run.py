@@ -36,6 +36,8 @@ class Run:
     keyring       name of the container's session keyring, or "" if it has the caller's
     init_pid      init's process id where `pid` is another process (hook, exec); else 0
     status        the container's status, as agents are told it
+    soft_limit    the caller's soft RLIMIT_NOFILE, if this one had to be raised; see descriptors.py
+    needs_descriptors  it is raised for this container
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
     hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
     warnings      what went not quite as the config says; logged by whoever called
@@ -57,9 +59,11 @@ class Run:
         "init_pid",
         "keyring",
         "listener",
+        "needs_descriptors",
         "pid",
         "rootfs",
         "slots",
+        "soft_limit",
         "start_time",
         "status",
         "terminal",
@@ -90,6 +94,8 @@ class Run:
         self.hooked = False
         self.committed = False
         self.slots: dict[str, int] = {}
+        self.soft_limit = -1
+        self.needs_descriptors = False
         self.held: dict[str, int] = {}
         self.terminal = -1
         self.blobs: dict[str, bytes] = {}

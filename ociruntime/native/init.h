@@ -60,6 +60,8 @@ int open_in_root(const char *path, uint64_t flags);
 int open_or_make(const char *path, int kind, uint32_t mount_flags);
 // 0 unless the target lies on procfs, and MOUNT_* flags don't allow that.
 int may_cover(int target, uint32_t flags);
+// open_or_make, and it must lie below the root and not on procfs unless MOUNT_* flags allow it.
+int open_target(const char *path, int kind, uint32_t mount_flags);
 // The directory that holds the last component, made if missing; *name points into `path`.
 int open_parent(const char *path, const char **name);
 
@@ -83,6 +85,12 @@ int is_own_mount(int descriptor);
 int has_mount_setattr(void);
 unsigned long old_flags(uint64_t set);  // MOUNT_ATTR_* as MS_*, for mount(2)
 int set_attributes(int mount, uint64_t set, uint64_t clear, uint64_t propagation, int recursive);
+
+// ops_mount.c: a mount that is attached nowhere gets its place; its propagation, of the top one and of all.
+int attach(int mount, int target);
+int propagate(int mount, uint32_t plain, uint32_t recursive);
+// Closes it; errno stands. Returns -1.
+int close_keeping_errno(int descriptor);
 
 // tmpcopyup
 int copy_up(int from, int to);

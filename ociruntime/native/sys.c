@@ -5,7 +5,9 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,6 +22,16 @@ static int result(long value) { return value < 0 ? -errno : (int)value; }
 
 int shim_open_tree(int directory, const char *path, unsigned flags) {
   return result(syscall(SYS_open_tree, directory, path, flags));
+}
+
+// A path whose "/" is `root`, whatever its links say; see in_root.c.
+int shim_open_in_root(int root, const char *path) {
+  struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+  for (int attempt = 0;; attempt++) {
+    int file = result(syscall(SYS_openat2, root, path, &how, sizeof how));
+    if (file != -EAGAIN || attempt == 128)  // somebody renamed a directory meanwhile
+      return file;
+  }
 }
 
 // Before Linux 5.12 there is no mount_setattr; the propagation of a tree can be set by mount(2) on its
