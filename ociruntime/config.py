@@ -76,6 +76,11 @@ class Node:
             for index, value in enumerate(self.value):
                 yield Node(value, f"{self.pointer}/{index}")
 
+    def entry(self, index: int) -> Node:
+        """One element of an array; false if there is none of this number."""
+        known = isinstance(self.value, list) and 0 <= index < len(self.value)
+        return Node(self.value[index] if known else None, f"{self.pointer}/{index}")  # type: ignore[index]
+
     def __len__(self) -> int:
         return len(self.value) if isinstance(self.value, (list, dict, str)) else 0
 

@@ -290,6 +290,7 @@ _HINTS: dict[tuple[int, str], str] = {
     (_errno.EPERM, "sync"): "a filter with SCMP_ACT_NOTIFY must allow write and read",
     (_errno.EPERM, "set rlimit"): "raising a hard limit needs CAP_SYS_RESOURCE",
     (_errno.ENOSPC, "mount"): "for a mount ENOSPC means the limit fs.mount-max, not the disk",
+    (_errno.ENOENT, "open bind source"): "what a bind shows must exist",
     (_errno.ENOTDIR, "mount"): "a directory can't be mounted on a file, nor a file on a directory",
     (_errno.ENOENT, "set AppArmor profile"): "the profile is not loaded: apparmor_parser loads it",
     (_errno.EINVAL, "set SELinux label"): "the loaded policy has no such label",

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from ociruntime.step import Plan, Step
     from ociruntime.trace import Trace
 
+_BIND_IN_ROOT = 2  # native/plan.h
+
 # What the parts of an op that are not system calls mean, in words for people.
 _DETAILS = {
     "target_is_link": "the mount point is, or lies behind, a symbolic link",
@@ -58,6 +60,7 @@ _DETAILS = {
     "is_a_directory": "it is a directory",
     "too_many_links": "too many symbolic links",
     "name_too_long": "the path or the options are too long",
+    "source_no_procfs": "its source is no proc file system",
     "not_devpts": "/dev/pts in the container is no devpts",
     "foreign_keyring": "somebody else has made a keyring of this name",
     "hidden_mount": "a procfs or sysfs of the host lies where it can be neither unmounted nor covered",
@@ -137,13 +140,20 @@ class Launch:
 
     def finish(self, keep_terminal: bool = False) -> None:
         """Close what only the launch needed, and take over what init has stamped; the child is kept."""
-        self.run.close_slots(keep_terminal)
+        self._close_slots(keep_terminal)
         self.commit = (
             _committed  # what was here refers to this object: a circle would keep the child from being closed
         )
         if self.child is not None and self.child.progress >= 0 and not self._stamps_taken:
             self.trace.init(self.child.progress, self.plan)
             self._stamps_taken = True
+
+    def _close_slots(self, keep_terminal: bool = False) -> None:
+        self.run.close_slots(keep_terminal)
+        if self.run.needs_descriptors:  # it failed before the step that lowers the limit
+            from ociruntime.descriptor_limit import release
+
+            release(self.run)
 
     def give_up(self) -> None:
         """End init after a failure, before the journal is undone, and close the descriptors of this side."""
@@ -204,6 +214,11 @@ class Launch:
             raise step_failed(step, failure) from None
 
     def _clone(self) -> None:
+        self._make_child()
+        for key in self.plan.slots:  # init has its own
+            os.close(self.run.slots.pop(key))
+
+    def _make_child(self) -> None:
         if self.directory is None:
             self.child = self._child()
             return
@@ -271,9 +286,9 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
     step = steps[failure.index]
     if isinstance(step, InitStep) and step.op in ("find_program", "exec"):
         return program_failed(step, failure)
-    hint = hint_for(failure.errno, step.name)
-    if failure.errno == errno.EPERM and isinstance(step, InitStep) and step.op == "mount_fs":
-        hint = _hint_of_user_namespace(steps) or hint
+    if failure.detail == "bind_source" and isinstance(step, InitStep):
+        return _source_failed(step, failure)
+    hint = _hint(failure, step, steps)
     words = failure.log or ("" if failure.detail == step.name.replace(" ", "_") else detail)
     shown = step.describe()
     return StepFailed(
@@ -283,6 +298,35 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
         errno=failure.errno,
         hint=hint,
     )
+
+
+def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
+    """A bind whose source init could not open: said as the runtime says it of those that it opens."""
+    source, flags, *_, place, _ = step.args
+    inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
+    name = "open bind source"
+    return StepFailed(
+        f"{source}{inside} on {place}",
+        pointer=step.pointer,
+        step=name,
+        errno=failure.errno,
+        hint=hint_for(failure.errno, name),
+    )
+
+
+def _hint(failure: ChildFailed, step: Step, steps: list[Step]) -> str:
+    op = step.op if isinstance(step, InitStep) else ""
+    if failure.errno == errno.EPERM and op == "mount_fs":
+        return _hint_of_user_namespace(steps) or hint_for(failure.errno, step.name)
+    if failure.errno == errno.EPERM and failure.detail == "mount_setattr":
+        return "the source has flags that are locked in this user namespace: leave out the option that clears one"
+    if failure.errno == errno.ENOSPC:  # a mount point is a file, and needs room on a disk
+        return hint_for(failure.errno, "mount" if failure.detail in _MOUNTING else "")
+    return hint_for(failure.errno, step.name)
+
+
+# The calls that add to the mounts of a namespace.
+_MOUNTING = ("move_mount", "open_tree", "fsmount", "mount", "pivot_root", "bind_source")
 
 
 def _hint_of_user_namespace(steps: list[Step]) -> str:

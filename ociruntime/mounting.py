@@ -180,13 +180,14 @@ def _require(config: Node) -> None:
 def plan_add(config: Node, machine: host.Host, bundle: str, target: Target) -> Plan:
     """Mount the entries of a checked config, one after the other; pure."""
     body: list[Step] = []
-    for step in mounts.plan(config, machine, {}):
+    entries = mounts.read(config, bundle, "", by_runtime=True)
+    for step in mounts.plan(config, machine, entries, {}):
         first = not any(before.pointer == step.pointer for before in body)
         body.append(step)
         if first:
             body += _noted(_destination(config, step.pointer), step.pointer)
-    body += mounts.plan_read_only(config)
-    sources = mounts.plan_sources(config, machine, bundle, {})
+    body += mounts.plan_read_only(entries)
+    sources = mounts.plan_sources(config, machine, entries, {})
     steps = [*sources, *_inside(config, target, body)]
     if has_label(config):
         from ociruntime.linux import lsm

@@ -39,11 +39,10 @@ def thing_of(config: Node, pointer: str) -> tuple[str, str]:
     node, pattern = config, ""
     for token in pointer.split("/")[1:]:
         if isinstance(node.value, list):
-            place = int(token) if token.isascii() and token.isdigit() else len(node)
-            entry = next((one for index, one in enumerate(node) if index == place), None)
-            if entry is None:
+            node = node.entry(int(token) if token.isascii() and token.isdigit() else len(node))
+            if not node:
                 return "", ""
-            node, pattern = entry, f"{pattern}/*"
+            pattern = f"{pattern}/*"
             if pattern in _THINGS:
                 return _first(node, _THINGS[pattern])
         else:

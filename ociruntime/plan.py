@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from ociruntime.host import Host
     from ociruntime.step import Step
 
+# So many there are under any limit that a program can live with.
+_FEW_DESCRIPTORS = 64
+
 
 class Options:
     """What the caller of create says besides the config.
@@ -108,12 +111,19 @@ def make(bundle: Bundle, host: Host, options: Options) -> Plan:
         from ociruntime.linux import lsm
 
         steps = [*lsm.labelled(steps, config, host)]
-    return Plan(steps, flags, [*process_order.warnings(config, host)])
+    made = Plan(steps, flags, [*process_order.warnings(config, host)])
+    if len(made.slots) > _FEW_DESCRIPTORS:
+        from ociruntime import descriptor_limit
+
+        limits = {entry.at("type").text() for entry in config.at("process", "rlimits")}
+        made.steps = descriptor_limit.plan(steps, len(made.slots), "RLIMIT_NOFILE" in limits)
+    return made
 
 
 def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     config = bundle.config
     own_cgroups = cgroups.directories(config, host, options.container_id, options.cgroup_manager)
+    mounted = mounts.read(config, bundle.directory, rootfs.path_of(config, bundle.directory))
 
     # Before there is a process: what can fail without one.
     if options.console_socket or options.pidfd_socket:
@@ -127,7 +137,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         args: dict[str, object] = {"path": options.notify}
         yield HostStep("notify", "make notify directory", args, text=options.notify, undoable=True)
     # A tree that is opened after the cgroups were made shows them.
-    yield from mounts.plan_sources(config, host, bundle.directory, own_cgroups)
+    yield from mounts.plan_sources(config, host, mounted, own_cgroups)
     yield from devices.plan_nodes(config)
     yield from cgroups.plan_open(config, host, options.container_id, options.cgroup_manager)
     rdt: list[Step] = []
@@ -154,11 +164,11 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.
     yield from namespaces.plan_cgroup(config)
     yield from _session_and_root(bundle, host, options)
-    yield from mounts.plan(config, host, own_cgroups)
+    yield from mounts.plan(config, host, mounted, own_cgroups)
     yield from devices.plan(config)
     yield from devices.plan_links(config, host)
     yield from _terminal(config)
-    yield from mounts.plan_read_only(config)
+    yield from mounts.plan_read_only(mounted)
     hooked = list(hooks.plan_create(config))
     if hooked:
         yield SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")

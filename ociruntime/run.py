@@ -37,6 +37,8 @@ class Run:
     keyring       name of the container's session keyring, or "" if it has the caller's
     init_pid      init's process id where `pid` is another process (hook, exec); else 0
     status        the container's status, as agents are told it
+    soft_limit    the caller's soft RLIMIT_NOFILE, if this one had to be raised; see descriptor_limit.py
+    needs_descriptors  it is raised for this container
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
     hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
     deadline      when (time.monotonic) undoing stops to wait for processes to end: one patience for all of it; 0: not begun
@@ -59,10 +61,12 @@ class Run:
         "host",
         "init_pid",
         "keyring",
+        "needs_descriptors",
         "pid",
         "received",
         "rootfs",
         "slots",
+        "soft_limit",
         "start_time",
         "status",
         "warnings",
@@ -92,6 +96,8 @@ class Run:
         self.hooked = False
         self.committed = False
         self.slots = Descriptors()
+        self.soft_limit = -1
+        self.needs_descriptors = False
         self.held = Descriptors()
         self.received = Descriptors()
         self.blobs: dict[str, bytes] = {}

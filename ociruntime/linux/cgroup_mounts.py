@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import posixpath
 
+from ociruntime.linux.bind_sources import opened_by_runtime
 from ociruntime.linux.mount_options import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
@@ -31,29 +32,26 @@ if TYPE_CHECKING:
 
 
 def plan_sources(
-    config: Node, host: Host, entry: Node, key: str, cgroup_paths: dict[str, str]
+    config: Node, host: Host, entry: Node, *, place: str, key: str, cgroup_paths: dict[str, str]
 ) -> Iterator[HostStep]:
-    """Open the container's cgroup directories, where they are shown by a bind."""
+    """Open the container's cgroup directories, where they are shown by binds whose source init can't open."""
     if not host.cgroups.controllers:
         if _is_bound(config, host):
-            yield _source(entry, host.cgroups.v2, key)
+            yield _source(entry, host.cgroups.v2, place, key)
         return
-    if _has_namespace(config, "cgroup"):
+    if _has_namespace(config, "cgroup") or not opened_by_runtime(config):
         return
     for point, names in host.cgroups.hierarchies().items():
         source = _directory(names, cgroup_paths)
         if source:
-            yield _source(entry, source, f"{key} {posixpath.basename(point)}")
+            name = posixpath.basename(point)
+            yield _source(entry, source, posixpath.join(place, name), f"{key} {name}")
 
 
-def _source(entry: Node, source: str, slot: str) -> HostStep:
-    return HostStep(
-        "linux.mounts",
-        "open bind source",
-        {"source": source, "recursive": False, "propagation": MS_SLAVE, "slot": slot},
-        pointer=entry.pointer,
-        text=source,
-    )
+def _source(entry: Node, source: str, place: str, slot: str) -> HostStep:
+    args: dict[str, object] = {"source": source, "destination": place, "recursive": False}
+    args.update(propagation=MS_SLAVE, slot=slot)
+    return HostStep("linux.mounts", "open bind source", args, pointer=entry.pointer, text=source)
 
 
 def plan(
@@ -69,7 +67,7 @@ def plan(
     """The mounts for one entry of type cgroup at `place`."""
     flags = options.new_attributes()
     if _is_bound(config, host):
-        yield _bind(key, place, entry, options)
+        yield _bind(Slot(key), place, entry, options)
         return
     if not host.cgroups.controllers:
         yield _mount_fs("cgroup2", place, entry, words=options.data, flags=flags, options=options)
@@ -84,8 +82,9 @@ def plan(
         if fresh:
             words = [word for controller in names for word in _words(controller)]
             yield _mount_fs("cgroup", target, entry, words=words, flags=flags, options=options)
-        elif _directory(names, cgroup_paths):
-            yield _bind(f"{key} {name}", target, entry, options)
+        elif source := _directory(names, cgroup_paths):
+            shown = Slot(f"{key} {name}") if opened_by_runtime(config) else source
+            yield _bind(shown, target, entry, options)
         else:
             continue
         yield from _links(place, name, names, entry)
@@ -157,19 +156,10 @@ def _mount_fs(
     )
 
 
-def _bind(key: str, place: str, entry: Node, options: MountOptions) -> InitStep:
-    return InitStep(
-        "mount_tree",
-        Slot(key),
-        options.new_attributes()[0],
-        options.bind_clear(),
-        0,
-        0,
-        options.propagation,
-        options.rpropagation,
-        place,
-        0,
-        name="mount",
-        pointer=entry.pointer,
-        text=f"cgroup on {place}",
-    )
+def _bind(source: Slot | str, place: str, entry: Node, options: MountOptions) -> InitStep:
+    """A bind of a tree that the runtime opens, or of a path that init opens."""
+    tail = (*options.new_attributes(), 0, 0, options.propagation, options.rpropagation, place, 0)
+    text = f"cgroup on {place}"
+    if isinstance(source, Slot):
+        return InitStep("mount_tree", source, *tail, name="mount", pointer=entry.pointer, text=text)
+    return InitStep("bind", source, 0, MS_SLAVE, *tail, name="mount", pointer=entry.pointer, text=text)

@@ -184,14 +184,6 @@ class MountOptions:
         self.flags = 0
         self.data: list[str] = []
 
-    def bind_clear(self) -> int:
-        """What a bind may clear by plain words: only access time bits.
-
-        ro, nosuid, nodev, noexec and nosymfollow of the source survive (security invariant 17);
-        only the recursive words (rrw, rsuid, ...) take them away.
-        """
-        return self.attr_clear & (MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME)
-
     def new_attributes(self) -> tuple[int, int]:
         """(set, clear) for a new file system, which has nothing below it: the recursive words count too."""
         attr_set, attr_clear = _combine(self.attr_set, self.attr_clear, self.rattr_set, self.rattr_clear)

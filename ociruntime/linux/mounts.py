@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which file systems does the container see, and where? (config.md, Mounts)
 
-Entries come in the config's order (R014). A bind's source is opened by the runtime as a detached tree,
-before the clone and with the host's paths; init only attaches it. Everything else init makes itself.
-What a cgroup entry stands for depends on the machine and is in cgroup_mounts.py.
+Entries come in the config's order (R014), and init mounts them in it. Where a bind comes from, and who opens it, is
+in bind_sources.py; what a cgroup entry stands for depends on the machine and is in cgroup_mounts.py.
 Must not import another subject.
 """
 
@@ -12,16 +11,15 @@ from __future__ import annotations
 import os
 import posixpath
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation, hint_for
 from ociruntime.linux import cgroup_mounts
+from ociruntime.linux.bind_sources import Source, Sources
 from ociruntime.linux.mount_options import (
     MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_RDONLY,
     MS_I_VERSION,
-    MS_PRIVATE,
     MS_RDONLY,
-    MS_SHARED,
-    MS_SLAVE,
     MountOptions,
     check_words,
     is_id_mapped,
@@ -53,12 +51,13 @@ KEYS = (
     "/mounts/*/gidMappings/*/size",
 )
 
-# Flags of the ops mount_fs and mount_tree, native/plan.h
+# Flags of the ops mount_fs, bind and mount_tree, native/plan.h
 MOUNT_TARGET_REAL = 2
 MOUNT_ON_PROC = 4
 MOUNT_COPY_UP = 8
 MOUNT_KEEP_MODE = 32
 MOUNT_IN_ORDER = 64
+MOUNT_SOURCE_PROC = 128
 
 # open_tree(2), mount_setattr(2)
 AT_FDCWD = -100
@@ -161,30 +160,72 @@ def _check_id_maps(entry: Node, options: MountOptions, has_user: bool) -> Iterat
         yield Violation(where.pointer, reason, "R026", "unsupported")
 
 
-def plan_sources(config: Node, host: Host, bundle: str, cgroup_paths: dict[str, str]) -> Iterator[HostStep]:
-    """Open the sources of binds: before the clone, and after the container's cgroups have been made.
+class Mount:
+    """One entry, read.
 
-    bundle        absolute; a relative source is relative to it (R018)
+    number   its number in the config
+    place    its mount point in the container
+    source   what a bind shows; None for all else
+    """
+
+    __slots__ = ("entry", "number", "options", "place", "source")
+
+    def __init__(
+        self, entry: Node, number: int, options: MountOptions, place: str, source: Source | None
+    ) -> None:
+        self.entry = entry
+        self.number = number
+        self.options = options
+        self.place = place
+        self.source = source
+
+    def slot(self) -> str:
+        """The key of the tree that the runtime opens for it."""
+        return f"mount {self.number}"
+
+
+def read(config: Node, bundle: str, rootfs: str, by_runtime: bool = False) -> list[Mount]:
+    """The entries in the config's order; bundle and rootfs are absolute paths.
+
+    by_runtime  the runtime opens every source: the container exists, and no path of the host is seen in it
+    Raises NotSupported for what only the entries together show.
+    """
+    sources, found = Sources(config, bundle, rootfs, by_runtime), []
+    for number, entry in enumerate(config.at("mounts")):
+        options, place = parse(entry.at("options").texts()), destination_of(entry)
+        bound = options.bind and not options.remount
+        found.append(Mount(entry, number, options, place, sources.find(entry, options) if bound else None))
+        if not options.remount:
+            sources.note(place)
+    return found
+
+
+def plan_sources(
+    config: Node, host: Host, mounts: list[Mount], cgroup_paths: dict[str, str]
+) -> Iterator[HostStep]:
+    """Open the sources that init can't: before the clone, and after the container's cgroups have been made.
+
     cgroup_paths  v1 controller -> absolute path of the container's cgroup directory, for cgroup entries
     """
-    for index, entry in enumerate(config.at("mounts")):
-        options = parse(entry.at("options").texts())
-        if options.bind and not options.remount:
-            source = posixpath.normpath(posixpath.join(bundle, entry.at("source").text()))
+    for mount in mounts:
+        entry = mount.entry
+        if mount.source is not None and mount.source.by_runtime:
             args: dict[str, object] = {
-                "source": source,
-                "destination": destination_of(entry),
-                "recursive": options.recursive,
-                "propagation": _tree_propagation(config, options),
-                "slot": _slot_key(index),
+                "source": mount.source.path,
+                "destination": mount.place,
+                "recursive": mount.options.recursive,
+                "propagation": mount.source.propagation,
+                "slot": mount.slot(),
             }
-            if destination_of(entry) == "/proc":
-                args["type"] = "proc"
-            yield HostStep(SUBJECT, "open bind source", args, pointer=entry.pointer, text=source)
+            if mount.source.root:
+                args["root"] = mount.source.root
+            yield HostStep(SUBJECT, "open bind source", args, pointer=entry.pointer, text=mount.source.path)
             if is_id_mapped(entry):
-                yield _id_map(config, entry, options, index)
-        elif entry.at("type").text() == "cgroup" and not options.remount:
-            yield from cgroup_mounts.plan_sources(config, host, entry, _slot_key(index), cgroup_paths)
+                yield _id_map(config, mount)
+        elif entry.at("type").text() == "cgroup" and mount.source is None and not mount.options.remount:
+            yield from cgroup_mounts.plan_sources(
+                config, host, entry, place=mount.place, key=mount.slot(), cgroup_paths=cgroup_paths
+            )
 
 
 def has_mapped(config: Node) -> bool:
@@ -192,17 +233,18 @@ def has_mapped(config: Node) -> bool:
     return any(is_id_mapped(entry) for entry in config.at("mounts"))
 
 
-def _id_map(config: Node, entry: Node, options: MountOptions, index: int) -> HostStep:
+def _id_map(config: Node, mount: Mount) -> HostStep:
     # While the tree is attached nowhere: a mount that is in use can't be mapped (R032)
     from ociruntime.linux import id_ranges
 
-    maps, recursive = id_ranges.slot_of(config, entry), options.id_map == "ridmap"
+    entry = mount.entry
+    maps, recursive = id_ranges.slot_of(config, entry), mount.options.id_map == "ridmap"
     return HostStep(
         SUBJECT,
         "id-map bind source",
         {
-            "slot": _slot_key(index),
-            "destination": destination_of(entry),
+            "slot": mount.slot(),
+            "destination": mount.place,
             "maps": maps,
             "recursive": recursive,
         },
@@ -211,39 +253,36 @@ def _id_map(config: Node, entry: Node, options: MountOptions, index: int) -> Hos
     )
 
 
-def plan(config: Node, host: Host, cgroup_paths: dict[str, str]) -> Iterator[InitStep]:
+def plan(config: Node, host: Host, mounts: list[Mount], cgroup_paths: dict[str, str]) -> Iterator[InitStep]:
     """The mounts, in the container's namespaces, before pivot_root."""
-    for index, entry in enumerate(config.at("mounts")):
-        options = parse(entry.at("options").texts())
+    for mount in mounts:
+        entry, options = mount.entry, mount.options
         if options.remount:
             yield _remount(entry, options)
-        elif options.bind:
-            yield _bind(entry, options, _slot_key(index))
+        elif mount.source is not None:
+            yield _bind(mount, mount.source)
         elif entry.at("type").text() == "cgroup":
             yield from cgroup_mounts.plan(
                 config,
                 host,
                 entry,
-                place=destination_of(entry),
+                place=mount.place,
                 options=options,
-                key=_slot_key(index),
+                key=mount.slot(),
                 cgroup_paths=cgroup_paths,
             )
         else:
             yield from _file_system(entry, options)
 
 
-def plan_read_only(config: Node) -> Iterator[InitStep]:
+def plan_read_only(mounts: list[Mount]) -> Iterator[InitStep]:
     """Make read-only what had to be writable until devices, links and mount points were made in it."""
-    entries = list(config.at("mounts"))
-    for index, entry in enumerate(entries):
-        options = parse(entry.at("options").texts())
-        place = destination_of(entry)
-        covered = any(destination_of(later) == place for later in entries[index + 1 :])
-        if _is_late_read_only(entry, options) and not covered:
+    last = {mount.place: mount for mount in mounts}  # what an entry later covers, nobody reaches any more
+    for mount in mounts:
+        if _is_late_read_only(mount.entry, mount.options) and last[mount.place] is mount:
             yield InitStep(
                 "mount_attributes",
-                place,
+                mount.place,
                 MOUNT_ATTR_RDONLY,
                 0,
                 0,
@@ -251,8 +290,8 @@ def plan_read_only(config: Node) -> Iterator[InitStep]:
                 0,
                 0,
                 name="make mount read-only",
-                pointer=entry.pointer,
-                text=place,
+                pointer=mount.entry.pointer,
+                text=mount.place,
             )
 
 
@@ -305,23 +344,24 @@ def _file_system(entry: Node, options: MountOptions) -> Iterator[InitStep]:
         )
 
 
-def _bind(entry: Node, options: MountOptions, key: str) -> InitStep:
-    place = destination_of(entry)
-    return InitStep(
-        "mount_tree",
-        Slot(key),
+def _bind(mount: Mount, source: Source) -> InitStep:
+    entry, options, place = mount.entry, mount.options, mount.place
+    flags = _target_flags(place) | (MOUNT_SOURCE_PROC if place == "/proc" else 0)
+    tail = (
         options.attr_set,
-        options.bind_clear(),
+        options.attr_clear,
         options.rattr_set,
         options.rattr_clear,
         options.propagation,
         options.rpropagation,
         place,
-        _target_flags(place) | MOUNT_IN_ORDER,
-        name="mount",
-        pointer=entry.pointer,
-        text=describe(f"bind of {entry.at('source').text()}", place, entry),
     )
+    text = describe(f"bind of {entry.at('source').text()}", place, entry)
+    if source.by_runtime:
+        args = (Slot(mount.slot()), *tail, flags | MOUNT_IN_ORDER)
+        return InitStep("mount_tree", *args, name="mount", pointer=entry.pointer, text=text)
+    head = (source.path, source.flags, source.propagation)
+    return InitStep("bind", *head, *tail, flags, name="mount", pointer=entry.pointer, text=text)
 
 
 def _remount(entry: Node, options: MountOptions) -> InitStep:
@@ -330,7 +370,6 @@ def _remount(entry: Node, options: MountOptions) -> InitStep:
     if not options.bind:
         data = ",".join(options.data) or None
         return InitStep("remount", place, options.mount_flags(), data, pointer=entry.pointer, text=text)
-    # Here the plain words may clear: the entry is about the flags of a mount that is there already.
     return InitStep(
         "mount_attributes",
         place,
@@ -352,20 +391,6 @@ def _target_flags(place: str) -> int:
     if place == "/proc":  # check() lets only procfs through; the rootfs may have one there already
         return MOUNT_TARGET_REAL | MOUNT_ON_PROC
     return MOUNT_ON_PROC if place in ON_PROC else 0
-
-
-def _tree_propagation(config: Node, options: MountOptions) -> int:
-    # A mount made in the container must not appear on the host (security invariant 16), unless both the
-    # rootfs and the entry are to be shared; 0 leaves the source in the host's peer group.
-    value = config.at("linux", "rootfsPropagation").text()
-    shared = MS_SHARED in (options.propagation, options.rpropagation)
-    if shared and value in ("shared", "rshared"):
-        return 0
-    return MS_PRIVATE if value.lstrip("r") in ("private", "unbindable") else MS_SLAVE
-
-
-def _slot_key(index: int) -> str:
-    return f"mount {index}"
 
 
 def describe(what: str, place: str, entry: Node) -> str:
@@ -404,44 +429,31 @@ def _map_ids(step: HostStep, run: Run) -> None:
 def _open_source(step: HostStep, run: Run) -> None:
     from ociruntime.native._shim import lib
 
-    source = str(step.args["source"])
-    recursive = AT_RECURSIVE if step.args["recursive"] else 0
-    kind = step.args.get("type")
-    tree = lib.shim_open_tree(AT_FDCWD, os.fsencode(source), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive)
+    source, root, slot = os.fsencode(str(step.args["source"])), step.args.get("root"), str(step.args["slot"])
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if step.args["recursive"] else 0)
+    with Descriptors() as opened:
+        directory = AT_FDCWD
+        if root:
+            opened["root"] = os.open(os.fsencode(str(root)), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened["source"] = directory = lib.shim_open_in_root(opened["root"], source)
+            source, flags = b"", flags | AT_EMPTY_PATH
+        if directory != AT_FDCWD and directory < 0:
+            del opened["source"]
+            raise _failure(step, -directory)
+        run.slots[slot] = tree = lib.shim_open_tree(directory, source, flags)
     if tree < 0:
-        raise _failure(step, source, -tree)
-    if kind and not _lies_on(tree, str(kind)):
-        os.close(tree)
-        raise StepFailed(
-            f"{source} can't be mounted on /{kind}: not a {kind} file system",
-            pointer=step.pointer,
-            step=step.name,
-        )
+        del run.slots[slot]
+        raise _failure(step, -tree)
     propagation = step.args["propagation"]
     if isinstance(propagation, int) and propagation:
         flags = AT_EMPTY_PATH | AT_RECURSIVE
         failed = lib.shim_mount_setattr(tree, b"", flags, 0, 0, propagation, -1)
         if failed < 0:
-            os.close(tree)
-            raise _failure(step, source, -failed)
-    run.slots[str(step.args["slot"])] = tree
+            raise _failure(step, -failed)
 
 
-def _failure(step: HostStep, source: str, number: int) -> StepFailed:
-    place = step.args.get("destination")
-    what = f"{source} for the mount on {place}" if place else source
-    return StepFailed(
-        what, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.name)
-    )
-
-
-def _lies_on(tree: int, kind: str) -> bool:
-    # os.statvfs does not tell the type of a file system; the mount table does, by device number
-    device = os.fstat(tree).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}".encode()
-    with open("/proc/self/mountinfo", "rb") as file:
-        for line in file:
-            front, _, back = line.partition(b" - ")
-            if front.split(b" ", 3)[2] == wanted:
-                return back.split(b" ", 1)[0] == os.fsencode(kind)
-    return False
+def _failure(step: HostStep, number: int) -> StepFailed:
+    inside = " in the rootfs" if step.args.get("root") else ""
+    what = f"{step.args['source']}{inside} on {step.args['destination']}"
+    hint = hint_for(number, step.name)
+    return StepFailed(what, pointer=step.pointer, step=step.name, errno=number, hint=hint)

@@ -37,13 +37,15 @@ MOUNT_ATTR_RDONLY = 1
 _MOVED = frozenset((errno.ESTALE, errno.ENOENT, errno.ELOOP, errno.ENOTDIR))
 _LOOKS = 100
 
-# flags of op root (native/plan.h)
+# Flags of op root (native/plan.h).
 ROOT_BIND = 1
 ROOT_PARENT_PRIVATE = 2
+ROOT_PRIVATE = 4
 
-# value -> (propagation of the new namespace's mounts, propagation of the container's "/" at the end or 0).
-# The first is always recursive and never shared: the rootfs is then moved onto itself by a bind, which
-# would appear on the host. "shared" means a peer group of the container's own, and not the host's slave either.
+# value -> (what the rootfs's mounts become, propagation of the container's "/" at the end or 0).
+# The host's mounts become slaves in the new namespace, whatever the value: never shared, or the rootfs, which is
+# moved onto itself by a bind, would appear on the host; and not private, because a bind that says slave is one of the
+# host's. "shared" means a peer group of the container's own, and not the host's slave either.
 _PROPAGATION = {
     "": (MS_SLAVE, 0),
     "slave": (MS_SLAVE, 0),
@@ -106,19 +108,15 @@ def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:
 
 def plan(config: Node, bundle: str) -> Iterator[InitStep]:
     """Before the mounts: cut the new namespace off from the host's, and make the rootfs a mount."""
+    flags = ROOT_BIND
     if has_mount_namespace(config):
-        first, _ = _PROPAGATION[config.at("linux", "rootfsPropagation").text()]
-        pointer = _POINTER if config.at("linux", "rootfsPropagation").text() else ""
-        yield InitStep(
-            "propagation",
-            MS_REC | first,
-            name="set propagation",
-            pointer=pointer,
-            text=f"/ to r{_NAMES[first]}",
-        )
+        yield InitStep("propagation", MS_REC | MS_SLAVE, name="set propagation", text="/ to rslave")
+        flags |= ROOT_PARENT_PRIVATE
+        if _PROPAGATION[config.at("linux", "rootfsPropagation").text()][0] == MS_PRIVATE:
+            flags |= ROOT_PRIVATE
     path = path_of(config, bundle)
-    flags = ROOT_BIND | ROOT_PARENT_PRIVATE if has_mount_namespace(config) else ROOT_BIND
-    yield InitStep("root", path, flags, name="open rootfs", pointer="/root/path", text=path)
+    text = f"{path} (private)" if flags & ROOT_PRIVATE else path
+    yield InitStep("root", path, flags, name="open rootfs", pointer="/root/path", text=text)
 
 
 def plan_enter(config: Node, no_pivot: bool = False) -> Iterator[InitStep]:

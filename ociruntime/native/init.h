@@ -62,6 +62,8 @@ int open_in_root(const char *path, uint64_t flags);
 int open_or_make(const char *path, int kind, uint32_t mount_flags);
 // 0 unless the target lies on procfs, and MOUNT_* flags don't allow that.
 int may_cover(int target, uint32_t flags);
+// open_or_make, and it must lie below the root and not on procfs unless MOUNT_* flags allow it.
+int open_target(const char *path, int kind, uint32_t mount_flags);
 // The directory that holds the last component, made if missing; *name points into `path`.
 int open_parent(const char *path, const char **name);
 
@@ -95,6 +97,11 @@ int clear_old_root(int old);
 
 // tmpcopyup; keep_mode: the copy's root gets the mode and attributes of the directory, not its owner only.
 int copy_up(int from, int to, int keep_mode);
+// ops_mount.c: a mount that is attached nowhere gets its place; its propagation, of the top one and of all.
+int attach(int mount, int target);
+int propagate(int mount, uint32_t plain, uint32_t recursive);
+// Closes it; errno stands. Returns -1.
+int close_keeping_errno(int descriptor);
 
 // From the runtime: 0 if it said `expected`, else -1 (ECANCELED; the runtime gave up or is gone).
 int wait_reply(char expected);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -38,9 +39,7 @@ int sys_fsmount(int context, unsigned attributes) {
   return (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
 }
 
-static uint64_t own_mounts[64];
-static unsigned own_count;
-
+// What tells a mount from all others while it lives.
 int mount_id(int descriptor, uint64_t *id) {
   struct statx status;
   if (statx(descriptor, "", AT_EMPTY_PATH, STATX_MNT_ID, &status) < 0)
@@ -49,21 +48,44 @@ int mount_id(int descriptor, uint64_t *id) {
   return 0;
 }
 
-// Past the table's end a mount counts as the host's: devices are left out, never put where they must not be.
+// The ids of the container's own mounts, in a hash table with room for one of each record of the plan and
+// more: never full, so that each search ends. No mount has id 0.
+static uint64_t *own_mounts;
+static uint64_t own_mask;
+
+static uint64_t *find_own(uint64_t id) {
+  uint64_t place = id * 0x9e3779b97f4a7c15u >> 32;
+  while (own_mounts[place & own_mask] && own_mounts[place & own_mask] != id)
+    place++;
+  return &own_mounts[place & own_mask];
+}
+
+static int make_own_table(void) {
+  uint64_t room = 256;
+  while (room < 2 * (uint64_t)init.header->count)
+    room *= 2;
+  void *table =
+      mmap(NULL, room * sizeof *own_mounts, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (table == MAP_FAILED)
+    return fail(DETAIL_mmap);
+  own_mounts = table;
+  own_mask = room - 1;
+  return 0;
+}
+
 int note_own_mount(int mount) {
-  if (own_count == sizeof own_mounts / sizeof *own_mounts)
-    return 0;
-  return mount_id(mount, &own_mounts[own_count]) < 0 ? -1 : (own_count++, 0);
+  uint64_t id;
+  if ((!own_mounts && make_own_table() < 0) || mount_id(mount, &id) < 0)
+    return -1;
+  *find_own(id) = id;
+  return 0;
 }
 
 int is_own_mount(int descriptor) {
   uint64_t id;
   if (mount_id(descriptor, &id) < 0)
     return -1;
-  for (unsigned i = 0; i < own_count; i++)
-    if (own_mounts[i] == id)
-      return 1;
-  return 0;
+  return own_mounts && *find_own(id) == id;
 }
 
 static const struct {
@@ -75,6 +97,7 @@ static const struct {
     {MOUNT_ATTR_NODEV, 4 /* MS_NODEV */, ST_NODEV},
     {MOUNT_ATTR_NOEXEC, 8 /* MS_NOEXEC */, ST_NOEXEC},
     {MOUNT_ATTR_NODIRATIME, 2048 /* MS_NODIRATIME */, ST_NODIRATIME},
+    {MOUNT_ATTR_NOSYMFOLLOW, 256 /* MS_NOSYMFOLLOW */, 0x2000 /* ST_NOSYMFOLLOW */},
 };
 
 unsigned long old_flags(uint64_t set) {

@@ -97,8 +97,11 @@ int op_mknod(const struct plan_record *record) {
   return in_own_mount(text(record, 0), record->args[6], record, make_device);
 }
 
+// Its slot is closed, as a bind's tree is.
 int op_device(const struct plan_record *record) {
-  return in_own_mount(text(record, 1), record->args[2], record, attach_device);
+  int done = in_own_mount(text(record, 1), record->args[2], record, attach_device);
+  close_keeping_errno(slot(record, 0));
+  return done;
 }
 
 int op_symlink(const struct plan_record *record) {

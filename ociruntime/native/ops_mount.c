@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ops that mount: new file systems, trees that the runtime opened, changes of what is mounted,
-// masks and read-only paths. Sources and targets are descriptors; every target is in the root.
+// Ops that mount: the root, new file systems, changes of what is mounted, masks and read-only paths.
+// Sources and targets are descriptors; every target is in the root. Binds are in ops_bind.c.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -44,7 +44,7 @@ static int is_below_root(int target) {
                                                                     : 0;
 }
 
-static int open_target(const char *path, int kind, uint32_t flags) {
+int open_target(const char *path, int kind, uint32_t flags) {
   int target = open_or_make(path, kind, flags);
   if (target >= 0 && (is_below_root(target) < 0 || may_cover(target, flags) < 0))
     return close_keeping_errno(target);
@@ -52,7 +52,7 @@ static int open_target(const char *path, int kind, uint32_t flags) {
 }
 
 // The kernel says EINVAL for a directory on a file, as for much else.
-static int attach(int mount, int target) {
+int attach(int mount, int target) {
   struct stat source, place;
   if (fstat(mount, &source) < 0 || fstat(target, &place) < 0)
     return fail(DETAIL_fstat);
@@ -61,7 +61,7 @@ static int attach(int mount, int target) {
   return sys_move_mount(mount, target) < 0 ? fail(DETAIL_move_mount) : 0;
 }
 
-static int propagate(int mount, uint32_t plain, uint32_t recursive) {
+int propagate(int mount, uint32_t plain, uint32_t recursive) {
   if (plain && set_attributes(mount, 0, 0, plain, 0) < 0)
     return -1;
   return recursive ? set_attributes(mount, 0, 0, recursive, 1) : 0;
@@ -117,8 +117,10 @@ int op_root(const struct plan_record *record) {
   if (tree < 0)
     return close_keeping_errno(place), fail(DETAIL_open_tree);
   int done = record->args[1] & ROOT_PARENT_PRIVATE ? make_parent_private(place) : 0;
-  if (done == 0)  // pivot_root wants it not shared; as slaves, mounts below still follow the host's
-    done = set_attributes(tree, 0, 0, 1 << 19 /* MS_SLAVE */, 1);
+  if (done == 0) {  // pivot_root wants it not shared; as slaves, mounts below still follow the host's
+    uint32_t kind = record->args[1] & ROOT_PRIVATE ? 1 << 18 /* MS_PRIVATE */ : 1 << 19 /* MS_SLAVE */;
+    done = set_attributes(tree, 0, 0, kind, 1);
+  }
   if (done == 0)
     done = attach(tree, place);
   close_keeping_errno(place);
@@ -273,51 +275,6 @@ int op_mount_fs(const struct plan_record *record) {
   if (done == 0)
     done = propagate(fresh, record->args[5], record->args[6]);
   close_keeping_errno(fresh);
-  return done;
-}
-
-// Since Linux 6.8 mountinfo lists mounts as they were born, and what the runtime opened is older than all
-// that init mounts: two mounts of one place would look exchanged. So the tree is exchanged for a copy that is
-// born now. A tree that was opened in another mount namespace can only be copied when it is attached.
-static int attach_copy(int tree, int target) {
-  if (attach(tree, target) < 0)
-    return -1;
-  int copy = sys_open_tree(tree, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | 0x8000 /* AT_RECURSIVE */);
-  if (copy < 0)
-    return fail(DETAIL_open_tree);
-  const char *path = proc_path(tree);
-  int done = path && umount2(path, 2 /* MNT_DETACH */) == 0 ? attach(copy, target) : fail(DETAIL_umount2);
-  if (done == 0 && dup3(copy, tree, O_CLOEXEC) < 0)  // the slot is the mount that the container sees
-    done = fail(DETAIL_dup3);
-  close_keeping_errno(copy);
-  return done;
-}
-
-static int set_tree_attributes(int tree, const struct plan_record *record) {
-  if (set_attributes(tree, record->args[3], record->args[4], 0, 1) < 0)
-    return -1;
-  return set_attributes(tree, record->args[1], record->args[2], 0, 0);
-}
-
-int op_mount_tree(const struct plan_record *record) {
-  int tree = slot(record, 0);
-  struct stat status;
-  if (fstat(tree, &status) < 0)
-    return fail(DETAIL_fstat);
-  int kind = S_ISDIR(status.st_mode) ? KIND_DIRECTORY : KIND_FILE;
-  int target = open_target(text(record, 7), kind, record->args[8]);
-  if (target < 0)
-    return -1;
-  // Before it is attached, so that nobody sees it without; mount(2) can only do it afterwards.
-  int before = has_mount_setattr();
-  int done = before ? set_tree_attributes(tree, record) : 0;
-  if (done == 0)
-    done = record->args[8] & MOUNT_IN_ORDER ? attach_copy(tree, target) : attach(tree, target);
-  if (done == 0 && !before)
-    done = set_tree_attributes(tree, record);
-  if (done == 0)
-    done = propagate(tree, record->args[5], record->args[6]);
-  close_keeping_errno(target);
   return done;
 }
 

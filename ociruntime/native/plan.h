@@ -46,6 +46,7 @@
   OP(root, "pu")              /* host path of the rootfs, ROOT_* flags */                                    \
   OP(mount_fs, "sSluuuupu")   /* type, source, options "key=value" or "flag", set, clear, propagation, */    \
                               /* recursive propagation, destination, MOUNT_* flags */                        \
+  OP(bind, "puuuuuuuupu")     /* source, BIND_* flags, propagation of the source's tree, then as below */    \
   OP(mount_tree, "fuuuuuupu") /* detached tree, set, clear, rset, rclear, propagation, recursive */          \
                               /* propagation, destination, MOUNT_* flags */                                  \
   OP(remount, "puS")          /* destination, MS_* flags, data: changes the superblock */                    \
@@ -100,6 +101,7 @@ enum plan_op {
 enum {
   ROOT_BIND = 1,            // bind it onto itself: pivot_root wants a mount point
   ROOT_PARENT_PRIVATE = 2,  // and its parent mount must not be shared
+  ROOT_PRIVATE = 4,         // its mounts become private, else slaves of the host's
 };
 
 // Flags of mknod and device.
@@ -107,7 +109,13 @@ enum {
   MKNOD_OPTIONAL = 1,  // a default device: not made where the engine mounted something of the host's
 };
 
-// Flags of mount_fs and mount_tree.
+// Flags of bind.
+enum {
+  BIND_RECURSIVE = 1,  // with what is mounted below the source
+  BIND_IN_ROOT = 2,    // the source is a path in the container's root, not of the host
+};
+
+// Flags of mount_fs, bind and mount_tree.
 enum {
   MOUNT_TARGET_FILE = 1,  // a missing mount point is made as a file, else as a directory
   MOUNT_TARGET_REAL = 2,  // no component may be a symbolic link (/proc and /sys: CVE-2019-19921)
@@ -117,6 +125,7 @@ enum {
   MOUNT_KEEP_MODE = 32,   // the new file system gets the mode of the directory that it covers, as its option
                           // mode=; a missing directory is made with 1777, what it would have without
   MOUNT_IN_ORDER = 64,    // mountinfo lists the tree as mounted now, not when the runtime opened it
+  MOUNT_SOURCE_PROC = 128,  // a bind whose source must be a procfs
 };
 
 // Flags of symlink.
@@ -155,7 +164,7 @@ enum plan_sync {
   D(not_a_device) D(exists_with_other_type) D(cwd_outside_root) D(is_a_directory) D(too_many_links)   \
   D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone) D(bad_plan)                 \
   D(sched_setaffinity) D(personality) D(set_mempolicy) D(fsetxattr) D(not_devpts) D(seccomp)        \
-  D(foreign_keyring) D(prlimit64) D(hidden_mount)
+  D(foreign_keyring) D(prlimit64) D(hidden_mount) D(bind_source) D(source_no_procfs)
 // clang-format on
 enum plan_detail {
 #define D(name) DETAIL_##name,

@@ -150,7 +150,7 @@ int plan_check(const void *buffer, uint32_t size, uint32_t *where) {
   memcpy(&header, buffer, sizeof header);
   if (header.magic != PLAN_MAGIC || header.size != size || header.count == 0)
     return -1;
-  if (header.slots > 65536 || header.fd_base < 3 || header.fd_base > 1u << 20)
+  if (header.slots > 1u << 20 || header.fd_base < 3 || header.fd_base > 1u << 20)
     return -1;
   if (header.count > (size - sizeof header) / sizeof(struct plan_record))
     return -1;

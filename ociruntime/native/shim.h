@@ -21,6 +21,7 @@ struct shim_spawn {
 // All return 0 or a descriptor, or -errno.
 int shim_spawn(struct shim_spawn *spawn);
 int shim_open_tree(int directory, const char *path, unsigned flags);
+int shim_open_in_root(int root, const char *path);
 int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t set, uint64_t clear,
                        uint64_t propagation, int userns_fd);
 int shim_detached_tmpfs(void);

@@ -31,7 +31,6 @@
 #include "shim.h"
 
 #define STACK_SIZE (64 * 1024)
-#define MAX_FDS 4096
 
 #if defined(__x86_64__)
 static long raw(long number, long a, long b, long c, long d, long e) {
@@ -104,7 +103,8 @@ struct child {
   char base_text[16];
   char *argv[3];
   char *envp[1];
-  int moved[MAX_FDS];
+  int fixed[FD_FIXED];
+  int moved[];  // of each slot: where it had to go first, or 0
 };
 
 static void report_and_exit(const struct child *child, int error, enum plan_detail detail) {
@@ -121,25 +121,53 @@ static long checked(const struct child *child, long result, enum plan_detail det
   return result;
 }
 
-// Every descriptor first moves above all targets, so that none overwrites one still to come.
+static int move(const struct child *child, int from, int above) {
+  return (int)checked(child, raw(SYS_fcntl, from, F_DUPFD_CLOEXEC, above, 0, 0), DETAIL_dup3);
+}
+
+static void place(const struct child *child, int from, int to) {
+  checked(child, from == to ? raw(SYS_fcntl, to, F_SETFD, 0, 0, 0) : raw(SYS_dup3, from, to, 0, 0, 0),
+          DETAIL_dup3);
+}
+
+// Slots go to their numbers without a second descriptor for each, of which there may not be so many. As in
+// memmove: those that go down in their order, then those that go up in the other one. One that goes up from
+// the place of one that goes down (slots in no order) has moved away before, and comes last.
+static void place_slots(struct child *child, int above) {
+  const int *fds = child->spawn->fds + FD_FIXED;
+  int count = child->spawn->fd_count - FD_FIXED, first = child->spawn->fd_base + FD_FIXED;
+  for (int i = 0; i < count; i++) {
+    int over = fds[i] - first;  // the slot whose place this one has now
+    if (over >= 0 && over < i && fds[over] >= fds[i])
+      child->moved[i] = move(child, fds[i], above);
+  }
+  for (int i = 0; i < count; i++)
+    if (!child->moved[i] && fds[i] >= first + i)
+      place(child, fds[i], first + i);
+  for (int i = count - 1; i >= 0; i--)
+    if (!child->moved[i] && fds[i] < first + i)
+      place(child, fds[i], first + i);
+  for (int i = 0; i < count; i++)
+    if (child->moved[i])
+      place(child, child->moved[i], first + i);
+}
+
+// Every other descriptor first moves above all targets, so that none overwrites one still to come.
 static int place_descriptors(struct child *child) {
   const struct shim_spawn *spawn = child->spawn;
   int above = spawn->fd_base + spawn->fd_count;
   int stdio[3];
   for (int i = 0; i < 3; i++)
-    stdio[i] =
-        spawn->stdio[i] < 0
-            ? -1
-            : (int)checked(child, raw(SYS_fcntl, spawn->stdio[i], F_DUPFD_CLOEXEC, above, 0, 0), DETAIL_dup3);
-  int program = (int)checked(child, raw(SYS_fcntl, spawn->exe_fd, F_DUPFD_CLOEXEC, above, 0, 0), DETAIL_dup3);
-  for (int i = 0; i < spawn->fd_count; i++)
-    child->moved[i] =
-        (int)checked(child, raw(SYS_fcntl, spawn->fds[i], F_DUPFD_CLOEXEC, above, 0, 0), DETAIL_dup3);
+    stdio[i] = spawn->stdio[i] < 0 ? -1 : move(child, spawn->stdio[i], above);
+  int program = move(child, spawn->exe_fd, above);
+  for (int i = 0; i < FD_FIXED; i++)
+    child->fixed[i] = move(child, spawn->fds[i], above);
+  place_slots(child, above);
   for (int i = 0; i < 3; i++)
     if (stdio[i] >= 0)
-      checked(child, raw(SYS_dup3, stdio[i], i, 0, 0, 0), DETAIL_dup3);
-  for (int i = 0; i < spawn->fd_count; i++)
-    checked(child, raw(SYS_dup3, child->moved[i], spawn->fd_base + i, 0, 0, 0), DETAIL_dup3);
+      place(child, stdio[i], i);
+  for (int i = 0; i < FD_FIXED; i++)
+    place(child, child->fixed[i], spawn->fd_base + i);
   return program;
 }
 
@@ -164,9 +192,9 @@ static void wait_until_gone(struct child *child) {
 }
 
 int shim_spawn(struct shim_spawn *spawn) {
-  if (spawn->fd_count < FD_FIXED || spawn->fd_count > MAX_FDS || spawn->fd_base < 3)
+  if (spawn->fd_count < FD_FIXED || spawn->fd_base < 3)
     return -EINVAL;
-  struct child *child = calloc(1, sizeof *child);
+  struct child *child = calloc(1, sizeof *child + (size_t)spawn->fd_count * sizeof *child->moved);
   if (!child)
     return -ENOMEM;
   child->alive = 1;

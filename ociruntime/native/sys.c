@@ -39,6 +39,16 @@ static const char *descriptor_link(int descriptor, char link[LINK_SIZE]) {
   return digit;
 }
 
+// A path whose "/" is `root`, whatever its links say; see in_root.c.
+int shim_open_in_root(int root, const char *path) {
+  struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+  for (int attempt = 0;; attempt++) {
+    int file = result(syscall(SYS_openat2, root, path, &how, sizeof how));
+    if (file != -EAGAIN || attempt == 128)  // somebody renamed a directory meanwhile
+      return file;
+  }
+}
+
 // Before Linux 5.12 there is no mount_setattr; the propagation of a tree can be set by mount(2) on its
 // descriptor.
 static int set_propagation(int tree, int recursive, uint64_t propagation) {

@@ -214,6 +214,10 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "make notify directory": _add_host(
         "notify", "make notify directory", {"path": "/no/such/directory/notify"}, "clone init"
     ),
+    "raise descriptor limit": _add_host(
+        "descriptor_limit", "raise descriptor limit", {"count": 1 << 30}, "clone init"
+    ),
+    "give descriptor limit": _add_host("descriptor_limit", "give descriptor limit", {}, "clone init"),
     "set oom_score_adj": _change_host("set oom_score_adj", value=5000),
 }
 

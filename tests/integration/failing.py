@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How is a step made to fail? What test_forced_failures.py takes for a case, and the cases of users, of user and time namespaces."""
+"""How is a step made to fail? What test_forced_failures.py takes for a case, and the cases of binds and users, of user and time namespaces."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.harness.configuration import Config, add_bind, id_maps, with_namespace, with_users
+from tests.integration.edited_plan import POINTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +65,59 @@ def _of_user(config: Config) -> None:
     config["process"]["user"] = {"uid": 5, "gid": 5}
 
 
+def _users_bind(source: str, place: str) -> Callable[[Config], None]:
+    def edit(config: Config) -> None:
+        with_users(config)
+        add_bind(config, source, place)
+
+    return edit
+
+
+OPS_OF_BINDS = {
+    "bind": Case(
+        ("/mounts/7", "mount bind of /var on /etc/passwd", "ENOTDIR"),
+        lambda config: add_bind(config, "/var", "/etc/passwd"),
+    ),
+    "bind: source": Case(
+        (
+            "/mounts/7",
+            "open bind source",
+            "/no/such/source on /mnt",
+            "ENOENT",
+            "what a bind shows must exist",
+        ),
+        lambda config: add_bind(config, "/no/such/source", "/mnt"),
+    ),
+    "bind: source in the rootfs": Case(
+        ("/mounts/7", "open bind source", "/no/such in the rootfs on /mnt", "ENOENT"),
+        lambda config: add_bind(config, "rootfs/no/such", "/mnt"),
+    ),
+    "bind: no procfs": Case(
+        ("/mounts/7", "mount bind of /var on /proc", "no proc file system"),
+        lambda config: add_bind(config, "/var", "/proc"),
+    ),
+    "mount_tree": Case(
+        ("/mounts/7", "mount bind of /var on /etc/passwd", "ENOTDIR"), _users_bind("/var", "/etc/passwd")
+    ),
+    "mount_tree: no procfs": Case(
+        ("/mounts/7", "mount bind of /var on /proc", "no proc file system"), _users_bind("/var", "/proc")
+    ),
+}
+HOST_OF_BINDS = {
+    "open bind source": Case(
+        ("/mounts/7", "open bind source", "/proc/self/no on /mnt", "ENOENT", "what a bind shows must exist"),
+        lambda config: add_bind(config, "/proc/self/no", "/mnt"),
+    ),
+    "open bind source: in the rootfs": Case(
+        ("/mounts/7", "open bind source", "/no/such in the rootfs on /mnt", "ENOENT"),
+        _users_bind("rootfs/no/such", "/mnt"),
+    ),
+    "raise descriptor limit": Case(
+        (POINTER, "RLIMIT_NOFILE is ", "are needed for 1073741824 mounts", "EMFILE", "raise the hard limit"),
+        edit="raise descriptor limit",
+    ),
+    "give descriptor limit": Case((POINTER, "give descriptor limit", "EINVAL"), edit="give descriptor limit"),
+}
 OPS_OF_USERS = {
     "stream_owner": Case(("/process/user", "give streams", "fchown", "EIO"), _of_user, "stream_owner"),
     "stream_owner: fstat": Case(

@@ -25,7 +25,7 @@ from tests.harness.driver import ENVIRONMENT, MARK, runtime_under_test
 from tests.harness.peers import PEERS
 from tests.harness.seccomp_profiles import CONFLICT, NO_AGENT, NO_AGENT_NO_WRITE
 from tests.integration import edited_plan
-from tests.integration.failing import HOST_OF_USERS, OPS_OF_USERS, Case
+from tests.integration.failing import HOST_OF_BINDS, HOST_OF_USERS, OPS_OF_BINDS, OPS_OF_USERS, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,12 +115,10 @@ _OPS: dict[str, Case] = {
     "mount_fs: file": Case(
         ("/mounts/7", "mount tmpfs on /etc/passwd"), lambda config: _mount(config, "/etc/passwd", "tmpfs")
     ),
-    "mount_tree": Case(
-        ("/mounts/7", "/var on /etc/passwd"), lambda config: add_bind(config, "/var", "/etc/passwd")
-    ),
     "remount": Case(
         ("/mounts/7", "remount", "EINVAL"), lambda config: _mount(config, "/etc", "none", "remount", "ro")
     ),
+    **OPS_OF_BINDS,
     "mount_attributes": _edited(
         "mount_attributes", "ENOENT", config=lambda config: _mount(config, "/mnt", "tmpfs", "ro")
     ),
@@ -202,6 +200,7 @@ _ELSEWHERE = {
 
 _HOST: dict[str, Case] = {
     **HOST_OF_USERS,
+    **HOST_OF_BINDS,
     "open namespace": Case(
         ("/linux/namespaces/4/path", "open namespace", "/no/such/ns", "ENOENT"),
         lambda config: with_namespace(config, "network", "/no/such/ns"),
@@ -209,10 +208,6 @@ _HOST: dict[str, Case] = {
     "open namespace: other type": Case(
         ("/linux/namespaces/4/path", "open namespace", "is a uts namespace"),
         lambda config: with_namespace(config, "network", "/proc/self/ns/uts"),
-    ),
-    "open bind source": Case(
-        ("/mounts/7", "open bind source", "/no/such/source for the mount on /mnt: ENOENT"),
-        lambda config: add_bind(config, "/no/such/source", "/mnt"),
     ),
     "make cgroup": Case(
         ("/linux/cgroupsPath", "make cgroup", "cgroup.procs/inside", "ENOTDIR"),
@@ -290,6 +285,7 @@ for _name in ("load device program", "delegate cgroup", "enable controllers", "s
 _HOST["check memory in use"] = Case((edited_plan.POINTER, "0 bytes are in use"), edit="check memory in use")
 _HOST_ELSEWHERE = {
     "check cgroup": "test_cgroup_that_is_in_use",
+    "lower descriptor limit": "gives back what it had, and can't fail: test_many_mounts.py",
     "send terminal": "test_console.py, test_nobody_takes_it",
     "send pidfd": "test_console.py, test_nobody_takes_it",
     **dict.fromkeys(("open init", "clone helper", "clone hook"), "test_exec_forced.py"),
@@ -337,7 +333,7 @@ def _prepare(stage: Stage, case: Case) -> Container:
     container.bundle.script("bin/data", "no program\n")
     container.bundle.script("bin/lost", "#!/no/such/interpreter\n")
     if case.edit == "join_cgroup":  # which is given the bind's tree in place of a cgroup's file
-        add_bind(container.bundle.config, "/var", "/mnt")
+        add_bind(container.bundle.config, "/proc/self/limits", "/etc/passwd")
         container.bundle.write()
     return container
 

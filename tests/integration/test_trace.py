@@ -155,6 +155,7 @@ _OPS = {
     "propagation": "mount ",
     "root": "move_mount ",
     "mount_fs": f"{_MAKES_A_PLACE}move_mount ",
+    "bind": f"{_MAKES_A_PLACE}move_mount ",
     "mount_tree": f"{_MAKES_A_PLACE}move_mount (?:fchdir umount2 move_mount )?",  # exchanged for a copy
     "mount_attributes": "",
     "mknod": f"{_MAKES_A_PLACE}mknodat fchownat ",
@@ -228,6 +229,7 @@ def test_strace_sees_the_steps_and_nothing_else(stage: Stage) -> None:
         config["linux"]["devices"] = [{"path": "/dev/new/null", "type": "c", "major": 1, "minor": 3}]
         config["process"]["cwd"] = "/tmp"
         add_bind(config, "/var", "/mnt/new/place", "ro")
+        add_bind(config, "/proc/self/limits", "/mnt/new/file")  # which the runtime opens
 
     container = stage.container("/bin/true", edit=edit)
     steps = _plan(container)
@@ -246,7 +248,7 @@ def test_strace_sees_the_steps_and_nothing_else(stage: Stage) -> None:
     # Where a step may have no call (masks) the counts must agree with what is there to be covered.
     covered = [step["args"][0] for step in steps if step.get("op") in ("mask", "readonly")]
     here = [path for path in covered if os.path.exists(path)]
-    mounted = [step for step in steps if step.get("op") in ("root", "mount_fs", "mount_tree")]
+    mounted = [step for step in steps if step.get("op") in ("root", "mount_fs", "bind", "mount_tree")]
     copied = [step for step in mounted if step["args"][-1] & MOUNT_IN_ORDER and step["op"] == "mount_tree"]
     assert len(copied) == 1
     assert seen.split().count("move_mount") == len(mounted) + len(copied) + len(here)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.configuration import Config, add_bind, set_capabilities, with_namespace, without_namespace
+from tests.harness.configuration import (
+    Config,
+    add_bind,
+    set_capabilities,
+    with_namespace,
+    with_users,
+    without_namespace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +71,8 @@ def mount_points() -> list[str]:
 
 def mounted_flags(text: str, point: str) -> set[str]:
     """The flags of the last mount on `point` in a mountinfo."""
-    found = [line.split()[5] for line in text.splitlines() if line.split()[4] == point]
+    lines = [line.split() for line in text.splitlines()]
+    found = [words[5] for words in lines if words[4:5] == [point]]
     return set(found[-1].split(","))
 
 
@@ -141,10 +149,16 @@ def test_propagation_of_the_host_is_kept(stage: Stage, shared: Path, mount_names
 
 
 @pytest.mark.parametrize(
-    "options", [["rbind"], ["bind", "rw"], ["rbind", "exec", "suid", "dev"], ["bind", "noatime"]]
+    ("options", "lost"),
+    [
+        (["rbind"], set()),
+        (["bind", "rw"], {"ro"}),
+        (["rbind", "exec", "suid", "dev"], {"noexec", "nosuid", "nodev"}),
+        (["bind", "noatime"], set()),
+    ],
 )
-def test_flags_of_the_source_survive(stage: Stage, strict: Path, options: list[str]) -> None:
-    """Invariant 17: a bind of a ro, nosuid, nodev, noexec mount keeps nosuid, nodev and noexec, and ro unless rw is asked."""
+def test_flags_of_the_source_survive(stage: Stage, strict: Path, options: list[str], lost: set[str]) -> None:
+    """Invariant 17: a bind of a ro, nosuid, nodev, noexec mount keeps what no option names, and all that is below."""
 
     def edit(config: Config) -> None:
         config["mounts"].append(
@@ -152,14 +166,43 @@ def test_flags_of_the_source_survive(stage: Stage, strict: Path, options: list[s
         )
 
     said = stage.show("cat /proc/self/mountinfo; /mnt/program; touch /mnt/new; true", edit)
-    assert "ran" not in said.splitlines()
-    wanted = {"nosuid", "nodev", "noexec"} if not {"exec", "suid", "dev"} & set(options) else set()
-    assert wanted <= mounted_flags(said, "/mnt")
-    if "rw" not in options:
-        assert "ro" in mounted_flags(said, "/mnt")
+    assert ("ran" in said.splitlines()) == ("noexec" in lost)
+    every = {"ro", "nosuid", "nodev", "noexec"}
+    assert mounted_flags(said, "/mnt") & every == every - lost
     if "rbind" in options:
         assert {"nosuid", "nodev", "noexec"} <= mounted_flags(said, "/mnt/below")
-    assert not (strict / "new").exists()
+    assert not (strict / "new").exists()  # its superblock is read-only as well
+
+
+@pytest.mark.parametrize("users", [False, True])
+@pytest.mark.parametrize("target", ["{}", "../../../../../../../../../../../{}"])
+def test_a_link_of_the_image_chooses_no_source(
+    stage: Stage, tmp_path: Path, target: str, users: bool
+) -> None:
+    """A source that is written as one below the rootfs stays in the root: a link of the image leads to no host path."""
+    (tmp_path / "secret").write_text("the host's\n")
+    bundle = stage.bundle("sh", "-c", "cat /mnt/*", own_files=True)
+    inside = bundle.rootfs / str(tmp_path)[1:]
+    inside.mkdir(parents=True)
+    (inside / "secret").write_text("the image's\n")
+    (bundle.rootfs / "mnt" / "link").symlink_to(target.format(tmp_path))
+    # In a user namespace init opens what lies below a mount of an entry before.
+    tmpfs = {"destination": str(tmp_path), "type": "bind", "source": str(inside), "options": ["bind"]}
+    bundle.config["mounts"] += [
+        tmpfs,
+        {"destination": "/opt", "type": "tmpfs", "source": "tmpfs"},
+        {
+            "destination": "/opt/file",
+            "type": "bind",
+            "source": f"{bundle.rootfs}/mnt/link/secret",
+            "options": ["bind"],
+        },
+    ]
+    bundle.config["process"]["args"] = ["cat", "/opt/file"]
+    if users:
+        with_users(bundle.config)
+    bundle.write()
+    assert stage.container(bundle=bundle).run().ok().out == "the image's\n"
 
 
 def test_flags_survive_a_remount(stage: Stage, strict: Path) -> None:

@@ -118,7 +118,9 @@ def test_mounts_with_the_same_mappings_share_one_namespace() -> None:
     by_slot = {step.args["slot"]: step.args["uid"] for step in held}
     machine = MACHINES["plan.txt"]
     steps = [
-        step for step in mounts.plan_sources(node, machine, "/", {}) if step.name == "id-map bind source"
+        step
+        for step in mounts.plan_sources(node, machine, mounts.read(node, "/", "/rootfs"), {})
+        if step.name == "id-map bind source"
     ]
     assert [by_slot[step.args["maps"]] for step in steps] == [
         [[0, 100000, 65536]],
@@ -130,7 +132,9 @@ def test_mounts_with_the_same_mappings_share_one_namespace() -> None:
     joined = config([MOUNT, {"type": "user", "path": "/u"}], top={"mounts": [mapped("idmap")]})
     assert [step.name for step in idmap.plan_host(joined)] == ["note id maps"]
     (step,) = [
-        one for one in mounts.plan_sources(joined, machine, "/", {}) if one.name == "id-map bind source"
+        one
+        for one in mounts.plan_sources(joined, machine, mounts.read(joined, "/", "/rootfs"), {})
+        if one.name == "id-map bind source"
     ]
     assert step.args["maps"] == "namespace user"
 
@@ -138,7 +142,7 @@ def test_mounts_with_the_same_mappings_share_one_namespace() -> None:
 def test_the_kernel_is_never_given_the_option() -> None:
     """R028: idmap and ridmap are no data for a file system, and no flag."""
     node = config([MOUNT], top={"mounts": [mapped("ridmap", **MAPS)]})
-    (step,) = mounts.plan(node, MACHINES["plan.txt"], {})
+    (step,) = mounts.plan(node, MACHINES["plan.txt"], mounts.read(node, "/", "/rootfs"), {})
     assert step.op == "mount_tree"
     assert step.args[1:7] == (0, 0, 0, 0, 0, 0)
 

@@ -189,11 +189,12 @@ def test_words_of_mount_8_alone_are_dropped() -> None:
     assert not set(words) & set(known_options())
 
 
-def test_a_bind_keeps_the_flags_of_its_source() -> None:
-    """Invariant 17: no plain word takes ro, nosuid, nodev, noexec or nosymfollow from a bind's source."""
-    plain = ["rw", "suid", "dev", "exec", "symfollow"]
-    assert parse(plain).bind_clear() == 0
-    assert parse(["noatime", "diratime", "rw"]).bind_clear() == ATIME | NODIRATIME
+def test_words_that_clear() -> None:
+    """A word of the other sense clears the flag, a later one sets it again; plain and recursive ones are apart."""
+    plain = ["rw", "suid", "dev", "exec", "symfollow", "rsuid"]
+    assert parse(plain).attr_clear == RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW
+    assert parse(plain).rattr_clear == NOSUID
+    assert parse(["noatime", "diratime", "rw", "ro"]).attr_clear == ATIME | NODIRATIME
     assert parse(["rrw", "rsuid"]).rattr_clear == RDONLY | NOSUID
 
 

@@ -1,78 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ociruntime/linux/mounts.py and cgroup_mounts.py: from mount entries to steps, and what is refused."""
+"""ociruntime/linux/mounts.py and cgroup_mounts.py: from mount entries to steps, and what is refused.
+
+Binds are in test_bind_sources.py.
+"""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from ociruntime.config import Node
-from ociruntime.errors import StepFailed
-from ociruntime.host import Host
 from ociruntime.linux import mounts
-from ociruntime.linux.cgroups.layout import Layout
-from ociruntime.run import Run
-
-if TYPE_CHECKING:
-    from ociruntime.step import HostStep, InitStep
-
-RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
-ATIME, STRICTATIME = 0x70, 0x20
-REAL, ON_PROC, COPY_UP, KEEP_MODE, IN_ORDER = 2, 4, 8, 32, 64
-PRIVATE, SLAVE, SHARED = 1 << 18, 1 << 19, 1 << 20
-
-V2 = Layout("v2", v2="/sys/fs/cgroup")
-V1 = Layout(
-    "hybrid",
-    {
-        "cpu": "/cg/cpu,cpuacct",
-        "cpuacct": "/cg/cpu,cpuacct",
-        "pids": "/cg/pids",
-        "name=systemd": "/cg/systemd",
-    },
-    v2="/cg/unified",
+from tests.unit.mount_entries import (
+    ATIME,
+    COPY_UP,
+    KEEP_MODE,
+    NODEV,
+    NOEXEC,
+    NOSUID,
+    ON_PROC,
+    PATHS,
+    PRIVATE,
+    RDONLY,
+    REAL,
+    SHARED,
+    SLAVE,
+    STRICTATIME,
+    V1,
+    bind,
+    config,
+    entry,
+    init_steps,
+    opened,
+    read,
+    shown,
 )
-PATHS = {"cpu": "/cg/cpu,cpuacct/x", "cpuacct": "/cg/cpu,cpuacct/x", "pids": "/cg/pids/x"}
-
-
-def config(*entries: dict[str, Any], namespaces: str = "mount", **linux: Any) -> Node:
-    """A config with these mounts."""
-    linux["namespaces"] = [{"type": name} for name in namespaces.split()]
-    return Node({"mounts": list(entries), "linux": linux})
-
-
-def entry(destination: str, kind: str = "tmpfs", *options: str, **more: Any) -> dict[str, Any]:
-    """One mount entry."""
-    return {"destination": destination, "type": kind, "options": list(options), **more}
-
-
-def bind(destination: str, *options: str, source: str = "/src") -> dict[str, Any]:
-    """One bind entry."""
-    return {"destination": destination, "source": source, "options": list(options or ("bind",))}
-
-
-def init_steps(node: Node, layout: Layout = V2, paths: dict[str, str] | None = None) -> list[InitStep]:
-    """What init does for these mounts."""
-    return list(mounts.plan(node, Host(layout), paths or {}))
-
-
-def sources(node: Node, layout: Layout = V2, paths: dict[str, str] | None = None) -> list[HostStep]:
-    """What is opened before the clone."""
-    return list(mounts.plan_sources(node, Host(layout), "/b", paths or {}))
-
-
-def shown(step: InitStep) -> list[object]:
-    """A step's arguments with slots as their keys."""
-    arguments = step.as_dict()["args"]
-    assert isinstance(arguments, list)
-    return arguments
-
-
-def new_run(directory: str = "/d") -> Run:
-    """A container that is being made."""
-    return Run("id", "/b", directory, Node({}), Host(Layout("none")))
 
 
 @pytest.mark.parametrize(
@@ -109,74 +71,7 @@ def test_file_system(item: dict[str, Any], arguments: list[object]) -> None:
     assert step.name == "mount"
     assert step.pointer == "/mounts/0"
     assert shown(step) == arguments
-    assert sources(config(item)) == []
-
-
-@pytest.mark.parametrize(
-    ("item", "arguments"),
-    [
-        (bind("/d"), [0, 0, 0, 0, 0, 0, "/d", 0]),
-        (bind("/d", "rbind", "ro", "nosuid"), [RDONLY | NOSUID, 0, 0, 0, 0, 0, "/d", 0]),
-        (bind("/d", "bind", "rw", "suid", "dev", "exec"), [0, 0, 0, 0, 0, 0, "/d", 0]),
-        (bind("/d", "bind", "noatime"), [0x10, ATIME, 0, 0, 0, 0, "/d", 0]),
-        (bind("/d", "rbind", "rro", "rsuid"), [0, 0, RDONLY, NOSUID, 0, 0, "/d", 0]),
-        (bind("/d", "rbind", "rshared"), [0, 0, 0, 0, 0, SHARED, "/d", 0]),
-        (bind("/d", "bind", "private"), [0, 0, 0, 0, PRIVATE, 0, "/d", 0]),
-        (bind("/d", "bind", "mode=755", "size=1k"), [0, 0, 0, 0, 0, 0, "/d", 0]),
-        (bind("/proc/uptime"), [0, 0, 0, 0, 0, 0, "/proc/uptime", ON_PROC]),
-        (bind("/sys", "rbind"), [0, 0, 0, 0, 0, 0, "/sys", REAL]),
-    ],
-)
-def test_bind(item: dict[str, Any], arguments: list[object]) -> None:
-    """A bind attaches the opened tree; options for file systems and plain "take away" words do nothing."""
-    (step,) = init_steps(config(item))
-    assert step.op == "mount_tree"
-    *others, flags = arguments
-    assert shown(step) == ["mount 0", *others, IN_ORDER | int(str(flags))]
-
-
-def test_a_bind_is_what_its_options_say() -> None:
-    """R019: with bind the type means nothing."""
-    item = {**bind("/d"), "type": "tmpfs"}
-    assert [step.op for step in init_steps(config(item))] == ["mount_tree"]
-    assert [step.name for step in sources(config(item))] == ["open bind source"]
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [("/a/b", "/a/b"), ("a/../c", "/b/c"), ("../c", "/c"), (".", "/b"), ("/a//b/", "/a/b")],
-)
-def test_source_is_relative_to_the_bundle(source: str, expected: str) -> None:
-    """R018: a bind's source is absolute or relative to the bundle."""
-    (step,) = sources(config(bind("/d", "rbind", source=source)))
-    assert step.args == {
-        "source": expected,
-        "destination": "/d",
-        "recursive": True,
-        "propagation": SLAVE,
-        "slot": "mount 0",
-    }
-
-
-@pytest.mark.parametrize(
-    ("value", "options", "propagation"),
-    [
-        (None, "rbind", SLAVE),
-        (None, "rbind rshared", SLAVE),
-        ("rslave", "rbind", SLAVE),
-        ("private", "rbind", PRIVATE),
-        ("runbindable", "rbind", PRIVATE),
-        ("shared", "rbind", SLAVE),
-        ("rshared", "rbind rprivate", SLAVE),
-        ("rshared", "rbind rshared", 0),
-        ("shared", "rbind shared", 0),
-    ],
-)
-def test_tree_is_cut_off_from_the_host(value: str | None, options: str, propagation: int) -> None:
-    """Invariant 16: a tree is a slave or private before init has it, unless rootfs and entry are shared."""
-    more = {"rootfsPropagation": value} if value else {}
-    (step,) = sources(config(bind("/d", *options.split()), **more))
-    assert step.args["propagation"] == propagation
+    assert opened(config(item)) == []
 
 
 @pytest.mark.parametrize(
@@ -196,18 +91,6 @@ def test_destination(destination: str, place: str) -> None:
     assert shown(step)[-2] == place
 
 
-def test_entries_keep_their_order_and_number() -> None:
-    """R014: steps come in the order of the entries, each with the pointer and the slot of its own."""
-    node = config(bind("/a"), entry("/b"), bind("/c"))
-    assert [(step.op, step.pointer) for step in init_steps(node)] == [
-        ("mount_tree", "/mounts/0"),
-        ("mount_fs", "/mounts/1"),
-        ("mount_tree", "/mounts/2"),
-    ]
-    assert [step.args["slot"] for step in sources(node)] == ["mount 0", "mount 2"]
-    assert shown(init_steps(node)[2])[0] == "mount 2"
-
-
 def test_text_for_people() -> None:
     """A step says what is mounted where and how."""
     item = entry("/dev/shm", "tmpfs", "nosuid", "mode=1777", "size=65536k")
@@ -222,7 +105,7 @@ def test_remount_changes_the_file_system() -> None:
     node = config(entry("/t", "tmpfs", "remount", "ro", "nosuid", "size=2k", "nr_inodes=9"))
     (step,) = init_steps(node)
     assert (step.op, shown(step)) == ("remount", ["/t", 32 | 1 | 2, "size=2k,nr_inodes=9"])
-    assert sources(node) == []
+    assert opened(node) == []
 
 
 def test_remount_of_a_bind_changes_the_attributes() -> None:
@@ -230,7 +113,7 @@ def test_remount_of_a_bind_changes_the_attributes() -> None:
     node = config(entry("/t", "none", "remount", "bind", "rw", "noexec", "rslave"))
     (step,) = init_steps(node)
     assert (step.op, shown(step)) == ("mount_attributes", ["/t", NOEXEC, RDONLY, 0, 0, 0, SLAVE])
-    assert sources(node) == []
+    assert opened(node) == []
 
 
 def test_iversion_takes_a_second_step() -> None:
@@ -254,7 +137,7 @@ def test_tmpfs_and_dev_become_read_only_late() -> None:
     assert steps["/t"][2:4] == [["mode=700"], 0]
     assert steps["/w"][2:4] == [[], 0]
     assert steps["/sys"][2:4] == [["ro"], RDONLY]
-    late = [(step.op, shown(step), step.pointer) for step in mounts.plan_read_only(node)]
+    late = [(step.op, shown(step), step.pointer) for step in mounts.plan_read_only(read(node))]
     assert late == [
         ("mount_attributes", ["/dev", RDONLY, 0, 0, 0, 0, 0], "/mounts/0"),
         ("mount_attributes", ["/t", RDONLY, 0, 0, 0, 0, 0], "/mounts/1"),
@@ -265,7 +148,7 @@ def test_tmpfs_and_dev_become_read_only_late() -> None:
 def test_a_covered_tmpfs_is_not_made_read_only() -> None:
     """If a later entry covers the place, the attribute would go to the wrong mount."""
     node = config(entry("/t", "tmpfs", "ro"), bind("/t"))
-    assert list(mounts.plan_read_only(node)) == []
+    assert list(mounts.plan_read_only(read(node))) == []
 
 
 def test_only_new_file_systems_become_read_only_late() -> None:
@@ -276,13 +159,13 @@ def test_only_new_file_systems_become_read_only_late() -> None:
         entry("/dev", "tmpfs", "rbind", "ro", source="/dev"),
         entry("/d", "tmpfs"),
     )
-    assert list(mounts.plan_read_only(node)) == []
+    assert list(mounts.plan_read_only(read(node))) == []
 
 
 def test_only_cgroup_entries_open_cgroups() -> None:
     """On a v1 machine other file systems, and remounts of cgroup entries, open nothing."""
     node = config(entry("/t"), entry("/c", "cgroup", "remount", "ro"))
-    assert sources(node, V1, PATHS) == []
+    assert opened(node, V1, PATHS) == []
 
 
 def test_cgroup_on_v2() -> None:
@@ -290,13 +173,13 @@ def test_cgroup_on_v2() -> None:
     node = config(entry("/sys/fs/cgroup", "cgroup", "ro", "nosuid"))
     (step,) = init_steps(node)
     assert shown(step) == ["cgroup2", "cgroup2", [], RDONLY | NOSUID, 0, 0, 0, "/sys/fs/cgroup", 0]
-    assert sources(node) == []
+    assert opened(node) == []
 
 
 def test_cgroup_on_v2_in_a_user_namespace() -> None:
     """Its root may mount cgroup2 only in a cgroup namespace of its own: otherwise the host's mount is bound."""
     node = config(entry("/sys/fs/cgroup", "cgroup", "ro", "nosuid"), namespaces="user mount")
-    (source,) = sources(node)
+    (source,) = opened(node)
     assert (source.args["source"], source.args["slot"]) == ("/sys/fs/cgroup", "mount 0")
     (step,) = init_steps(node)
     assert (step.op, shown(step)[:2], shown(step)[-2:]) == (
@@ -306,28 +189,21 @@ def test_cgroup_on_v2_in_a_user_namespace() -> None:
     )
     own = config(entry("/sys/fs/cgroup", "cgroup"), namespaces="user mount cgroup")
     assert [step.op for step in init_steps(own)] == ["mount_fs"]
-    assert sources(own) == []
+    assert opened(own) == []
 
 
 def test_cgroup_on_v1_shows_the_own_cgroups() -> None:
     """Without a cgroup namespace: binds of the container's directories, where it has one; links; read-only."""
     node = config(entry("/sys/fs/cgroup", "cgroup", "ro", "nosuid"))
-    opened = [
-        (step.args["source"], step.args["slot"], step.args["propagation"])
-        for step in sources(node, V1, PATHS)
-    ]
-    assert opened == [
-        ("/cg/cpu,cpuacct/x", "mount 0 cpu,cpuacct", SLAVE),
-        ("/cg/pids/x", "mount 0 pids", SLAVE),
-    ]
+    assert opened(node, V1, PATHS) == []
     steps = [(step.op, shown(step)) for step in init_steps(node, V1, PATHS)]
     root = "/sys/fs/cgroup"
     assert steps == [
         ("mount_fs", ["tmpfs", "tmpfs", ["mode=755"], NOSUID | NODEV | NOEXEC, 0, 0, 0, root, 0]),
-        ("mount_tree", ["mount 0 cpu,cpuacct", RDONLY | NOSUID, 0, 0, 0, 0, 0, f"{root}/cpu,cpuacct", 0]),
+        ("bind", ["/cg/cpu,cpuacct/x", 0, SLAVE, RDONLY | NOSUID, 0, 0, 0, 0, 0, f"{root}/cpu,cpuacct", 0]),
         ("symlink", [f"{root}/cpu", "cpu,cpuacct", 0]),
         ("symlink", [f"{root}/cpuacct", "cpu,cpuacct", 0]),
-        ("mount_tree", ["mount 0 pids", RDONLY | NOSUID, 0, 0, 0, 0, 0, f"{root}/pids", 0]),
+        ("bind", ["/cg/pids/x", 0, SLAVE, RDONLY | NOSUID, 0, 0, 0, 0, 0, f"{root}/pids", 0]),
         ("mount_attributes", [root, RDONLY, 0, 0, 0, 0, 0]),
     ]
 
@@ -335,7 +211,7 @@ def test_cgroup_on_v1_shows_the_own_cgroups() -> None:
 def test_cgroup_on_v1_with_a_namespace() -> None:
     """With a cgroup namespace: fresh mounts of each v1 hierarchy, named ones too; writable if not ro."""
     node = config(entry("/c", "cgroup"), namespaces="mount cgroup")
-    assert sources(node, V1, PATHS) == []
+    assert opened(node, V1, PATHS) == []
     steps = [(step.op, shown(step)) for step in init_steps(node, V1, PATHS)]
     assert [arguments[:3] for op, arguments in steps if op == "mount_fs"] == [
         ["tmpfs", "tmpfs", ["mode=755"]],
@@ -410,90 +286,22 @@ def test_idmap_without_mappings_takes_those_of_the_user_namespace() -> None:
     assert (violation.rule, violation.severity) == ("R026", "unsupported")
 
 
-def test_a_bind_on_proc_must_be_procfs(tmp_path: Any) -> None:
-    """CVE-2019-16884: only procfs may be bound on /proc; that is seen before anything is made."""
-    (step,) = sources(config(bind("/proc", source=str(tmp_path))))
-    with pytest.raises(StepFailed) as failure:
-        mounts.apply(step, new_run())
-    assert failure.value.reason == f"{tmp_path} can't be mounted on /proc: not a proc file system"
-    assert failure.value.pointer == "/mounts/0"
-
-
-@pytest.mark.parametrize("kind", ["/proc", ""])
-def test_a_missing_source_is_named(tmp_path: Any, kind: str) -> None:
-    """A bind's source that does not exist gives ENOENT with its path and the entry's pointer."""
-    (step,) = sources(config(bind(kind or "/d", source=f"{tmp_path}/gone")))
-    run = new_run()
-    with pytest.raises(StepFailed) as failure:
-        mounts.apply(step, run)
-    expected = (
-        f"/mounts/0: open bind source: {tmp_path}/gone for the mount on {kind or '/d'}: "
-        "ENOENT (no such file or directory)"
-    )
-    assert str(failure.value).startswith(expected)
-    assert not run.slots
-
-
-class TreeLog:
-    """Stands for the C library: notes the system calls and gives a descriptor of `shows` as the tree."""
-
-    def __init__(self, failure: int = 0, shows: str = "/dev/null") -> None:
-        self.shows = shows
-        self.calls: list[tuple[object, ...]] = []
-        self.failure = failure
-        self.tree = -1
-
-    def shim_open_tree(self, *arguments: object) -> int:
-        self.calls.append(arguments)
-        self.tree = os.open(self.shows, os.O_RDONLY)
-        return self.tree
-
-    def shim_mount_setattr(self, *arguments: object) -> int:
-        self.calls.append(arguments[1:])
-        return -self.failure
-
-
-@pytest.mark.parametrize(("option", "recursive"), [("bind", 0), ("rbind", 0x8000)])
-def test_apply_opens_a_detached_tree(monkeypatch: pytest.MonkeyPatch, option: str, recursive: int) -> None:
-    """The tree is a clone of the source, deep for rbind, and recursively a slave before init gets it."""
-    log = TreeLog()
-    monkeypatch.setattr("ociruntime.native._shim.lib", log)
-    (step,) = sources(config(bind("/d", option)))
-    run = new_run()
-    mounts.apply(step, run)
-    assert run.slots == {"mount 0": log.tree}
-    run.close_slots()
-    assert log.calls == [
-        (-100, b"/src", 1 | os.O_CLOEXEC | recursive),
-        (b"", 0x1000 | 0x8000, 0, 0, SLAVE, -1),
+def test_cgroup_directories_of_a_user_namespace() -> None:
+    """The runtime opens them; what other containers mount below the own cgroup directory is not shown."""
+    node = config(entry("/sys/fs/cgroup", "cgroup"), namespaces="user mount")
+    assert [step.args for step in opened(node, V1, PATHS)] == [
+        {"source": source, "destination": place, "recursive": False, "propagation": SLAVE, "slot": slot}
+        for source, place, slot in (
+            ("/cg/cpu,cpuacct/x", "/sys/fs/cgroup/cpu,cpuacct", "mount 0 cpu,cpuacct"),
+            ("/cg/pids/x", "/sys/fs/cgroup/pids", "mount 0 pids"),
+        )
     ]
+    trees = [shown(step) for step in init_steps(node, V1, PATHS) if step.op == "mount_tree"]
+    assert [tree[0] for tree in trees] == ["mount 0 cpu,cpuacct", "mount 0 pids"]
 
 
-def test_apply_leaves_no_descriptor_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the tree can't be cut off from the host, it is closed and the step fails."""
-    log = TreeLog(failure=1)
-    monkeypatch.setattr("ociruntime.native._shim.lib", log)
-    (step,) = sources(config(bind("/d")))
-    run = new_run()
-    with pytest.raises(StepFailed, match="EPERM"):
-        mounts.apply(step, run)
-    assert not run.slots
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(log.tree)
-
-
-def test_a_bind_of_procfs_on_proc_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines that share the host's pid namespace bind its /proc."""
-    log = TreeLog(shows="/proc")
-    monkeypatch.setattr("ociruntime.native._shim.lib", log)
-    (step,) = sources(config(bind("/proc", "rbind", source="/proc")))
-    run = new_run()
-    mounts.apply(step, run)
-    run.close_slots()
-    assert log.calls[0][1] == b"/proc"
-
-
-def test_cgroup_directories_are_bound_alone() -> None:
-    """What other containers mount below the own cgroup directory is not shown."""
-    node = config(entry("/sys/fs/cgroup", "cgroup"))
-    assert [step.args["recursive"] for step in sources(node, V1, PATHS)] == [False, False]
+def test_words_that_clear_count_for_cgroups() -> None:
+    """A cgroup entry's rw, exec, suid and dev take a flag of the host's mount away, as with any bind."""
+    node = config(entry("/sys/fs/cgroup", "cgroup", "rw", "exec"))
+    (first, _) = [shown(step) for step in init_steps(node, V1, PATHS) if step.op == "bind"]
+    assert first[3:5] == [0, RDONLY | NOEXEC]

@@ -43,25 +43,29 @@ def test_path_is_relative_to_the_bundle(path: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "first", "last"),
+    ("value", "private", "last"),
     [
-        (None, SLAVE, None),
-        ("slave", SLAVE, None),
-        ("rslave", SLAVE, None),
-        ("private", PRIVATE, None),
-        ("rprivate", PRIVATE, None),
-        ("shared", SLAVE, SHARED),
-        ("rshared", SLAVE, SHARED | REC),
-        ("unbindable", PRIVATE, UNBINDABLE),
-        ("runbindable", PRIVATE, UNBINDABLE | REC),
+        (None, False, None),
+        ("slave", False, None),
+        ("rslave", False, None),
+        ("private", True, None),
+        ("rprivate", True, None),
+        ("shared", False, SHARED),
+        ("rshared", False, SHARED | REC),
+        ("unbindable", True, UNBINDABLE),
+        ("runbindable", True, UNBINDABLE | REC),
     ],
 )
-def test_propagation(value: str | None, first: int, last: int | None) -> None:
-    """Never shared with the host while mounting; what the config wants is set in the new root (R194)."""
+def test_propagation(value: str | None, private: bool, last: int | None) -> None:
+    """Never shared with the host while mounting; what the config wants is set in the new root (R194).
+
+    The host's mounts become slaves whatever it says: a bind that says slave shows one of them.
+    """
     steps = list(rootfs.plan(config(value), "/b"))
+    flags = rootfs.ROOT_BIND | rootfs.ROOT_PARENT_PRIVATE | (rootfs.ROOT_PRIVATE if private else 0)
     assert [(step.op, step.args) for step in steps] == [
-        ("propagation", (first | REC,)),
-        ("root", ("/b/rootfs", rootfs.ROOT_BIND | rootfs.ROOT_PARENT_PRIVATE)),
+        ("propagation", (SLAVE | REC,)),
+        ("root", ("/b/rootfs", flags)),
     ]
     finish = [step.args for step in rootfs.plan_finish(config(value)) if step.op == "propagation"]
     own_group = (

@@ -4,14 +4,22 @@
 from __future__ import annotations
 
 import os
+import random
+import resource
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ociruntime.descriptors import Descriptors
+from ociruntime.errors import InitLost
 from ociruntime.native._shim import ffi
-from ociruntime.native.encode import SYNC_FORKED
+from ociruntime.native.encode import SYNC_FORKED, encode
 from ociruntime.spawn import MESSAGE, MESSAGE_ERROR, MESSAGE_SYNC, Child, ChildFailed
+from ociruntime.step import InitStep, Slot
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def process() -> int:
@@ -44,3 +52,48 @@ def test_failure_overtakes_the_helpers_word() -> None:
         os.waitpid(made, os.WNOHANG)
     child.close()
     far.close()
+
+
+def written(directory: Path, numbers: list[int]) -> list[str]:
+    """What a process writes into files that this one has under these numbers, if each is told once to write into it."""
+    files = [open(directory / str(index), "w+b", buffering=0) for index in range(len(numbers))]  # noqa: SIM115
+    for file, number in zip(files, numbers, strict=True):
+        os.dup2(file.fileno(), number)
+    keys = [str(index) for index in range(len(numbers))]
+    steps = [InitStep("join_cgroup", Slot(key)) for key in keys]
+    buffer = encode(list(enumerate(steps)), keys, BASE)
+    child = Child(buffer, records=len(steps), fd_base=BASE, slots=numbers)
+    with pytest.raises(InitLost, match="exit status 1"):  # a plan that ends without a program
+        child.wait_end()
+    child.close()
+    for file, number in zip(files, numbers, strict=True):
+        os.close(number)
+        file.close()
+    return [(directory / key).read_text() for key in keys]
+
+
+BASE = 300
+FIRST = BASE + 5  # where slots go
+
+
+@pytest.mark.parametrize("start", [FIRST - 20, FIRST - 3, FIRST, FIRST + 3, FIRST + 50])
+@pytest.mark.parametrize("order", ["ascending", "descending", *(f"mixed {seed}" for seed in range(6))])
+def test_each_slot_gets_its_descriptor(tmp_path: Path, start: int, order: str) -> None:
+    """Wherever the runtime has them, and in whatever order: none is overwritten by another one before it is placed."""
+    numbers = list(range(start, start + 30))
+    if order == "descending":
+        numbers.reverse()
+    elif order != "ascending":
+        random.Random(order).shuffle(numbers)
+    assert written(tmp_path, numbers) == ["0"] * 30
+
+
+@pytest.mark.parametrize("start", [FIRST - 40, FIRST + 3])
+def test_no_second_descriptor_for_each_slot(tmp_path: Path, start: int) -> None:
+    """In the order in which they were opened they go to their places with hardly any room above."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FIRST + 103 + 12, hard))
+    try:
+        assert written(tmp_path, list(range(start, start + 100))) == ["0"] * 100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -109,6 +109,7 @@ class _DeviceList:
     def __init__(self) -> None:
         self.allowed = False
         self.exceptions: dict[tuple[str, int, int], str] = {}
+        self.of_major: dict[tuple[str, int], dict[tuple[str, int, int], None]] = {}
 
     def follow(self, rule: Rule) -> list[list[str]]:
         """The writes that carry out one rule."""
@@ -118,6 +119,7 @@ class _DeviceList:
                 return []
             self.allowed = rule.allow
             self.exceptions.clear()
+            self.of_major.clear()
             return [[_file(rule.allow), "a"]]
         lines = []
         for kind in "bc" if rule.kind == "a" else rule.kind:
@@ -128,10 +130,12 @@ class _DeviceList:
         key = (kind, rule.major, rule.minor)
         if rule.allow != self.allowed:
             self.exceptions[key] = _union(self.exceptions.get(key, ""), rule.access)
+            self.of_major.setdefault(key[:2], {})[key] = None
             return [[_file(rule.allow), device(*key, rule.access)]]
         # The rule agrees with the default: exceptions that it covers are taken back.
         lines = []
-        for held, access in list(self.exceptions.items()):
+        for held in self._near(key):
+            access = self.exceptions[held]
             common = "".join(letter for letter in access if letter in rule.access)
             if not common or not _overlap(held, key):
                 continue
@@ -146,8 +150,18 @@ class _DeviceList:
             rest = "".join(letter for letter in access if letter not in common)
             self.exceptions[held] = rest
             if not rest:
-                del self.exceptions[held]
+                del self.exceptions[held], self.of_major[held[:2]][held]
         return lines
+
+    def _near(self, key: tuple[str, int, int]) -> list[tuple[str, int, int]]:
+        """The exceptions that may overlap; not all of them, as there may be as many as rules."""
+        kind, major, minor = key
+        if major == ANY:
+            return list(self.exceptions)
+        if minor == ANY:
+            return [*self.of_major.get((kind, major), ()), *self.of_major.get((kind, ANY), ())]
+        possible = ((kind, a, b) for a in (major, ANY) for b in (minor, ANY))
+        return [held for held in possible if held in self.exceptions]
 
 
 def _file(allow: bool) -> str:

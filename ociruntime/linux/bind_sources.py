@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who opens a bind's source, under which name, and when? Part of the subject mounts.
+
+- init, when the mount is made, by the host's path: in a copy of the host's mounts, where the rootfs already has
+  what the entries before have mounted. No descriptor is needed, and the order of the config holds.
+- in the container's root, for a source that is written as one below the rootfs, whoever opens it: a link of the image
+  leads nowhere else. In a user namespace init does it if entries before have changed what is there.
+- the runtime, before the clone, where init has not the right (in a user namespace), the view (in a mount
+  namespace that is joined) or the name (/proc/self) of the caller; where the tree must be id-mapped or stay in the
+  host's peer group; and a tree that holds the rootfs, which would be doubled by each recursive bind of it.
+
+A path of the host is joined and opened, never normalised: `..` behind a link is where the kernel says.
+Must not import mounts.py (which imports this) nor another subject; pure.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from ociruntime.errors import NotSupported
+from ociruntime.linux.mount_options import MS_PRIVATE, MS_SHARED, MS_SLAVE, MountOptions, is_id_mapped
+
+TYPE_CHECKING = False  # typing itself takes 6 ms to import
+if TYPE_CHECKING:
+    from ociruntime.config import Node
+
+# Flags of op bind, native/plan.h
+BIND_RECURSIVE = 1
+BIND_IN_ROOT = 2
+
+# Names that mean another file for each process that looks.
+_OF_THE_CALLER = ("/proc/", "/dev/fd/", "/dev/stdin/", "/dev/stdout/", "/dev/stderr/")
+
+
+class Source:
+    """Where a bind comes from.
+
+    path         of the host, absolute; or in the container's root
+    by_runtime   the runtime opens it before the clone, else init when it is mounted
+    root         the directory of the host in which the path is resolved, or "" if it is the host's
+    flags        BIND_* for init
+    propagation  MS_SLAVE or MS_PRIVATE for the whole tree before it is attached; 0 leaves the host's peer group
+    """
+
+    __slots__ = ("by_runtime", "flags", "path", "propagation", "root")
+
+    def __init__(self, path: str, *, by_runtime: bool, flags: int, propagation: int, root: str = "") -> None:
+        self.path = path
+        self.by_runtime = by_runtime
+        self.flags = flags
+        self.propagation = propagation
+        self.root = root
+
+
+class Sources:
+    """Finds the source of each bind; to be told of every mount, in the config's order.
+
+    bundle  absolute; a relative source is relative to it (R018)
+    rootfs  absolute path of the container's root
+    by_runtime  no path of the host can be opened in the container
+    """
+
+    __slots__ = ("_above", "_bundle", "_foreign", "_places", "_propagation", "_root", "_rootfs")
+
+    def __init__(self, config: Node, bundle: str, rootfs: str, by_runtime: bool = False) -> None:
+        self._bundle = bundle
+        self._rootfs = rootfs
+        self._root = _plain(rootfs)
+        self._foreign = by_runtime or opened_by_runtime(config)
+        self._propagation = config.at("linux", "rootfsPropagation").text()
+        self._places: set[str] = set()  # where entries before have mounted something
+        self._above: set[str] = set()  # the directories above those
+
+    def note(self, place: str) -> None:
+        """An entry mounts something at this path of the container."""
+        self._places.add(place)
+        while place != "/" and (place := posixpath.dirname(place)) not in self._above:
+            self._above.add(place)
+
+    def find(self, entry: Node, options: MountOptions) -> Source:
+        """The source of a bind.
+
+        Raises NotSupported for an id-mapped bind of what the container itself mounts.
+        """
+        path = posixpath.join(self._bundle, entry.at("source").text())
+        plain = _plain(path)
+        text = plain or posixpath.normpath(path)  # nearly right is enough for what is only about the order
+        inside = None if _names_the_caller(text) else self._inside(plain)
+        covered = inside is not None and self._is_covered(inside)
+        propagation = tree_propagation(self._propagation, options)
+        flags = BIND_RECURSIVE if options.recursive else 0
+        if is_id_mapped(entry):
+            if covered:
+                reason = "an id-mapped bind of what the container mounts itself is not supported yet"
+                raise NotSupported(reason, pointer=entry.at("source").pointer)
+            by_runtime = True
+        elif covered or (options.recursive and inside in self._above):
+            by_runtime = False
+            propagation = propagation or MS_SLAVE  # its peers are not the host's
+        else:
+            holds = options.recursive and inside is None and self._holds_root(text)
+            by_runtime = self._foreign or not propagation or holds or _names_the_caller(text)
+        if inside is None:
+            return Source(path, by_runtime=by_runtime, flags=flags, propagation=propagation)
+        flags |= BIND_IN_ROOT
+        return Source(inside, by_runtime=by_runtime, flags=flags, propagation=propagation, root=self._rootfs)
+
+    def _inside(self, plain: str | None) -> str | None:
+        """The path in the root of a source that is written as one below the rootfs."""
+        if plain is None or self._root is None:  # with ".." only the kernel knows
+            return None
+        if self._root in (plain, "/"):
+            return plain if self._root == "/" else "/"
+        return plain[len(self._root) :] if plain.startswith(f"{self._root}/") else None
+
+    def _is_covered(self, inside: str) -> bool:
+        """True if an entry before is mounted at or above it."""
+        while inside not in self._places:
+            if inside == "/":
+                return False
+            inside = posixpath.dirname(inside)
+        return True
+
+    def _holds_root(self, path: str) -> bool:
+        root = self._root or posixpath.normpath(self._rootfs)
+        return path == "/" or root.startswith(f"{path}/")
+
+
+def opened_by_runtime(config: Node) -> bool:
+    """True if init can't open a path of the host as the runtime's caller would."""
+    return any(
+        entry.at("type").text() == "user" or (entry.at("type").text() == "mount" and entry.at("path").text())
+        for entry in config.at("linux", "namespaces")
+    )
+
+
+def tree_propagation(rootfs_propagation: str, options: MountOptions) -> int:
+    """What a source's tree becomes before it is attached.
+
+    A mount made in the container must not appear on the host (security invariant 16), unless both the rootfs and
+    the entry are to be shared. A private rootfs has private mounts, but for entries that say slave themselves.
+    """
+    words = (options.propagation, options.rpropagation)
+    if MS_SHARED in words and rootfs_propagation in ("shared", "rshared"):
+        return 0
+    private = rootfs_propagation.lstrip("r") in ("private", "unbindable")
+    return MS_PRIVATE if private and MS_SLAVE not in words else MS_SLAVE
+
+
+def _plain(path: str) -> str | None:
+    """An absolute path without "." and empty names; None if it has "..", which the text can't resolve."""
+    if "/." not in path and "//" not in path:
+        return path.rstrip("/") or "/"
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    return None if ".." in names else "/" + "/".join(names)
+
+
+def _names_the_caller(path: str) -> bool:
+    return f"{path}/".startswith(_OF_THE_CALLER) and path != "/proc"
