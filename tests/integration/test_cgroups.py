@@ -227,6 +227,18 @@ def test_device_rules(
     assert compare(scenario)["opens"] == [words[may_read], words[may_write]]
 
 
+@pytest.mark.parametrize("kind", ["b", "c"])
+def test_rule_without_a_type(compare: Compare, kind: str) -> None:
+    """A rule without a type and numbers is about all devices (R139)."""
+    script = f"mknod /dev/k {kind} 240 7; (: </dev/k) 2>&1 | grep -o 'No such device.*'; true"
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        rules = device_rules({"allow": True, "access": "rwm"})
+        return {"opens": stage.run("sh", "-c", script, edit=rules).ok().out}
+
+    assert compare(scenario)["opens"] == "No such device or address\n"
+
+
 def test_default_devices_stay_usable(compare: Compare) -> None:
     """Deny everything: the default devices and pseudo terminals still work, a disk doesn't."""
     script = (

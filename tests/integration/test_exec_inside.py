@@ -180,6 +180,21 @@ def test_affinity(stage: Stage, names: tuple[str, ...]) -> None:
     container.delete("--force").ok()
 
 
+@_ours
+def test_affinity_that_the_cpuset_replaces(stage: Stage) -> None:
+    """R061: without `final` what the kernel makes of the affinity in the container's cgroup stays."""
+    allowed = sorted(os.sched_getaffinity(0))
+
+    def edit(config: Config) -> None:
+        config["process"]["execCPUAffinity"] = {"initial": str(allowed[0])}
+        config["linux"]["resources"]["cpu"] = {"cpus": str(allowed[-1])}
+
+    container = stage.running(edit)
+    out = container.exec("grep", "Cpus_allowed_list", "/proc/self/status").ok().out
+    assert out.split()[1] == str(allowed[-1])
+    container.delete("--force").ok()
+
+
 def test_other_kinds_of_containers(compare: Compare) -> None:
     """With joined namespaces, without a pid namespace, without a network namespace: it is where init is."""
 

@@ -93,13 +93,17 @@ def test_order(compare: Compare) -> None:
             for kind in KINDS:
                 directory = "/notes" if kind == "startContainer" else str(notes)
                 for number in (1, 2):
-                    add_hook(config, kind, *_note(f"echo {kind} {number}", f"{directory}/log"))
+                    look = (
+                        f"; cat /proc/$(cat {notes}/pid)/cmdline >{notes}/seen" if kind == "poststart" else ""
+                    )
+                    add_hook(config, kind, *_note(f"echo {kind} {number}{look}", f"{directory}/log"))
 
         container = stage.container("sh", "-c", "echo program >> /notes/log; sleep 100", edit=edit)
         (container.bundle.rootfs / "notes").mkdir()
         log = notes / "log"
         container.create().ok()
         log.write_text(log.read_text() + "created\n")
+        (notes / "pid").write_text(str(container.state()["pid"]))
         container.start().ok()
         _wait_for_lines(log, 12)
         container.kill("KILL").ok()
@@ -107,6 +111,10 @@ def test_order(compare: Compare) -> None:
         log.write_text(log.read_text() + "stopped\n")
         container.delete().ok()
         lines = log.read_text().splitlines()
+        if (
+            stage.runtime.name == "ociruntime"
+        ):  # the program has been executed when poststart hooks run (R083)
+            assert (notes / "seen").read_text().startswith(("sh\0", "sleep\0"))
         # Program and poststart hooks run at the same time.
         return {"order": [line for line in lines if line != "program"], "program": lines.count("program")}
 

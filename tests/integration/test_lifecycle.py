@@ -303,7 +303,7 @@ def test_pid_file_that_cannot_be_written(compare: Compare) -> None:
 
 
 _TRAP = "trap 'echo WORD; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
-_KILLS = ["TERM", "SIGTERM", "term", "sigterm", "15"]
+_KILLS = ["TERM", "SIGTERM", "term", "sigterm", "15", "USR1", "10"]
 
 
 @pytest.mark.parametrize("name", _KILLS)
@@ -312,7 +312,9 @@ def test_signal_names(compare: Compare, name: str) -> None:
 
     def scenario(stage: Stage) -> dict[str, Any]:
         # A signal that comes before the trap is set would be lost: wait for the word.
-        container = stage.container("sh", "-c", _TRAP.replace("WORD", "got it"))
+        trapped = "USR1" if name in ("USR1", "10") else "TERM"
+        script = _TRAP.replace("TERM", trapped).replace("WORD", "got it")
+        container = stage.container("sh", "-c", script)
         container.create().ok()
         container.start().ok()
         container.wait_for_output("ready\n")
@@ -450,13 +452,19 @@ def test_later_edits_of_the_config_have_no_effect(compare: Compare) -> None:
     """What start runs is what config.json said at create (R207)."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
+        log = stage.directory / "log"
         container = stage.container("echo", "before")
-        container.create().ok()
-        container.bundle.config["process"]["args"] = ["echo", "after"]
-        container.bundle.write()
-        return {"output": container.finish()}
+        for text in ("before", "after"):
+            container.bundle.config["process"]["args"] = ["echo", text]
+            words = ["sh", "-c", f"cat >/dev/null; echo {text} >>{log}"]
+            hook = {"path": "/bin/sh", "args": words}
+            container.bundle.config["hooks"] = {"poststart": [hook], "poststop": [hook]}
+            container.bundle.write()
+            if text == "before":
+                container.create().ok()
+        return {"output": container.finish(), "hooks": log.read_text()}
 
-    assert compare(scenario)["output"] == "before\n"
+    assert compare(scenario) == {"output": "before\n", "hooks": "before\nbefore\n"}
 
 
 def test_create_does_not_run_the_program(compare: Compare) -> None:

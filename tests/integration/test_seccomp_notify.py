@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.configuration import Config, add_bind, add_hook, writable_root
-from tests.harness.driver import runtime_under_test
+from tests.harness.driver import TIMEOUT, runtime_under_test
 from tests.harness.peers import PEERS, departure
 from tests.harness.seccomp_agent import Agent, Call, Descriptor, LetGoOn, refusing_socket
 from tests.harness.seccomp_profiles import rule, with_filter
@@ -135,14 +135,23 @@ def test_message(compare: Compare) -> None:
 
 @ours_only
 def test_connection_is_closed(stage: Stage) -> None:
-    """The connection ends with the message, while the container goes on (R183); runc and crun keep theirs."""
-    container = stage.container("sleep", "100", edit=_notified(stage, "mkdir"))
+    """The connection ends with the message, while the container, and start, go on (R183); runc and crun keep theirs."""
+    go = stage.directory / "go"
+
+    def waits(config: Config) -> None:
+        add_hook(config, "poststart", "/bin/sh", "-c", f"until [ -e {go} ]; do sleep 0.05; done")
+
+    container = stage.container("sleep", "100", edit=_notified(stage, "mkdir", edit=waits))
     with Agent(stage.directory / "agent", _let_go_on) as agent:
         container.create().ok()
         assert agent.messages == []
-        container.start().ok()
+        starting = stage.runtime.start_call("start", container.id)
         message = agent.message()
         assert message.ended.wait(10)
+        assert starting.poll() is None
+        go.touch()
+        assert starting.communicate(timeout=TIMEOUT) == (b"", b"")
+        assert starting.returncode == 0
         assert container.status() == "running"
         container.delete("--force").ok()
 

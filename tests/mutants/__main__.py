@@ -97,9 +97,11 @@ def _put(tree: Path, mutant: mutants.Mutant, text: str) -> None:
 def _verdict(tree: Path, mutant: mutants.Mutant) -> str:
     """Empty if the mutant is caught, else what happened."""
     whole = (tree / mutant.place).read_text(encoding="utf-8")
-    _put(tree, mutant, mutants.apply(mutant, whole))
     try:
+        _put(tree, mutant, mutants.apply(mutant, whole))
         code, text = _run(tree, list(mutant.tests))
+    except subprocess.CalledProcessError as failure:
+        return f"no verdict (it can't be built: {failure.cmd[-1][:60]}...)"
     finally:
         _put(tree, mutant, whole)
     if code == _FAILED:

@@ -11,7 +11,7 @@ import pytest
 from ociruntime import plan
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
-from ociruntime.linux import devices, id_ranges, idmap, mounts
+from ociruntime.linux import devices, id_ranges, idmap, mount_options, mounts
 from ociruntime.run import Run
 from ociruntime.step import HostStep, InitStep
 from tests.unit.golden import MACHINES, load
@@ -145,6 +145,8 @@ def test_the_kernel_is_never_given_the_option() -> None:
     (step,) = mounts.plan(node, MACHINES["plan.txt"], mounts.read(node, "/", "/rootfs"), {})
     assert step.op == "mount_tree"
     assert step.args[1:7] == (0, 0, 0, 0, 0, 0)
+    options = mount_options.parse(["bind", "idmap", "ridmap"])
+    assert (options.data, options.superblock, options.flags) == ([], [], 0)
 
 
 def test_devices_are_made_by_the_runtime() -> None:

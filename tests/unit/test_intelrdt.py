@@ -172,9 +172,17 @@ def test_an_own_group_that_is_there_already(machine: Machine) -> None:
     assert machine.groups() == [".", "theirs"]
 
 
-def test_closid_alone(machine: Machine) -> None:
-    """The group must be there (R170); it is joined, and stays (R172)."""
+def test_closid_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group must be there (R170); it is joined, and stays (R172); no schemata are written (R166)."""
+    write, written = intelrdt._write, []
+
+    def note(path: str, value: str) -> None:
+        written.append(path)
+        write(path, value)
+
+    monkeypatch.setattr(intelrdt, "_write", note)
     machine.create({"closID": "theirs"})
+    assert written == [f"{machine.root}/theirs/tasks"]
     assert machine.tasks("theirs") == "4711"
     machine.undo()
     assert machine.groups() == [".", "theirs"]
@@ -195,6 +203,7 @@ def test_closid_with_a_schema_makes_the_group(machine: Machine) -> None:
     """Made and written if it is missing (R168), and not removed with the container (R172)."""
     machine.create({"closID": "shared", "memBwSchema": "MB:0=20"})
     assert (machine.root / "shared/schemata").read_text() == "MB:0=20\n"
+    (machine.root / "shared/tasks").write_text("")  # it has ended: that is no reason to remove the group
     os.rename(machine.state / "state.json", machine.state / "deleted.json")
     machine.undo()
     assert machine.groups() == [".", "shared", "theirs"]

@@ -77,3 +77,6 @@ def test_no_version(stage: Stage) -> None:
         )
         container.create().refused("ociVersion")
         assert container.status() == ""
+    stage.container("true", edit=lambda config: config.pop("ociVersion")).create().refused(
+        "/ociVersion: is required"
+    )
