@@ -56,7 +56,7 @@ class StateDir:
         self._holder_pid = 0  # the process that has taken it: a fork of it has a copy of this object
 
     def __del__(self) -> None:
-        if self._held and self._holder_pid == os.getpid():
+        if getattr(self, "_held", None) and self._holder_pid == os.getpid():
             self.unlock()
 
     @classmethod

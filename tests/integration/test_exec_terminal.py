@@ -125,8 +125,8 @@ def test_console_socket(compare: Compare) -> None:
         ),
         (("--detach", "--console-socket", "/none"), "cannot use console socket"),
         (("--tty", "--console-socket", "/none"), "cannot use console socket"),
-        (("--tty", "--detach", "--console-socket", "/none"), "connect console socket /none"),
-        (("--pidfd-socket", "/none"), "connect pidfd socket /none"),
+        (("--tty", "--detach", "--console-socket", "/none"), "connect console socket: /none"),
+        (("--pidfd-socket", "/none"), "connect pidfd socket: /none"),
         (("--tty",), "open /dev/tty"),
     ],
 )

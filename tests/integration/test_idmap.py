@@ -131,7 +131,7 @@ def test_new_user_namespaces_are_as_the_peers_make_them(compare_with_users: Comp
             "unmapped group of a mount": show("id -u", (0, 100000, 3)),
             "overlap": show("id -u", (0, 100000, 10), (5, 200000, 10)),
             "too many": show("id -u", *((number, 100000 + number, 1) for number in range(400))),
-            "no mappings": _of(stage.run("id", "-u", edit=no_mappings)),
+            "a user namespace alone": _of(stage.run("id", "-u", edit=no_mappings)),
             "host network": _of(stage.run("id", "-u", edit=hosts_network)),
         }  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_new_user_namespaces_are_as_the_peers_make_them(compare_with_users: Comp
         "unmapped group of a mount",
         "overlap",
         "too many",
-        "no mappings",
+        "a user namespace alone",
         "host network",
     ):
         assert answers[name] == "refused"

@@ -168,5 +168,5 @@ def test_what_cannot_be_mapped_is_refused(stage: Stage, source: Path) -> None:
         ranges = id_maps(*((number, 200000 + number, 1) for number in range(4000)))
         config["mounts"][7].update(uidMappings=ranges, gidMappings=ranges)
 
-    stage.run("true", edit=many).refused("/mounts/7/gidMappings: 4000 ranges", "up to 340")
+    stage.run("true", edit=many).refused("/mounts/7/gidMappings: mount on /mnt: 4000 ranges", "up to 340")
     assert stage.runtime.ids() == []

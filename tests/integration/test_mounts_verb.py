@@ -107,7 +107,9 @@ def test_a_failure_leaves_nothing(stage: Stage, source: Path) -> None:
     call(container, "add", entries).refused("mounts: /1: mount tmpfs on /dev/shm/b (size=many)", "EINVAL")
     assert seen(container) == before
     call(container, "add", {"mounts": entries}).refused("mounts: /mounts/1: mount tmpfs on /dev/shm/b")
-    call(container, "add", [bind("/no/such", "/dev/shm/a")]).refused("/no/such for the mount on /dev/shm/a")
+    call(container, "add", [bind("/no/such", "/dev/shm/a")]).refused(
+        "/0: open bind source: /no/such on /dev/shm/a: ENOENT"
+    )
     assert seen(container) == before
     call(container, "remove", [{"destination": "/dev/shm/a"}]).refused("/0/destination", "on /dev/shm/a")
 

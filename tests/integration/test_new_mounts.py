@@ -149,5 +149,5 @@ def test_words_that_a_bind_has_no_use_for(stage: Stage, tmp_path: Path) -> None:
 
     result = stage.container("sh", "-c", "touch /mnt/x || echo read-only", edit=edit).run().ok()
     assert result.out == "read-only\n"
-    assert "/mounts/7/options/1: the mount option size=1m has no effect" in result.err
+    assert "/mounts/7/options/1: mount on /mnt: the mount option size=1m has no effect" in result.err
     assert "x-mine" not in result.err

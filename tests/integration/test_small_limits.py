@@ -159,9 +159,12 @@ def test_other_limits_of_nothing(compare: Compare, name: str) -> None:
                 limit(f"RLIMIT_{name}", 0)(config)
                 config["process"]["user"].update(uid=uid, gid=uid)
 
-            codes.append(stage.run("true", edit=edit).code)
+            code = stage.run("true", edit=edit).code
+            # without a stack it is a matter of addresses, which the kernel chooses at random
+            codes.append("either" if name == "STACK" and code in (0, 139) else code)
         return {"codes": codes}
 
     # crun's own log file is too large for RLIMIT_FSIZE
     answers = compare(scenario, ("runc",) if name == "FSIZE" else PEERS)
-    assert answers["codes"] == ([139, 139] if name in ("AS", "DATA", "STACK") else [0, 0])
+    expected = "either" if name == "STACK" else 139 if name in ("AS", "DATA") else 0
+    assert answers["codes"] == [expected, expected]

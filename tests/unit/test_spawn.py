@@ -38,7 +38,7 @@ def test_failure_overtakes_the_helpers_word() -> None:
     child = object.__new__(Child)
     child.socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     helper, made = process(), process()
-    child.pid, child._forks, child._forked, child._let_go, child._owner = 0, True, False, False, os.getpid()
+    child.pid, child._forks, child._forked, child._let_go, child._owner = 0, True, False, {}, os.getpid()
     child.opened = Descriptors()
     child._spawned = ffi.new("struct shim_spawn *", {"pid": helper, "pidfd": os.pidfd_open(helper)})
     child._own_first()
