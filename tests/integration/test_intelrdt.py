@@ -37,7 +37,7 @@ def test_without_resctrl(compare: Compare) -> None:
     def scenario(stage: Stage) -> dict[str, Any]:
         result = stage.container("true", edit=edit).run()
         if result.code:
-            result.refused("/linux/intelRdt: check resctrl group: resctrl is not mounted")
+            result.refused("/linux/intelRdt: check resctrl group x: resctrl is not mounted")
         return {"exit code without resctrl": min(result.code, 1), "left": stage.runtime.ids()}
 
     answers = compare(scenario)
