@@ -90,7 +90,7 @@ def files_in_memory(option: Any) -> Iterator[None]:
         yield
         return
     # Short: podman takes no more than 50 characters, and the address of a socket has 108.
-    place = tempfile.mkdtemp(prefix="ocitest-")
+    place = tempfile.mkdtemp(prefix="oci-")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "tests", place], check=True)
     option.basetemp = Path(place, "t")
     yield
