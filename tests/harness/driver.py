@@ -30,7 +30,7 @@ TIMEOUT = 30.0 * PATIENCE
 # Others that tests compare with.
 PEERS = ("runc", "crun")
 # What every id, cgroup and directory of this test session (or worker) begins with; no mark is the beginning of another.
-MARK = f"ociruntime-test-{os.getpid():07}"
+MARK = f"ociruntime-test-{os.getpid():06x}"
 MARK_VARIABLE = "OCIRUNTIME_TEST_MARK"
 # A fixed environment: what the tests see must not depend on the shell that started them.
 ENVIRONMENT = {
