@@ -19,7 +19,7 @@ _ociruntime() {
   --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled" -- "$current"); return ;;
   esac
   if [[ -z $verb ]]; then
-    words="create start state kill delete run exec update ps pause resume mounts events list spec features validate plan gc compare help"
+    words="create start state kill delete run exec update ps pause resume events list spec features validate plan gc compare help"
     [[ $current == -* ]] && words="--root --log --log-format --debug --trace --cgroup-manager --rootless --criu --help --version"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     return
@@ -37,7 +37,6 @@ _ociruntime() {
     ps) words="--format --help" ;;
     pause) words="--help" ;;
     resume) words="--help" ;;
-    mounts) words="--help" ;;
     events) words="--interval --stats --help" ;;
     list) words="--format --quiet --help" ;;
     spec) words="--bundle --help" ;;

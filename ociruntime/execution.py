@@ -21,7 +21,7 @@ from ociruntime import exec_document, exec_plan, host
 from ociruntime.config import parse
 from ociruntime.errors import InvalidConfig, RuntimeFailure, StepFailed, Violation, WrongState
 from ociruntime.frozen import frozen
-from ociruntime.identity import living_thread
+from ociruntime.identity import root_of
 from ociruntime.joining import Target
 from ociruntime.launch import Launch
 from ociruntime.linux import credentials
@@ -174,7 +174,7 @@ class _Execution:
             console.refuse(config, options.console_socket, detached=self.take_terminal is None)
         target = target_of(self.container, request.cgroups)
         uid = config.at("process", "user", "uid").number()
-        options.home = credentials.home_of(uid, f"/proc/{living_thread(target.pid)}/root")
+        options.home = credentials.home_of(uid, root_of(target.pid))
         machine = host.probe(config, Layout("none"))  # the cgroups are known
         made = exec_plan.make(config, machine, target, options)
         try:

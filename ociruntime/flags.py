@@ -143,7 +143,6 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "ps": (("format", "f", "table|json", WORKS, "runc", "how to print (default table)", ""),),
     "pause": (),
     "resume": (),
-    "mounts": (),
     "events": (
         ("interval", "", "TIME", WORKS, "runc", "time between two reports (default 5s)", ""),
         ("stats", "", "", WORKS, "runc", "print the statistics once and end", ""),
@@ -191,12 +190,6 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
     "ps": ("ID [PS-OPTION ...]", 1, -1, "list the processes of a container"),
     "pause": ("ID", 1, 1, "freeze every process of a container"),
     "resume": ("ID", 1, 1, "let a paused container go on"),
-    "mounts": (
-        "add|remove ID FILE",
-        3,
-        3,
-        "mount what FILE lists (as `mounts` of config.json) in a container, or take it away again",
-    ),
     "events": ("ID", 1, 1, "print statistics and out-of-memory events of a container"),
     "list": ("", 0, 0, "list the containers below --root"),
     "spec": ("", 0, 0, "write a config.json to begin with"),
@@ -218,6 +211,7 @@ PROGRAM = ("exec",)
 LATER: dict[str, str] = {
     "checkpoint": "save a running container to files",
     "restore": "bring a saved container back",
+    "mounts": "mount something in a container that exists, or take it away again",
 }
 
 _TRUE = ("true", "1", "t", "T", "TRUE", "True")

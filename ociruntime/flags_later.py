@@ -49,6 +49,7 @@ _RUNC: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("lsm-profile", "", "TYPE:NAME", "LSM profile to use instead"),
         ("lsm-mount-context", "", "CONTEXT", "LSM mount context to use instead"),
     ),
+    "mounts": (),
 }
 
 LATER_FLAGS: dict[str, tuple[Row, ...]] = {

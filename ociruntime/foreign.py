@@ -7,7 +7,7 @@ processes running with nobody who knows of them.
     runc, and what is made from it    state.json with init_process_pid
     crun                              status, with pid
     youki                             state.json with ociVersion and pid
-    ours                              lock, made first and removed last; state.json with version
+    ours                              a lock that was signed, a journal with our entries, or state.json with version
 
 Must not import a verb, nor what only create needs.
 """
@@ -24,7 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociruntime.statedir import StateDir
 
-_OURS = ("lock", "journal", "deleted.json")
+_SIGNED = 64  # bytes of a lock, once it was held
+_BESIDE = ("config.json", "progress")
 _MOST_PIDS = 1 << 22  # PID_MAX_LIMIT of linux/threads.h
 
 
@@ -39,7 +40,7 @@ def refuse(directory: StateDir) -> None:
             return
         if name == "state.json" and "ociVersion" in document and "pid" in document:
             raise _of("youki", directory, document["pid"], None)
-    if any(directory.has(name) for name in _OURS):
+    if _bears_our_mark(directory):
         return
     document = _document(directory, "status")
     if "pid" in document:
@@ -53,6 +54,25 @@ def refuse(directory: StateDir) -> None:
         f"{directory.path} belongs to another runtime or program: it has none of the files of ociruntime",
         hint="remove it by hand if nobody needs it, or use another --root",
     )
+
+
+def _bears_our_mark(directory: StateDir) -> bool:
+    """Other programs have files named lock and journal, too: it is what stands in them, or what is beside them.
+
+    A lock that nobody has signed is all there is of a create that was killed at once.
+    """
+    from ociruntime.statedir import is_entry
+
+    lock = directory.read_if_sound("lock") or b""
+    numbers = lock.split()
+    if len(lock) == _SIGNED and len(numbers) in (0, 2) and all(number.isdigit() for number in numbers):
+        return True
+    journal = directory.read_if_sound("journal") or b""
+    if directory.has("deleted.json") or any(is_entry(line) for line in journal.split(b"\n")):
+        return True
+    if not directory.has("lock"):
+        return False
+    return any(directory.has(name) for name in _BESIDE) or os.listdir(directory.path) == ["lock"]
 
 
 def _of(runtime: str, directory: StateDir, pid: object, start_time: object) -> ForeignContainer:

@@ -83,6 +83,22 @@ def open_thread(thread: int) -> int:
     return os.pidfd_open(thread, os.O_EXCL)  # PIDFD_THREAD
 
 
+def is_thread(pidfd: int, pid: int, thread: int) -> bool:
+    """Does a pidfd of this thread's number refer to it, and is it a living thread of that process?
+
+    A number is used again: first it is looked whether the process has the thread, then whether the pidfd's one lives.
+    """
+    if not os.path.exists(f"/proc/{pid}/task/{thread}"):
+        return False
+    with open(f"/proc/self/fdinfo/{pidfd}", "rb", buffering=0) as file:
+        return b"\nPid:\t%d\n" % thread in file.read(4096)
+
+
+def root_of(pid: int) -> str:
+    """A path that leads to the root directory of a process, also if its first thread has ended."""
+    return f"/proc/{pid}/task/{living_thread(pid) or pid}/root"
+
+
 def reap(pid: int) -> None:
     """Collect the exit status of a process that has ended, if it is a child of this one."""
     try:

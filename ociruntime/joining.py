@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import os
 
+from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed
-from ociruntime.identity import living_thread, open_process, open_thread, start_time_of
+from ociruntime.identity import is_thread, living_thread, open_process, open_thread, start_time_of
 from ociruntime.linux import namespaces
 from ociruntime.linux.cgroups import joining as cgroups
 from ociruntime.step import HostStep, InitStep, Slot
@@ -104,17 +105,28 @@ def apply(step: HostStep, run: Run) -> None:
     if start_time and start_time_of(pid) != start_time:
         raise StepFailed("init has ended", step=step.name)
     thread = living_thread(pid)
-    if thread not in (0, pid):
-        _open_thread(step, run, thread)
+    while thread not in (0, pid):
+        if _open_thread(step, run, pid, thread):
+            return
+        thread = living_thread(pid)
 
 
-def _open_thread(step: HostStep, run: Run, thread: int) -> None:
-    """Init's first thread has ended and has no namespaces any more; another one of its threads has them."""
-    os.close(run.slots.pop(_INIT.key))
+def _open_thread(step: HostStep, run: Run, pid: int, thread: int) -> bool:
+    """Init's first thread has ended and has no namespaces any more; another one of its threads has them.
+
+    False if that one has ended meanwhile, too: its number may be a process of the host's by then.
+    """
     try:
-        run.slots[_INIT.key] = open_thread(thread)
+        with Descriptors() as opened:
+            opened["thread"] = open_thread(thread)
+            # It is alive, and a thread of init's: no two of the machine have this number at the same time.
+            if not is_thread(opened["thread"], pid, thread):
+                return False
+            os.close(run.slots.pop(_INIT.key))
+            run.slots[_INIT.key] = opened.pop("thread")
+        return True
     except ProcessLookupError:
-        raise StepFailed("init has ended", step=step.name) from None
+        return False
     except OSError as failure:
         raise StepFailed(
             f"thread {thread}",

@@ -148,6 +148,13 @@ class StateDir:
                 raise _damaged(path, failure) from None
         return data
 
+    def read_if_sound(self, name: str) -> bytes | None:
+        """The same, or None where it would raise."""
+        try:
+            return self.read(name)
+        except StateUnreadable:
+            return None
+
     def lock(self, wait: bool, create: bool = False) -> bool:
         """Take the lock; false if somebody else has it (and `wait` is false), or it is gone.
 
@@ -344,6 +351,11 @@ def init_of(journal: list[dict[str, object]]) -> dict[str, object]:
         if entry["subject"] == "launch" and isinstance(entry["args"], dict):
             return entry["args"]
     return {}
+
+
+def is_entry(line: bytes) -> bool:
+    """Is this a line of a journal of ours?"""
+    return bool(_entry_of(line))
 
 
 def _entry_of(line: bytes) -> dict[str, object]:

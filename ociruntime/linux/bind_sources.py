@@ -57,16 +57,15 @@ class Sources:
 
     bundle  absolute; a relative source is relative to it (R018)
     rootfs  absolute path of the container's root
-    by_runtime  no path of the host can be opened in the container
     """
 
     __slots__ = ("_above", "_bundle", "_foreign", "_places", "_propagation", "_root", "_rootfs")
 
-    def __init__(self, config: Node, bundle: str, rootfs: str, by_runtime: bool = False) -> None:
+    def __init__(self, config: Node, bundle: str, rootfs: str) -> None:
         self._bundle = bundle
         self._rootfs = rootfs
         self._root = _plain(rootfs)
-        self._foreign = by_runtime or opened_by_runtime(config)
+        self._foreign = opened_by_runtime(config)
         self._propagation = config.at("linux", "rootfsPropagation").text()
         self._places: set[str] = set()  # where entries before have mounted something
         self._above: set[str] = set()  # the directories above those

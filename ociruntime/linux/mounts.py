@@ -184,13 +184,12 @@ class Mount:
         return f"mount {self.number}"
 
 
-def read(config: Node, bundle: str, rootfs: str, by_runtime: bool = False) -> list[Mount]:
+def read(config: Node, bundle: str, rootfs: str) -> list[Mount]:
     """The entries in the config's order; bundle and rootfs are absolute paths.
 
-    by_runtime  the runtime opens every source: the container exists, and no path of the host is seen in it
     Raises NotSupported for what only the entries together show.
     """
-    sources, found = Sources(config, bundle, rootfs, by_runtime), []
+    sources, found = Sources(config, bundle, rootfs), []
     for number, entry in enumerate(config.at("mounts")):
         options, place = parse(entry.at("options").texts()), destination_of(entry)
         bound = options.bind and not options.remount

@@ -21,10 +21,6 @@
 
 #include "init.h"
 
-#ifndef UMOUNT_NOFOLLOW
-#define UMOUNT_NOFOLLOW 8
-#endif
-
 enum { TABLE_END = -1, TABLE_BROKEN = -2 };
 
 struct table {  // mountinfo, being read
@@ -112,18 +108,38 @@ static int next_mount(struct table *table, struct mounted *line) {
   return 1;
 }
 
-// Once through the table: what is mounted on each name below the old root goes, with all that is mounted on
-// it. The names of the new root's own mounts mean something of the old root as well, or nothing: a path never
-// leads into the new root, which lies on the old one's "/". Returns how many went, or -1.
-static int detach_once(void) {
+// The mount's root, if it is what its name leads to; else -1.
+static int open_mounted(int old, const struct mounted *line) {
+  struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+  uint64_t id;
+  if (line->point[0] != '/' || !line->point[1])
+    return -1;
+  int place = (int)syscall(SYS_openat2, old, line->point + 1, &how, sizeof how);
+  if (place < 0)
+    return -1;
+  if (mount_id(place, &id) == 0 && id == line->id)
+    return place;
+  close(place);
+  return -1;
+}
+
+// Once through the table: each mount that its name leads to below the old root goes, with all that is mounted
+// on it. The names of the new root's own mounts lead to something else there, or nowhere; and no link is
+// followed, as one that climbs to "/" would lead on into the new root. Returns how many went, or -1.
+static int detach_once(int old) {
   struct table table;
   struct mounted line;
   int gone = 0, more;
   if (open_table(&table) < 0)
     return -1;
-  while ((more = next_mount(&table, &line)) > 0)
-    if (line.point[0] == '/' && line.point[1] && umount2(line.point, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+  while ((more = next_mount(&table, &line)) > 0) {
+    int place = open_mounted(old, &line);
+    const char *path = place < 0 ? NULL : proc_path(place);
+    if (path && umount2(path, MNT_DETACH) == 0)
       gone++;
+    if (place >= 0)
+      close(place);
+  }
   return close_table(&table, more < 0 ? -1 : gone);
 }
 
@@ -147,7 +163,7 @@ static int is_covered(const struct mounted *line) {
   if (open_table(&table) < 0)
     return -1;
   while ((more = next_mount(&table, &other)) > 0)
-    if (other.parent == line->id && strcmp(other.point, line->point) == 0)
+    if (other.parent == line->id && line->point[0] && strcmp(other.point, line->point) == 0)
       break;
   return close_table(&table, more);
 }
@@ -161,21 +177,6 @@ static int is_in_new_root(const struct mounted *line, uint64_t new_root) {
       return found;
   }
   return 1;
-}
-
-// The mount's root, if it is what its name leads to; else -1.
-static int open_mounted(int old, const struct mounted *line) {
-  struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
-  uint64_t id;
-  if (line->point[0] != '/' || !line->point[1])
-    return -1;
-  int place = (int)syscall(SYS_openat2, old, line->point + 1, &how, sizeof how);
-  if (place < 0)
-    return -1;
-  if (mount_id(place, &id) == 0 && id == line->id)
-    return place;
-  close(place);
-  return -1;
 }
 
 static int attach_cover(int place) {
@@ -226,7 +227,7 @@ int clear_old_root(int old) {
   int gone;
   if (mount_id(init.root, &new_root) < 0 || set_attributes(old, 0, 0, MS_PRIVATE, 0) < 0)
     return -1;
-  while ((gone = detach_once()) > 0)  // what had been hidden below something has a name now
+  while ((gone = detach_once(old)) > 0)  // what had been hidden below something has a name now
     ;
   return gone < 0 ? -1 : cover_rest(old, new_root);
 }

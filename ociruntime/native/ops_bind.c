@@ -30,8 +30,11 @@ static int attach_copy(int tree, int target) {
   int copy = sys_open_tree(tree, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE);
   if (copy < 0)
     return fail(DETAIL_open_tree);
-  const char *path = proc_path(tree);
-  int done = path && umount2(path, 2 /* MNT_DETACH */) == 0 ? attach(copy, target) : fail(DETAIL_umount2);
+  // The first one may be a peer of the host's: as such it would take the host's mounts with it.
+  int done = set_attributes(tree, 0, 0, 1 << 18 /* MS_PRIVATE */, 1);
+  const char *path = done == 0 ? proc_path(tree) : NULL;
+  if (done == 0)
+    done = path && umount2(path, 2 /* MNT_DETACH */) == 0 ? attach(copy, target) : fail(DETAIL_umount2);
   if (done == 0 &&
       dup3(copy, tree, O_CLOEXEC) < 0)  // what follows is about the mount that the container sees
     done = fail(DETAIL_dup3);

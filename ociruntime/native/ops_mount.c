@@ -420,16 +420,3 @@ int op_readonly(const struct plan_record *record) {
   close_keeping_errno(target);
   return done;
 }
-
-// Only what is reached in the root; the kernel refuses what is no mount point.
-int op_unmount(const struct plan_record *record) {
-  int target = open_in_root(text(record, 0), O_PATH);
-  if (target < 0)
-    return -1;
-  const char *path = proc_path(target);
-  int done = is_below_root(target);
-  if (done == 0 && (!path || umount2(path, 2 /* MNT_DETACH */) < 0))
-    done = fail(DETAIL_umount2);
-  close_keeping_errno(target);
-  return done;
-}

@@ -51,7 +51,6 @@
                               /* propagation, destination, MOUNT_* flags */                                  \
   OP(remount, "puS")          /* destination, MS_* flags, data: changes the superblock */                    \
   OP(mount_attributes, "puuuuuu") /* destination, set, clear, rset, rclear, propagation, recursive one */    \
-  OP(unmount, "p")                /* destination: what is mounted there last, and all below */               \
   OP(mknod, "puuuuuu")            /* path, type and mode, major, minor, uid, gid, MKNOD_* flags */           \
   OP(device, "fpu")               /* detached tree of one device node, path, MKNOD_* flags */                \
   OP(symlink, "psu")              /* path, target, SYMLINK_* flags */                                        \

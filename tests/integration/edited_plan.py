@@ -143,7 +143,6 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "pivot_root": _add("pivot_root", after="pivot_root"),
     "move_root": _add("move_root", after="pivot_root"),
     "chroot": _add("chroot", before="ready"),
-    "unmount": _add("unmount", "/etc", after="pivot_root"),
     "root_attributes": _change("root_attributes", a0=1 << 30),
     "xattr": _add("xattr", "/etc", "nonsense", "x", before="pivot_root"),
     "xattr: bind": _add("xattr", "/mnt", "user.x", "x", before="pivot_root"),

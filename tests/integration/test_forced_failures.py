@@ -140,7 +140,6 @@ _OPS: dict[str, Case] = {
         ("/linux/readonlyPaths/0", "read-only", "ENAMETOOLONG"),
         lambda config: config["linux"].update(readonlyPaths=[_LONG]),
     ),
-    "unmount": _edited("unmount", "EINVAL"),
     "root_attributes": _edited("root_attributes", "EINVAL"),
     "chdir": Case(
         ("/process/cwd", "/etc/passwd", "ENOTDIR"), lambda config: config["process"].update(cwd="/etc/passwd")
@@ -289,7 +288,6 @@ _HOST_ELSEWHERE = {
     "send terminal": "test_console.py, test_nobody_takes_it",
     "send pidfd": "test_console.py, test_nobody_takes_it",
     **dict.fromkeys(("open init", "clone helper", "clone hook"), "test_exec_forced.py"),
-    "note mount": "test_mounts_verb.py, test_a_failure_leaves_nothing",
     "note mounts": "test_full_disk.py, without a mount namespace",
     "clone init": "test_no_process_is_left_to_make",
 }

@@ -43,13 +43,18 @@ _FOREIGN: dict[str, tuple[dict[str, object], str]] = {
     "unknown": ({"anything": b"x"}, "another runtime or program"),
     "made by runc a moment ago": ({"exec.fifo": None}, "another runtime or program"),
     "damaged, and without our lock": ({"state.json": b"{"}, "another runtime or program"),
+    "lists of packages, with a lock": ({"lock": b"", "data": b"x"}, "another runtime or program"),
+    "somebody's journal": ({"journal": b"monday\n", "photos": b"x"}, "another runtime or program"),
+    "a lock with a pid": ({"lock": b"4711\n", "journal": b""}, "another runtime or program"),
     "a status that is no object": ({"status": b"[]"}, "another runtime or program"),
 }
 
 _OURS: dict[str, dict[str, object]] = {
     "just made": {"lock": b""},
     "being made": {"lock": b"", "journal": b"", "progress": b""},
-    "damaged": {"lock": b"", "state.json": b"{"},
+    "damaged": {"lock": b" " * 64, "state.json": b"{"},
+    "damaged while it was held": {"lock": b"%-32d%-32d" % (17, 42), "journal": b"?"},
+    "killed in the middle": {"lock": b"", "journal": b'{"subject":"launch","name":"clone init","args":{}}\n'},
     "of another version, without its lock": {"state.json": {"version": 2}},
     "without version": {"lock": b"", "state.json": {"pid": 1, "start_time": 1}},
     "being deleted, without its lock": {"deleted.json": {"version": 1}},

@@ -51,7 +51,6 @@ GROUPS = (
     ("plan", r"ociruntime\.(plan|descriptor_limit)"),
     ("order", r"ociruntime\.process_order"),
     ("exec", r"ociruntime\.exec_(plan|document)"),
-    ("mounting", r"ociruntime\.mounting"),
     ("command", r"ociruntime\.(pid_file|forwarding|host_path)"),
     ("log", r"ociruntime\.log"),
     ("flags", r"ociruntime\.flags(_later|_pages)?"),
@@ -90,7 +89,6 @@ EDGES: dict[str, str] = {
     "plan": "cgroups errors hooks idmap order plan seccomp step subject",
     "order": "seccomp step subject",
     "exec": "check document errors idmap joining order schema seccomp step subject",
-    "mounting": "bundle check document errors host idmap joining layout order schema spine step subject tables",
     "command": "errors",
     "spine": "spine bundle cgroups check command document errors exec hooks host joining layout live native plan schema step subject",
     "log": "errors document",
@@ -98,7 +96,7 @@ EDGES: dict[str, str] = {
     "features": "annotations cgroups document hooks package seccomp subject tables",
     "observation": "errors",
     "verbs": "bundle command errors plan spine",
-    "verb": "annotations verbs bundle check command document errors exec features host log mounting observation plan spine",
+    "verb": "annotations verbs bundle check command document errors exec features host log observation plan spine",
     "cli": "package command errors log flags features verbs cli",
 }
 
