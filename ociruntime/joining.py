@@ -109,7 +109,7 @@ def apply(step: HostStep, run: Run) -> None:
 
 
 def _open_thread(step: HostStep, run: Run, thread: int) -> None:
-    """Init's first thread has ended and has no namespaces any more; another one of its threads has them."""
+    """Init's first thread has ended and has no namespaces any more; another of its threads still has them."""
     os.close(run.slots.pop(_INIT.key))
     try:
         run.slots[_INIT.key] = open_thread(thread)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mounts of a container that exists: `mounts add` and `mounts remove`, which crun has.
+"""Mounts in a container that exists: `mounts add` and `mounts remove`, as in crun.
 
     runtime                                 a process of ours
     sources of binds, pidfd of init
@@ -8,10 +8,10 @@
     notes it ------------- continue ----->  ... the next one
     ends the process
 
-A source is the host's, and opened before; a destination is resolved in the container's root by descriptor, as in create,
-and by the same ops. Nothing of the container is run, and what is taken away is what was added: what create has made
-protects the container or is its own. If one entry fails, those before it are taken away again. After kill -9 they stay
-until the container ends. This module must not import a verb, creation or starting.
+A source is a path of the host, which the runtime opens first. A destination is resolved in the container's root by
+descriptor, with the same ops as in create. No program of the container is run. Only mounts that were added can be removed:
+those that create made protect the container, or belong to it. If one entry fails, those before it are unmounted again.
+After kill -9 they stay until the container ends. This module must not import a verb, creation or starting.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from ociruntime.step import Step
 
 _SUBJECT = "mounting"
-# They show what the process that mounts them is in: the pid namespace, the container's cgroups.
+# What they show depends on the process that mounts them: its pid namespace, its cgroups.
 _OF_CREATE = ("proc", "cgroup")
 _REFUSALS = ("stopped", "creating")
 
@@ -65,9 +65,9 @@ def add(container: Container, entries: object) -> None:
 
 
 def remove(container: Container, entries: object) -> None:
-    """Take away what `add` mounted; of each entry only the destination counts.
+    """Unmount what `add` mounted; of each entry only the destination counts.
 
-    Raises InvalidConfig, WrongState, StepFailed; what stands before a failing entry has been taken away.
+    Raises InvalidConfig, WrongState, StepFailed; the entries before the failing one have been unmounted.
     """
     _locked(container, lambda: _remove(container, entries))
 
@@ -219,15 +219,15 @@ def _inside(config: Node, target: Target, body: Iterable[Step]) -> Iterator[Step
     """A process of ours in the container's namespaces; not in its cgroup, which may be frozen."""
     yield from joining.plan_open(config, target)
     users = namespaces.has(config, "user")
-    # Without the fork it isn't in the pid namespace, where a container that has the right to trace could get at the
-    # sources. In a user namespace no container has it, and its own procfs is to be had in the pid namespace only.
+    # Without the fork it stays out of the pid namespace, where a container that may trace could get at the sources. With
+    # a user namespace the container may not, and the process can mount its procfs in the pid namespace only.
     for step in joining.plan_enter(config):
         if users or not (isinstance(step, InitStep) and step.op == "fork"):
             yield step
     if users:
         from ociruntime.linux import idmap
 
-        # Mount points belong to the container's root, not to nobody.
+        # So that mount points belong to the container's root user, not to nobody.
         yield from idmap.plan_root(config)
     yield InitStep("setsid", text="a session without a terminal")
     yield from joining.plan_root(config, target)
@@ -263,7 +263,7 @@ def _done(run: Run) -> list[str]:
 
 
 def _added(container: Container) -> list[str]:
-    """What was added and not yet taken away, as state.json keeps it."""
+    """What was added and not yet removed, as state.json keeps it."""
     facts = container.stored["facts"]
     assert isinstance(facts, dict)
     added = facts.setdefault("mounts", [])

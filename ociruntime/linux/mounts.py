@@ -165,7 +165,7 @@ class Mount:
 
     number   its number in the config
     place    its mount point in the container
-    source   what a bind shows; None for all else
+    source   where a bind comes from; None for other mounts
     """
 
     __slots__ = ("entry", "number", "options", "place", "source")
@@ -187,8 +187,8 @@ class Mount:
 def read(config: Node, bundle: str, rootfs: str, by_runtime: bool = False) -> list[Mount]:
     """The entries in the config's order; bundle and rootfs are absolute paths.
 
-    by_runtime  the runtime opens every source: the container exists, and no path of the host is seen in it
-    Raises NotSupported for what only the entries together show.
+    by_runtime  the runtime opens every source: the container exists, and can't see paths of the host
+    Raises NotSupported for what can only be seen from all entries together.
     """
     sources, found = Sources(config, bundle, rootfs, by_runtime), []
     for number, entry in enumerate(config.at("mounts")):
@@ -277,7 +277,7 @@ def plan(config: Node, host: Host, mounts: list[Mount], cgroup_paths: dict[str, 
 
 def plan_read_only(mounts: list[Mount]) -> Iterator[InitStep]:
     """Make read-only what had to be writable until devices, links and mount points were made in it."""
-    last = {mount.place: mount for mount in mounts}  # what an entry later covers, nobody reaches any more
+    last = {mount.place: mount for mount in mounts}  # mounts that a later entry covers can't be reached
     for mount in mounts:
         if _is_late_read_only(mount.entry, mount.options) and last[mount.place] is mount:
             yield InitStep(

@@ -21,7 +21,7 @@ def run(settings: Settings, given: Arguments) -> int:
     if what not in {"add", "remove"}:
         raise UsageError(f"takes add or remove, not {what!r}", hint="--help shows the usage")
     entries, in_object = _entries(load_config(file))
-    raise_on_signals()  # what is mounted by then is taken away again
+    raise_on_signals()  # what is mounted by then is unmounted again
     container = Container.load(settings.state_root(), container_id)
     try:
         act = mounting.add if what == "add" else mounting.remove
