@@ -29,7 +29,7 @@ PATIENCE = float(os.environ.get("OCIRUNTIME_TEST_PATIENCE", "1"))
 TIMEOUT = 30.0 * PATIENCE
 # Others that tests compare with.
 PEERS = ("runc", "crun")
-# What every id, cgroup and directory of this test session (or worker) begins with; no mark is a prefix of another.
+# What every id, cgroup and directory of this test session (or worker) begins with; no mark is the beginning of another.
 MARK = f"ociruntime-test-{os.getpid():07}"
 MARK_VARIABLE = "OCIRUNTIME_TEST_MARK"
 # A fixed environment: what the tests see must not depend on the shell that started them.
