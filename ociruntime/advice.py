@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ociruntime.config import Node
 
 _RESERVED = "org.opencontainers."
-# The names that the specifications themselves have in their own namespace, for who unpacks an image: those of its
-# config (config.md, Annotations; image-spec, conversion.md), and those that its labels may have (image-spec,
-# annotations.md), which become annotations as they are.
+# The names that the specifications define in their own namespace for annotations that come from an image: from its
+# config (config.md, Annotations; image-spec, conversion.md) and from its labels (image-spec, annotations.md), which
+# become annotations unchanged.
 _IMAGE_NAMES = frozenset(
     f"{_RESERVED}image.{name}"
     for name in (

@@ -4,8 +4,8 @@
 Annotations are free text for whoever reads the state (config.md, Annotations); these few change what the runtime
 does. They are crun's, and two of them are more than text: KEEP_GROUPS gives the caller's groups away, and the files of
 HOOK_STDOUT and HOOK_STDERR are the host's. So an engine must not take names of `run.oci.` from an image (SECURITY.md);
-the others take values of closed sets (invariant 11). `features` lists them all. What crun would do and this runtime does
-not is a warning: it must not be lost silently, and no container may fail for what an engine has copied from somewhere.
+the others take values of closed sets (invariant 11). `features` lists them all. crun's
+others cause a warning: they must not be ignored silently, but an engine may have copied them, so that no container fails.
 Must not import a subject, nor the spine.
 """
 
@@ -41,7 +41,7 @@ EFFECTS = {
     FAIL_UNKNOWN_CALL: "a name in linux.seccomp that is no system call is an error",
 }
 
-# What crun reads and this runtime does not -> what happens instead, or where the same is asked for.
+# Annotations that crun reads and this runtime does not -> what happens instead, or what to use.
 WITHOUT_EFFECT = {
     "run.oci.handler": "the program is an ordinary process, neither in a virtual machine nor run as WebAssembly",
     "run.oci.systemd.subgroup": "it is for the systemd driver, which is not supported yet",
@@ -64,7 +64,7 @@ def check(config: Node) -> Iterator[Violation]:
     for name, value in config.at("annotations").members():
         text = value.text()
         if name == STOP_SIGNAL:
-            if text and _signal_of(text) is None:  # empty is what builders write for an image that names none
+            if text and _signal_of(text) is None:  # builders write empty text if the image names no signal
                 reason = f"unknown signal {text!r}: `kill` without a signal will send TERM"
                 yield Violation(value.pointer, reason, "R089", "warning")
         elif name in (KEEP_GROUPS, FAIL_UNKNOWN_CALL):

@@ -13,7 +13,7 @@ from ociruntime.config import DEEPEST, Node, parse
 from ociruntime.errors import BundleError
 from ociruntime.host_path import absolute, joined
 
-LARGEST = 32 << 20  # bytes of a document: ten thousand times an ordinary one, and what memory can bear
+LARGEST = 32 << 20  # bytes of a document: ten thousand times an ordinary one, and still fits into memory
 _CHUNK = 1 << 16
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -79,7 +79,7 @@ def read_stream(descriptor: int, origin: str) -> Node:
 
 def _read(path: str) -> bytes:
     try:
-        # O_NONBLOCK: to open a FIFO would be to wait for somebody who writes to it
+        # O_NONBLOCK: otherwise opening a FIFO would wait for a writer
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             mode = os.fstat(descriptor).st_mode
@@ -95,13 +95,13 @@ def _read(path: str) -> bytes:
 
 
 def _is_pipe(descriptor: int) -> bool:
-    """True for a pipe without a name, which the caller has filled: `--process <(jq ...)` is /dev/fd/63 of it."""
+    """True for a pipe without a name, which the caller writes to: `--process <(jq ...)` gives it as /dev/fd/63."""
     return os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:")
 
 
 def _whole(descriptor: int, origin: str) -> bytes:
     data = bytearray()
-    size = os.fstat(descriptor).st_size  # 0 for a pipe, and for what the kernel makes up
+    size = os.fstat(descriptor).st_size  # 0 for a pipe, and for files of procfs and sysfs
     while size <= LARGEST and len(data) <= LARGEST:
         chunk = os.read(descriptor, max(min(size + 1, LARGEST), _CHUNK))
         if not chunk:

@@ -75,7 +75,7 @@ _NEWEST_MINOR = "3"
 
 
 def violations(config: Node, explain: bool = True) -> Findings:
-    """Everything that is wrong with a config, sorted by pointer; of very much only the first.
+    """Everything that is wrong with a config, sorted by pointer; if there is very much, only the first part.
 
     explain   use jsonschema to say what the schema objects to (else one violation says that it does)
     Severities: "error" breaks the specification, "unsupported" is valid but refused by this version,
@@ -134,8 +134,8 @@ def _subjects(config: Node) -> Iterator[Violation]:
 def _version(config: Node) -> Iterator[Violation]:
     """1.x.y, with any pre-release or build suffix (R007, R008); the schema checks the form.
 
-    A newer minor version only adds to the specification: on the day on which engines write it, what they
-    have always asked for must still be done, as with runc.
+    A newer minor version only adds to the specification. When engines begin to write it, what they have
+    always asked for must still work, as with runc.
     """
     text = config.at("ociVersion").text()
     core = text.split("-", 1)[0].split("+", 1)[0].split(".")

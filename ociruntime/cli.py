@@ -84,7 +84,7 @@ def dispatch(verb: str, words: list[str], settings: Settings) -> int:
 
 
 def _verb_of(given: flags.Arguments) -> str:
-    """The verb that stands behind global flags of which one is refused."""
+    """The verb after global flags, if one of these is refused."""
     return given.rest[0] if given.rest and given.rest[0] in flags.VERBS else ""
 
 

@@ -19,9 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Levels of a document that somebody hands over. Nothing of the specification has more than ten, and whatever walks
-# through a value afterwards (a validator, a writer of JSON) may need several frames for each. What we write
-# down ourselves has such a document in it, and may be somewhat deeper.
+# Levels of a document from outside. The specification needs at most ten, and code that walks through a value later
+# (a validator, a writer of JSON) may need several stack frames for each. Our own files contain such documents, and
+# may be somewhat deeper.
 DEEPEST = 100
 _DEEPEST_OF_OURS = DEEPEST + 20
 
@@ -135,7 +135,7 @@ def parse(data: bytes, origin: str, deepest: int = _DEEPEST_OF_OURS) -> Node:
 
     data     the file's bytes; UTF-8, as the specification demands (R002)
     origin   the path to name in an error
-    deepest  so many objects and arrays may lie in one another
+    deepest  how deep objects and arrays may be nested
     Raises BundleError with line and column of the mistake.
     """
     try:
@@ -173,7 +173,7 @@ def parse(data: bytes, origin: str, deepest: int = _DEEPEST_OF_OURS) -> Node:
 
 
 def _within(value: object, deepest: int) -> bool:
-    """True if no more objects and arrays lie in one another; level by level, so that depth costs no stack."""
+    """True if objects and arrays are nested no deeper than this; level by level, so that depth needs no stack."""
     level = [value]
     for _ in range(deepest):
         level = [

@@ -54,8 +54,8 @@ class Container:
     """A container that exists.
 
     warnings     what create could not do quite as the config says; after `load`, what is wrong with the container's files
-    unfinished   "create" or "delete" while that is done, or if it was interrupted; else ""
-    interrupted  nobody is at work on what is unfinished: `delete`, `start`, `gc` and a create of this id finish it
+    unfinished   "create" or "delete" while that runs, or after it was interrupted; else ""
+    interrupted  no process is at work on it any more: `delete`, `start`, `gc` and a create of this id finish it
     terminal     after a create with keep_terminal: the master of the program's terminal, the caller's to close; else -1
     """
 
@@ -125,7 +125,7 @@ class Container:
             head = None
             if str(damage) not in self.warnings:
                 self.warnings.append(str(damage))
-        # Without it (somebody has swept it away, or it is damaged) start must refuse.
+        # Without it (it was removed, or is damaged) start must refuse.
         return _EXECUTING if head is None else int.from_bytes(head[4:], "little")
 
     def notify_directory(self) -> str:
@@ -250,7 +250,7 @@ class Container:
                 raise  # else cgroup.kill was so quick that init has been reaped
 
     def _kill_left(self, signal: int, all_processes: bool) -> bool:
-        """Signal what has outlived init; true if there was anything, or everything was asked for.
+        """Signal what has outlived init; true if there was anything, or if all processes were asked for.
 
         Without a pid namespace of its own, processes do not end with init: KILL ends them too, as with runc.
         """
@@ -440,8 +440,8 @@ def delete(root: str, container_id: str, force: bool = False) -> list[str]:
 def list_all(root: str, warn: Callable[[str], None] = _silent) -> list[dict[str, object]]:
     """The states of all containers below a root, by id.
 
-    warn   is called with what is wrong with a container, and with what is there and is none of ours; what can't be read
-           is left out
+    warn   is called with what is wrong with a container, and with what does not belong to this runtime; a container
+           that can't be read is left out
     Raises RuntimeFailure if the root is no directory, or one that another user can change.
     """
     states = []
@@ -469,9 +469,9 @@ def gc(
 ) -> list[str]:
     """Finish every create and delete below a root that was interrupted; returns the ids cleaned up.
 
-    warn   is called with what is there and is none of ours
-    fail   is called with the error of each container that can't be cleaned up now; the others are. None: the first of
-           these errors is raised at the end
+    warn   is called with what does not belong to this runtime
+    fail   is called with the error of each container that can't be cleaned up now, and the others are cleaned up.
+           None: the first of these errors is raised at the end
     Raises RuntimeFailure if the root is no directory, or one that another user can change.
     """
     from ociruntime.deletion import collect

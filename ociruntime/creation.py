@@ -43,7 +43,7 @@ def create(
 ) -> Container:
     """Make a container; see container.create.
 
-    done   is called when all steps have been done, or undone; if it fails afterwards, the container goes again
+    done   is called when all steps have been done, or undone; if it fails, the container is removed again
     """
     if options.notify:
         from ociruntime.notify import amended

@@ -3,8 +3,8 @@
 
 Only forward: state.json becomes deleted.json, the journal is undone backwards, the poststop hooks run,
 the directory goes. create, delete, start and gc go on from there if they find deleted.json, or no state.json at
-all, and can take the lock; those that only look (`state`, `list`, ...) don't: see unfinished.py. What is not ours is
-never touched: see foreign.py. This module must not import a verb, nor what only create needs.
+all, and can take the lock; queries (`state`, `list`, ...) don't: see unfinished.py. What belongs to another runtime
+is never touched: see foreign.py. This module must not import a verb, nor what only create needs.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _begin(directory: StateDir) -> None:
 def collect(
     root: str, warn: Callable[[str], None], fail: Callable[[RuntimeFailure], None] | None
 ) -> list[str]:
-    """Finish everything below a root that was interrupted; see container.gc. One patience is enough for all."""
+    """Finish everything below a root that was interrupted; see container.gc. PATIENCE is for all of it together."""
     cleaned: list[str] = []
     failures: list[RuntimeFailure] = []
     deadline = time.monotonic() + PATIENCE
@@ -119,7 +119,7 @@ def finish(directory: StateDir, deadline: float = 0.0) -> bool:
 def _finish(directory: StateDir, deadline: float) -> list[str] | None:
     """As finish; returns the warnings, or None."""
     refuse_foreign(directory)
-    # The lock file may have been swept away; what a create or delete leaves is removed before its lock is.
+    # The lock file may have been removed; a create or delete removes everything else before its lock.
     create = directory.has("journal") or directory.has("deleted.json")
     try:
         if not directory.lock(wait=False, create=create) and not (
@@ -202,9 +202,9 @@ def _undo(directory: StateDir, run: Run, stored: dict[str, object]) -> list[str]
 
 
 def _undo_by_state(directory: StateDir, run: Run) -> list[str]:
-    """Without a journal: init is ended, and its cgroups are emptied; they are removed if they have the container's name.
+    """Without a journal: end init and empty its cgroups; remove those that have the container's name.
 
-    Others may have been there before the container (R238).
+    The others may have been there before the container (R238).
     """
     run.deadline = run.deadline or time.monotonic() + PATIENCE
     problems: list[str] = []

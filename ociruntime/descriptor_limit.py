@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""May this process have as many descriptors as a container's mounts and devices need? RLIMIT_NOFILE, getrlimit(2)
+"""May this process open as many descriptors as a container's mounts and devices need? RLIMIT_NOFILE, getrlimit(2)
 
-What init can't open itself (bind_sources.py) the runtime opens for it, one descriptor each, all of them until init has
-been cloned. The soft limit is raised for so long, never above the hard one. Other threads of the program may make
-containers at the same time: the last one gives the program its limit back. Init gets the caller's limit when it has
-mounted everything; where the config sets one, that one. Must not import a subject, launch or a verb.
+The runtime opens what init can't open itself (bind_sources.py), and keeps one descriptor for each until init has been
+cloned. Until then it raises the soft limit, never above the hard one. Other threads of the program may make containers
+at the same time: the last one sets the program's limit back. When init has mounted everything, it gets the caller's
+limit, or the one that the config sets. Must not import a subject, launch or a verb.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ociruntime.run import Run
     from ociruntime.step import Step
 
-# What create opens besides: namespaces, cgroups, sockets, pages, and what a caller's other threads open meanwhile.
+# For what create opens besides (namespaces, cgroups, sockets, pages), and what the caller's other threads open meanwhile.
 _MARGIN = 64
 
 
@@ -39,7 +39,7 @@ _shared = _Shared()
 
 
 def plan(steps: list[Step], slots: int, has_limit: bool) -> list[Step]:
-    """The steps, and among them those for so many slots.
+    """The steps, with those that this number of slots needs.
 
     has_limit  the config sets RLIMIT_NOFILE
     """
@@ -107,7 +107,7 @@ def _raise(step: HostStep, run: Run, count: int) -> None:
 
 
 def release(run: Run) -> None:
-    """This container needs no more. The program has its own limit again, unless another one does or it has set one."""
+    """This container needs no more. Set the program's limit back, unless another container needs it or the program set one."""
     import resource
 
     if not run.needs_descriptors:

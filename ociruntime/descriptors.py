@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who closes a descriptor, if an exception of the caller's signal handler comes at the worst moment?
 
-Such an exception can come between any two lines, also between the one that opens something and the `try` that closes
-it. So what is opened gets an owner in the line that opens it. This module must not import anything of the package.
+Such an exception can come between any two lines, also between the line that opens something and the `try` that closes
+it. So the line that opens a descriptor also gives it an owner. This module must not import anything of the package.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
     ├── ContainerExists            the id is taken
     ├── WrongState                 the operation is not allowed in the container's state
     ├── StateUnreadable            a file of the container is damaged, or of another version
-    ├── ForeignContainer           what is below --root is another runtime's, or another user's: never touched
+    ├── ForeignContainer           it belongs to another runtime or another user: never touched
     ├── StepFailed                 one step of the plan failed: step, pointer, errno, hint
     │   └── HookFailed             a hook failed: which one, how, and what it printed
     ├── InitLost                   the container's init ended without saying why
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LINE_LIMIT = 4096  # bytes of an error or a warning as people see it; a log in JSON has all of it
-MOST_VIOLATIONS = 200  # of each severity; nobody reads more of them, and a hostile config has any number
+MOST_VIOLATIONS = 200  # of each severity; nobody reads more, and a hostile config may have any number
 EXIT_ERROR = 1
 EXIT_EXEC_FAILED = 255
 
@@ -70,7 +70,7 @@ class Violation:
 
 
 class Findings(list[Violation]):
-    """Violations, of each severity MOST_VIOLATIONS at most, and how many there are besides."""
+    """Violations, at most MOST_VIOLATIONS of each severity, and the number of those that are left out."""
 
     __slots__ = ("_found",)
 
@@ -79,7 +79,7 @@ class Findings(list[Violation]):
         self._found: dict[str, int] = {}
 
     def take(self, violations: Iterable[Violation]) -> None:
-        """Add them; nothing more is looked for once there are too many errors."""
+        """Add them; once there are too many errors, the search ends."""
         for violation in violations if not self.cut else ():
             count = self._found[violation.severity] = self._found.get(violation.severity, 0) + 1
             if count <= MOST_VIOLATIONS:
@@ -168,7 +168,7 @@ class InvalidConfig(RuntimeFailure):
     """config.json breaks the specification; `violations` has every place where.
 
     all_shown   the text has all of them: no verb would list them
-    cut         there are more than those
+    cut         there are more than these
     """
 
     def __init__(self, violations: list[Violation], *, all_shown: bool = False, cut: bool = False) -> None:
@@ -245,7 +245,7 @@ def width(text: str) -> int:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text in `limit` bytes: its begin and its end, where what matters stands, and how much is missing between."""
+    """The text in `limit` bytes: its beginning and end, which matter most, and how much is missing between them."""
     if width(text) <= limit:
         return text
     kept = limit

@@ -83,7 +83,7 @@ class Executed:
             raise WrongState("process not running") from None
 
     def let_go(self) -> Executed:
-        """Itself, as the caller's: it lives on when this object is closed."""
+        """This object, now the caller's: the process lives on when it is closed."""
         return self if self._child.let_go() else self  # noqa: RUF034 - in one line, so that nothing comes between
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ Row = tuple[str, str, str, str, str, str, str]
 
 _LATER = "not supported yet"
 
-# What to do instead of a flag, in the words of those who never typed it: an engine did.
+# What to do instead of a flag, in words for users who never typed it, because an engine did.
 SYSTEMD_HINT = (
     "use the cgroupfs driver: podman --cgroup-manager=cgroupfs, dockerd --exec-opt native.cgroupdriver=cgroupfs, "
     "SystemdCgroup = false of containerd"

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The run operation: create, start, wait, delete; and the signals meanwhile.
 
-Until the program runs a signal undoes everything (whoever calls has made it raise Interrupted);
-afterwards it is the program's. Any exception that comes before the program's end takes the container away. A program with a terminal shares it with the caller's: terminal.py; one without gets
-pipes where the caller has a terminal: streams.py. Each is imported only then. This module must not import a verb.
+Until the program runs a signal undoes everything (the caller has made it raise Interrupted);
+afterwards it is the program's. Any exception that comes before the program's end removes the container. A program with a
+terminal shares it with the caller's: terminal.py; one without gets pipes where the caller has a terminal: streams.py. Each is
+imported only then. This module must not import a verb.
 """
 
 from __future__ import annotations

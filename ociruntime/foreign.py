@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is a directory below --root one of ours? Another runtime may have been given the same --root, or have been replaced by us.
 
-What is not ours is told, and left alone by every verb: its files mean something else, and to remove them would leave its
-processes running with nobody who knows of them.
+Every verb reports what is not ours and leaves it alone: its files mean something else, and if they were removed its
+processes would go on running without a runtime that knows of them.
 
-    runc, and what is made from it    state.json with init_process_pid
+    runc, and runtimes made from it   state.json with init_process_pid
     crun                              status, with pid
     youki                             state.json with ociVersion and pid
     ours                              a lock that was signed, a journal with our entries, or state.json with version
@@ -30,7 +30,7 @@ _MOST_PIDS = 1 << 22  # PID_MAX_LIMIT of linux/threads.h
 
 
 def refuse(directory: StateDir) -> None:
-    """Raise ForeignContainer if the directory is not ours. One without any file was being made or removed: by us, too."""
+    """Raise ForeignContainer if the directory is not ours. An empty one is being made or removed, maybe by us."""
     for name in ("state.json", "deleted.json"):
         document = _document(directory, name)
         if "init_process_pid" in document:
@@ -79,7 +79,7 @@ def _of(runtime: str, directory: StateDir, pid: object, start_time: object) -> F
     process = "no process"
     if isinstance(pid, int) and 0 < pid < _MOST_PIDS:
         process = f"pid {pid}"
-        # youki says no start time: a process of this number may be another one
+        # youki keeps no start time: by now this pid may be another process
         if start_time is not None:
             process += ", which is running" if lives(pid, start_time) else ", which has ended"
     root, container_id = os.path.split(directory.path)
@@ -90,7 +90,7 @@ def _of(runtime: str, directory: StateDir, pid: object, start_time: object) -> F
 
 
 def _quoted(word: str) -> str:
-    """As a shell wants it; shlex would cost the import of re."""
+    """Quoted for a shell; shlex would import re."""
     if word.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum() and word[0] != "-":
         return word
     return "'" + word.replace("'", "'\\''") + "'"

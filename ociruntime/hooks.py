@@ -272,7 +272,7 @@ def _environment(step: HostStep, run: Run, kind: str) -> list[str]:
 
 
 def _fill_state(opened: Descriptors, run: Run, kind: str) -> None:
-    """Open the state to be read, as "state": a filled pipe, so that a hook that does not read harms nobody."""
+    """Open the state to be read, as "state": a filled pipe, so that a hook that does not read it does no harm."""
     pid = run.pid_inside() if kind in _IN_CONTAINER else run.pid
     state = run.state(_STATUS.get(kind, "created"), None if kind == "poststop" else pid)
     text = compact(state).encode()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does a path of the host mean that somebody gave? What the kernel finds under it, and nothing else.
+"""What does a path of the host mean? What the kernel finds under it, and nothing else.
 
-A path is made absolute by its text alone, and `..` stays where it is: behind a symbolic link it does not lead back to
-where the link is, so that `link/../b` must be opened as it stands. Must not import anything of the package but errors.
+A path is made absolute by its text alone, and `..` stays in it: behind a symbolic link it does not lead back to the
+link's directory, so that `link/../b` must be opened unchanged. Must not import anything of the package but errors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ociruntime.errors import UsageError
 
 
 def absolute(path: str) -> str:
-    """The same path from the root on, without `.` and repeated slashes, which change nothing.
+    """The same path as an absolute one, without `.` and repeated slashes, which change nothing.
 
     Raises UsageError for a relative path in a current directory that has been removed.
     """
@@ -30,5 +30,5 @@ def absolute(path: str) -> str:
 
 
 def joined(directory: str, path: str) -> str:
-    """A path that is relative to an absolute directory, if it is not absolute itself."""
+    """The path, in this absolute directory if it is relative."""
     return absolute(path if path.startswith("/") else f"{directory}/{path}")

@@ -23,7 +23,7 @@ def start_time_of(pid: int) -> int:
 def lives(pid: int, start_time: object) -> bool:
     """Is it that process, and not one that has ended, or is ending?
 
-    A process has ended with its last thread: the first one, whose number it has, may have ended before. And the first
+    A process ends with its last thread; the first thread, which has the same number, may end earlier. And the first
     process of a pid namespace ends only after all the others, however long that takes.
     """
     fields = _stat(f"{pid}")

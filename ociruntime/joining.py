@@ -112,7 +112,7 @@ def apply(step: HostStep, run: Run) -> None:
 
 
 def _open_thread(step: HostStep, run: Run, pid: int, thread: int) -> bool:
-    """Init's first thread has ended and has no namespaces any more; another one of its threads has them.
+    """Init's first thread has ended and has no namespaces any more; another of its threads still has them.
 
     False if that one has ended meanwhile, too: its number may be a process of the host's by then.
     """

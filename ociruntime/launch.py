@@ -70,7 +70,7 @@ _DETAILS = {
 }
 
 
-# Steps whose text is a list that no error should repeat: their reasons name the rule, the file or the mount.
+# Steps whose text is a list that errors should not repeat: their reasons name the rule, the file or the mount.
 _LISTS = (
     "check cgroup",
     "make cgroup",
@@ -139,7 +139,7 @@ class Launch:
         return self.child
 
     def finish(self, keep_terminal: bool = False) -> None:
-        """Close what only the launch needed, and take over what init has stamped; the child is kept."""
+        """Close what only the launch needed, and take over the times that init has noted; the child is kept."""
         self._close_slots(keep_terminal)
         self.commit = (
             _committed  # what was here refers to this object: a circle would keep the child from being closed
@@ -301,7 +301,7 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
 
 
 def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
-    """A bind whose source init could not open: said as the runtime says it of those that it opens."""
+    """A bind whose source init could not open, in the words for one that the runtime opens."""
     source, flags, *_, place, _ = step.args
     inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
     name = "open bind source"
@@ -362,5 +362,5 @@ def step_failed(step: HostStep, failure: OSError) -> StepFailed:
 
 
 def said_once(step: Step, reason: str) -> str:
-    """The step as an error shows it before the reason: with its words, unless the reason has them."""
+    """The step as an error shows it before the reason: with its text, unless the reason contains it."""
     return step.name if step.text in reason or step.name in _LISTS else step.describe()

@@ -62,7 +62,7 @@ class Log:
     ) -> None:
         """Show `message` on stderr and log it at level error.
 
-        brief   gives the message in so many bytes, and knows better than we do what matters in it
+        brief   makes the message this short, because it knows which parts of it matter
         """
         if self.descriptor >= 0:
             in_log = brief(_MESSAGE_LIMIT) if brief is not None and not self.json else message
@@ -98,7 +98,7 @@ class Log:
 
 
 def _quoted(text: str, limit: int) -> str:
-    """The text, in about `limit` characters, and quotes: escapes need more room than what they stand for."""
+    """The quoted text in about `limit` characters: escapes need more room than the characters that they stand for."""
     size = limit
     quoted = quote(shortened(text, size))
     while len(quoted) > limit + 2 and size > _FIELD_LIMIT:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which thing of the container does a JSON pointer lead to, in the words of somebody who never saw config.json?
+"""Which thing of the container does a JSON pointer lead to, in words for somebody who never saw config.json?
 
 `/mounts/7/options` says nothing to a user who typed `docker run -v /src:/dst`; "mount on /dst" does. Loaded only when
 something is wrong. Must not import a subject, nor the spine.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
-_LONGEST = 100  # characters of a path or name that are repeated
+_LONGEST = 100  # characters of a path or name that an error shows
 _MAPPING = ("containerID", "hostID", "size")
 _OF_PROPERTY = ("is ", "must ", "needs ", "should ")  # reasons whose subject is the property itself
 
@@ -34,7 +34,7 @@ def named(config: Node, violation: Violation) -> Violation:
 def thing_of(config: Node, pointer: str) -> tuple[str, str]:
     """(its name, and the same with what it is) of the list entry at or above a pointer, ("", "") if there is none.
 
-    A pointer that goes through objects only needs no help: its words name what is meant, as in /process/cwd.
+    A pointer through objects alone says enough by itself, as /process/cwd does.
     """
     node, pattern = config, ""
     for token in pointer.split("/")[1:]:
@@ -89,7 +89,7 @@ if TYPE_CHECKING:
 
 _DEVICES = (("block device {}", _numbers),)
 
-# List of config.json -> how its entries are told from one another: by the first of these that an entry has.
+# List of config.json -> how its entries are told apart: by the first of these members that an entry has.
 _THINGS: dict[str, tuple[_Way, ...]] = {
     "/mounts/*": (
         ("mount on {}", _text("destination")),

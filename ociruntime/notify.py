@@ -70,7 +70,7 @@ def apply(step: HostStep, run: Run) -> None:  # noqa: ARG001 - the signature of 
 
 
 def undo(_name: str, args: dict[str, object], run: Run) -> None:  # noqa: ARG001
-    """Remove the directory with the socket, and whatever else somebody has put there."""
+    """Remove the directory with the socket, and anything else that somebody has put there."""
     from ociruntime.removal import remove_tree
 
     try:

@@ -357,7 +357,7 @@ def _kernel_settings(pid: int, bundle: Bundle) -> Table:
     for key in keys:
         path = "/proc/sys/" + key.replace(".", "/")
         words = [nsenter, "--target", str(pid), "--uts", "--ipc", "--net", "cat", path]
-        # `cat`, too, is looked for where the host has it, and not in the caller's PATH.
+        # `cat`, too, is looked for at fixed places of the host, not in the caller's PATH.
         done = subprocess.run(words, env={"PATH": _HOST_PATH}, capture_output=True, check=False)
         table[f"sysctl {key}"] = done.stdout.decode("utf-8", "replace").strip()
     return table

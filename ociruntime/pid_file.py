@@ -14,7 +14,7 @@ def write_pid_file(path: str, pid: int) -> None:
     temporary = os.path.join(folder, f".{name}")
     remove_pid_file(temporary)
     try:
-        # O_EXCL ("x") follows no link: a pid file in /tmp must not overwrite what somebody else's link names
+        # O_EXCL ("x") follows no link: a pid file in /tmp must not overwrite the target of somebody else's link
         with open(temporary, "xb", buffering=0, opener=_open_for_all_to_read) as file:
             file.write(str(pid).encode())
         os.rename(temporary, path)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ociruntime.host import Host
     from ociruntime.step import Step
 
-# So many there are under any limit that a program can live with.
+# Any limit that a program can live with leaves room for this many.
 _FEW_DESCRIPTORS = 64
 
 

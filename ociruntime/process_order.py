@@ -71,7 +71,7 @@ def plan_last(config: Node, passed: int) -> Iterator[Step]:
         return
     from ociruntime.linux import seccomp
 
-    # A filter that notifies is a descriptor more, and may notify of prlimit before there is an agent.
+    # A filter that notifies needs one more descriptor, and may notify of prlimit before an agent listens.
     notifies = seccomp.notifies(config)
     if not notifies:
         yield from rlimits.plan_last(config, passed)

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociruntime.container import Container
 
-_MARK = "OCIRUNTIME"  # title of our column: wider than any pid, and no title of ps
+_MARK = "OCIRUNTIME"  # title of our column: wider than any pid, and not a title that ps uses
 # Where `ps` is looked for: never in the caller's PATH, as an engine's may be anybody's.
 _PLACES = ("/usr/bin/ps", "/bin/ps", "/usr/sbin/ps", "/sbin/ps", "/usr/local/bin/ps")
 
@@ -23,7 +23,7 @@ _PLACES = ("/usr/bin/ps", "/bin/ps", "/usr/sbin/ps", "/sbin/ps", "/usr/local/bin
 def of(container: Container) -> list[int]:
     """The process ids, in the runtime's pid namespace, of all processes in the container's cgroup.
 
-    Raises RuntimeFailure if it has none (then nobody knows), WrongState if the container is not made yet.
+    Raises RuntimeFailure if it has none (then nobody knows them), WrongState if the container is not made yet.
     """
     if not container.stored:
         raise WrongState(
@@ -50,16 +50,16 @@ def table(pids: list[int], arguments: list[str]) -> str:
 
 
 def _marked(arguments: list[str]) -> list[tuple[str, str]]:
-    """(pid, line) of what ps prints if the arguments say which columns there are; else nothing.
+    """(pid, line) of what ps prints if the arguments choose the columns; else nothing.
 
-    Ours comes before them: in theirs, what a process calls itself (`a 1`) may look like one column more.
+    Our column comes first: behind it the name of a process (`a 1`) may look like another column.
     """
-    # -o, -eo and axo; --format. What only looks like it is found out by asking.
+    # -o, -eo and axo; --format. Whether it really is one of these, ps itself decides.
     if not any("o" in word and (word[:2] != "--" or word.startswith("--f")) for word in arguments):
         return []
     try:
         lines = _lines(["-o", f"pid={_MARK}", *arguments])
-    except RuntimeFailure:  # it can't be added to these, or they are wrong: without it ps says what is
+    except RuntimeFailure:  # it can't be added, or the arguments are wrong: without it ps says which
         return []
     if not lines or not lines[0].startswith(f"{_MARK} "):
         return []
@@ -68,7 +68,7 @@ def _marked(arguments: list[str]) -> list[tuple[str, str]]:
 
 
 def _split(arguments: list[str]) -> list[tuple[str, str]]:
-    """The same for the columns that ps knows by a name, like -ef and aux: before PID there is no name of a process."""
+    """The same for formats with fixed columns, like -ef and aux: there no process name stands before PID."""
     lines = _lines(arguments)
     titles = lines[0].split() if lines else []
     column = titles.index("PID") if "PID" in titles else 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How does a directory go away that somebody has put where files belong?
+"""How is a directory removed that somebody has put where files belong?
 
-By descriptors, so that no link is followed, and never into another mount: what is mounted there is not the runtime's to
-remove. Must not import anything of the package: undo of a damaged state directory needs it.
+By descriptors, so that no link is followed, and without entering another mount: the runtime must not remove what is
+mounted there. Must not import anything of the package: undo of a damaged state directory needs it.
 """
 
 from __future__ import annotations

@@ -38,10 +38,10 @@ class Run:
     init_pid      init's process id where `pid` is another process (hook, exec); else 0
     status        the container's status, as agents are told it
     soft_limit    the caller's soft RLIMIT_NOFILE, if this one had to be raised; see descriptor_limit.py
-    needs_descriptors  it is raised for this container
+    needs_descriptors  true while it is raised for this container
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
     hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
-    deadline      when (time.monotonic) undoing stops to wait for processes to end: one patience for all of it; 0: not begun
+    deadline      when (time.monotonic) undoing stops waiting for processes to end, one for all of them; 0: not set yet
     warnings      what went not quite as the config says; logged by whoever called
     """
 

@@ -49,7 +49,7 @@ def fast_valid(value: object) -> bool:
 
 
 def explain(value: object, schema: str = "config") -> list[Violation]:
-    """Every violation of a schema, sorted by pointer; empty if there is none, and no more than the first if many.
+    """Every violation of a schema, sorted by pointer; empty if there is none, and only the first ones if there are many.
 
     value   the parsed document (dict, list, str, int, float, bool, None)
     schema  "config", "state" or "features"
@@ -61,7 +61,7 @@ def explain(value: object, schema: str = "config") -> list[Violation]:
     found: dict[str, Violation] = {}
     judge = validator(schema)
     document: Any = judge.schema
-    # One more than anybody wants to see says that there are more.
+    # One more than is shown tells that there are more.
     errors = islice(judge.iter_errors(value), MOST_VIOLATIONS + 1)
     # What an ordinary keyword says about a value goes before what a condition says about it.
     for error in sorted(errors, key=lambda error: not _CONDITIONAL.isdisjoint(error.absolute_schema_path)):
@@ -84,9 +84,9 @@ def validator(schema: str = "config") -> Draft202012Validator:
 
 
 def _passing_over(keyword: str, document: Schema) -> Callable[..., Iterator[ValidationError]]:
-    """The rule of a keyword about all members of a value, which only looks at those that are wrong.
+    """The rule of a keyword for the members of a value, which looks only at those that are wrong.
 
-    jsonschema takes 50 us for a member, so that one mistake among 300,000 would take 15 s to be found.
+    jsonschema takes 50 us for each member, so that it would need 15 s to find one mistake among 300,000.
     """
     from jsonschema import Draft202012Validator
 
@@ -100,7 +100,7 @@ def _passing_over(keyword: str, document: Schema) -> Callable[..., Iterator[Vali
             names: dict[str, Any] = {}
             try:
                 source = compile_schema({**rule, "$defs": document.get("$defs", {})})
-            except SchemaError:  # the other schemas say more than the compiler knows
+            except SchemaError:  # the other schemas have keywords that the compiler does not know
                 source = "valid = None"
             exec(source, names)  # noqa: S102 - made of our own schema, as at build time
             compiled[id(rule)] = names["valid"]

@@ -162,7 +162,7 @@ class Progress:
 class Child:
     """A process that obeys a plan, and the runtime's end of the handshake with it.
 
-    Until `let_go` it ends with this object, whatever exception has come.
+    Until `let_go` the process ends with this object, whatever exception comes.
 
     pid    the process that becomes the program, in the runtime's pid namespace; 0 until it is known
     helper the process that makes it, while there is one
@@ -348,7 +348,7 @@ class Child:
         return ""
 
     def _hear_of_init(self) -> None:
-        """If a helper has made a process, its pid: the helper's word may come after the failure of that process.
+        """If a helper has made a process, its pid: the helper's message may come after the failure of that process.
 
         Who does not know it can't reap it, and a zombie keeps its pid namespace, and so init, from ending.
         """

@@ -74,7 +74,7 @@ def start(container: Container, timeline: Trace | None = None) -> None:
 
 
 def _refuse_unfinished(container: Container) -> NoReturn:
-    """There is nothing to start: what was interrupted is finished, and what somebody else is at work on is left."""
+    """There is nothing to start: finish what was interrupted, and leave what another process is at work on."""
     if finish(container.directory):
         raise NoSuchContainer(container.id)
     raise WrongState(_REFUSALS["creating" if container.unfinished == "create" else "deleting"])

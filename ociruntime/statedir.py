@@ -10,9 +10,9 @@
         start               the socket on which init waits for start
         deleted.json        state.json, renamed by delete: from then on only forward
 
-Files are replaced by rename, and read only if they are regular files of a sensible size: what a container's directory
-has in their place is damage of that container, told by name, and nothing that a verb could wait for. May another user
-change the directory? stateroot.py. This module must not import a subject, launch or a verb: `state`, `kill` and `delete`
+Files are replaced by rename, and read only if they are regular files of a sensible size. Anything else in their place is
+damage of that container: an error names it, and no verb waits for it. Whether another user could change the directory
+is for stateroot.py. This module must not import a subject, launch or a verb: `state`, `kill` and `delete`
 are on the path of every engine's poll.
 """
 
@@ -38,7 +38,7 @@ from ociruntime.jsontext import compact
 from ociruntime.stateroot import check_id, check_root, make_root
 
 STATE_VERSION = 1
-_LARGEST = 64 << 20  # bytes of a file: configs and journals have kilobytes, what has more is none of ours
+_LARGEST = 64 << 20  # bytes of a file: configs and journals have kilobytes, so a larger one is not ours
 # How its files are opened: no link is followed, and a FIFO or a terminal in the place of one is not waited for.
 _AS_IT_IS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _WAY_OUT = "delete --force cleans it up"
@@ -63,7 +63,7 @@ class StateDir:
     def claim(cls, root: str, container_id: str) -> StateDir:
         """Make the directory of a new container, locked.
 
-        Raises ContainerExists if the id is taken, UsageError if it is none.
+        Raises ContainerExists if the id is taken, UsageError if it is invalid.
         """
         check_id(container_id)
         directory = cls(root, container_id)
@@ -106,7 +106,7 @@ class StateDir:
             raise NoSuchContainer(container_id) from None
         except OSError as failure:
             raise StateUnreadable(directory.path, errno=failure.errno or 0) from None
-        if not stat.S_ISDIR(status.st_mode):  # a link, too: no container is anywhere else
+        if not stat.S_ISDIR(status.st_mode):  # a link, too: containers are directories
             raise NoSuchContainer(container_id)
         if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise ForeignContainer(
@@ -132,7 +132,7 @@ class StateDir:
         path = self.file(name)
         with Descriptors() as opened:
             try:
-                # Without waiting, should it be a FIFO.
+                # Without waiting, in case it is a FIFO.
                 opened["file"] = descriptor = os.open(path, os.O_RDONLY | _AS_IT_IS)
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
@@ -186,7 +186,7 @@ class StateDir:
             return True
 
     def mend_lock(self) -> None:
-        """Take away what is in the place of the lock, if nobody can hold it because it is no file."""
+        """Remove what is in the place of the lock, if it is not a file and so can't be held."""
         path = self.file("lock")
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -287,7 +287,7 @@ class StateDir:
         except (
             IsADirectoryError,
             NotADirectoryError,
-        ):  # one of them is none of ours: state.json is what counts
+        ):  # one of them is not ours: state.json counts
             self._remove("deleted.json")
             os.rename(source, target)
 
@@ -316,7 +316,7 @@ class StateDir:
         """Remove the directory, lock last; what is gone already is fine. Raises RuntimeFailure."""
         try:
             names = [name for name in os.listdir(self.path) if name not in ("lock", "deleted.json")]
-            # deleted.json first: with it the poststop hooks would be run a second time by whoever goes on from here
+            # deleted.json first: if it stayed, the next verb would run the poststop hooks a second time
             for name in ["deleted.json", *names, "lock"]:
                 self._remove(name)
             os.rmdir(self.path)
@@ -333,7 +333,7 @@ class StateDir:
             os.unlink(self.file(name))
         except FileNotFoundError:
             return
-        except IsADirectoryError:  # somebody else's, with whatever is in it
+        except IsADirectoryError:  # made by somebody else: removed with all that is in it
             from ociruntime.removal import remove_tree
 
             remove_tree(self.file(name))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where are containers kept, which names do they have there, and could another user change what is written there?
+"""Where are containers kept, which names may they have, and could another user change what is written there?
 
-What stands in a container's state is believed: a pid that is killed, a hook that is run. So the directory of --root must be
-the caller's alone, and nobody else may be able to put another directory in its place:
+Verbs trust a container's state: they kill its pid and run its hooks. So the directory of --root must be the caller's alone,
+and nobody else may be able to put another directory in its place:
 
     /                 each directory on the way down belongs to root or the caller, and group and others can't write to it
     /tmp              unless it is sticky: there nobody can exchange what belongs to root or the caller
@@ -35,7 +35,7 @@ def default_root() -> str:
 
 
 def check_id(container_id: str) -> None:
-    """Refuse what is no id: it becomes a file name and a cgroup's name (invariant 11).
+    """Refuse an invalid id: ids become file names and cgroup names (invariant 11).
 
     Raises UsageError.
     """
@@ -83,7 +83,7 @@ def check_root(root: str, step: str = "read state directory") -> str:
     what is in the root, or if it is no directory.
     """
     here, status = "/", os.lstat("/")
-    # Whoever owns "/" is trusted: root, but in a user namespace that does not map root the number is another one.
+    # The owner of "/" is trusted: it is root, but in a user namespace that does not map root it has another number.
     trusted = (0, os.geteuid(), status.st_uid)
     left = absolute(root).split("/")[::-1]
     links = 0
@@ -123,7 +123,7 @@ def make_root(root: str) -> None:
         try:
             os.mkdir(missing, 0o700)
         except FileExistsError:
-            continue  # another create has made it meanwhile: it is looked at as any other
+            continue  # another create has made it meanwhile: it is checked like any other
         except OSError as failure:
             raise RuntimeFailure(missing, step=step, errno=failure.errno or 0) from None
 

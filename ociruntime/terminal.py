@@ -155,7 +155,7 @@ class _Copy:
         self.drain()
 
     def drain(self) -> None:
-        """Pass on what the program has printed. What it left behind may go on printing for ever, and is cut off."""
+        """Pass on what the program has printed. A process that it left behind may print for ever, and is cut off."""
         left = _MOST_LEFT
         while self.text or (left > 0 and self.read_text()):
             left -= len(self.text)

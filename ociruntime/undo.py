@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ociruntime.statedir import StateDir
 
 PATIENCE = 10.0  # seconds until all that was killed must be gone
-_LEAST = 500  # milliseconds for it, also where others have used up the patience
+_LEAST = 500  # milliseconds for each process, even if others have used up PATIENCE
 _FROZEN_AFTER = 200  # milliseconds until it is asked whether it is frozen
 
 
@@ -38,8 +38,7 @@ def undo(directory: StateDir, run: Run, journal: list[dict[str, object]] | None 
 
     journal   what it says, if that was read already
     Returns what could not be undone, in words; entries are idempotent, so it may be called again.
-    Processes that do not end are waited for until run.deadline, which is set here if it is 0: once, and not once for each
-    entry. Raises StateUnreadable if the journal can't be read.
+    Waits for processes that do not end until run.deadline, which is set here if it is 0: once for all entries. Raises StateUnreadable if the journal can't be read.
     """
     problems: list[str] = []
     if journal is None:
@@ -85,7 +84,7 @@ def end_init(
             opened["init"] = open_process(pid)
         except ProcessLookupError:
             return
-        # Also if its first thread has ended, and looks as if all of it had.
+        # Also if its first thread has ended, which looks as if the whole process had.
         if start_time_of(pid) == args["start_time"]:
             last = time.monotonic() + PATIENCE if deadline is None else deadline
             _kill_and_wait(opened["init"], cgroups or {}, last)

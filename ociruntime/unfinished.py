@@ -7,7 +7,7 @@ This looks, and changes nothing: create, start, delete and gc finish what was in
     yes            any       lives    created, running, paused     init's
     yes            any       ended    stopped                      0
     no             any       lives    creating                     init's
-    no             any       none     creating; stopped if nobody is at work on it any more      0
+    no             any       none     creating; stopped if no process is at work on it           0
 
 Must not import a verb, nor what only create needs.
 """
@@ -37,7 +37,7 @@ def look(directory: StateDir) -> Container:
     if stored is not None:
         return _marked(Container(directory, stored), "delete")
     stored = directory.read_state()
-    if stored is not None:  # its create has come to its end meanwhile
+    if stored is not None:  # its create has been completed meanwhile
         return Container(directory, stored)
     container = Container(directory, {})
     entry = init_of(directory.journal())

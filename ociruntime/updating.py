@@ -37,7 +37,7 @@ def change(container: Container, resources: object, schemata: dict[str, str] | N
         )
     if container.status() in ("creating", "stopped"):
         raise WrongState("container not running")
-    # Of its own, so that the lock ends with it: the caller's container lives on, whatever exception comes.
+    # An object of its own, so that its lock ends with it: the caller keeps its container, whatever exception comes.
     directory = StateDir(os.path.dirname(container.directory.path), container.id)
     if not directory.lock(wait=True, create=directory.has("state.json")):
         raise NoSuchContainer(container.id)

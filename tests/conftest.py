@@ -63,7 +63,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Which worker gets which tests: the scopes in their order, whatever --dist says."""
+    """Which worker gets which tests: the scopes in order, whatever --dist says."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):

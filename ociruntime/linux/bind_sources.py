@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who opens a bind's source, under which name, and when? Part of the subject mounts.
 
-- init, when the mount is made, by the host's path: in a copy of the host's mounts, where the rootfs already has
-  what the entries before have mounted. No descriptor is needed, and the order of the config holds.
-- in the container's root, for a source that is written as one below the rootfs, whoever opens it: a link of the image
-  leads nowhere else. In a user namespace init does it if entries before have changed what is there.
-- the runtime, before the clone, where init has not the right (in a user namespace), the view (in a mount
-  namespace that is joined) or the name (/proc/self) of the caller; where the tree must be id-mapped or stay in the
-  host's peer group; and a tree that holds the rootfs, which would be doubled by each recursive bind of it.
+- Usually init, by the host's path, when it makes the mount. It has a copy of the host's mounts, in which the rootfs
+  already has the mounts of earlier entries. This needs no descriptor, and keeps the order of the config.
+- A source whose path is written as one below the rootfs is opened in the container's root, by either side, so that a
+  link of the image can't lead out. In a user namespace init opens it if earlier entries have changed what is there.
+- The runtime, before the clone, where init lacks the caller's rights (in a user namespace), view (in a mount
+  namespace that is joined) or names (/proc/self); where the tree must be id-mapped or stay in the host's peer group;
+  and where the tree holds the rootfs, because each recursive bind would double it.
 
-A path of the host is joined and opened, never normalised: `..` behind a link is where the kernel says.
+A path of the host is joined and opened, never normalised: only the kernel knows where `..` behind a link leads.
 Must not import mounts.py (which imports this) nor another subject; pure.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BIND_RECURSIVE = 1
 BIND_IN_ROOT = 2
 
-# Names that mean another file for each process that looks.
+# Names that mean a different file for each process.
 _OF_THE_CALLER = ("/proc/", "/dev/fd/", "/dev/stdin/", "/dev/stdout/", "/dev/stderr/")
 
 
@@ -53,7 +53,7 @@ class Source:
 
 
 class Sources:
-    """Finds the source of each bind; to be told of every mount, in the config's order.
+    """Finds the source of each bind. `note` must be called for every mount, in the config's order.
 
     bundle  absolute; a relative source is relative to it (R018)
     rootfs  absolute path of the container's root
@@ -67,7 +67,7 @@ class Sources:
         self._root = _plain(rootfs)
         self._foreign = opened_by_runtime(config)
         self._propagation = config.at("linux", "rootfsPropagation").text()
-        self._places: set[str] = set()  # where entries before have mounted something
+        self._places: set[str] = set()  # where earlier entries have mounted something
         self._above: set[str] = set()  # the directories above those
 
     def note(self, place: str) -> None:
@@ -83,7 +83,7 @@ class Sources:
         """
         path = posixpath.join(self._bundle, entry.at("source").text())
         plain = _plain(path)
-        text = plain or posixpath.normpath(path)  # nearly right is enough for what is only about the order
+        text = plain or posixpath.normpath(path)  # an approximation will do where it decides the order only
         inside = None if _names_the_caller(text) else self._inside(plain)
         covered = inside is not None and self._is_covered(inside)
         propagation = tree_propagation(self._propagation, options)
@@ -105,7 +105,7 @@ class Sources:
         return Source(inside, by_runtime=by_runtime, flags=flags, propagation=propagation, root=self._rootfs)
 
     def _inside(self, plain: str | None) -> str | None:
-        """The path in the root of a source that is written as one below the rootfs."""
+        """The path in the root, if the source's path is written as one below the rootfs."""
         if plain is None or self._root is None:  # with ".." only the kernel knows
             return None
         if self._root in (plain, "/"):
@@ -113,7 +113,7 @@ class Sources:
         return plain[len(self._root) :] if plain.startswith(f"{self._root}/") else None
 
     def _is_covered(self, inside: str) -> bool:
-        """True if an entry before is mounted at or above it."""
+        """True if an earlier entry is mounted at or above it."""
         while inside not in self._places:
             if inside == "/":
                 return False

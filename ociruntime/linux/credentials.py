@@ -52,7 +52,7 @@ def check(config: Node) -> Iterator[Violation]:
                 yield Violation(one.pointer, "is required, and counts as 0", "R062", "warning")
             continue
         if one.number() == _NO_ID:
-            yield Violation(one.pointer, f"{_NO_ID} is no id: to the kernel it means no change", "R062")
+            yield Violation(one.pointer, f"invalid id {_NO_ID}: to the kernel it means no change", "R062")
         elif own_user_namespace and not _is_mapped(one.number(), config.at("linux", mappings)):
             yield Violation(one.pointer, f"id {one.number()} is not mapped by linux.{mappings}", "R062")
 
@@ -166,7 +166,7 @@ def _read_inside(rootfs: str, path: list[str]) -> bytes:
                 if not todo:
                     return _contents(name, here) if stat.S_ISREG(mode) else b""
                 continue
-            target = os.readlink(b"", dir_fd=opened[found])  # the link itself, whatever has its name by now
+            target = os.readlink(b"", dir_fd=opened[found])  # the link itself, whatever its name means by now
             os.close(opened.pop(found))
             links += 1
             if links > _LINK_LIMIT:

@@ -18,7 +18,7 @@ Ranges = list[list[int]]
 
 _MEMBERS = ("containerID", "hostID", "size")
 MOST_RANGES = 340  # UID_GID_MAP_MAX_EXTENTS of the kernel
-_END = 0xFFFFFFFF  # the last number is no id: to the kernel it means "no change"
+_END = 0xFFFFFFFF  # the last number is not an id: to the kernel it means "no change"
 
 CONTAINER = "the container's id maps"  # the slot of the container's own mappings
 JOINED = "namespace user"  # the slot of a joined user namespace; see namespaces.py
@@ -30,7 +30,7 @@ def read(mappings: Node) -> Ranges:
 
 
 def check(mappings: Node, rule: str) -> Iterator[Violation]:
-    """What the kernel refuses: too many ranges, empty ones, some past the last id, and ids that are mapped twice."""
+    """What the kernel refuses: too many ranges, empty ranges, ranges past the last id, and ids that are mapped twice."""
     if len(mappings) > MOST_RANGES:
         reason = f"{len(mappings)} ranges, and the kernel takes up to {MOST_RANGES}"
         yield Violation(mappings.pointer, reason, rule)

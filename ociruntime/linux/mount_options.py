@@ -213,7 +213,7 @@ def parse(options: Iterable[str]) -> MountOptions:
 
 
 def check_words(entry: Node, options: MountOptions) -> Iterator[Violation]:
-    """Words of an entry (parsed as `options`) that are refused, or that do nothing where they stand."""
+    """Words of an entry (parsed as `options`) that are refused, or that have no effect on this kind of mount."""
     if not (options.data or options.copy_up):
         return
     is_bind = options.bind and not options.remount

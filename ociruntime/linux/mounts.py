@@ -165,7 +165,7 @@ class Mount:
 
     number   its number in the config
     place    its mount point in the container
-    source   what a bind shows; None for all else
+    source   where a bind comes from; None for other mounts
     """
 
     __slots__ = ("entry", "number", "options", "place", "source")
@@ -187,7 +187,7 @@ class Mount:
 def read(config: Node, bundle: str, rootfs: str) -> list[Mount]:
     """The entries in the config's order; bundle and rootfs are absolute paths.
 
-    Raises NotSupported for what only the entries together show.
+    Raises NotSupported for what can only be seen from all entries together.
     """
     sources, found = Sources(config, bundle, rootfs), []
     for number, entry in enumerate(config.at("mounts")):
@@ -276,7 +276,7 @@ def plan(config: Node, host: Host, mounts: list[Mount], cgroup_paths: dict[str, 
 
 def plan_read_only(mounts: list[Mount]) -> Iterator[InitStep]:
     """Make read-only what had to be writable until devices, links and mount points were made in it."""
-    last = {mount.place: mount for mount in mounts}  # what an entry later covers, nobody reaches any more
+    last = {mount.place: mount for mount in mounts}  # mounts that a later entry covers can't be reached
     for mount in mounts:
         if _is_late_read_only(mount.entry, mount.options) and last[mount.place] is mount:
             yield InitStep(

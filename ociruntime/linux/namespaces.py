@@ -150,7 +150,7 @@ def plan_paths(config: Node) -> Iterator[HostStep]:
 
 def _changes(config: Node, name: str) -> bool:
     """True if the config sets something in a namespace of this type that all its members would see."""
-    if name == "mount":  # its root becomes another one, and what was mounted there goes
+    if name == "mount":  # its root would be replaced, and its mounts would go
         return True
     if name == "uts" and (config.at("hostname").text() or config.at("domainname").text()):
         return True

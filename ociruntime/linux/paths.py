@@ -47,7 +47,7 @@ def plan(config: Node) -> Iterator[InitStep]:
 
 
 def _once(paths: Node) -> Iterator[Node]:
-    # Slashes aside, other spellings may mean another file: `..` after a symbolic link does
+    # Apart from slashes, another spelling may mean another file, as `..` after a symbolic link does
     seen: set[str] = set()
     for path in paths:
         plain = "/".join(part for part in path.text().split("/") if part not in ("", "."))

@@ -2,8 +2,8 @@
 """Which resource limits does the program start with? (config.md, "rlimits"; getrlimit(2))
 
 They are set by the runtime (prlimit), because raising a hard limit needs CAP_SYS_RESOURCE in the host's
-user namespace, which init may lack. One comes last: with a small RLIMIT_NOFILE nobody could connect to init any more,
-so that init lowers it itself immediately before it is the program. Must not import another subject.
+user namespace, which init may lack. With a small RLIMIT_NOFILE nobody could connect to init any more,
+so that init sets it itself, last, immediately before it becomes the program. Must not import another subject.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ TYPES = (
     "RLIMIT_STACK",
 )
 _FILES = "RLIMIT_NOFILE"
-# Numbers below this are needed until the program begins: 0, 1, 2, the start socket, who connects to it, a filter.
-# Besides there are those of the descriptors that are passed on.
+# Until the program begins, descriptors below this are needed: 0, 1, 2, the start socket, a connection to it, a filter.
+# Descriptors that are passed on come on top.
 _NEEDED = 8
 _LOCKS = 10  # the same on every architecture; Python's resource module does not name it
 
@@ -77,7 +77,7 @@ def check(config: Node) -> Iterator[Violation]:
 
 
 def plan(config: Node, host: Host, passed: int = 0) -> Iterator[Step]:  # noqa: ARG001 - the signature of every subject
-    """One host step per limit; init keeps the descriptors that it needs, beside so many that are passed on."""
+    """One host step per limit; RLIMIT_NOFILE leaves init what it needs, and what is passed on."""
     least = passed + _NEEDED
     for limit in config.at("process", "rlimits"):
         kind, soft, hard = limit.at("type").text(), limit.at("soft").number(), limit.at("hard").number()
@@ -88,7 +88,7 @@ def plan(config: Node, host: Host, passed: int = 0) -> Iterator[Step]:  # noqa: 
 
 
 def plan_last(config: Node, passed: int = 0, *, by_init: bool = True) -> Iterator[Step]:
-    """Before the program: the limit of descriptors, if it is below what init has needed until here.
+    """Before the program: RLIMIT_NOFILE, if it is below what init has needed until here.
 
     by_init   init sets it; else the runtime does while init waits, because its filter may forbid it
     """

@@ -33,7 +33,7 @@ MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MOUNT_ATTR_RDONLY = 1
 
-# Others rename what leads to a mount: then the mount table is read again, and so often at most.
+# Errors of a path to a mount that others rename; then the mount table is read again, at most _LOOKS times.
 _MOVED = frozenset((errno.ESTALE, errno.ENOENT, errno.ELOOP, errno.ENOTDIR))
 _LOOKS = 100
 
@@ -44,8 +44,8 @@ ROOT_PRIVATE = 4
 
 # value -> (what the rootfs's mounts become, propagation of the container's "/" at the end or 0).
 # The host's mounts become slaves in the new namespace, whatever the value: never shared, or the rootfs, which is
-# moved onto itself by a bind, would appear on the host; and not private, because a bind that says slave is one of the
-# host's. "shared" means a peer group of the container's own, and not the host's slave either.
+# bound onto itself, would appear on the host; and not private, because a bind with `slave` must follow the host's mount.
+# "shared" means a peer group of the container's own, which is not the host's slave either.
 _PROPAGATION = {
     "": (MS_SLAVE, 0),
     "slave": (MS_SLAVE, 0),
@@ -181,15 +181,15 @@ def undo(_name: str, args: dict[str, object], run: Run) -> None:
     except FileNotFoundError:
         return
     path = str(args["path"])
-    # Whoever shares a volume may exchange the directories that lead to a mount between a look and an unmount:
-    # then the table says where it is now.
+    # Other users of a volume may exchange the directories that lead to a mount before it is unmounted: then the
+    # table says where it is now.
     failures: dict[int, int] = {}
     for _ in range(_LOOKS):
         later = [mount for mount in _mounts_below(path) if not before & {mount.key, b"%d" % mount.number}]
         failures = _take_down(later)
         if _MOVED.isdisjoint(failures.values()):
             break
-    if any(failures.values()):  # what went together with another one is no failure
+    if any(failures.values()):  # a mount that went together with another one is not a failure
         there = {mount.number for mount in _mounts_below(path)}
         later = [mount for mount in later if mount.number in there]
     for mount in later:

@@ -84,12 +84,12 @@ def _shared(path: str, namespaces: set[str]) -> str:
 
 
 def _check_name(key: str, value: Node, config: Node) -> Iterator[Violation]:
-    """A name that has a property of its own: both may say the same. Engines set the domain name by either."""
+    """A name that has a property, too: both may say the same. Engines set the domain name by either."""
     name = _NAMES[path_of(key)]
     wish = config.at(name).text()
     if wish == value.text():
         return
-    if name == "hostname":  # as runc, which has always refused it
+    if name == "hostname":  # as in runc, which refuses it
         yield Violation(value.pointer, f"sysctl {key} conflicts with the property hostname", RULE)
     elif wish:
         yield Violation(

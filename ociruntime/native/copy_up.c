@@ -3,7 +3,7 @@
 // tmpcopyup: what the directory under a new tmpfs holds is copied into it. The directory may be a volume in
 // which others exchange names meanwhile. So each name is opened once, and what kind of file it is, whose, and
 // what it may do comes from what has been opened, never from the name. Symbolic links are copied, never
-// followed. Files of several names become one file for each.
+// followed. A file with several names becomes one file for each.
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -33,8 +33,8 @@ struct entry {  // linux_dirent64 of getdents64(2)
 
 static int copy_directory(int from, int to, int depth);
 
-// ACLs, capabilities and what users have noted. Labels of security modules are not the file's to bring along,
-// and what the tmpfs has no place for is left out.
+// ACLs, capabilities and user attributes. Labels of security modules are not copied, and what the tmpfs has
+// no place for is left out.
 static int copy_attribute(int source, int copy, const char *name, int privileges) {
   static char value[XATTR_SIZE_MAX];
   int is_capability = strcmp(name, "security.capability") == 0;
@@ -118,7 +118,7 @@ static int copy_subdirectory(int entry, int to, const char *name, int depth) {
   return done;
 }
 
-// What has no content: made like what was opened. The names in `to` are nobody else's.
+// A file without content is made like the one that was opened. Nobody else uses the names in `to`.
 static int make_like(int entry, int to, const char *name, const struct stat *status) {
   char target[PATH_MAX];
   int is_link = S_ISLNK(status->st_mode);

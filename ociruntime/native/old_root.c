@@ -3,8 +3,8 @@
 // What a root that is left by chroot, and not by pivot_root, leaves in the mount namespace. A process may
 // mount a procfs or sysfs in a user namespace of its own as soon as its mount namespace has one without
 // locked masks anywhere, whether it can reach that one or not (fs/namespace.c, mount_too_revealing): then the
-// container's masks and read-only paths hold nobody. So everything that is mounted below the old root goes,
-// as with pivot_root; what may not be unmounted, because a more privileged namespace has mounted it, is
+// container's masks and read-only paths have no effect. So everything that is mounted below the old root
+// goes, as with pivot_root; what may not be unmounted, because a more privileged namespace has mounted it, is
 // covered.
 
 #define _GNU_SOURCE

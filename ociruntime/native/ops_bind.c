@@ -21,9 +21,9 @@
 
 int umount2(const char *path, int flags);
 
-// Since Linux 6.8 mountinfo lists mounts as they were born, and what the runtime opened is older than all
-// that init mounts: two mounts of one place would look exchanged. So the tree is exchanged for a copy that is
-// born now. A tree that was opened in another mount namespace can only be copied when it is attached.
+// Since Linux 6.8 mountinfo lists mounts by age, and a tree that the runtime opened is older than all that
+// init mounts: two mounts at one place would appear in the wrong order. So the tree is exchanged for a copy
+// that is made now. A tree that was opened in another mount namespace can only be copied when it is attached.
 static int attach_copy(int tree, int target) {
   if (attach(tree, target) < 0)
     return -1;
@@ -83,7 +83,7 @@ static int mount_source(int tree, const struct plan_record *record, int first) {
   return done;
 }
 
-// The slot is closed: of thousands of trees none may stand in the way of a later descriptor.
+// The slot is closed: thousands of open trees would leave no room for later descriptors.
 int op_mount_tree(const struct plan_record *record) {
   int tree = slot(record, 0);
   int done = mount_source(tree, record, 1);
@@ -91,7 +91,7 @@ int op_mount_tree(const struct plan_record *record) {
   return done;
 }
 
-// A path of the host is the kernel's to follow, as for the runtime's caller; one in the root stays in the
+// The kernel follows a path of the host as it would for the runtime's caller; a path in the root stays in the
 // root.
 static int open_source(const char *path, uint32_t flags) {
   unsigned recursive = flags & BIND_RECURSIVE ? AT_RECURSIVE : 0;
@@ -113,7 +113,7 @@ int op_bind(const struct plan_record *record) {
   int tree = open_source(text(record, 0), record->args[1]);
   if (tree < 0)
     return -1;
-  // While it is attached nowhere: where init shares the host's mounts it would take part in theirs.
+  // Before it is attached: as a peer of the host's mounts it would propagate to them.
   int done = set_attributes(tree, 0, 0, record->args[2], 1);
   if (done == 0)
     done = mount_source(tree, record, 3);

@@ -202,8 +202,8 @@ static int append(char *data, size_t size, const char *option) {
   return 0;
 }
 
-// What has been mounted on a directory, without its name, which may mean something else by now: ".." of a
-// root is that root, and a step to it enters what is mounted there.
+// Opens what has been mounted on a directory, without its name, which may mean something else by now: ".." of
+// a root is that root, and a step to it enters what is mounted there.
 static int open_mounted_on(int target) {
   struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
   uint64_t below, above;

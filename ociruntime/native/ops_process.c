@@ -170,7 +170,7 @@ int op_no_new_privs(const struct plan_record *record) {
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(DETAIL_prctl) : 0;
 }
 
-// Lowering needs no privilege, whoever it is by now.
+// Lowering needs no privilege, whatever user init is by now.
 int op_rlimit(const struct plan_record *record) {
   const uint32_t *args = record->args;
   struct {

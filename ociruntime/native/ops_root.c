@@ -45,8 +45,8 @@ int op_pivot_root(const struct plan_record *record) {
   return reopen_root();
 }
 
-// The namespace's own "/": the runtime may have been started in a chroot, below which neither all mounts are
-// seen nor the place is where whoever enters the namespace later begins.
+// The namespace's own "/": the runtime may have been started in a chroot. There not all mounts can be seen,
+// and a process that enters the namespace later begins at the namespace's "/".
 static int enter_namespace_root(void) {
   if (open_proc() < 0)
     return -1;

@@ -130,9 +130,9 @@ static void place(const struct child *child, int from, int to) {
           DETAIL_dup3);
 }
 
-// Slots go to their numbers without a second descriptor for each, of which there may not be so many. As in
-// memmove: those that go down in their order, then those that go up in the other one. One that goes up from
-// the place of one that goes down (slots in no order) has moved away before, and comes last.
+// Slots go to their numbers without a second descriptor for each, because the limit may not allow so many. As
+// in memmove: first those that go down, in their order, then those that go up, in reverse. A slot that goes
+// up from the place of one that goes down (if slots have no order) is moved away before, and comes last.
 static void place_slots(struct child *child, int above) {
   const int *fds = child->spawn->fds + FD_FIXED;
   int count = child->spawn->fd_count - FD_FIXED, first = child->spawn->fd_base + FD_FIXED;
@@ -184,7 +184,7 @@ static void free_child(struct child *child) {
   free(child);
 }
 
-// A signal does not end it: the child needs what it waits for.
+// A signal does not end the wait: the child needs this memory.
 static void wait_until_gone(struct child *child) {
   int alive;
   while ((alive = __atomic_load_n(&child->alive, __ATOMIC_ACQUIRE)) != 0)

@@ -75,8 +75,8 @@ def _swallow(_number: int, _frame: object) -> None:
 def for_each(settings: Settings, given: Arguments, verb: str, act: Callable[[str], None]) -> int:
     """Do `act` with the container that the first word names, or with --regex with all whose ids it matches.
 
-    The pattern may match anywhere in an id, as with crun; none that matches is no error. One that fails is told, and
-    the others follow. Returns the exit code; without --regex a failure is raised.
+    The pattern may match anywhere in an id, as in crun; it is no error if none matches. A failure is reported, and the
+    others follow. Returns the exit code; without --regex a failure is raised.
     """
     if not given.on("regex"):
         act(given.words[0])
@@ -96,7 +96,7 @@ def for_each(settings: Settings, given: Arguments, verb: str, act: Callable[[str
 
 
 def _matching(root: str, text: str) -> list[str]:
-    """The ids below a root in which the pattern is found. Raises UsageError if it is no pattern."""
+    """The ids below a root in which the pattern is found. Raises UsageError if the pattern is invalid."""
     import re
 
     from ociruntime.stateroot import names

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run(settings: Settings, given: Arguments) -> int:
     """Clean up below --root; living containers are left alone. Nothing to do prints nothing.
 
-    What can't be cleaned up now is told when the others have been, and the exit code is that of an error.
+    What can't be cleaned up now is reported after the others, and the exit code is that of an error.
     """
     del given
     failures: list[RuntimeFailure] = []

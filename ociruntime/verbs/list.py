@@ -23,7 +23,7 @@ _GAP = 3
 
 
 def run(settings: Settings, given: Arguments) -> int:
-    """Print the containers, ordered by id. Nothing is changed: what is left half done is shown, and told as a warning."""
+    """Print the containers, ordered by id. Nothing is changed: what is left half done is shown, with a warning."""
     root = settings.state_root()
     if settings.root and check_root(root):
         # A root that was named and is not there is a mistake, as with the newest runc; without one, nothing was made yet.
@@ -57,7 +57,7 @@ def owner(directory: str) -> str:
 def table(found: list[dict[str, object]]) -> str:
     """The states as lines under a heading."""
     rows = [[name.upper() for name in _COLUMNS]]
-    # A line and a cell stay what they are, whatever a bundle's path has in it; --format json has it as it is.
+    # A bundle's path can't break a line or a cell, whatever characters it has; --format json shows it unchanged.
     rows += [[printable(str(state.get(name, ""))) for name in _COLUMNS] for state in found]
     widths = [
         max(_NARROWEST, _GAP + max(len(row[column]) for row in rows)) for column in range(len(_COLUMNS))

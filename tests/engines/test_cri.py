@@ -75,7 +75,7 @@ def test_resources(cri: Cri, pod: Pod) -> None:
 
 
 def test_update_limit_after_limit(cri: Cri, pod: Pod) -> None:
-    """The plugin sends all that it knows of the container; a kubelet's 0 is no wish."""
+    """The plugin sends all that it knows of the container; a kubelet's 0 changes nothing."""
     container = cri.container(
         pod, "updated", "sleep", "300", linux={1: {1: 100000, 2: 50000, 3: 512, 4: 64 * MIB}}
     )

@@ -211,7 +211,7 @@ def test_a_program_that_can_not_be_executed(run: Callable[..., Result], tmp_path
 
 
 def test_without_a_cgroup(podman: Podman, new_name: Name) -> None:
-    """--cgroups=disabled, which podman lets those runtimes do that its configuration names."""
+    """--cgroups=disabled, which podman allows for the runtimes that its configuration names."""
     words = ["run", "--rm", "--name", new_name(), "--network", "none", "--cgroups=disabled", NAME]
     done = podman.call(*words, "cat", "/proc/self/cgroup")
     if PROGRAM == "runc":

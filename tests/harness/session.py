@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _CLONE_NEWNS = 0x00020000
 _MS_REC_PRIVATE = 0x4000 | 0x40000
-# More at once has not been tried: some tests wait for what must happen within seconds.
+# Not tried with more: some tests expect things to happen within seconds.
 MOST_WORKERS = 4
 _ENGINES = "tests/engines/"
 
@@ -37,7 +37,7 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 def number_of_workers() -> int:
-    """One for each CPU; none (the session runs the tests itself) where a second one would not help, or may not be."""
+    """One for each CPU; none (the session runs the tests itself) where a second one would not help, or is not allowed."""
     cpus = len(os.sched_getaffinity(0))
     return 0 if cpus == 1 or leaks.ALONE else min(cpus, MOST_WORKERS)
 
@@ -83,8 +83,8 @@ def default_signals() -> None:
 def files_in_memory(option: Any) -> Iterator[None]:
     """Where pytest makes the tests' directories, a tmpfs is mounted: a bundle has 289 files.
 
-    In this mount namespace, and those of the workers, which begin as copies of it. Whoever gives --basetemp has the
-    directories there, and keeps those of tests that have failed.
+    In this mount namespace, and those of the workers, which begin as copies of it. With --basetemp the directories are there
+    instead, and those of failed tests are kept.
     """
     if option.basetemp is not None:
         yield

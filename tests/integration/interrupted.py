@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 PACKAGE = os.path.dirname(os.path.abspath(ociruntime.__file__))
-# Pure: nothing is open and nothing is made while they run.
+# Pure modules: while they run, nothing is open and nothing is made.
 PURE = {
     "_config_validator.py", "check.py", "config.py", "encode.py", "errors.py", "exec_document.py", "exec_plan.py",
     "id_ranges.py", "mount_options.py", "plan.py", "planner.py", "process_order.py", "resources.py", "schema.py",

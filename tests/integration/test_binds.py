@@ -117,7 +117,7 @@ def in_user_namespace(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def test_words_of_a_bind(compare: Compare, strict: Path) -> None:
-    """A flag that a word names is set or cleared, on the top mount; one that none names is the source's."""
+    """A flag that a word names is set or cleared, on the top mount; one that no option names stays as in the source."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         words = list(OPPOSITES)
@@ -196,7 +196,7 @@ def test_flags_are_what_they_say(stage: Stage, strict: Path, users: bool) -> Non
     [("bind", ""), ("bind nosuid", ""), ("bind rw", "ro"), ("rbind exec", "x"), ("bind rrw", "x")],
 )
 def test_locked_flags(stage: Stage, strict: Path, options: str, error: str) -> None:
-    """In a user namespace whose maker has locked them, a word that clears one is an error, and none else is lost."""
+    """In a user namespace whose maker has locked them, an option that clears one is an error, and no other flag is lost."""
 
     def edit(config: Config) -> None:
         add(entry(strict / "below", "/mnt", *options.split()), entry("/dev", "/dev", "rbind"))(config)

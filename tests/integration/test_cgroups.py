@@ -132,7 +132,7 @@ def test_no_process_beyond_the_limit(compare: Compare) -> None:
 
 
 def test_pids_zero(compare: Compare) -> None:
-    """pids.limit 0 is no limit: podman writes it for `--pids-limit -1`. It departs from R150, and a warning says so."""
+    """pids.limit 0 means no limit: podman writes it for `--pids-limit -1`. It departs from R150, and a warning says so."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         result = stage.run(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What if the containers below --root are runc's or crun's, as after one binary was replaced by another? Hands off, and say so."""
+"""What if containers below --root are runc's or crun's, as after the binary was replaced? They are left alone, and errors say so."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does a program start with limits that leave nothing to its runtime? (config.md, rlimits: R045, R046)
 
-What init needs itself, it must have done before: the program of these tests is static and needs nothing.
+Init must have done what it needs before: the program of these tests is static and needs nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def test_few_descriptors(compare: Compare, number: int) -> None:
 @pytest.mark.parametrize("uid", [0, 1234])
 @pytest.mark.parametrize(("soft", "hard"), [(0, 0), (3, 5), (3, 1000), (7, 7), (8, 8)])
 def test_the_limit_is_that_of_the_config(stage: Stage, soft: int, hard: int, uid: int) -> None:
-    """While the program runs, the kernel shows what the config says, whoever its user is."""
+    """While the program runs, the kernel shows what the config says, for any user."""
 
     def edit(config: Config) -> None:
         limit("RLIMIT_NOFILE", soft, hard)(config)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What if there are things in a container's state directory, or in --root, that do not belong there?
 
-The container's damage is told by name and at once, the others are shown and cleaned up, and delete --force is the way out.
+An error names the damage at once, the other containers are shown and cleaned up, and delete --force removes this one.
 tests/unit/test_statedir_damage.py has every file and every kind; test_recovery.py damages what is in the files.
 """
 

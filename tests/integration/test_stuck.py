@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What if init does not die, not even of SIGKILL? Its container can't be removed; all the others must not notice.
+"""What if init does not die, not even of SIGKILL? Its container can't be removed; the others must not be affected.
 
 A process in uninterruptible sleep can't be made at will. One that is frozen from another cgroup of version 1 is the same to
 the runtime: it is killed, and stays.

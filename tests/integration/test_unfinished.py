@@ -52,7 +52,7 @@ def _files(container: Container) -> list[str]:
 
 
 def _lives(pid: int) -> bool:
-    """Whether it runs: whoever has adopted it may take its time to collect its exit status."""
+    """Whether it runs: the process that has adopted it may collect its exit status later."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

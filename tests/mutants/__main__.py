@@ -79,7 +79,7 @@ def _run(tree: Path, tests: list[str], *options: str) -> tuple[int, str]:
 
 
 def _put(tree: Path, mutant: mutants.Mutant, text: str) -> None:
-    """Write the file; C becomes the program again, a schema the validator. What Python has compiled before is not taken for it."""
+    """Write the file; C becomes the program again, a schema the validator. Python must not use what it compiled before."""
     path = tree / mutant.place
     path.write_text(text, encoding="utf-8")
     for stale in path.parent.glob(f"__pycache__/{path.stem}.*"):

@@ -185,7 +185,7 @@ def test_exchanged_names(stage: Stage, attack: Path, tmp_path: Path, other: str)
 
 
 def test_what_gives_no_privileges_gives_none_as_a_copy(stage: Stage, tmp_path: Path) -> None:
-    """From a nosuid and nodev mount no set-user-ID bit, capability or device gets into a tmpfs that has neither word."""
+    """From a nosuid and nodev mount no set-user-ID bit, capability or device gets into a tmpfs without these options."""
     volume = tmp_path / "volume"
     volume.mkdir()
     _trusted(volume / "set")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can somebody do whose text an engine puts into a document? It costs bounded time and memory, and ends in words."""
+"""What can a hostile text do that an engine puts into a document? It costs bounded time and memory, and ends in an error."""
 
 from __future__ import annotations
 

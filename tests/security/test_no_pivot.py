@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--no-pivot: the host's root stays below the container's. Does what is mounted there help anybody past the masks?
+"""--no-pivot: the host's root stays below the container's. Do the mounts there help a program past the masks?
 
 A procfs or sysfs may be mounted in a user namespace by anyone who sees a whole one in their mount namespace, even
-where no path leads to it. Each attack is one that succeeds where the host's is left (mount_too_revealing in the
+where no path leads to it. Each attack succeeds where the host's is left (mount_too_revealing in the
 kernel). Files are opened for writing, and nothing is written.
 """
 
@@ -104,7 +104,7 @@ def test_in_a_user_namespace(stage: Stage, searchable: Path, host: str) -> None:
 
 
 def test_hidden_in_a_user_namespace(stage: Stage, searchable: Path) -> None:
-    """What can neither be unmounted nor covered is an error, and not a container with masks that hold nobody."""
+    """What can neither be unmounted nor covered is an error, and not a container whose masks have no effect."""
     _host(stage, f"D={searchable}; {HOSTS['hidden']}")
     result = stage.container("true", edit=with_users).run("--no-pivot")
     result.refused("move root", "procfs or sysfs of the host", "neither unmounted nor covered")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can another user of the host do who may write to --root, to a directory above it, or to one in it?
 
-What stands in a container's directory is believed: which hooks run, as root, and which process is killed. An attacker who can
-put a half deleted container there has his poststop hook run by whoever looks next.
+Verbs trust a container's directory: it says which hooks run, as root, and which process is killed. If an attacker could put a
+half deleted container there, the next verb would run its poststop hook.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def test_a_root_that_another_user_may_write(
 def test_a_directory_above_that_another_user_may_write(
     stage: Stage, victim: subprocess.Popen[bytes], owner: int, mode: int
 ) -> None:
-    """Whoever can exchange a directory on the way to the root has the root."""
+    """An attacker who can exchange a directory on the way to the root controls the root."""
     above, note = stage.directory / "above", stage.directory / "note"
     root = above / "fine" / "root"
     root.mkdir(parents=True, mode=0o700)
@@ -154,7 +154,7 @@ def test_a_directory_in_the_root(
 
 
 def test_looking_runs_no_hook(stage: Stage, victim: subprocess.Popen[bytes]) -> None:
-    """Even where nobody else could have prepared it: who only looks does not want a hook to be run."""
+    """Even where nobody else could have prepared it: a query must not run a hook."""
     root, note = stage.directory / "root", stage.directory / "note"
     root.mkdir(mode=0o700)
     _plant(root, note, victim.pid, 0)

@@ -89,7 +89,7 @@ def answers(*entries: dict[str, Any], **more: Any) -> list[str]:
     ],
 )
 def test_bind(item: dict[str, Any], arguments: list[object]) -> None:
-    """Words set and clear what they name, whoever opens the source; options for file systems do nothing."""
+    """Options set and clear what they name, whichever side opens the source; those for file systems do nothing."""
     (step,) = init_steps(config(item))
     assert step.op == "bind"
     assert shown(step) == ["/src", RECURSIVE if "rbind" in item["options"] else 0, SLAVE, *arguments]

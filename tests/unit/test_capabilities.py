@@ -132,7 +132,7 @@ def test_each_set_warns(name: str) -> None:
 
 
 def test_no_warning_where_all_is_granted() -> None:
-    """Ambient ones that are permitted and inheritable are nothing to speak of."""
+    """Ambient ones that are permitted and inheritable need no warning."""
     sets = dict.fromkeys(("bounding", "permitted", "inheritable", "ambient"), A)
     assert list(capabilities.warnings(config(**sets), EVERYTHING)) == []
 

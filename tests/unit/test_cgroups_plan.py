@@ -331,7 +331,7 @@ def test_few_processes_on_v2(limit: int, *, late: bool) -> None:
     text = f"pids.max = {'max' if limit < 0 else limit}"
     for resources in ({"pids": {"limit": limit}}, {"unified": {"pids.max": text.rpartition(" ")[2]}}):
         if not limit and "pids" in resources:
-            continue  # that is no limit
+            continue  # 0 means no limit
         arguments = (config(resources), Host(V2), "box", "cgroupfs")
         made = [step.text for step in cgroups.plan_make(*arguments) if step.name == "set cgroup"]
         then = [step.text for step in cgroups.plan_late(*arguments)]
@@ -339,7 +339,7 @@ def test_few_processes_on_v2(limit: int, *, late: bool) -> None:
 
 
 def test_no_limit_of_processes_is_said() -> None:
-    """pids.limit 0 is no limit, and whoever means a limit is told so (R150); an update's 0 is nothing to speak of."""
+    """pids.limit 0 means no limit, with a warning (R150); an update's 0 needs none."""
     (found,) = cgroups.check(Node({"linux": {"resources": {"pids": {"limit": 0}}}}))
     assert (found.pointer, found.rule, found.severity) == ("/linux/resources/pids/limit", "R150", "warning")
     for pids in ({}, {"limit": None}, {"limit": -1}, {"limit": 1}):

@@ -15,7 +15,7 @@ def _result(err: str, by: str = "ociruntime", code: int = 1) -> Result:
 
 
 def test_refused_needs_words() -> None:
-    """Without words any failure would do, an unknown verb included: it is no assertion."""
+    """Without words any failure would do, even an unknown verb: that asserts nothing."""
     with pytest.raises(TypeError, match="word"):
         _result(_TOLD).refused()  # type: ignore[call-arg]
 

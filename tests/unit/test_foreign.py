@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ociruntime/foreign.py: which directories below --root are ours, and what is said of the others."""
+"""ociruntime/foreign.py: which directories below --root are ours, and what do errors say about the others?"""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_what_is_not_ours_is_told_and_left_alone(tmp_path: Path, kind: str) -> N
 
 @pytest.mark.parametrize("kind", list(_OURS))
 def test_what_is_ours(tmp_path: Path, kind: str) -> None:
-    """The lock says so, or the format of the state; of an empty directory nobody can tell."""
+    """The lock says so, or the format of the state; an empty directory could be anyone's."""
     refuse(_fill(tmp_path, _OURS[kind]))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does a document cost that somebody has written to do harm? It has limits in size, depth and what is told of it."""
+"""What does a hostile document cost? There are limits of its size, its depth, and the mistakes that are listed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_is_deep_and_no_json(text: bytes) -> None:
 
 
 def test_blanks_cost_nothing() -> None:
-    """Megabytes of them before and after a document are passed over at once."""
+    """Megabytes of spaces before and after a document are skipped at once."""
     began = time.process_time()
     assert config.parse(b" \n" * 4_000_000 + b"{}" + b"\t\r" * 4_000_000, "x").value == {}
     assert time.process_time() - began < 1

@@ -51,7 +51,7 @@ def test_they_name_tests() -> None:
 
 
 def test_a_row_s_mutant_is_caught_by_the_row_s_tests() -> None:
-    """What shows that a row's tests are not blind are these tests, and no others."""
+    """Only a row's own tests can show that they are not blind."""
     wrong = []
     for mutant in _MUTANTS:
         for number in mutant.rows:

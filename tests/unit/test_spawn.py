@@ -79,7 +79,7 @@ FIRST = BASE + 5  # where slots go
 @pytest.mark.parametrize("start", [FIRST - 20, FIRST - 3, FIRST, FIRST + 3, FIRST + 50])
 @pytest.mark.parametrize("order", ["ascending", "descending", *(f"mixed {seed}" for seed in range(6))])
 def test_each_slot_gets_its_descriptor(tmp_path: Path, start: int, order: str) -> None:
-    """Wherever the runtime has them, and in whatever order: none is overwritten by another one before it is placed."""
+    """Slots in any order and at any number: none overwrites another one that is not placed yet."""
     numbers = list(range(start, start + 30))
     if order == "descending":
         numbers.reverse()

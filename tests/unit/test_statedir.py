@@ -42,7 +42,7 @@ def test_good_ids(good: str) -> None:
     "bad", ["", ".", "..", "/", "a/b", "a b", "a\n", "a\0", "é", "~", "a:b", "@", "x" * 256, "\udcff"]
 )
 def test_bad_ids(bad: str, tmp_path: Path) -> None:
-    """What could be another path, or no file name, is no id, and no directory is made for it (invariant 11)."""
+    """What could be another path, or is not a file name, is an invalid id; no directory is made for it (invariant 11)."""
     with pytest.raises(UsageError):
         check_id(bad)
     with pytest.raises(UsageError):

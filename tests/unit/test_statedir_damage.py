@@ -151,7 +151,7 @@ def _own_start() -> int:
 
 
 def test_nothing_known_is_nothing_removed(tmp_path: Path) -> None:
-    """Without state and journal nobody knows its processes: the directory stays, and the error says what to do."""
+    """Without state and journal its processes are unknown: the directory stays, and the error says what to do."""
     directory = _made(tmp_path)
     for name in ("state.json", "journal"):
         _replace(directory, name, "directory")
@@ -184,7 +184,7 @@ def test_a_journal_without_init(tmp_path: Path, journal: bytes | None) -> None:
 
 
 def test_remove_tree(tmp_path: Path) -> None:
-    """Everything below goes, links themselves and not what they lead to; depth is no matter."""
+    """Everything below is removed, at any depth; links are removed, and not their targets."""
     canary = tmp_path / "canary"
     canary.mkdir()
     (canary / "file").write_text("x")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom does --root belong to? Every directory on the way to it is looked at, and made for the caller only."""
+"""Who owns --root? Every directory on the way to it is looked at, and made for the caller only."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_owner_of_the_root(tmp_path: Path, owners: dict[str, int]) -> None:
 
 
 def test_owner_of_the_top(tmp_path: Path, owners: dict[str, int]) -> None:
-    """In a user namespace without the host's root the top belongs to nobody: whoever has that is trusted above."""
+    """In a user namespace without the host's root the owner of "/" is nobody: this owner is trusted above the root."""
     root = _made(_made(tmp_path / "above", 0o755) / "root")
     owners[str(root.parent)] = _SOMEBODY
     owners["/"] = _SOMEBODY

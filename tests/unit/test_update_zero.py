@@ -241,5 +241,5 @@ def test_flags(flag: str) -> None:
 
 @pytest.mark.parametrize("flag", ["cpuset-cpus", "cpuset-mems", "memory", "cpu-quota", "pids-limit"])
 def test_empty_flags(flag: str) -> None:
-    """An empty flag is none."""
+    """An empty flag counts as not given."""
     assert _from_flags(given("id", f"--{flag}", "")) == ({}, {})

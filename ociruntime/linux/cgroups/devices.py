@@ -154,7 +154,7 @@ class _DeviceList:
         return lines
 
     def _near(self, key: tuple[str, int, int]) -> list[tuple[str, int, int]]:
-        """The exceptions that may overlap; not all of them, as there may be as many as rules."""
+        """The exceptions that may overlap this rule; not all of them, because there may be as many as rules."""
         kind, major, minor = key
         if major == ANY:
             return list(self.exceptions)

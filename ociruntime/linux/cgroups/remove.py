@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LIMIT = 10.0  # seconds until everything in the cgroup must be gone
-_LEAST = 0.2  # seconds to freeze them, also where others have used up the patience
+_LEAST = 0.2  # seconds to freeze them, even if others have used up the deadline
 _LONGEST_PAUSE = 0.05
 _AT_ONCE = 64  # processes that are opened at the same time
 _SIGKILL = 9
@@ -97,8 +97,8 @@ def kill_all(paths: dict[str, str], signal: int, patience: float = _LIMIT) -> No
 def _signal_each(paths: dict[str, str], signal: int, held: bool) -> None:
     """Signal each process once. If they are not held by a freezer, those that are made meanwhile get it too.
 
-    A number may belong to another process by the time of the signal, also in a frozen cgroup, where somebody else may
-    have killed the first one. So a process is opened, looked for in the cgroup once more, and signalled by its pidfd.
+    By the time of the signal the number may belong to another process, also in a frozen cgroup, where somebody else
+    may have killed the first one. So a process is opened, looked for in the cgroup once more, and signalled by its pidfd.
     """
     deadline = time.monotonic() + _LIMIT
     signalled: set[int] = set()

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
-# (property, controller, file, whether 0 is a value). Where 0 is none, it means "not set", as in runc:
-# the kernel's files know no such limit, and engines write it for "no wish", or (pids) for "no limit".
-# That is so whatever holds already. Order matters: a limit before memory+swap, a period before its
+# (property, controller, file, whether 0 is a value). Where it is not, 0 means "not set", as in runc: the
+# kernel has no such limit, and engines write 0 for "unchanged", or (pids) for "no limit". This does not
+# depend on the limits that hold already. Order matters: a limit before memory+swap, a period before its
 # quota, a quota before its burst, shares before idle.
 _V1: tuple[tuple[str, str, str, bool], ...] = (
     ("memory/limit", "memory", "memory.limit_in_bytes", False),
@@ -201,15 +201,15 @@ def _number(held: Node | None, *path: str) -> int:
 
 
 def _swap_v2(memory: Node, held_limit: int, held_swap: int) -> Iterator[Setting]:
-    """Swap alone, of v1's sum: another limit of memory leaves the sum as it is, and so another share for swap."""
+    """Swap alone, from v1's sum: a new limit of memory leaves the sum as it is, and changes what is left for swap."""
     swap, limit = memory.at("swap"), memory.at("limit")
     if limit.number() < 0 and not swap.number():
         held_swap = 0  # memory without a limit takes the sum's away
     wish = swap.number() or (held_swap if limit.number() else 0)
     value = swap_alone(wish, limit.number() or held_limit) if wish or limit.number() else ""
     if value:
-        # A kernel without swap accounting has no such file, and then "no swap" and "any" hold anyway, and nothing that
-        # was not asked for has to.
+        # A kernel without swap accounting has no such file. Then neither "no swap" nor "any" needs it, nor a limit that
+        # nobody asked for.
         yield Setting(
             (swap if swap.number() else limit).pointer,
             "memory",
