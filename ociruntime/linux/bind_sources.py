@@ -59,12 +59,15 @@ class Sources:
     rootfs  absolute path of the container's root
     """
 
-    __slots__ = ("_above", "_bundle", "_foreign", "_places", "_propagation", "_root", "_rootfs")
+    __slots__ = ("_above", "_bundle", "_foreign", "_places", "_propagation", "_root", "_rootfs", "_written")
 
     def __init__(self, config: Node, bundle: str, rootfs: str) -> None:
         self._bundle = bundle
         self._rootfs = rootfs
         self._root = _plain(rootfs)
+        written = config.at("root", "path").text()
+        # From the bundle on; None if it is not written so.
+        self._written = _plain(f"/{written}") if written and not written.startswith("/") else None
         self._foreign = opened_by_runtime(config)
         self._propagation = config.at("linux", "rootfsPropagation").text()
         self._places: set[str] = set()  # where earlier entries have mounted something
@@ -81,10 +84,11 @@ class Sources:
 
         Raises NotSupported for an id-mapped bind of what the container itself mounts.
         """
-        path = posixpath.join(self._bundle, entry.at("source").text())
+        source = entry.at("source").text()
+        path = posixpath.join(self._bundle, source)
         plain = _plain(path)
         text = plain or posixpath.normpath(path)  # an approximation will do where it decides the order only
-        inside = None if _names_the_caller(text) else self._inside(plain)
+        inside = None if _names_the_caller(text) else self._inside(plain, source)
         covered = inside is not None and self._is_covered(inside)
         propagation = tree_propagation(self._propagation, options)
         flags = BIND_RECURSIVE if options.recursive else 0
@@ -104,13 +108,18 @@ class Sources:
         flags |= BIND_IN_ROOT
         return Source(inside, by_runtime=by_runtime, flags=flags, propagation=propagation, root=self._rootfs)
 
-    def _inside(self, plain: str | None) -> str | None:
-        """The path in the root, if the source's path is written as one below the rootfs."""
-        if plain is None or self._root is None:  # with ".." only the kernel knows
+    def _inside(self, plain: str | None, source: str) -> str | None:
+        """The path in the root, for a source that is written as one below the rootfs; with ".." only the kernel knows."""
+        root = self._root
+        if (
+            not source.startswith("/") and self._written is not None
+        ):  # however the bundle's own path is written
+            plain, root = _plain(f"/{source}"), self._written
+        if plain is None or root is None:
             return None
-        if self._root in (plain, "/"):
-            return plain if self._root == "/" else "/"
-        return plain[len(self._root) :] if plain.startswith(f"{self._root}/") else None
+        if root in (plain, "/"):
+            return plain if root == "/" else "/"
+        return plain[len(root) :] if plain.startswith(f"{root}/") else None
 
     def _is_covered(self, inside: str) -> bool:
         """True if an earlier entry is mounted at or above it."""

@@ -272,3 +272,41 @@ def test_read_only_root_holds(stage: Stage) -> None:
 
     said = stage.show("touch /new; mount -o remount,rw /; mknod /node c 1 3; ls /new /node; echo end", edit)
     assert said == "end\n"
+
+
+@pytest.mark.parametrize("way", ["..", "../{0}", "."])
+def test_however_the_bundle_is_named(stage: Stage, tmp_path: Path, way: str) -> None:
+    """A relative source below a relative root.path stays in the root, also when the bundle is named by dots."""
+    bundle = stage.bundle("sh", "-c", "cat /mnt/* 2>&1", own_files=True)
+    below = bundle.directory / "below"
+    below.mkdir()
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "file").write_text("the host's\n")
+    (bundle.rootfs / "link").symlink_to(secret)
+    (bundle.rootfs / str(secret)[1:]).mkdir(parents=True)
+    source = {"destination": "/mnt", "type": "bind", "source": "rootfs/link", "options": ["bind"]}
+    bundle.config["root"]["path"] = "rootfs"
+    bundle.config["mounts"].append(source)
+    bundle.write()
+    where = below if way == ".." else bundle.directory
+    name = way.format(bundle.directory.name)
+    container = stage.container(bundle=bundle)
+    result = stage.runtime.call("run", "--bundle", name, container.id, cwd=where)
+    assert "the host's" not in result.out
+    assert result.out == "cat: can't open '/mnt/*': No such file or directory\n", result.err
+
+
+@pytest.mark.parametrize("value", ["shared", "rshared"])
+def test_what_the_host_has_below_a_shared_source_stays(stage: Stage, shared: Path, value: str) -> None:
+    """A bind that shares mounts with the host shows what is mounted below its source, and takes none of it away."""
+    (shared / "below").mkdir()
+    mount("-t", "tmpfs", "tmpfs", str(shared / "below"))
+    (shared / "below" / "inner").write_text("inner\n")
+
+    def edit(config: Config) -> None:
+        config["linux"]["rootfsPropagation"] = value
+        add_bind(config, str(shared), "/vol", "rbind", "rshared")
+
+    assert stage.show("cat /vol/below/inner", edit=edit) == "inner\n"
+    assert (shared / "below" / "inner").exists(), "the host's own mount has gone"
