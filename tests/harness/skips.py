@@ -33,6 +33,15 @@ def has_lsm(name: str) -> bool:
         return False
 
 
+def has_pidfds_of_threads() -> bool:
+    """Whether the kernel has PIDFD_THREAD (Linux 6.9)."""
+    try:
+        os.close(os.pidfd_open(os.getpid(), os.O_EXCL))
+    except OSError:
+        return False
+    return True
+
+
 def has_resctrl() -> bool:
     """Whether the file system of Intel RDT is mounted."""
     return " - resctrl " in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
@@ -57,6 +66,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "resctrl": has_resctrl,
     "no runtime-spec checkout": lambda: not os.environ.get("OCI_SPEC_SCHEMA"),
     "no runtime-tools checkout": lambda: not os.environ.get("RUNTIME_TOOLS"),
+    "no pidfd of a thread": lambda: not has_pidfds_of_threads(),
     "no memfd_noexec": lambda: not os.path.exists("/proc/sys/vm/memfd_noexec"),
     "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") != "ociruntime",
 }

@@ -17,6 +17,7 @@ import pytest
 
 from tests.harness.driver import PATIENCE, runtime_under_test
 from tests.harness.peers import PEERS, departure
+from tests.harness.skips import has_pidfds_of_threads
 from tests.harness.stage import new_id
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def test_pause_and_resume(stage: Stage, program: Path) -> None:
 
 
 @own
+@pytest.mark.skipif(not has_pidfds_of_threads(), reason="a thread can be entered since Linux 6.9")
 def test_exec_enters_it(stage: Stage, program: Path) -> None:
     """Exec joins the namespaces that the thread has: pid, root and host name are the container's."""
     container, _ = started(stage, program)
