@@ -99,8 +99,10 @@ def apply(step: HostStep, run: Run) -> None:
     """
     run.hooked = True
     started = time.monotonic()
-    child, output = _spawn(step, run)
+    output = os.memfd_create("hook output", os.MFD_CLOEXEC)
+    begun: list[Child] = []
     try:
+        child = _spawn(step, run, output, begun)
         timeout = step.args.get("timeout")
         limit = float(str(timeout)) - (time.monotonic() - started) if timeout is not None else None
         if not _ended(child, limit):
@@ -111,8 +113,9 @@ def apply(step: HostStep, run: Run) -> None:
             how = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
             raise _failed(step, how, output)
     finally:
-        child.kill()
-        child.close()
+        for child in begun:
+            child.kill()
+            child.close()
         os.close(output)
 
 
@@ -129,8 +132,12 @@ def _failed(step: HostStep, reason: str, output: int) -> HookFailed:
     return HookFailed(f"{reason}{said}", pointer=step.pointer, step=f"hook {step.text}")
 
 
-def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
-    """Let the hook run; returns its process, and the file with what it prints."""
+def _spawn(step: HostStep, run: Run, output: int, begun: list[Child]) -> Child:
+    """Let the hook run; returns its process.
+
+    output   the file that gets what it prints
+    begun    gets the process as soon as it is the caller's to end: a signal may come before this has returned
+    """
     from ociruntime.launch import Launch
     from ociruntime.run import Run as Inner
     from ociruntime.trace import Trace
@@ -139,7 +146,6 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
     inner = Inner(run.container_id, run.bundle, run.directory, run.config)
     inner.init_pid = run.pid
     state = _state_input(run, str(step.args["kind"]))
-    output = os.memfd_create("hook output", os.MFD_CLOEXEC)
     opened = [state]
     launch: Launch | None = None
     try:
@@ -157,12 +163,11 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
             trace=Trace("", ""),
         )
         launch.carry_out()
-        child = launch.become_program()
+        begun.append(launch.become_program())
         launch.finish()
     except BaseException as failure:
         if launch is not None:
             launch.give_up()
-        os.close(output)
         if isinstance(failure, StepFailed) and not isinstance(failure, HookFailed):
             raise _not_run(step, failure) from None
         raise
@@ -171,7 +176,7 @@ def _spawn(step: HostStep, run: Run) -> tuple[Child, int]:
             launch.close()
         for descriptor in opened:
             os.close(descriptor)
-    return child, output
+    return begun[0]
 
 
 def _not_run(step: HostStep, failure: StepFailed) -> HookFailed:
