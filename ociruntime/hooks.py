@@ -106,8 +106,9 @@ def apply(step: HostStep, run: Run) -> None:
     started = time.monotonic()
     with Descriptors() as opened:
         opened["output"] = output = os.memfd_create("hook output", os.MFD_CLOEXEC)
-        child = _spawn(step, run, output)
+        child: Child | None = None
         try:
+            child = _spawn(step, run, output)
             timeout = step.args.get("timeout")
             limit = float(str(timeout)) - (time.monotonic() - started) if timeout is not None else None
             if not _ended(child, limit):
@@ -117,7 +118,8 @@ def apply(step: HostStep, run: Run) -> None:
                 how = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
                 raise _failed(step, how, output)
         finally:
-            child.close()  # it is ended if it has not ended
+            if child is not None:
+                child.close()  # it is ended if it has not ended
 
 
 def _ended(child: Child, limit: float | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -83,6 +84,10 @@ def surroundings(bundle: Bundle) -> Iterator[None]:
             subprocess.run(down, check=True)
 
 
+# crun may print an empty error, in red and with the time, around what the program writes to its terminal.
+_IN_RED = re.compile(r"\x1b\[[0-9;]*m(?:\d{4}-\d\d-\d\dT[0-9:.]+Z: )?")
+
+
 def play(stage: Stage, name: str, root: Path) -> dict[str, Any]:
     """Run the example: exit code, what it printed, and the files of the bundle that it changed."""
     stage.bundles += 1
@@ -97,7 +102,8 @@ def play(stage: Stage, name: str, root: Path) -> dict[str, Any]:
         and path.name != "config.json"
         and path.read_bytes() != (EXAMPLES / name / path.name).read_bytes()
     ]
-    return {"code": result.code, "errors": result.err, "output": result.out.splitlines(), "changed": changed}
+    output = _IN_RED.sub("", result.out).rstrip("\n") if stage.runtime.name == "crun" else result.out
+    return {"code": result.code, "errors": result.err, "output": output.splitlines(), "changed": changed}
 
 
 def run(container: Container, *options: str) -> Result:

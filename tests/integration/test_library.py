@@ -23,8 +23,10 @@ def fields():
 def own():
     return (os.getcwd(), fields(), [signal.getsignal(number) for number in signal.valid_signals()],
             [os.readlink(f"/proc/self/ns/{name}") for name in sorted(os.listdir("/proc/self/ns"))],
-            threading.active_count(), open("/proc/self/limits").read(), open("/proc/self/cgroup").read(),
+            threading.active_count(), open("/proc/self/limits").read(), cgroups(),
             open("/proc/self/oom_score_adj").read(), dict(os.environ))
+def cgroups():  # paths alone: another session may mount a hierarchy, which is then in the list of all processes
+    return sorted({"/\\n", *(line.split(":", 2)[2] for line in open("/proc/self/cgroup"))})
 before = own()
 """
 AFTER = """

@@ -210,6 +210,33 @@ def _slow_hook(stage: Stage, kind: str) -> tuple[Container, Path, Path]:
     return stage.container("true", edit=edit), running, stopped
 
 
+@pytest.mark.parametrize("kind", ["createRuntime", "createContainer"])
+def test_interrupted_when_a_hook_has_just_begun(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The signal comes when the hook runs already, and nobody waits for it yet: it is ended all the same."""
+    if stage.runtime.name in PEERS:
+        pytest.skip("this is about the runtime's own functions: run with RUNTIME=ociruntime")
+    from ociruntime import bundle, container as library
+    from ociruntime.errors import Interrupted
+    from ociruntime.launch import Launch
+    from ociruntime.plan import Options
+
+    def finish(launch: Launch, own: Any = Launch.finish) -> None:
+        own(launch)
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(Launch, "finish", finish)
+    made, running, _ = _slow_hook(stage, kind)
+    loaded = bundle.load(str(made.bundle.directory))
+    with open(os.devnull, "r+b") as null, pytest.raises(Interrupted):
+        library.create(str(stage.runtime.root), loaded, Options(made.id), stdio=(null.fileno(),) * 3)
+    assert stage.runtime.ids() == []
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert not running.exists() or not os.path.exists(f"/proc/{running.read_text().strip()}")
+
+
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP"])
 @pytest.mark.parametrize("verb", ["create", "run"])
 @pytest.mark.parametrize("kind", ["createRuntime", "createContainer"])
