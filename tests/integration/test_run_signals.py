@@ -222,9 +222,13 @@ def test_interrupted_when_a_hook_has_just_begun(
     from ociruntime.launch import Launch
     from ociruntime.plan import Options
 
-    def finish(launch: Launch, own: Any = Launch.finish) -> None:
-        own(launch)
-        raise Interrupted(signal.SIGTERM)
+    finished: list[Launch] = []
+
+    def finish(launch: Launch, *words: bool, own: Any = Launch.finish) -> None:
+        own(launch, *words)
+        finished.append(launch)
+        if len(finished) == 1:  # the hook's; the create's comes when it is undone
+            raise Interrupted(signal.SIGTERM)
 
     monkeypatch.setattr(Launch, "finish", finish)
     made, running, _ = _slow_hook(stage, kind)

@@ -49,10 +49,21 @@ def _held(container: Container) -> Iterator[None]:
         yield
     finally:
         (group / "freezer.state").write_text("THAWED")
-        end = time.monotonic() + 10 * PATIENCE
-        while (group / "tasks").read_text() and time.monotonic() < end:
+        _remove(group)
+
+
+def _remove(group: Path) -> None:
+    """A process that is ending stays in it for a moment, also when the file `tasks` no longer has it."""
+    end = time.monotonic() + 10 * PATIENCE
+    while True:
+        try:
+            group.rmdir()
+        except OSError:
+            if time.monotonic() > end:
+                raise
             time.sleep(0.02)
-        group.rmdir()
+        else:
+            return
 
 
 def _half_deleted(container: Container) -> None:
