@@ -110,11 +110,16 @@ def _mounts(below: str) -> Iterator[str]:
 
 
 def _cgroups() -> Iterator[str]:
-    for directory, names, _ in os.walk(CGROUP_ROOT):
-        for name in names:
-            path = os.path.join(directory, name)
-            if ALONE or MARK in path:
-                yield path
+    """Without recursion: others may have nested some hundred cgroups."""
+    left = [CGROUP_ROOT]
+    while left:
+        try:
+            with os.scandir(left.pop()) as entries:
+                found = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:  # gone meanwhile, or nested too deep for a path
+            continue
+        left += found
+        yield from (path for path in found if ALONE or MARK in path)
 
 
 def _states(below: str) -> Iterator[str]:
