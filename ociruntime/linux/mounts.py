@@ -85,6 +85,7 @@ ON_PROC = frozenset(
 )
 
 SUBJECT = "linux.mounts"
+_LONGEST_PATH = 4095  # PATH_MAX without its NUL
 
 
 def destination_of(entry: Node) -> str:
@@ -112,6 +113,10 @@ def _check_place(entry: Node, options: MountOptions) -> Iterator[Violation]:
         yield Violation(
             where.pointer, f"{where.text()!r} should be absolute; taken relative to /", "R016", "warning"
         )
+    if len(where.text().encode("utf-8", "surrogatepass")) > _LONGEST_PATH:
+        reason = f"{where.text()[:60]!r}... has more than {_LONGEST_PATH} bytes, which no path can have"
+        yield Violation(where.pointer, reason, "R017")
+        return
     place = destination_of(entry)
     if options.remount:
         return

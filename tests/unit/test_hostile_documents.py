@@ -304,3 +304,20 @@ def test_ranges(count: int) -> None:
     else:
         reason = f"{count} ranges, and the kernel takes up to 340"
         assert found == [Violation("/linux/uidMappings", reason, "R102")]
+
+
+def test_a_path_that_the_kernel_can_not_take() -> None:
+    """Of a path of 100,000 names nothing is made, and nobody counts all that would lie above it."""
+    long = "/" + "/".join(["a"] * 100_000)
+    document = Node(
+        {
+            "ociVersion": "1.3.0",
+            "root": {"path": "rootfs"},
+            "mounts": [{"destination": long, "type": "tmpfs", "source": "tmpfs"}],
+            "linux": {"cgroupsPath": long},
+        }
+    )
+    found = {violation.pointer: violation.reason for violation in check.violations(document)}
+    assert "has more than 3800 bytes" in found["/linux/cgroupsPath"]
+    assert "has more than 4095 bytes" in found["/mounts/0/destination"]
+    assert all(len(reason) < 1000 for reason in found.values())

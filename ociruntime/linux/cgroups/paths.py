@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ociruntime.linux.cgroups.layout import Layout
 
 _LONGEST_NAME = 255  # NAME_MAX
+# PATH_MAX is 4096 bytes; the mount point and the names of files need some of them.
+_LONGEST_PATH = 3800
 
 
 def check_path(config: Node) -> Iterator[Violation]:
@@ -28,6 +30,10 @@ def check_path(config: Node) -> Iterator[Violation]:
     node = config.at("linux", "cgroupsPath")
     path = node.text()
     if not path:
+        return
+    if len(path.encode("utf-8", "surrogatepass")) > _LONGEST_PATH:
+        reason = f"{path[:60]!r}... has more than {_LONGEST_PATH} bytes, which no path of a cgroup's files can have"
+        yield Violation(node.pointer, reason, "R128")
         return
     names = components(path)
     if not names:

@@ -17,17 +17,13 @@ def inherit_cpuset(directory: str, mount: str) -> None:
     cpuset(7): both files of a new directory are empty, and a cgroup without CPUs or nodes takes no process.
     """
     for file in ("cpuset.cpus", "cpuset.mems"):
-        _inherit(directory, mount, file)
-
-
-def _inherit(directory: str, mount: str, file: str) -> bytes:
-    path = f"{directory}/{file}"
-    value = read(path).strip()
-    if value or directory == mount:
-        return value
-    value = _inherit(directory[: directory.rindex("/")], mount, file)
-    write(path, value)
-    return value
+        empty: list[str] = []
+        place = directory
+        while not (value := read(f"{place}/{file}").strip()) and place != mount:
+            empty.append(place)
+            place = place[: place.rindex("/")]
+        for below in reversed(empty):
+            write(f"{below}/{file}", value)
 
 
 def read(path: str) -> bytes:
