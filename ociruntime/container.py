@@ -183,10 +183,8 @@ class Container:
         from ociruntime.trace import Trace
 
         timeline = Trace(trace, "start")
-        try:
+        with timeline:
             start(self, timeline)
-        finally:
-            timeline.write()
 
     def exec(
         self,

@@ -39,11 +39,11 @@ def create(
     stdio: tuple[int, int, int],
     keep_terminal: bool = False,
     timeline: Trace,
-    done: Callable[[], None] | None = None,
+    done: Callable[[BaseException | None], None] | None = None,
 ) -> Container:
     """Make a container; see container.create.
 
-    done   is called when all steps have been done, or undone; if it fails, the container is removed again
+    done   is called when all steps have been done, or undone, with the failure; if it fails, the container is removed again
     """
     if options.notify:
         from ociruntime.notify import amended
@@ -69,13 +69,13 @@ def create(
         container = creation.container(warnings)
         creation.launch.finish(keep_terminal)
         if done is not None:
-            done()
+            done(None)
         creation.let_go(container)
         return container
     except BaseException as failure:
         creation.undo(failure)
         if done is not None:
-            done()
+            done(failure)
         raise
 
 

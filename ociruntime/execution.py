@@ -130,16 +130,26 @@ def execute(
         foreground=take_terminal is not None,
         signals=pass_signals is not None,
     )
+    executed: Executed | None = None
     try:
-        execution = _Execution(container, options, stdio, take_terminal, timeline)
-        execution.pass_signals = pass_signals
-        executed = execution.carry_out(request)
-    except RuntimeFailure as failure:
-        raise _relative(failure) if request.document is not None else failure from None
-    finally:
-        timeline.write()
+        with timeline:
+            executed = _carry_out(
+                _Execution(container, options, stdio, take_terminal, timeline), request, pass_signals
+            )
+    except BaseException:
+        if executed is not None:
+            executed.close()  # nobody else knows of it: it is ended
+        raise
     # In one line: before it an exception of a signal handler has ended the process, after it the caller has it.
     return executed.let_go()
+
+
+def _carry_out(execution: _Execution, request: Request, pass_signals: PassSignals | None) -> Executed:
+    execution.pass_signals = pass_signals
+    try:
+        return execution.carry_out(request)
+    except RuntimeFailure as failure:
+        raise _relative(failure) if request.document is not None else failure from None
 
 
 class _Execution:

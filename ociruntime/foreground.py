@@ -50,7 +50,7 @@ def run(
     joined = terminal or streams
     container, to_stay = None, False
     try:
-        try:
+        with timeline:
             container = create(
                 root,
                 bundle,
@@ -65,8 +65,6 @@ def run(
             _begin(container, terminal, forward_signals)
             news = _news(container, notify, detach, warn)
             start(container, timeline)
-        finally:
-            timeline.write()
         to_stay = detach or keep
         if news is not None:
             news.pass_on(wait=detach)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import time
 
+from ociruntime.errors import RuntimeFailure
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
@@ -74,10 +76,33 @@ class Trace:
             }
         )
 
-    def write(self) -> None:
-        """Write the file; with no path nothing is done."""
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.write(value)
+
+    def write(self, failure: BaseException | None = None) -> None:
+        """Write the file; with no path, or after it could not be written, nothing is done.
+
+        failure   of the operation itself, if it failed: that the file can't be written either is added to it
+        Raises RuntimeFailure if the file can't be written and nothing else has failed.
+        """
         if not self.path:
             return
+        try:
+            self._write()
+        except OSError as problem:
+            told = RuntimeFailure(self.path, step="write trace", errno=problem.errno or 0)
+            self.path = ""
+            if failure is None:
+                raise told from None
+            if isinstance(failure, RuntimeFailure):
+                failure.reason += f"; and then: {told}"
+
+    def _write(self) -> None:
         from ociruntime.jsontext import compact
 
         whole = {

@@ -296,3 +296,29 @@ def test_default_config_is_what_the_plan_of_it_says(stage: Stage) -> None:
     trace = stage.directory / "trace.json"
     container.run(options=["--trace", str(trace)]).ok()
     assert _traced(trace, container) == _planned(container)
+
+
+@pytest.mark.parametrize("verb", ["create", "run", "start", "exec"])
+def test_a_trace_that_can_not_be_written(stage: Stage, verb: str) -> None:
+    """The file is named, with the reason; and what create, run or exec has made goes again."""
+    flags = ("--trace", "/nonexistent/trace")
+    words = f"ociruntime: {verb}: write trace: /nonexistent/trace: ENOENT"
+    if verb in ("create", "run"):
+        made = stage.container("true")
+        (made.create if verb == "create" else made.run)(*flags).refused(words)
+        assert stage.runtime.ids() == []
+        return
+    container = stage.in_state("created" if verb == "start" else "running")
+    call = (*flags, container.id) if verb == "start" else (*flags, container.id, "sleep", "1000")
+    stage.runtime.call(verb, *call).refused(words)
+    assert len(json.loads(stage.runtime.call("ps", "--format", "json", container.id).ok().out)) == 1
+    container.delete("--force").ok()
+
+
+def test_a_failure_is_not_hidden_by_its_trace(stage: Stage) -> None:
+    """The operation's own failure comes first, and that there is no trace of it second."""
+    for verb in ("create", "run"):
+        container = stage.container("no-such-program")
+        result = (container.create if verb == "create" else container.run)("--trace", "/nonexistent/trace")
+        result.refused("executable file not found", "; and then: write trace: /nonexistent/trace: ENOENT")
+    assert stage.runtime.ids() == []
