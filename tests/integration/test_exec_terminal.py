@@ -50,9 +50,11 @@ def test_a_session(compare: Compare) -> None:
         container = stage.running()
         script = """
             size_is() { until [ "$(stty size 2>/dev/null)" = "$*" ]; do sleep 0.05; done }
-            trap 'echo interrupted' INT
+            trap 'echo interrupted; come=1' INT
             size_is 24 80; tty; readlink /proc/$$/fd/0; (: < /dev/tty) && echo controlling; echo ready
-            read line; echo "got $line"; size_is 30 100; echo resized; read line; read line; exit 7
+            read line; echo "got $line"; size_is 30 100; echo resized
+            # Not in read: a signal just before its system call is noticed only after it.
+            until [ "$come" ]; do sleep 0.05; done; read line; read line; exit 7
         """
         with _sitting_at(container, "sh", "-c", script) as client:
             shown = client.wait_for("ready\r\n")
