@@ -8,8 +8,10 @@ kernel). Files are opened for writing, and nothing is written.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -126,15 +128,22 @@ def shared_host(stage: Stage) -> Iterator[list[str]]:
     sleeper.stdout.close()
 
 
-def test_what_the_host_mounts_later(stage: Stage, shared_host: list[str], tmp_path: Path) -> None:
+@pytest.fixture
+def on_the_root_mount() -> Iterator[str]:
+    """A directory of the host's root mount: the tests' own lie in a tmpfs, which is taken off with what is mounted below it."""
+    directory = tempfile.mkdtemp(prefix="oci-", dir="/")
+    yield directory
+    os.rmdir(directory)
+
+
+def test_what_the_host_mounts_later(stage: Stage, shared_host: list[str], on_the_root_mount: str) -> None:
     """A procfs that the host mounts while the container exists does not arrive in its mount namespace."""
-    (tmp_path / "later").mkdir()
     # the root file system on a mount of its own: the one below which it lies is made private anyway
     own = str(stage.directory)
     subprocess.run([*shared_host, "mount", "--bind", own, own], check=True)
     container = stage.container("sh", "-c", f"{PROC}; echo end", edit=_may_make_namespaces)
     container.create("--no-pivot").ok()
-    subprocess.run([*shared_host, "mount", "-t", "proc", "proc", str(tmp_path / "later")], check=True)
+    subprocess.run([*shared_host, "mount", "-t", "proc", "proc", on_the_root_mount], check=True)
     container.start().ok()
     container.wait_for("stopped")
     assert container.output() == "end\n"
