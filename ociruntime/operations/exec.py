@@ -8,7 +8,7 @@
 
 Nothing is written down about the process: when the runtime is killed before it has become its program, it ends; after
 that it is the container's. No lock is held, so that any number may be made at once. This module must not import
-creation, starting or a verb: it is on the path of every health probe.
+create, start or a verb: it is on the path of every health probe.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from _signal import pidfd_send_signal
 
 from ociruntime import host
 from ociruntime.config import parse
+from ociruntime.container import ALLOWED
 from ociruntime.errors import InvalidConfig, RuntimeFailure, StepFailed, Violation, WrongState
-from ociruntime.frozen import frozen
-from ociruntime.identity import root_of
+from ociruntime.identity import exit_status, frozen, root_of
 from ociruntime.launch.context import Run
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
@@ -53,7 +53,7 @@ _REFUSALS = {
 }
 
 
-class Executed:
+class ExecProcess:
     """A process that exec has made; `with` closes its descriptor.
 
     pid       its process id in the runtime's pid namespace
@@ -71,11 +71,9 @@ class Executed:
         Raises RuntimeFailure if somebody else has waited for it.
         """
         try:
-            _, status = os.waitpid(self.pid, 0)
+            return exit_status(self.pid)
         except ChildProcessError:
             raise RuntimeFailure("somebody else has waited for the process") from None
-        code = os.waitstatus_to_exitcode(status)
-        return code if code >= 0 else 128 - code
 
     def kill(self, signal: int) -> None:
         """Send it a signal. Raises WrongState if it has ended."""
@@ -84,7 +82,7 @@ class Executed:
         except ProcessLookupError:
             raise WrongState("process not running") from None
 
-    def let_go(self) -> Executed:
+    def let_go(self) -> ExecProcess:
         """This object, now the caller's: the process lives on when it is closed."""
         return self if self._child.let_go() else self  # noqa: RUF034 - in one line, so that nothing comes between
 
@@ -92,7 +90,7 @@ class Executed:
         """Forget it; it runs on."""
         self._child.close()
 
-    def __enter__(self) -> Executed:  # noqa: PYI034 - Self is in typing, which costs 6 ms
+    def __enter__(self) -> ExecProcess:  # noqa: PYI034 - Self is in typing, which costs 6 ms
         return self
 
     def __exit__(self, *details: object) -> None:
@@ -110,14 +108,26 @@ def execute(
     take_terminal: Callable[[int], None] | None = None,
     pass_signals: PassSignals | None = None,
     trace: str = "",
-) -> Executed:
-    """Run a program in a container; see Container.exec."""
+) -> ExecProcess:
+    """Run one more program in a container; returns when it has been executed.
+
+    request   the program, and how it differs from the container's own process
+    pid_file  where to write its process id, or ""
+    stdio     descriptors that become its 0, 1, 2; -1: the caller's
+    console_socket, pidfd_socket  sockets to send its terminal, or a pidfd, to; or ""
+    take_terminal  is called with the master of its terminal, and owns it, before the program runs
+    pass_signals   is called before the program runs, with two functions: whether it has begun, and one that sends
+                   it a signal; for a command that passes on what it receives
+    trace     file for a timeline of the steps, or ""
+    Raises WrongState unless the container is created or running; UsageError, InvalidConfig, NotSupported,
+    StepFailed: then there is no process.
+    """
     if container.unfinished == "delete":
         raise WrongState(
             "cannot exec in a container that is being deleted", hint="; ".join(container.warnings)
         )
     status = container.status()
-    if status in _REFUSALS and not (status == "paused" and request.ignore_paused):
+    if status not in ALLOWED["exec"] and not (status == "paused" and request.ignore_paused):
         hint = "--ignore-paused waits until it goes on" if status == "paused" else ""
         raise WrongState(_REFUSALS[status], hint=hint)
     timeline = Trace(trace, "exec")
@@ -132,7 +142,7 @@ def execute(
         foreground=take_terminal is not None,
         signals=pass_signals is not None,
     )
-    executed: Executed | None = None
+    executed: ExecProcess | None = None
     try:
         with timeline:
             executed = _carry_out(
@@ -146,7 +156,7 @@ def execute(
     return executed.let_go()
 
 
-def _carry_out(execution: _Execution, request: Request, pass_signals: PassSignals | None) -> Executed:
+def _carry_out(execution: _Execution, request: Request, pass_signals: PassSignals | None) -> ExecProcess:
     execution.pass_signals = pass_signals
     try:
         return execution.carry_out(request)
@@ -173,7 +183,7 @@ class _Execution:
         self.pass_signals: PassSignals | None = None
         self.pid_file_written = False
 
-    def carry_out(self, request: Request) -> Executed:
+    def carry_out(self, request: Request) -> ExecProcess:
         """Check, plan, launch."""
         options = self.options
         directory = self.container.directory
@@ -204,11 +214,11 @@ class _Execution:
         told = [*warnings, *made.warnings]
         for violation in told if request.document is not None else ():
             violation.pointer = _own(violation.pointer)
-        return Executed(child, [str(violation) for violation in told])
+        return ExecProcess(child, [str(violation) for violation in told])
 
     def _launch(self, made: Plan, config: Node) -> Child:
         container, options = self.container, self.options
-        run = Run(container.id, str(container.stored["bundle"]), container.directory.path, config)
+        run = Run(container.id, container.record.bundle, container.directory.path, config)
         run.init_pid, run.status = container.pid, "created" if container.status() == "created" else "running"
 
         def commit() -> None:
@@ -220,7 +230,7 @@ class _Execution:
             child = launch.child
             if self.pass_signals is not None and child is not None:
                 # Now, and not when it is known that the program runs: by then it may have been sent one.
-                self.pass_signals(child.has_begun, Executed(child, []).kill)
+                self.pass_signals(child.has_begun, ExecProcess(child, []).kill)
 
         launch = Launch(
             made,
@@ -248,14 +258,9 @@ class _Execution:
 
 def target_of(container: Container, below: list[str]) -> Target:
     """The container as exec sees it; `below` are the cgroups that --cgroup names."""
-    stored = container.stored
-    facts = stored["facts"]
-    assert isinstance(facts, dict)
-    own: dict[str, str] = facts["cgroups"]["paths"] if "cgroups" in facts else {}
-    start_time = stored["start_time"]
-    assert isinstance(start_time, int)
-    paths = cgroups.below(own, below) if below else own
-    return Target(container.pid, start_time, str(stored["rootfs"]), paths)
+    record = container.record
+    paths = cgroups.below(record.cgroup_paths, below) if below else record.cgroup_paths
+    return Target(record.pid, record.start_time, record.rootfs, paths)
 
 
 def _enter_cgroup_of_init(target: Target) -> bool:

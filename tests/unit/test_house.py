@@ -28,11 +28,11 @@ GENERATED = {"_config_validator.py", "_seccomp.py"}
 
 # Groups of modules, by the first pattern that fits.
 GROUPS = (
-    ("package", r"ociruntime(\.(linux|check|plan|launch|operations|foreground|inspect))?"),
+    ("package", r"ociruntime(\.(linux|check|plan|launch|operations|inspect))?"),
     ("errors", r"ociruntime\.(errors|descriptors)"),
     ("document", r"ociruntime\.(config|jsontext)"),
     ("step", r"ociruntime\.(step|launch\.context)"),
-    ("live", r"ociruntime\.(frozen|identity)"),
+    ("live", r"ociruntime\.identity"),
     ("annotations", r"ociruntime\.(linux\.annotations|linux\.gvariant|signals)"),
     ("layout", r"ociruntime\.linux\.cgroups\.layout"),
     ("cgroups", r"ociruntime\.linux\.cgroups(\..*)?"),
@@ -60,6 +60,7 @@ GROUPS = (
     ("verb", r"ociruntime\.verbs\..*"),
     ("verbs", r"ociruntime\.verbs"),
     ("cli", r"ociruntime\.(cli|__main__)"),
+    ("api", r"ociruntime\.api"),
     ("spine", r"ociruntime\..*"),
 )
 
@@ -91,6 +92,7 @@ EDGES: dict[str, str] = {
     "order": "seccomp step subject",
     "exec": "check document errors idmap joining order schema seccomp step subject",
     "command": "errors",
+    "api": "spine",
     "spine": "spine bundle cgroups check command document errors exec hooks host joining layout live native plan schema step subject",
     "log": "errors document",
     "flags": "flags package errors document",
