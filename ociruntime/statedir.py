@@ -41,6 +41,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
+    from ociruntime.config import Node
+
     Kind = TypeVar("Kind")
 
 STATE_VERSION = 1
@@ -379,12 +381,16 @@ class StateDir:
         except ValueError:
             raise StateUnreadable(f"{self.file(name)}: damaged", hint=_WAY_OUT) from None
 
-    def config(self) -> bytes:
-        """The config as create read it. Raises StateUnreadable."""
+    def kept(self) -> bytes:
+        """The text of the config as create read it. Raises StateUnreadable."""
         data = self.read("config.json")
         if data is None:
             raise StateUnreadable(f"{self.file('config.json')}: no such file", hint=_WAY_OUT)
         return data
+
+    def config(self) -> Node:
+        """The config as create read it. Raises StateUnreadable, BundleError."""
+        return parse(self.kept(), self.file("config.json"))
 
     def begin_delete(self) -> None:
         """Rename state.json to deleted.json: from then on there is only forward. Raises OSError."""

@@ -18,7 +18,6 @@ import os
 from _signal import pidfd_send_signal
 
 from ociruntime import host
-from ociruntime.config import parse
 from ociruntime.container import ALLOWED
 from ociruntime.errors import InvalidConfig, RuntimeFailure, StepFailed, Violation, WrongState
 from ociruntime.identity import exit_status, frozen, root_of
@@ -186,9 +185,7 @@ class _Execution:
     def carry_out(self, request: Request) -> ExecProcess:
         """Check, plan, launch."""
         options = self.options
-        directory = self.container.directory
-        kept = parse(directory.config(), directory.file("config.json"))
-        config = exec_document.with_process(kept, request)
+        config = exec_document.with_process(self.container.directory.config(), request)
         warnings = exec_document.require(config)
         if options.console_socket or config.at("process", "terminal").flag():
             from ociruntime.linux import console

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 
-from ociruntime.config import Node, parse
+from ociruntime.config import Node
 from ociruntime.container import ignored
 from ociruntime.errors import BundleError, ForeignContainer, NoSuchContainer, RuntimeFailure, StateUnreadable
 from ociruntime.launch.context import Run
@@ -179,7 +179,7 @@ def run_of(directory: StateDir, record: Record, needs_config: bool = True) -> Ru
     config, lost = Node({}), ""
     if record.hooks:
         try:
-            config = parse(directory.config(), directory.file("config.json"))
+            config = directory.config()
         except (BundleError, StateUnreadable) as mistake:
             if needs_config:
                 raise

@@ -287,7 +287,7 @@ def _bundle(container: Container) -> Bundle:
     from ociruntime.bundle import Bundle
 
     directory = container.directory
-    return Bundle(container.record.bundle, directory.file("config.json"), directory.config())
+    return Bundle(container.record.bundle, directory.file("config.json"), directory.kept())
 
 
 def _take_stamps(container: Container, timeline: Trace) -> None:

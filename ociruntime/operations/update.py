@@ -11,8 +11,8 @@ import os
 
 from ociruntime import host
 from ociruntime.check import schema
-from ociruntime.config import Node, parse
-from ociruntime.container import ALLOWED
+from ociruntime.config import Node
+from ociruntime.container import ALLOWED, SPEC_VERSION
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
 from ociruntime.launch.undo import module_of
 from ociruntime.linux.cgroups import setting, update
@@ -35,7 +35,7 @@ def change(container: Container, resources: object, schemata: dict[str, str] | N
     All of them are set, or none. Returns warnings. Raises WrongState unless created, running or paused;
     InvalidConfig, NotSupported or StepFailed with a pointer below /linux/resources.
     """
-    config = Node({"ociVersion": "1.3.0", "root": {"path": "/"}, "linux": {"resources": resources}})
+    config = Node({"ociVersion": SPEC_VERSION, "root": {"path": "/"}, "linux": {"resources": resources}})
     if not schema.fast_valid(config.value):
         raise InvalidConfig(schema.explain(config.value))
     if container.unfinished == "delete":
@@ -64,10 +64,7 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
         raise RuntimeFailure(
             "the container has no cgroup of its own", hint="it was made with --cgroup-manager disabled"
         )
-    held = Node(record.resources)
-    if not held:
-        directory = container.directory
-        held = parse(directory.config(), directory.file("config.json")).at("linux", "resources")
+    held = Node(record.resources) or container.directory.config().at("linux", "resources")
     found = list(update.check(resources, held))
     wrong = [violation for violation in found if violation.severity == "error"]
     if wrong:
