@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spine 1: where is config.json, and where is the root filesystem? (bundle.md)
 
-This module must not import a subject; what the config says is judged in check.py.
+This module must not import a subject; what the config says is judged in check/check.py.
 """
 
 from __future__ import annotations

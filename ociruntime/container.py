@@ -16,7 +16,7 @@
     delete      stopped                            WrongState, no effect (R236)
     update      created, running, paused           WrongState, no effect
 
-`state`, `kill` and `delete` are polled by engines: what only create and start need is in creation.py.
+`state`, `kill` and `delete` are polled by engines: what only create and start need is in operations/create.py.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ociruntime.bundle import Bundle
-    from ociruntime.exec_document import Request
-    from ociruntime.execution import Executed, PassSignals
-    from ociruntime.plan import Options
+    from ociruntime.operations.exec import Executed, PassSignals
+    from ociruntime.operations.exec_document import Request
+    from ociruntime.plan.order import Options
 
 __all__ = ["Container", "create", "default_root", "delete", "gc", "list_all", "run"]
 
@@ -129,7 +129,7 @@ class Container:
         return _EXECUTING if head is None else int.from_bytes(head[4:], "little")
 
     def notify_directory(self) -> str:
-        """Where its program's notify socket is, or ""; see notify.py."""
+        """Where its program's notify socket is, or ""; see foreground/readiness.py."""
         options = self.stored.get("options")
         return str(options.get("notify", "")) if isinstance(options, dict) else ""
 
@@ -175,12 +175,12 @@ class Container:
         Raises WrongState unless created; StepFailed (HookFailed) if a hook or execve failed: then
         the container is stopped.
         """
-        from ociruntime.starting import start
+        from ociruntime.operations.start import start
 
         if not trace:
             start(self)
             return
-        from ociruntime.trace import Trace
+        from ociruntime.launch.trace import Trace
 
         timeline = Trace(trace, "start")
         with timeline:
@@ -211,7 +211,7 @@ class Container:
         Raises WrongState unless the container is created or running; UsageError, InvalidConfig, NotSupported,
         StepFailed: then there is no process.
         """
-        from ociruntime.execution import execute
+        from ociruntime.operations.exec import execute
 
         return execute(
             self,
@@ -325,7 +325,7 @@ class Container:
         All of them are set, or none. Returns warnings. Raises WrongState unless created, running or paused;
         InvalidConfig, NotSupported or StepFailed with a pointer below /linux/resources.
         """
-        from ociruntime.updating import change
+        from ociruntime.operations.update import change
 
         return change(self, resources, schemata)
 
@@ -371,8 +371,8 @@ def create(
     trace     file for a timeline of the steps, or ""
     Raises InvalidConfig, NotSupported, ContainerExists, StepFailed, ...; then nothing is left behind.
     """
-    from ociruntime.creation import create as make
-    from ociruntime.trace import Trace
+    from ociruntime.launch.trace import Trace
+    from ociruntime.operations.create import create as make
 
     timeline = Trace(trace, "create")
     return make(
@@ -409,7 +409,7 @@ def run(
     warn             is called with each warning
     Returns the program's exit status (128 + n for signal n), 0 if detached.
     """
-    from ociruntime.foreground import run as run_foreground
+    from ociruntime.operations.run import run as run_foreground
 
     return run_foreground(
         root,
@@ -430,7 +430,7 @@ def delete(root: str, container_id: str, force: bool = False) -> list[str]:
 
     Returns warnings (failed poststop hooks). Raises NoSuchContainer, WrongState, StateUnreadable.
     """
-    from ociruntime.deletion import delete as remove
+    from ociruntime.operations.delete import delete as remove
 
     return remove(root, container_id, force)
 
@@ -472,6 +472,6 @@ def gc(
            None: the first of these errors is raised at the end
     Raises RuntimeFailure if the root is no directory, or one that another user can change.
     """
-    from ociruntime.deletion import collect
+    from ociruntime.operations.delete import collect
 
     return collect(root, warn, fail)

@@ -3,7 +3,7 @@
 
 A step is one operation, the JSON pointer of the property that caused it, and words for people.
 Host steps run in Python in the runtime's namespaces; init steps run in C inside the container's;
-a sync step is where the two sides meet. Order is decided in plan.py, and nowhere else.
+a sync step is where the two sides meet. Order is decided in plan/order.py, and nowhere else.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class HostStep(Step):
 class Slot:
     """A descriptor that a host step opens before the clone and an init step uses: `Slot(3)`.
 
-    Slots are numbered from 0 by their order in the plan; see `slot_of` in plan.py.
+    Slots are numbered from 0 by their order in the plan; see `slot_of` in plan/order.py.
     """
 
     __slots__ = ("key",)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be said of a container that is just being made or deleted, or whose create or delete was interrupted?
 
-This looks, and changes nothing: create, start, delete and gc finish what was interrupted (deletion.py).
+This looks, and changes nothing: create, start, delete and gc finish what was interrupted (operations/delete.py).
 
     deleted.json   journal   init     status                       pid
     yes            any       lives    created, running, paused     init's

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import stat
 
-from ociruntime.annotations import KEEP_GROUPS, value_of
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import Violation
+from ociruntime.linux.annotations import KEEP_GROUPS, value_of
 from ociruntime.step import InitStep
 
 TYPE_CHECKING = False

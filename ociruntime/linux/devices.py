@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.run import Run
+    from ociruntime.launch.context import Run
 
 MKNOD_OPTIONAL = 1  # native/plan.h: not made where a bind mount shows the host's files
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
+    from ociruntime.launch.context import Run
     from ociruntime.linux.id_ranges import Ranges
-    from ociruntime.run import Run
-    from ociruntime.spawn import Child
+    from ociruntime.native.spawn import Child
 
 _RANGES = ("containerID", "hostID", "size")
 KEYS = (
@@ -201,7 +201,7 @@ def _map_of(pid: int, file: str) -> Ranges:
 def _waiting_child(joined: list[int], flags: int, step: HostStep) -> Child:
     """A process in a user namespace, that of a descriptor or a new one, that waits until it is killed."""
     from ociruntime.native.encode import SYNC_STARTED, encode
-    from ociruntime.spawn import Child, ChildFailed
+    from ociruntime.native.spawn import Child, ChildFailed
 
     slots = [Slot("user") for _ in joined]
     steps = [*(InitStep("join", slot, CLONE_NEWUSER) for slot in slots), SyncStep("started", "")]

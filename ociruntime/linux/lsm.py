@@ -8,8 +8,8 @@ host without that security module a label is left out with a warning. Must not i
 
 from __future__ import annotations
 
-from ociruntime.annotations import MOUNT_CONTEXT
 from ociruntime.errors import Violation
+from ociruntime.linux.annotations import MOUNT_CONTEXT
 from ociruntime.step import InitStep
 
 TYPE_CHECKING = False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.run import Run
+    from ociruntime.launch.context import Run
     from ociruntime.step import Step
 
 KEYS = (

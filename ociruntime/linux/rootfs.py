@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.run import Run
+    from ociruntime.launch.context import Run
 
 KEYS = ("/root", "/root/path", "/root/readonly", "/linux/rootfsPropagation")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.run import Run
+    from ociruntime.launch.context import Run
     from ociruntime.step import Step
 
 KEYS = (

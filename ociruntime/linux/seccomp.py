@@ -17,10 +17,10 @@ from __future__ import annotations
 import _socket
 import os
 
-from ociruntime.annotations import FAIL_UNKNOWN_CALL
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation
 from ociruntime.jsontext import compact
+from ociruntime.linux.annotations import FAIL_UNKNOWN_CALL
 from ociruntime.step import Blob, HostStep, InitStep, SyncStep
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.run import Run
+    from ociruntime.launch.context import Run
     from ociruntime.step import Step
 
 KEYS = (

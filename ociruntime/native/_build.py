@@ -6,7 +6,7 @@ Made here, into the wheel (or into the tree, for an editable install), and never
     ociruntime/native/_shim.abi3.so      cffi's glue + the sources that pyproject.toml lists
     ociruntime/native/ociruntime-init    every other C file of this directory, one static executable
     ociruntime/native/_seccomp.py        cffi's view on libseccomp, which is loaded when it is needed
-    ociruntime/_config_validator.py      compile_schema(specs/config.schema.json)
+    ociruntime/check/_config_validator.py      compile_schema(specs/config.schema.json)
     ociruntime/_specs/*.json             the schemas
 
 New ops_*.c files and headers need no change here. Must not import anything of the package but schema_compiler.
@@ -58,7 +58,7 @@ class build_ext(_build_ext):  # noqa: N801 (setuptools' commands are named like 
         os.makedirs(f"{package}/native", exist_ok=True)
         compile_init(f"{package}/native/ociruntime-init", shim_sources=self.extensions[0].sources)
         generate_seccomp(f"{package}/native/_seccomp.py")
-        generate_validator(f"{package}/_config_validator.py")
+        generate_validator(f"{package}/check/_config_validator.py")
         place_schemas(f"{package}/_specs", link=bool(self.inplace))
 
     def build_extension(self, ext: Extension) -> None:
@@ -161,10 +161,10 @@ def compile_init(target: str, *, shim_sources: list[str]) -> None:
 def generate_validator(target: str) -> None:
     """Compile the schema into a module of plain Python."""
     schema = json.loads(read(SCHEMA))
-    read("ociruntime/schema_compiler.py")
+    read("ociruntime/check/schema_compiler.py")
     sys.path.insert(0, os.getcwd())
     try:
-        from ociruntime.schema_compiler import compile_schema
+        from ociruntime.check.schema_compiler import compile_schema
     finally:
         sys.path.pop(0)
     source = compile_schema(schema)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every verb is given. One module per verb: its flags are in flags.py, its calls go into the spine.
+"""What every verb is given. One module per verb: its flags are in cli/flags.py, its calls go into the spine.
 
 Each has `run(settings, given) -> int`, the exit code. A verb imports neither another verb nor a subject,
 and what it does beyond reading flags and printing belongs into the spine.
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ociruntime.bundle import Bundle
-    from ociruntime.flags import Arguments
-    from ociruntime.log import Log
-    from ociruntime.plan import Options
+    from ociruntime.cli.flags import Arguments
+    from ociruntime.cli.log import Log
+    from ociruntime.plan.order import Options
 
 _ENDING = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 
@@ -114,7 +114,7 @@ def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Op
 
     from ociruntime import bundle
     from ociruntime.host_path import absolute
-    from ociruntime.plan import Options
+    from ociruntime.plan.order import Options
 
     path = given.text("config")
     listen_fds, listen_names = _sockets(os.environ, os.getpid())

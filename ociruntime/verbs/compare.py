@@ -8,16 +8,16 @@ import sys
 import tempfile
 
 from ociruntime import bundle
+from ociruntime.cli.log import emit
 from ociruntime.errors import UsageError
 from ociruntime.host_path import absolute
+from ociruntime.inspect.observation import Observed, differences, observe
 from ociruntime.jsontext import indented
-from ociruntime.log import emit
-from ociruntime.observation import Observed, differences, observe
 from ociruntime.verbs import config_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 

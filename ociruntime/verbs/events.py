@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from ociruntime import watching
+from ociruntime.cli.log import emit
 from ociruntime.container import Container
 from ociruntime.errors import UsageError
 from ociruntime.jsontext import compact
-from ociruntime.log import emit
+from ociruntime.operations import events as watching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "ns": 1e-9}

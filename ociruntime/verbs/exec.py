@@ -7,16 +7,16 @@ import os
 
 from ociruntime.container import Container
 from ociruntime.errors import EXIT_EXEC_FAILED, BundleError, Interrupted, RuntimeFailure, UsageError
-from ociruntime.exec_document import Request
-from ociruntime.forwarding import forward_signals
+from ociruntime.foreground.forwarding import forward_signals
+from ociruntime.operations.exec_document import Request
 from ociruntime.verbs import raise_on_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.execution import Executed
-    from ociruntime.flags import Arguments
-    from ociruntime.streams import Streams
-    from ociruntime.terminal import Terminal
+    from ociruntime.cli.flags import Arguments
+    from ociruntime.foreground.streams import Streams
+    from ociruntime.foreground.terminal import Terminal
+    from ociruntime.operations.exec import Executed
     from ociruntime.verbs import Settings
 
 
@@ -65,7 +65,7 @@ def _terminal(request: Request) -> Terminal | None:
     wanted = request.tty if request.document is None else request.document.get("terminal") is True
     if not wanted:
         return None
-    from ociruntime.terminal import Terminal
+    from ociruntime.foreground.terminal import Terminal
 
     try:
         return Terminal()
@@ -78,7 +78,7 @@ def _streams() -> Streams | None:
     """Pipes in the place of the caller's terminal. Health probes have none: they pay three ioctls, and no import."""
     if not any(os.isatty(number) for number in (0, 1, 2)):
         return None
-    from ociruntime.streams import Streams
+    from ociruntime.foreground.streams import Streams
 
     return Streams()
 

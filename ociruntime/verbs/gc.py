@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from ociruntime import container
+from ociruntime.cli.log import emit
 from ociruntime.errors import EXIT_ERROR, RuntimeFailure
-from ociruntime.log import emit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 

@@ -9,7 +9,7 @@ from ociruntime.verbs import for_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 
@@ -21,7 +21,7 @@ def run(settings: Settings, given: Arguments) -> int:
         container = Container.load(settings.state_root(), container_id)
         signal = number
         if signal is None:
-            from ociruntime.annotations import stop_signal
+            from ociruntime.linux.annotations import stop_signal
 
             signal = stop_signal(container.stored.get("annotations"))
         container.kill(signal, all_processes=given.on("all"))

@@ -6,15 +6,15 @@ from __future__ import annotations
 import os
 from errno import ENOENT
 
+from ociruntime.cli.log import emit
 from ociruntime.container import list_all
 from ociruntime.errors import RuntimeFailure, printable
 from ociruntime.jsontext import compact
-from ociruntime.log import emit
 from ociruntime.stateroot import check_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 _COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")

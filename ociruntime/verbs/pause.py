@@ -7,7 +7,7 @@ from ociruntime.container import Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 
-from ociruntime import bundle, check, plan
+from ociruntime import bundle
+from ociruntime.check import check
+from ociruntime.cli.log import emit
 from ociruntime.errors import printable
 from ociruntime.host import probe
 from ociruntime.jsontext import indented
-from ociruntime.log import emit
+from ociruntime.plan import order
 from ociruntime.verbs import config_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.step import Plan
     from ociruntime.verbs import Settings
 
@@ -37,11 +39,11 @@ def run(settings: Settings, given: Arguments) -> int:
     loaded = bundle.load(directory, path)
     for warning in check.require(loaded.config):
         settings.log.tell_warning(f"plan: {warning}")
-    options = plan.Options(container_id=PLACEHOLDER, cgroup_manager=settings.cgroup_manager)
+    options = order.Options(container_id=PLACEHOLDER, cgroup_manager=settings.cgroup_manager)
     machine = probe(loaded.config)
     if os.geteuid() != 0:
         machine.capabilities = -1  # all: the plan is the one that root would carry out
-    made = plan.make(loaded, machine, options)
+    made = order.make(loaded, machine, options)
     for warning in made.warnings:
         settings.log.tell_warning(f"plan: {warning}")
     if given.text("format") == "json":

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from ociruntime import processes
+from ociruntime.cli.log import emit
 from ociruntime.container import Container
 from ociruntime.jsontext import compact
-from ociruntime.log import emit
+from ociruntime.operations import ps as processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 

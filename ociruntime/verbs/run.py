@@ -10,7 +10,7 @@ from ociruntime.verbs import bundle_and_options, raise_on_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 

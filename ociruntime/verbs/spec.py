@@ -11,7 +11,7 @@ from ociruntime.jsontext import indented
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 # The lowest version that has every property below: any runtime then takes the file.

@@ -10,7 +10,7 @@ from ociruntime.verbs import raise_on_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 
@@ -20,7 +20,7 @@ def run(settings: Settings, given: Arguments) -> int:
     container = Container.load(settings.state_root(), given.words[0])
     manager = os.environ.get("NOTIFY_SOCKET", "")
     if manager and container.notify_directory():
-        from ociruntime.notify import start
+        from ociruntime.foreground.readiness import start
 
         start(container, manager, settings.trace, lambda text: settings.log.tell_warning(f"start: {text}"))
     else:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+from ociruntime.cli.log import emit
 from ociruntime.container import Container
 from ociruntime.jsontext import indented
-from ociruntime.log import emit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.flags import Arguments
+    from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
 

@@ -9,8 +9,8 @@ from ociruntime.errors import InvalidConfig, RuntimeFailure, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ociruntime.cli.flags import Arguments
     from ociruntime.config import Node
-    from ociruntime.flags import Arguments
     from ociruntime.verbs import Settings
 
 # flag, place below /linux/resources, whether it is text, a number, or a number of bytes ("10M")

@@ -8,11 +8,12 @@ not supported yet  valid, but this version refuses it; the exit code stays 0
 
 from __future__ import annotations
 
-from ociruntime import advice, bundle, check
+from ociruntime import bundle
+from ociruntime.check import advice, check
+from ociruntime.cli.log import emit
 from ociruntime.config import escape
 from ociruntime.errors import EXIT_ERROR, LINE_LIMIT, Violation, printable, shortened
 from ociruntime.jsontext import indented
-from ociruntime.log import emit
 from ociruntime.verbs import config_of
 
 TYPE_CHECKING = False
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ociruntime.bundle import Bundle
+    from ociruntime.cli.flags import Arguments
     from ociruntime.errors import Findings
-    from ociruntime.flags import Arguments
     from ociruntime.verbs import Settings
 
 _LABELS = {"error": "error", "warning": "warning", "unsupported": "not supported yet"}

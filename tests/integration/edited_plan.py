@@ -14,7 +14,8 @@ import sys
 from errno import EIO, EMFILE, EPERM, EROFS
 from typing import TYPE_CHECKING
 
-from ociruntime import cli, plan
+from ociruntime import cli
+from ociruntime.plan import order
 from ociruntime.step import HostStep, InitStep, SyncStep
 
 if TYPE_CHECKING:
@@ -223,16 +224,16 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
 
 def main(name: str, argv: list[str]) -> int:
     """The command with the plan that the edit makes of its own."""
-    make = plan.make
+    make = order.make
 
-    def edited(bundle: Bundle, host: Host, options: plan.Options) -> plan.Plan:
+    def edited(bundle: Bundle, host: Host, options: order.Options) -> order.Plan:
         made = make(bundle, host, options)
         steps = list(made.steps)
         EDITS[name](steps)
         assert any(isinstance(step, SyncStep) for step in steps)
-        return plan.Plan(steps, made.clone_flags, made.warnings)
+        return order.Plan(steps, made.clone_flags, made.warnings)
 
-    plan.make = edited
+    order.make = edited
     return cli.main(argv)
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import ociruntime
 from ociruntime import bundle, container
 from ociruntime.errors import NoSuchContainer
-from ociruntime.exec_document import Request
-from ociruntime.execution import Executed
-from ociruntime.plan import Options
+from ociruntime.operations.exec import Executed
+from ociruntime.operations.exec_document import Request
+from ociruntime.plan.order import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 PACKAGE = os.path.dirname(os.path.abspath(ociruntime.__file__))
 # Pure modules: while they run, nothing is open and nothing is made.
 PURE = {
-    "_config_validator.py", "check.py", "config.py", "encode.py", "errors.py", "exec_document.py", "exec_plan.py",
-    "id_ranges.py", "mount_options.py", "plan.py", "planner.py", "process_order.py", "resources.py", "schema.py",
+    "_config_validator.py", "check.py", "config.py", "encode.py", "errors.py", "exec_document.py", "exec_order.py",
+    "id_ranges.py", "mount_options.py", "order.py", "planner.py", "shared_order.py", "resources.py", "schema.py",
     "setting.py", "step.py",
 }  # fmt: skip
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do the annotations that have an effect have it? (ociruntime/annotations.py has the table)"""
+"""Do the annotations that have an effect have it? (ociruntime/linux/annotations.py has the table)"""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_every_line_is_seen() -> None:
 def test_a_changed_bundle_is_seen(stage: Stage) -> None:
     """What a config changes shows in the table: the program's limits, mounts, ids, environment and names."""
     from ociruntime.bundle import load
-    from ociruntime.observation import observe
+    from ociruntime.inspect.observation import observe
 
     def edit(config: dict[str, Any]) -> None:
         config["process"]["user"] = {"uid": 7, "gid": 8, "additionalGids": [9]}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime import exec_plan
 from ociruntime.container import Container as Made
 from ociruntime.errors import RuntimeFailure, StepFailed, WrongState
-from ociruntime.exec_document import Request
+from ociruntime.operations.exec_document import Request
+from ociruntime.plan import exec_order
 from ociruntime.step import HostStep, InitStep, Plan, Step, SyncStep
 from tests.harness.driver import PATIENCE, runtime_under_test
 from tests.harness.peers import PEERS
@@ -65,7 +65,7 @@ def _fails(container: Container, pid_file: str = "") -> RuntimeFailure:
 @pytest.fixture
 def edited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[list[Step]], None]], None]]:
     """A function that lets exec carry out an edited plan."""
-    make = exec_plan.make
+    make = exec_order.make
 
     def use(edit: Callable[[list[Step]], None]) -> None:
         def made(*arguments: object) -> Plan:
@@ -73,7 +73,7 @@ def edited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[list
             edit(plan.steps)
             return Plan(plan.steps, plan.clone_flags, plan.warnings)
 
-        monkeypatch.setattr(exec_plan, "make", made)
+        monkeypatch.setattr(exec_order, "make", made)
 
     yield use
     monkeypatch.undo()
@@ -138,8 +138,8 @@ def test_host_step_fails(
 def test_clone_fails(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the kernel makes no process, the error says so; a hook is cloned by the same code."""
     container = stage.running()
-    make = exec_plan.make
-    monkeypatch.setattr(exec_plan, "make", lambda *all: Plan(make(*all).steps, _CLONE_THREAD, []))
+    make = exec_order.make
+    monkeypatch.setattr(exec_order, "make", lambda *all: Plan(make(*all).steps, _CLONE_THREAD, []))
     failure = _fails(container)
     assert failure.step.startswith("clone helper")
     assert "EINVAL" in str(failure)

@@ -315,7 +315,7 @@ def test_a_library_call_is_the_caller_s_child(stage: Stage) -> None:
     program = f"""
 import os
 from ociruntime.container import Container
-from ociruntime.exec_document import Request
+from ociruntime.operations.exec_document import Request
 
 made = Container.load({str(stage.runtime.root)!r}, {container.id!r})
 def size():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ociruntime.native.encode import OPS, SYNC_STARTED, encode
-from ociruntime.spawn import Child, ChildFailed
+from ociruntime.native.spawn import Child, ChildFailed
 from ociruntime.step import SyncStep
 from tests.harness.configuration import Config, add_bind, add_hook, with_namespace, without_namespace
 from tests.harness.driver import ENVIRONMENT, MARK, runtime_under_test

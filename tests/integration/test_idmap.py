@@ -400,7 +400,7 @@ def test_a_failure_leaves_nothing(stage: Stage) -> None:
 _HUNDRED = """
 import json, os, sys
 from ociruntime import bundle, container
-from ociruntime.plan import Options
+from ociruntime.plan.order import Options
 
 root, mark, *directories = sys.argv[1:]
 null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

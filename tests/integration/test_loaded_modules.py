@@ -94,7 +94,7 @@ def test_a_container_s_life_loads_nothing_dear(stage: Stage) -> None:
 
 
 def test_who_sits_at_a_terminal_pays_for_the_copying(stage: Stage) -> None:
-    """Exec and run load streams.py when one of 0, 1, 2 is a terminal, and nothing dear for it."""
+    """Exec and run load foreground/streams.py when one of 0, 1, 2 is a terminal, and nothing dear for it."""
     if runtime_under_test() != "ociruntime":
         pytest.skip("RUNTIME names a peer: the modules are ours")
     container = stage.running()
@@ -108,7 +108,7 @@ def test_who_sits_at_a_terminal_pays_for_the_copying(stage: Stage) -> None:
         for verb, rest in words.items():
             plain = loaded_by(stage.directory, *root, verb, *rest[1:])
             more = loaded_by(stage.directory, *root, verb, *rest[1:], stdin=terminal)
-            assert more - plain == {"ociruntime.streams", "termios"}, verb
+            assert more - plain == {"ociruntime.foreground.streams", "termios"}, verb
     finally:
         os.close(master)
         os.close(terminal)

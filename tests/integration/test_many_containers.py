@@ -29,7 +29,7 @@ _COMMON = """
 import asyncio, gc, json, os, sys, threading, time
 from ociruntime import bundle, container
 from ociruntime.errors import RuntimeFailure
-from ociruntime.plan import Options
+from ociruntime.plan.order import Options
 
 root, directory, mark = sys.argv[1:4]
 loaded = bundle.load(directory)
@@ -179,7 +179,7 @@ def test_first_use_in_threads(stage: Stage) -> None:
         stage,
         stage.bundle("true"),
         """
-from ociruntime.spawn import sealed_executable
+from ociruntime.native.spawn import sealed_executable
 sys.setswitchinterval(1e-6)
 barrier = threading.Barrier(8)
 found = []
@@ -233,7 +233,7 @@ def test_large_program(stage: Stage) -> None:
         stage.bundle("true"),
         """
 from ociruntime.native.encode import SYNC_STARTED, encode
-from ociruntime.spawn import Child
+from ociruntime.native.spawn import Child
 from ociruntime.step import SyncStep
 
 memory = bytearray(600 << 20)

@@ -109,7 +109,7 @@ def test_the_library_gives_the_limit_back(stage: Stage) -> None:
     program = f"""
 import resource
 from ociruntime import RuntimeFailure, bundle, container
-from ociruntime.plan import Options
+from ociruntime.plan.order import Options
 
 example, root = bundle.load({str(container.bundle.directory)!r}), {str(stage.directory / "library")!r}
 resource.setrlimit(resource.RLIMIT_NOFILE, ({SOFT}, {4 * MANY}))

@@ -234,8 +234,8 @@ def test_interrupted_when_a_hook_has_just_begun(
         pytest.skip("this is about the runtime's own functions: run with RUNTIME=ociruntime")
     from ociruntime import bundle, container as library
     from ociruntime.errors import Interrupted
-    from ociruntime.launch import Launch
-    from ociruntime.plan import Options
+    from ociruntime.launch.launch import Launch
+    from ociruntime.plan.order import Options
 
     finished: list[Launch] = []
 

@@ -31,9 +31,9 @@ _REBUILD = (
 # How it makes the validator of the schema.
 _RECOMPILE = (
     "import json;"
-    "from ociruntime.schema_compiler import compile_schema;"
+    "from ociruntime.check.schema_compiler import compile_schema;"
     "schema = json.load(open('specs/config.schema.json'));"
-    "open('ociruntime/_config_validator.py', 'w').write(compile_schema(schema))"
+    "open('ociruntime/check/_config_validator.py', 'w').write(compile_schema(schema))"
 )
 _PASSED, _FAILED = 0, 1  # of pytest's exit codes; any other is no verdict
 

@@ -14,9 +14,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ociruntime import host, plan
+from ociruntime import host
 from ociruntime.bundle import Bundle
 from ociruntime.native.encode import OPS, encode
+from ociruntime.plan import order
 from ociruntime.step import Blob, InitStep, Slot
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def plans() -> Iterator[tuple[str, bytes]]:
     machine = host.probe()
     for name, raw in configs():
         bundle = Bundle("/bundle", "config.json", raw)
-        made = plan.make(bundle, machine, plan.Options("id"))
+        made = order.make(bundle, machine, order.Options("id"))
         yield name, encode(made.init_steps(), made.slots, 3, BLOBS)
         if name == "hello":
             arguments = json.loads(raw)["process"]["args"]

@@ -18,7 +18,7 @@ import pytest
 from ociruntime import container as library
 from ociruntime.bundle import Bundle
 from ociruntime.errors import RuntimeFailure
-from ociruntime.plan import Options
+from ociruntime.plan.order import Options
 from tests.harness.configuration import Config, add_bind, default_config, writable_root
 from tests.harness.stage import new_id
 from tests.harness.terminals import Client, Receiver, Screen

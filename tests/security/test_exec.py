@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime import execution
 from ociruntime.config import Node
 from ociruntime.container import Container as Made
 from ociruntime.errors import RuntimeFailure
-from ociruntime.exec_document import Request, with_process
 from ociruntime.linux import process
+from ociruntime.operations import exec as execution
+from ociruntime.operations.exec_document import Request, with_process
 from tests.harness.configuration import (
     Config,
     add_bind,
@@ -30,7 +30,7 @@ from tests.harness.peers import PEERS
 from tests.security.test_waiting_init import _watcher
 
 if TYPE_CHECKING:
-    from ociruntime.run import Run
+    from ociruntime.launch.context import Run
     from ociruntime.step import HostStep
     from tests.harness.driver import Container
     from tests.harness.stage import Stage

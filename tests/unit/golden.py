@@ -13,10 +13,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ociruntime import check, plan
 from ociruntime.bundle import Bundle
+from ociruntime.check import check
 from ociruntime.host import Host
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.plan import order
 from ociruntime.verbs.plan import PLACEHOLDER, as_text
 
 EXAMPLES = Path(__file__).parents[2] / "bundle-examples"
@@ -67,7 +68,7 @@ def text(example: str, machine: Host) -> str:
     """What `ociruntime plan` prints for the example on a machine."""
     bundle = load(example)
     check.require(bundle.config)
-    made = plan.make(bundle, machine, plan.Options(container_id=PLACEHOLDER))
+    made = order.make(bundle, machine, order.Options(container_id=PLACEHOLDER))
     return as_text(bundle.config_path, made)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jsonschema import Draft4Validator
 
-from ociruntime import schema
+from ociruntime.check import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

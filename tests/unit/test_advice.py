@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ociruntime/advice.py: what `validate` says to the author of a config that runs."""
+"""ociruntime/check/advice.py: what `validate` says to the author of a config that runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ociruntime import check
-from ociruntime.advice import advice
+from ociruntime.check import check
+from ociruntime.check.advice import advice
 from ociruntime.config import Node
 from tests.harness.configuration import default_config
 

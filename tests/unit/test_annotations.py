@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ociruntime import annotations as annotation, check, gvariant
+from ociruntime.check import check
 from ociruntime.config import Node
-from ociruntime.features import features
 from ociruntime.host import Host
-from ociruntime.linux import credentials
+from ociruntime.inspect.features import features
+from ociruntime.linux import annotations as annotation, credentials, gvariant
 from ociruntime.linux.cgroups.layout import Layout
 
 STOP = "org.opencontainers.image.stopSignal"

@@ -11,9 +11,9 @@ import pytest
 from ociruntime.config import Node
 from ociruntime.errors import NotSupported, StepFailed
 from ociruntime.host import Host
+from ociruntime.launch.context import Run
 from ociruntime.linux import bind_sources, mounts
 from ociruntime.linux.cgroups.layout import Layout
-from ociruntime.run import Run
 from tests.unit.mount_entries import (
     ATIME,
     IN_ORDER,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime import errors, flags
-from ociruntime.cli import main
+from ociruntime import errors
+from ociruntime.cli import flags, main
+from ociruntime.cli.log import Log
 from ociruntime.errors import RuntimeFailure, StepFailed, UsageError, errno_text, printable
-from ociruntime.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ociruntime import plan
 from ociruntime.bundle import Bundle
 from ociruntime.config import Node
 from ociruntime.errors import RuntimeFailure
 from ociruntime.host import Host
 from ociruntime.linux import console
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.plan import order
 from ociruntime.step import HostStep, InitStep, SyncStep
 from tests.harness.configuration import default_config
 from tests.harness.terminals import Receiver
@@ -71,7 +71,7 @@ def steps_of(process: dict[str, Any], **options: str) -> list[Any]:
     config["process"].update(process)
     del config["linux"]["resources"]
     bundle = Bundle("/bundle", "/bundle/config.json", json.dumps(config).encode())
-    return plan.make(bundle, Host(Layout("none")), plan.Options("id", **options)).steps  # type: ignore[arg-type]
+    return order.make(bundle, Host(Layout("none")), order.Options("id", **options)).steps  # type: ignore[arg-type]
 
 
 def ops(steps: list[Any]) -> list[str]:

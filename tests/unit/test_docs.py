@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ociruntime import flags
+from ociruntime.cli import flags
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted(

@@ -10,7 +10,7 @@ import pytest
 
 from ociruntime.config import Node
 from ociruntime.errors import InvalidConfig, UsageError
-from ociruntime.exec_document import Request, number_of, require, with_process
+from ociruntime.operations.exec_document import Request, number_of, require, with_process
 
 CONFIG: dict[str, Any] = {
     "ociVersion": "1.3.0",

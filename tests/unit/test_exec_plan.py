@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ociruntime import exec_plan
 from ociruntime.config import Node
-from ociruntime.exec_document import Request, with_process
 from ociruntime.host import Host
-from ociruntime.joining import Target
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.native.encode import encode
+from ociruntime.operations.exec_document import Request, with_process
+from ociruntime.plan import exec_order
+from ociruntime.plan.joining import Target
 from ociruntime.step import HostStep, Plan
 from tests.harness.configuration import default_config, with_namespace, with_users, without_namespace
 
@@ -26,7 +26,7 @@ def plan(
 ) -> Plan:
     """The plan of exec in a container of this config."""
     whole = with_process(Node(config), request or Request(["true"]))
-    return exec_plan.make(whole, HOST, Target(7, 99, "/rootfs", cgroups), exec_plan.Options(**options))
+    return exec_order.make(whole, HOST, Target(7, 99, "/rootfs", cgroups), exec_order.Options(**options))
 
 
 def words(made: Plan) -> list[str]:

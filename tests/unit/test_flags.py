@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from ociruntime import flags, flags_pages
+from ociruntime.cli import flags, pages
 from ociruntime.errors import NotSupported, RuntimeFailure, UsageError
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -106,7 +106,7 @@ def test_what_was_read_before_a_mistake_is_kept() -> None:
 
 def all_tables() -> dict[str, tuple[flags.Row, ...]]:
     """Every table by verb, "" for the global flags."""
-    return {"": flags.GLOBAL, **{verb: flags_pages.rows_of(verb) for verb in flags_pages.all_verbs()}}
+    return {"": flags.GLOBAL, **{verb: pages.rows_of(verb) for verb in pages.all_verbs()}}
 
 
 @pytest.mark.parametrize("verb", all_tables())
@@ -142,7 +142,7 @@ def test_every_flag_of_runc_is_in_the_table() -> None:
         r"^ {3}([a-z]+)(?:, h)? {2,}", shown.partition("COMMANDS:")[2].partition("GLOBAL")[0], re.MULTILINE
     )
     assert {"create", "exec", "restore"} <= set(verbs)
-    assert set(verbs) <= set(flags_pages.all_verbs())
+    assert set(verbs) <= set(pages.all_verbs())
     compared = 0
     for verb in ["", *verbs]:
         if verb == "help":
@@ -157,10 +157,10 @@ def test_every_flag_of_runc_is_in_the_table() -> None:
     assert compared > 80
 
 
-@pytest.mark.parametrize("page", flags_pages.PAGES)
+@pytest.mark.parametrize("page", pages.PAGES)
 def test_the_committed_page_is_what_the_table_makes(page: str) -> None:
-    """`python3 -m ociruntime.flags write` would change nothing."""
-    make, path = flags_pages.PAGES[page]
+    """`python3 -m ociruntime.cli.flags write` would change nothing."""
+    make, path = pages.PAGES[page]
     with open(os.path.join(REPOSITORY, path), encoding="utf-8") as file:
         assert file.read() == make()
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ociruntime.container import Container, gc, list_all
-from ociruntime.creation import _claim
-from ociruntime.deletion import delete, finish
 from ociruntime.errors import ContainerExists, ForeignContainer, StateUnreadable
 from ociruntime.foreign import refuse
 from ociruntime.identity import start_time_of
+from ociruntime.operations.create import _claim
+from ociruntime.operations.delete import delete, finish
 from ociruntime.statedir import StateDir
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from ociruntime import check, exec_document
+from ociruntime.check import check
 from ociruntime.config import Node
 from ociruntime.linux import namespaces, scheduling
 from ociruntime.linux.cgroups import devices
+from ociruntime.operations import exec_document
 
 START: dict[str, Any] = {"ociVersion": "1.3.0", "root": {"path": "rootfs"}}
 _PROCESS: dict[str, Any] = {"args": ["/bin/true"], "cwd": "/", "user": {"uid": 0, "gid": 0}}

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ociruntime import check, plan
 from ociruntime.bundle import Bundle
+from ociruntime.check import check
 from ociruntime.host import Host
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.native.encode import encode
+from ociruntime.plan import order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -208,7 +209,7 @@ def carry_out(value: dict[str, Any], host: Host) -> None:
     raw = json.dumps(value).encode()
     bundle = Bundle("/b", "/b/config.json", raw)
     check.violations(bundle.config, explain=False)
-    made = plan.make(bundle, host, plan.Options("id"))
+    made = order.make(bundle, host, order.Options("id"))
     encode(made.init_steps(), made.slots, 3, {"seccomp filter": bytes(8)})
 
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from ociruntime import bundle, check, config, jsontext, schema
+from ociruntime import bundle, config, jsontext
+from ociruntime.check import check, schema
 from ociruntime.cli import main
 from ociruntime.config import DEEPEST, Node
 from ociruntime.errors import MOST_VIOLATIONS, BundleError, Findings, InvalidConfig, Violation
-from ociruntime.exec_document import require
 from ociruntime.linux import id_ranges
+from ociruntime.operations.exec_document import require
 from ociruntime.verbs import validate
 from ociruntime.verbs.spec import default_config
 

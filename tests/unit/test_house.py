@@ -28,34 +28,35 @@ GENERATED = {"_config_validator.py", "_seccomp.py"}
 
 # Groups of modules, by the first pattern that fits.
 GROUPS = (
-    ("package", r"ociruntime(\.linux)?"),
+    ("package", r"ociruntime(\.(linux|check|plan|launch|operations|foreground|inspect))?"),
     ("errors", r"ociruntime\.(errors|descriptors)"),
     ("document", r"ociruntime\.(config|jsontext)"),
-    ("step", r"ociruntime\.(step|run)"),
+    ("step", r"ociruntime\.(step|launch\.context)"),
     ("live", r"ociruntime\.(frozen|identity)"),
-    ("annotations", r"ociruntime\.(annotations|gvariant|signals)"),
+    ("annotations", r"ociruntime\.(linux\.annotations|linux\.gvariant|signals)"),
     ("layout", r"ociruntime\.linux\.cgroups\.layout"),
     ("cgroups", r"ociruntime\.linux\.cgroups(\..*)?"),
     ("tables", r"ociruntime\.linux\.(mount_options|bind_sources|cgroup_mounts|id_ranges)"),
-    ("joining", r"ociruntime\.joining"),
-    ("hooks", r"ociruntime\.hooks"),
+    ("joining", r"ociruntime\.plan\.joining"),
+    ("hooks", r"ociruntime\.linux\.hooks"),
     ("seccomp", r"ociruntime\.linux\.seccomp(_compiler|_cache)?"),
     ("idmap", r"ociruntime\.linux\.idmap"),
     ("subject", r"ociruntime\.linux\..*"),
+    ("spine", r"ociruntime\.native\.spawn"),
     ("build", r"ociruntime\.native\._build"),
     ("native", r"ociruntime\.native(\..*)?"),
     ("host", r"ociruntime\.host"),
-    ("schema", r"ociruntime\.(schema|schema_compiler|_config_validator)"),
+    ("schema", r"ociruntime\.(check\.schema|check\.schema_compiler|check\._config_validator)"),
     ("bundle", r"ociruntime\.bundle"),
-    ("check", r"ociruntime\.(check|naming)"),
-    ("plan", r"ociruntime\.(plan|descriptor_limit)"),
-    ("order", r"ociruntime\.process_order"),
-    ("exec", r"ociruntime\.exec_(plan|document)"),
-    ("command", r"ociruntime\.(pid_file|forwarding|host_path)"),
-    ("log", r"ociruntime\.log"),
-    ("flags", r"ociruntime\.flags(_later|_pages)?"),
-    ("features", r"ociruntime\.features"),
-    ("observation", r"ociruntime\.observation"),
+    ("check", r"ociruntime\.(check\.check|check\.naming)"),
+    ("plan", r"ociruntime\.(plan\.order|linux\.descriptor_limit)"),
+    ("order", r"ociruntime\.plan\.shared_order"),
+    ("exec", r"ociruntime\.(plan\.exec_order|operations\.exec_document)"),
+    ("command", r"ociruntime\.(operations\.pid_file|foreground\.forwarding|host_path)"),
+    ("log", r"ociruntime\.cli\.log"),
+    ("flags", r"ociruntime\.cli\.(flags|flags_later|pages)"),
+    ("features", r"ociruntime\.inspect\.features"),
+    ("observation", r"ociruntime\.inspect\.observation"),
     ("verb", r"ociruntime\.verbs\..*"),
     ("verbs", r"ociruntime\.verbs"),
     ("cli", r"ociruntime\.(cli|__main__)"),
@@ -86,7 +87,7 @@ EDGES: dict[str, str] = {
     "schema": "schema errors document",
     "bundle": "command errors document",
     "check": "annotations cgroups check errors hooks schema subject",
-    "plan": "cgroups errors hooks idmap order plan seccomp step subject",
+    "plan": "cgroups hooks idmap order seccomp step subject",
     "order": "seccomp step subject",
     "exec": "check document errors idmap joining order schema seccomp step subject",
     "command": "errors",
@@ -189,7 +190,8 @@ def test_the_table_has_no_dead_rows() -> None:
 PURE = r"""
 import json, sys
 sys.path[:0] = [{repository!r}]
-from ociruntime import check, plan
+from ociruntime.check import check
+from ociruntime.plan import order
 from ociruntime.bundle import Bundle
 from ociruntime.host import Host
 from ociruntime.linux.cgroups.layout import Layout
@@ -200,7 +202,7 @@ def everything(raw):
     v1 = {{name: "/sys/fs/cgroup/" + name for name in ("cpu", "cpuset", "devices", "freezer", "memory", "pids")}}
     own = {{name: "/" for name in ("", *v1)}}
     for layout in (Layout("v2", v2="/sys/fs/cgroup", own=own, v2_controllers=["cpu", "cpuset", "memory", "pids"]), Layout("v1", v1, own=own)):
-        made = plan.make(bundle, Host(layout), plan.Options(container_id="x"))
+        made = order.make(bundle, Host(layout), order.Options(container_id="x"))
         found += [step.describe() for step in made.steps]
     return found
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ociruntime import plan
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
+from ociruntime.launch.context import Run
 from ociruntime.linux import devices, id_ranges, idmap, mount_options, mounts
-from ociruntime.run import Run
+from ociruntime.plan import order
 from ociruntime.step import HostStep, InitStep
 from tests.unit.golden import MACHINES, load
 
@@ -171,7 +171,7 @@ def test_devices_are_made_by_the_runtime() -> None:
 
 def test_the_order_of_a_container_in_a_user_namespace() -> None:
     """Mappings before anything is made in it; the rootfs is opened as the host's root, the rest made as the new one."""
-    steps = plan.make(load("userns"), MACHINES["plan.txt"], plan.Options("x")).steps
+    steps = order.make(load("userns"), MACHINES["plan.txt"], order.Options("x")).steps
     names = [step.name for step in steps]
     wanted = [
         "note id maps",
@@ -194,7 +194,7 @@ def test_the_order_of_a_container_in_a_user_namespace() -> None:
     assert [name for name in dict.fromkeys(names) if name in wanted] == wanted
     clone = next(step for step in steps if step.name == "clone init")
     assert isinstance(clone, HostStep)
-    assert plan.make(load("userns"), MACHINES["plan.txt"], plan.Options("x")).clone_flags == 0
+    assert order.make(load("userns"), MACHINES["plan.txt"], order.Options("x")).clone_flags == 0
     fork = next(step for step in steps if isinstance(step, InitStep) and step.op == "fork")
     assert isinstance(fork.args[0], int)
     assert fork.args[0] & idmap.CLONE_NEWUSER

@@ -40,9 +40,9 @@ FRONT = {
     "ociruntime",
     "ociruntime.cli",
     "ociruntime.errors",
-    "ociruntime.flags",
+    "ociruntime.cli.flags",
     "ociruntime.jsontext",
-    "ociruntime.log",
+    "ociruntime.cli.log",
     "ociruntime.verbs",
 }
 STATE = {
@@ -55,43 +55,56 @@ STATE = {
     "ociruntime.stateroot",
 }
 
-UNDO = {"ociruntime.deletion", "ociruntime.run", "ociruntime.undo"}
+UNDO = {
+    "ociruntime.launch",
+    "ociruntime.launch.context",
+    "ociruntime.launch.undo",
+    "ociruntime.operations",
+    "ociruntime.operations.delete",
+}
 
 PS = {
     "ociruntime.linux",
     "ociruntime.linux.cgroups",
     "ociruntime.linux.cgroups.remove",
-    "ociruntime.processes",
+    "ociruntime.operations",
+    "ociruntime.operations.ps",
 }
 EVENTS = {
     "ociruntime.linux",
     "ociruntime.linux.cgroups",
     "ociruntime.linux.cgroups.stats",
-    "ociruntime.watching",
+    "ociruntime.operations",
+    "ociruntime.operations.events",
 }
 
 # Which process exec runs: what reading its flags needs.
 REQUEST = {
-    "ociruntime.annotations",
-    "ociruntime.exec_document",
+    "ociruntime.linux.annotations",
+    "ociruntime.operations.exec_document",
     "ociruntime.linux",
     "ociruntime.linux.capabilities",
     "ociruntime.linux.credentials",
     "ociruntime.linux.process",
     "ociruntime.linux.rlimits",
-    "ociruntime.forwarding",
+    "ociruntime.foreground",
+    "ociruntime.foreground.forwarding",
+    "ociruntime.operations",
     "ociruntime.signals",
     "ociruntime.step",
 }
 
 # How it gets into the container: every health probe loads this, and nothing else.
 EXEC = {
-    "ociruntime._config_validator",
-    "ociruntime.exec_plan",
-    "ociruntime.execution",
-    "ociruntime.host",
-    "ociruntime.joining",
+    "ociruntime.check",
     "ociruntime.launch",
+    "ociruntime.plan",
+    "ociruntime.check._config_validator",
+    "ociruntime.plan.exec_order",
+    "ociruntime.operations.exec",
+    "ociruntime.host",
+    "ociruntime.plan.joining",
+    "ociruntime.launch.launch",
     "ociruntime.linux.cgroups",
     "ociruntime.linux.cgroups.joining",
     "ociruntime.linux.cgroups.layout",
@@ -99,13 +112,13 @@ EXEC = {
     "ociruntime.linux.cgroups.v1",
     "ociruntime.linux.namespaces",
     "ociruntime.native.encode",
-    "ociruntime.pid_file",
-    "ociruntime.process_order",
-    "ociruntime.run",
-    "ociruntime.schema",
-    "ociruntime.spawn",
-    "ociruntime.trace",
-    "ociruntime.undo",
+    "ociruntime.operations.pid_file",
+    "ociruntime.plan.shared_order",
+    "ociruntime.launch.context",
+    "ociruntime.check.schema",
+    "ociruntime.native.spawn",
+    "ociruntime.launch.trace",
+    "ociruntime.launch.undo",
 }
 
 DRIVER = """
@@ -142,7 +155,7 @@ def test_the_list_sees_what_is_loaded() -> None:
 @pytest.mark.parametrize(
     ("words", "own"),
     [
-        (["--version"], {"ociruntime.config", "ociruntime.features"}),
+        (["--version"], {"ociruntime.config", "ociruntime.inspect", "ociruntime.inspect.features"}),
         (["features"], None),
         (["state", "nobody"], {*STATE, "ociruntime.verbs.state"}),
         (["kill", "nobody"], {*STATE, "ociruntime.signals", "ociruntime.verbs.kill"}),

@@ -18,9 +18,9 @@ import pytest
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
 from ociruntime.host import Host
+from ociruntime.launch.context import Run
 from ociruntime.linux import intelrdt
 from ociruntime.linux.cgroups.layout import Layout
-from ociruntime.run import Run
 
 if TYPE_CHECKING:
     from ociruntime.step import HostStep

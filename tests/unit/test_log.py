@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ociruntime.cli.log import Log
 from ociruntime.errors import LINE_LIMIT, RuntimeFailure, StepFailed, shared_out, shortened, width
-from ociruntime.log import Log
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from ociruntime import plan
 from ociruntime.bundle import Bundle
 from ociruntime.config import Node
 from ociruntime.host import Host
 from ociruntime.jsontext import compact
 from ociruntime.linux import lsm
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.plan import order
 from ociruntime.step import InitStep
 from tests.harness.configuration import default_config
 
@@ -34,7 +34,7 @@ def labels(**more: Any) -> dict[str, Any]:
 def steps(config: dict[str, Any], host: Host, **options: Any) -> list[InitStep]:
     """The init steps of the whole plan."""
     bundle = Bundle("/b", "/b/config.json", compact(config).encode())
-    made = plan.make(bundle, host, plan.Options("x", **options))
+    made = order.make(bundle, host, order.Options("x", **options))
     return [step for step in made.steps if isinstance(step, InitStep)]
 
 
@@ -90,7 +90,7 @@ def test_without_the_module_a_label_is_a_warning() -> None:
 def test_the_plan_says_what_is_left_out() -> None:
     """Plan.warnings has them, so that create, run and plan tell."""
     bundle = Bundle("/b", "/b/config.json", compact(labels()).encode())
-    reasons = [one.reason for one in plan.make(bundle, NEITHER, plan.Options("x")).warnings]
+    reasons = [one.reason for one in order.make(bundle, NEITHER, order.Options("x")).warnings]
     assert "ignored, as this host has no AppArmor: docker-default" in reasons
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ociruntime import check, config, schema
+from ociruntime import config
+from ociruntime.check import check, schema
 from ociruntime.errors import BundleError
 from ociruntime.jsontext import indented
 from ociruntime.verbs import validate

@@ -11,9 +11,9 @@ import pytest
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
 from ociruntime.host import Host
+from ociruntime.launch.context import Run
 from ociruntime.linux import namespaces, network
 from ociruntime.linux.cgroups.layout import Layout
-from ociruntime.run import Run
 from ociruntime.step import HostStep, Slot
 
 NEW = [{"type": name} for name in ("pid", "network", "ipc", "uts", "mount", "cgroup")]

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from ociruntime import check, exec_document
+from ociruntime.check import check
+from ociruntime.check.naming import named, thing_of
 from ociruntime.config import Node, parse
 from ociruntime.errors import InvalidConfig, Violation
-from ociruntime.naming import named, thing_of
+from ociruntime.operations import exec_document
 
 INVALID = Path(__file__).parents[2] / "bundle-examples" / "invalid"
 CASES = sorted(path.parent.name for path in INVALID.glob("*/config.json"))

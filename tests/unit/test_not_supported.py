@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ociruntime import check, flags
-from ociruntime.cli import main
+from ociruntime.check import check
+from ociruntime.cli import flags, main
 from ociruntime.config import Node
 from tests.unit.configurations import CONFIGURATIONS
 

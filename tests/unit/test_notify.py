@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What notify.py adds to a config, and what it makes of a program that has ended."""
+"""What foreground/readiness.py adds to a config, and what it makes of a program that has ended."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from ociruntime.bundle import Bundle
 from ociruntime.config import Node
-from ociruntime.notify import Proxy, amended, undo
-from ociruntime.run import Run
+from ociruntime.foreground.readiness import Proxy, amended, undo
+from ociruntime.launch.context import Run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,7 @@ TREE = Path(__file__).parents[2]
 SOURCES = ("ociruntime", "specs", "launcher", "scripts")
 FILES = ("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE", "check", "try")
 MADE_BY_BUILD = {
-    "ociruntime/_config_validator.py",
+    "ociruntime/check/_config_validator.py",
     "ociruntime/native/_seccomp.py",
     "ociruntime/native/_shim.abi3.so",
     "ociruntime/native/ociruntime-init",

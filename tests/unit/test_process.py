@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ociruntime.config import Node
+from ociruntime.launch.context import Run
 from ociruntime.linux import process
-from ociruntime.run import Run
 
 PATH = "PATH=/usr/bin:/bin"
 

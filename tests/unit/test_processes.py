@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ociruntime/processes.py: which lines of ps are the container's?"""
+"""ociruntime/operations/ps.py: which lines of ps are the container's?"""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime import processes
 from ociruntime.errors import RuntimeFailure
+from ociruntime.operations import ps as processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

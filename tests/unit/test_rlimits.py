@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ociruntime.config import Node
+from ociruntime.launch.context import Run
 from ociruntime.linux import rlimits
-from ociruntime.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

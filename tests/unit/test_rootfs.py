@@ -10,9 +10,9 @@ import pytest
 
 from ociruntime.config import Node
 from ociruntime.host import Host
+from ociruntime.launch.context import Run
 from ociruntime.linux import rootfs
 from ociruntime.linux.cgroups.layout import Layout
-from ociruntime.run import Run
 from ociruntime.step import HostStep
 
 REC, UNBINDABLE, PRIVATE, SLAVE, SHARED = 0x4000, 1 << 17, 1 << 18, 1 << 19, 1 << 20

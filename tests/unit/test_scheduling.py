@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ociruntime.config import Node
+from ociruntime.launch.context import Run
 from ociruntime.linux import process, scheduling
-from ociruntime.run import Run
 from ociruntime.step import HostStep, InitStep
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from ociruntime import schema
+from ociruntime.check import schema
 from ociruntime.errors import BundleError
 from ociruntime.verbs import validate
 from tests.unit.configurations import CONFIGURATIONS
@@ -274,7 +274,7 @@ def test_the_installed_schema_is_preferred(tmp_path: Path, monkeypatch: pytest.M
     """_specs in the package is read if it is there, else specs beside it; neither is a clear error."""
     package = tmp_path / "ociruntime"
     (package / "_specs").mkdir(parents=True)
-    monkeypatch.setattr(schema, "__file__", str(package / "schema.py"))
+    monkeypatch.setattr(schema, "__file__", str(package / "check/schema.py"))
     with pytest.raises(BundleError, match=r"config\.schema\.json: no such file or directory"):
         schema.load("config")
     (tmp_path / "specs").mkdir()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from ociruntime import schema, schema_compiler
-from ociruntime.schema_compiler import PATTERNS, SchemaError, compile_schema
+from ociruntime.check import schema, schema_compiler
+from ociruntime.check.schema_compiler import PATTERNS, SchemaError, compile_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +33,10 @@ def valid_of(document: dict[str, Any]) -> Callable[[Any], bool]:
 def test_the_generated_validator_is_that_of_the_present_schema() -> None:
     """A validator that was built from an older schema is found out."""
     assert GENERATED.exists(), (
-        "build the package (pip install -e .) or run python -m ociruntime.schema_compiler"
+        "build the package (pip install -e .) or run python -m ociruntime.check.schema_compiler"
     )
     current = compile_schema(schema.load("config"))
-    assert GENERATED.read_text("utf-8") == current, "run python -m ociruntime.schema_compiler"
+    assert GENERATED.read_text("utf-8") == current, "run python -m ociruntime.check.schema_compiler"
 
 
 def test_the_generated_validator_imports_nothing() -> None:

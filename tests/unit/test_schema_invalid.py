@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ociruntime import check, config, schema
+from ociruntime import config
+from ociruntime.check import check, schema
 from ociruntime.verbs import validate
 
 INVALID = Path(__file__).parents[2] / "bundle-examples" / "invalid"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ociruntime import schema
+from ociruntime.check import schema
 from tests.unit.configurations import CONFIGURATIONS
 from tests.unit.mutations import mutated
 from tests.unit.oracle import Comparison, oracle

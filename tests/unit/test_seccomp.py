@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from ociruntime import check as spine, plan
 from ociruntime.bundle import Bundle
+from ociruntime.check import check as spine
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
 from ociruntime.host import Host
 from ociruntime.jsontext import compact
 from ociruntime.linux import seccomp, seccomp_cache, seccomp_compiler
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.plan import order
 from ociruntime.step import HostStep, InitStep, SyncStep
 
 _X86_64, _I386, _AARCH64 = 0xC000003E, 0x40000003, 0xC00000B7
@@ -96,7 +97,7 @@ def steps(filter_: dict[str, Any] | None, **process: Any) -> list[Any]:
     }
     bundle = Bundle("/bundle", "/bundle/config.json", compact(document).encode())
     assert spine.require(bundle.config) == []
-    return plan.make(bundle, Host(Layout("none")), plan.Options("id", cgroup_manager="disabled")).steps
+    return order.make(bundle, Host(Layout("none")), order.Options("id", cgroup_manager="disabled")).steps
 
 
 def test_plan_without_a_filter() -> None:

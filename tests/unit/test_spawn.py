@@ -15,7 +15,7 @@ from ociruntime.descriptors import Descriptors
 from ociruntime.errors import InitLost
 from ociruntime.native._shim import ffi
 from ociruntime.native.encode import SYNC_FORKED, encode
-from ociruntime.spawn import MESSAGE, MESSAGE_ERROR, MESSAGE_SYNC, Child, ChildFailed
+from ociruntime.native.spawn import MESSAGE, MESSAGE_ERROR, MESSAGE_SYNC, Child, ChildFailed
 from ociruntime.step import InitStep, Slot
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ociruntime.deletion import finish
 from ociruntime.errors import ContainerExists, NoSuchContainer, RuntimeFailure, StateUnreadable, UsageError
+from ociruntime.operations.delete import finish
 from ociruntime.statedir import STATE_VERSION, StateDir
 from ociruntime.stateroot import check_id, default_root, names
 

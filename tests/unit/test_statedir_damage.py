@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ociruntime.container import Container, gc, list_all
-from ociruntime.deletion import delete
 from ociruntime.errors import RuntimeFailure, StateUnreadable
+from ociruntime.operations.delete import delete
 from ociruntime.removal import remove_tree
 from ociruntime.statedir import StateDir
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime import streams
 from ociruntime.errors import RuntimeFailure
+from ociruntime.foreground import streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

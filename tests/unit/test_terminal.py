@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ociruntime/terminal.py: how does copying end, whatever the other side does?"""
+"""ociruntime/foreground/terminal.py: how does copying end, whatever the other side does?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 
-from ociruntime import terminal
+from ociruntime.foreground import terminal
 
 
 def test_what_is_left_behind_cannot_hold_the_command() -> None:

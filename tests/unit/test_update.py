@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ociruntime.cli.flags import VERB_FLAGS, Arguments, parse
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed, UsageError
-from ociruntime.flags import VERB_FLAGS, Arguments, parse
 from ociruntime.linux import intelrdt
 from ociruntime.linux.cgroups import update
 from ociruntime.linux.cgroups.layout import Layout

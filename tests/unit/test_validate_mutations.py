@@ -7,11 +7,11 @@ import json
 import os
 import random
 
-from ociruntime import plan
 from ociruntime.bundle import Bundle
 from ociruntime.errors import BundleError, RuntimeFailure
 from ociruntime.host import Host
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.plan import order
 from ociruntime.verbs import validate
 from tests.unit.mutations import mutated
 
@@ -50,7 +50,7 @@ def planned(raw: bytes) -> str:
     for layout in (_V1, _V2):
         loaded = Bundle("/x", "/x/config.json", raw)
         try:
-            made = plan.make(loaded, Host(layout), plan.Options(container_id="x"))
+            made = order.make(loaded, Host(layout), order.Options(container_id="x"))
         except RuntimeFailure:
             continue
         assert all(step.as_dict()["where"] in {"host", "init", "sync"} for step in made.steps)

@@ -15,9 +15,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from ociruntime import check, container, features, signals
+from ociruntime import container, signals
+from ociruntime.check import check
 from ociruntime.cli import main
 from ociruntime.errors import NoSuchContainer, UsageError, Violation
+from ociruntime.inspect import features
 from ociruntime.linux import hostname
 from ociruntime.verbs.list import table
 from ociruntime.verbs.spec import default_config

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.run import Run
+    from ociruntime.launch.context import Run
     from ociruntime.step import HostStep, InitStep
 
 # The key of the slot with the cgroup2 directory that init is born in (CLONE_INTO_CGROUP).

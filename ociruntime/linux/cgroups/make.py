@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ociruntime.run import Run
+    from ociruntime.launch.context import Run
     from ociruntime.step import HostStep
 
 _MKDIR_TRIES = 5

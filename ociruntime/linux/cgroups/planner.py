@@ -100,12 +100,12 @@ def settings_of(resources: Node, layout: Layout, held: Node | None = None) -> It
 
 
 def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
-    """Open what init needs to put itself into its cgroup; see joining.py."""
+    """Open what init needs to put itself into its cgroup; see plan/joining.py."""
     yield from joining.plan_open(directories(config, host, container_id, manager), _pointer(config))
 
 
 def plan_join_self(config: Node, host: Host, container_id: str, manager: str) -> Iterator[InitStep]:
-    """Init's part; see joining.py."""
+    """Init's part; see plan/joining.py."""
     yield from joining.plan_join_self(directories(config, host, container_id, manager), _pointer(config))
 
 

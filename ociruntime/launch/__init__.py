@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How is a plan carried out, timed and undone?"""

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spine 5: a plan is carried out. The only part with effects.
+
+        runtime                                     init
+    host steps: cgroups, sources of binds
+    clone init  ----------------------------------->  (a helper joins namespaces and forks)
+                <---------------- started -----------  (only if it forked, or for the next line)
+    host steps: id maps of its user namespace, oom_score_adj, cgroup2's pids.max of 0 or 1, network devices
+                ----------------- continue --------->  cgroup, mounts, devices, links, terminal
+                <---------------- mounted -----------  (only if there are hooks)
+    hooks: prestart, createRuntime, createContainer
+                ----------------- continue --------->  pivot_root, masks
+                <---------------- limits ------------  (only if there are rlimits)
+    host steps: rlimits
+                ----------------- continue --------->  user, capabilities
+                <---------------- ready -------------
+    host steps: the terminal goes to the console socket; state.json
+                ----------------- continue --------->  waits on the start socket
+
+One loop walks the steps: a host step is done here, init steps let init go on, a sync step waits for it.
+An undoable step is noted in the journal first; after a failure the journal is undone backwards.
+This module must not import a verb or container.py; subjects are imported by the name in the step.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+
+from ociruntime.descriptors import Descriptors
+from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
+from ociruntime.identity import identify
+from ociruntime.launch.undo import module_of
+from ociruntime.linux.cgroups import CLONE_SLOT
+from ociruntime.native.encode import SYNC_POINTS, encode
+from ociruntime.native.spawn import CONTINUE, Child, ChildFailed, descriptor_of, progress_size
+from ociruntime.step import HostStep, InitStep, SyncStep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ociruntime.launch.context import Run
+    from ociruntime.launch.trace import Trace
+    from ociruntime.statedir import StateDir
+    from ociruntime.step import Plan, Step
+
+_BIND_IN_ROOT = 2  # native/plan.h
+
+# What the parts of an op that are not system calls mean, in words for people.
+_DETAILS = {
+    "target_is_link": "the mount point is, or lies behind, a symbolic link",
+    "target_is_root": "the mount point is the container's root",
+    "target_on_proc": "the mount point lies on /proc, where nothing may be covered",
+    "foreign_mount": "a bind mount shows the host's files there, and no device is made among them",
+    "not_a_device": "/dev/null in the container is not the null device",
+    "exists_with_other_type": "another file is there already",
+    "cwd_outside_root": "the directory is not inside the container's root",
+    "is_a_directory": "it is a directory",
+    "too_many_links": "too many symbolic links",
+    "name_too_long": "the path or the options are too long",
+    "source_no_procfs": "its source is no proc file system",
+    "not_devpts": "/dev/pts in the container is no devpts",
+    "foreign_keyring": "somebody else has made a keyring of this name",
+    "hidden_mount": "a procfs or sysfs of the host lies where it can be neither unmounted nor covered",
+    "runtime_gone": "the runtime gave up",
+    "copy": "copying the directory's content",
+    "bad_plan": "the plan is malformed",
+}
+
+
+# Steps whose text is a list that errors should not repeat: their reasons name the rule, the file or the mount.
+_LISTS = (
+    "check cgroup",
+    "make cgroup",
+    "set device rules",
+    "load device program",
+    "hold id maps",
+    "write id map",
+)
+
+
+class Launch:
+    """Carries out the create part of one plan, or the whole plan of one more process in a container.
+
+    directory  where the journal and the progress pages are; None: nothing must be undone after kill -9
+    commit     is called by the step "commit": it writes state.json, or the pid file
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: Run,
+        directory: StateDir | None,
+        *,
+        fd_base: int,
+        stdio: tuple[int, int, int],
+        commit: Callable[[], None],
+        trace: Trace,
+    ) -> None:
+        self.plan = plan
+        self.run = run
+        self.directory = directory
+        self.fd_base = fd_base
+        self.stdio = stdio
+        self.commit = commit
+        self.trace = trace
+        self.child: Child | None = None
+        self._init_waits = False
+        self._stamps_taken = False
+
+    def carry_out(self) -> None:
+        """Do every step up to the sync "start".
+
+        Raises StepFailed (or a RuntimeFailure of another kind); the caller undoes the journal.
+        """
+        for index, step in enumerate(self.plan.steps[: self.plan.start_index() + 1]):
+            if isinstance(step, HostStep):
+                with self.trace.host(index, step):
+                    self._host_step(step)
+            elif isinstance(step, SyncStep) and step.point != "start":
+                self._let_go_on()
+                self._wait_for(step.point)
+            else:
+                self._let_go_on()
+
+    def become_program(self) -> Child:
+        """After the last step of a plan without a start: wait until the process is its program.
+
+        Raises StepFailed, or InitLost if it was ended before.
+        """
+        assert self.child is not None
+        self._let_go_on()
+        try:
+            self.child.wait_end()
+        except ChildFailed as failure:
+            raise explain(failure, self.plan.steps) from None
+        return self.child
+
+    def finish(self, keep_terminal: bool = False) -> None:
+        """Close what only the launch needed, and take over the times that init has noted; the child is kept."""
+        self._close_slots(keep_terminal)
+        self.commit = (
+            _committed  # what was here refers to this object: a circle would keep the child from being closed
+        )
+        if self.child is not None and self.child.progress >= 0 and not self._stamps_taken:
+            self.trace.init(self.child.progress, self.plan)
+            self._stamps_taken = True
+
+    def _close_slots(self, keep_terminal: bool = False) -> None:
+        self.run.close_slots(keep_terminal)
+        if self.run.needs_descriptors:  # it failed before the step that lowers the limit
+            from ociruntime.linux.descriptor_limit import release
+
+            release(self.run)
+
+    def give_up(self) -> None:
+        """End init after a failure, before the journal is undone, and close the descriptors of this side."""
+        if self.child is not None:
+            self.child.kill()
+        self.finish()
+        if self.child is not None:
+            self.child.close()
+
+    def _let_go_on(self) -> None:
+        if self._init_waits and self.child is not None:
+            self.child.reply(CONTINUE)
+            self._init_waits = False
+
+    def _wait_for(self, point: str) -> None:
+        assert self.child is not None
+        try:
+            self.child.wait_for(SYNC_POINTS[point])
+        except ChildFailed as failure:
+            raise explain(failure, self.plan.steps) from None
+        self._init_waits = True
+        self._note_init()
+        if "terminal" in self.child.opened:
+            self.run.received["terminal"] = self.child.opened.pop("terminal")
+        if point == "listener":
+            try:
+                self.run.received["listener"] = descriptor_of(self.child.pidfd, self.child.listener)
+            except OSError as failure:
+                raise StepFailed("copy the filter's descriptor", errno=failure.errno or 0) from None
+
+    def _note_init(self) -> None:
+        """As soon as init's pid is known: whoever undoes the journal must end it first."""
+        assert self.child is not None
+        if self.run.pid == self.child.pid:
+            return
+        self.run.pid = self.child.pid
+        if self.directory is not None:
+            self.directory.note({"subject": "launch", "name": "init", "args": identify(self.child.pid)})
+
+    def _host_step(self, step: HostStep) -> None:
+        try:
+            if step.subject == "launch":
+                if step.name == "commit":
+                    self.commit()
+                else:
+                    self._clone()
+                return
+            if step.undoable:
+                assert self.directory is not None
+                self.directory.note({"subject": step.subject, "name": step.name, "args": step.args})
+            module_of(step.subject).apply(step, self.run)
+        except StepFailed as failure:
+            failure.pointer = failure.pointer or step.pointer
+            if failure.step in ("", step.name):
+                failure.step = said_once(step, failure.reason)
+            raise
+        except OSError as failure:
+            raise step_failed(step, failure) from None
+
+    def _clone(self) -> None:
+        self._make_child()
+        for key in self.plan.slots:  # init has its own
+            os.close(self.run.slots.pop(key))
+
+    def _make_child(self) -> None:
+        if self.directory is None:
+            self.child = self._child()
+            return
+        path = self.directory.file("progress")
+        with Descriptors() as opened:
+            opened["progress"] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            # Written, not only extended: a full disk must show here, not as SIGBUS in init.
+            _fill(opened["progress"], progress_size(len(self.plan.init_steps())), path)
+            start = listen(self.directory)
+            try:
+                self.child = self._child(opened["progress"], start.fileno())
+            finally:
+                start.close()
+        self._note_init()
+
+    def _child(self, progress: int = -1, start: int = -1) -> Child:
+        records = self.plan.init_steps()
+        return Child(
+            encode(records, self.plan.slots, self.fd_base, self.run.blobs),
+            records=len(records),
+            fd_base=self.fd_base,
+            slots=[self.run.slots[key] for key in self.plan.slots],
+            clone_flags=self.plan.clone_flags,
+            cgroup=self.run.slots.get(CLONE_SLOT, -1),
+            stdio=self.stdio,
+            progress=progress,
+            start=start,
+            forks=self.plan.forks(),
+        )
+
+
+def _committed() -> None:
+    """There is nothing to commit any more."""
+
+
+def _fill(descriptor: int, size: int, path: str) -> None:
+    try:
+        if os.write(descriptor, bytes(size)) == size:
+            return
+        number = errno.ENOSPC
+    except OSError as failure:
+        number = failure.errno or 0
+    raise OSError(number, os.strerror(number), path)
+
+
+def listen(directory: StateDir) -> _socket.socket:
+    """The socket on which init waits for `start`; reached through a descriptor, as its path may be long."""
+    listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    try:
+        with Descriptors() as opened:
+            opened["place"] = os.open(directory.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            listening.bind(f"/proc/self/fd/{opened['place']}/start")
+            listening.listen(16)
+    except OSError as failure:
+        listening.close()
+        raise OSError(failure.errno, failure.strerror, directory.file("start")) from None
+    return listening
+
+
+def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
+    """The failure of a record in terms of the step behind it."""
+    detail = _DETAILS.get(failure.detail, failure.detail.replace("_", " "))
+    if failure.index >= len(steps):
+        return StepFailed(f"starting init: {detail}", errno=failure.errno)
+    step = steps[failure.index]
+    if isinstance(step, InitStep) and step.op in ("find_program", "exec"):
+        return program_failed(step, failure)
+    if failure.detail == "bind_source" and isinstance(step, InitStep):
+        return _source_failed(step, failure)
+    hint = _hint(failure, step, steps)
+    words = failure.log or ("" if failure.detail == step.name.replace(" ", "_") else detail)
+    shown = step.describe()
+    return StepFailed(
+        words,
+        pointer=step.pointer,
+        step=shown,
+        errno=failure.errno,
+        hint=hint,
+    )
+
+
+def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
+    """A bind whose source init could not open, in the words for one that the runtime opens."""
+    source, flags, *_, place, _ = step.args
+    inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
+    name = "open bind source"
+    return StepFailed(
+        f"{source}{inside} on {place}",
+        pointer=step.pointer,
+        step=name,
+        errno=failure.errno,
+        hint=hint_for(failure.errno, name),
+    )
+
+
+def _hint(failure: ChildFailed, step: Step, steps: list[Step]) -> str:
+    op = step.op if isinstance(step, InitStep) else ""
+    if failure.errno == errno.EPERM and op == "mount_fs":
+        return _hint_of_user_namespace(steps) or hint_for(failure.errno, step.name)
+    if failure.errno == errno.EPERM and failure.detail == "mount_setattr":
+        return "the source has flags that are locked in this user namespace: leave out the option that clears one"
+    if failure.errno == errno.ENOSPC:  # a mount point is a file, and needs room on a disk
+        return hint_for(failure.errno, "mount" if failure.detail in _MOUNTING else "")
+    return hint_for(failure.errno, step.name)
+
+
+# The calls that add to the mounts of a namespace.
+_MOUNTING = ("move_mount", "open_tree", "fsmount", "mount", "pivot_root", "bind_source")
+
+
+def _hint_of_user_namespace(steps: list[Step]) -> str:
+    if any(step.name == "note id maps" for step in steps if isinstance(step, HostStep)):
+        return "a user namespace may mount proc, sysfs and mqueue only for a pid, network and ipc namespace of its own"
+    return ""
+
+
+def program_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
+    """Engines look for these words to tell "not found" (127) from "not executable" (126)."""
+    program = step.text.split(" ", 1)[0]
+    where = "" if "/" in program else " in $PATH"
+    shown = f'{step.name} "{program}"'
+    if failure.errno in (errno.ENOENT, errno.ENOTDIR) and step.op == "find_program":
+        reason = f"executable file not found{where}: no such file or directory"
+        return StepFailed(reason, pointer=step.pointer, step=shown)
+    if failure.errno in (errno.EACCES, errno.EISDIR):
+        return StepFailed("permission denied", pointer=step.pointer, step=shown)
+    hint = (
+        "its interpreter (the #! line or the dynamic linker) is missing"
+        if failure.errno == errno.ENOENT
+        else ""
+    )
+    return StepFailed("", pointer=step.pointer, step=shown, errno=failure.errno, hint=hint)
+
+
+def step_failed(step: HostStep, failure: OSError) -> StepFailed:
+    """A host step's OSError as the error that people see."""
+    number = failure.errno or 0
+    name = os.fsdecode(failure.filename) if isinstance(failure.filename, (str, bytes)) else ""
+    shown = said_once(step, name)
+    return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint_for(number, step.name))
+
+
+def said_once(step: Step, reason: str) -> str:
+    """The step as an error shows it before the reason: with its text, unless the reason contains it."""
+    return step.name if step.text in reason or step.name in _LISTS else step.describe()

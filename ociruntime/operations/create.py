@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The create operation: check, plan, launch, write down; and after any failure, everything undone.
+
+This module must not import a verb.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ociruntime import host
+from ociruntime.check import check
+from ociruntime.container import Container
+from ociruntime.errors import BundleError, ContainerExists, ForeignContainer, NoSuchContainer, RuntimeFailure
+from ociruntime.identity import identify, reap
+from ociruntime.launch.context import Run
+from ociruntime.launch.launch import Launch
+from ociruntime.launch.undo import undo
+from ociruntime.linux import credentials, namespaces
+from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
+from ociruntime.plan import order
+from ociruntime.statedir import StateDir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ociruntime.bundle import Bundle
+    from ociruntime.host import Host
+    from ociruntime.launch.trace import Trace
+    from ociruntime.plan.order import Options
+
+
+def create(
+    root: str,
+    bundle: Bundle,
+    options: Options,
+    *,
+    pid_file: str,
+    stdio: tuple[int, int, int],
+    keep_terminal: bool = False,
+    timeline: Trace,
+    done: Callable[[BaseException | None], None] | None = None,
+) -> Container:
+    """Make a container; see container.create.
+
+    done   is called when all steps have been done, or undone, with the failure; if it fails, the container is removed again
+    """
+    if options.notify:
+        from ociruntime.foreground.readiness import amended
+
+        bundle = amended(bundle, options.notify)
+    warnings = _require(bundle, options, keep_terminal)
+    machine = host.probe(bundle.config)
+    options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)
+    creation = _Creation(_claim(root, options.container_id), bundle, options, pid_file, machine)
+    try:
+        made = order.make(bundle, machine, options)
+        creation.launch = Launch(
+            made,
+            creation.run,
+            creation.directory,
+            fd_base=3 + options.passed_fds(),
+            stdio=stdio,
+            commit=creation.commit,
+            trace=timeline,
+        )
+        creation.launch.carry_out()
+        warnings += [*(str(violation) for violation in made.warnings), *creation.run.warnings]
+        container = creation.container(warnings)
+        creation.launch.finish(keep_terminal)
+        if done is not None:
+            done(None)
+        creation.let_go(container)
+        return container
+    except BaseException as failure:
+        creation.undo(failure)
+        if done is not None:
+            done(failure)
+        raise
+
+
+def _require(bundle: Bundle, options: Options, keep_terminal: bool) -> list[str]:
+    """Refuse what can't be made, before anything is touched; returns the warnings."""
+    warnings = [str(violation) for violation in check.require(bundle.config)]
+    if not os.path.isdir(bundle.rootfs):
+        raise BundleError(
+            f"{bundle.rootfs}: no such directory", pointer="/root/path", hint="the root filesystem"
+        )
+    if options.console_socket or bundle.config.at("process", "terminal").flag():
+        from ociruntime.linux import console
+
+        console.refuse(bundle.config, options.console_socket, detached=not keep_terminal)
+    return warnings
+
+
+def _claim(root: str, container_id: str) -> StateDir:
+    """The new container's directory; what an interrupted create or delete left there is finished first."""
+    try:
+        return StateDir.claim(root, container_id)
+    except ContainerExists:
+        from ociruntime.operations.delete import finish, refuse_foreign
+
+        try:
+            found = StateDir.within(root, container_id)
+            refuse_foreign(found)
+            if found.has("state.json") or not finish(found):
+                raise
+        except ForeignContainer as other:
+            raise ContainerExists(container_id, hint=f"{other.reason}; {other.hint}") from None
+        except NoSuchContainer:  # deleted meanwhile, or no directory
+            if os.path.lexists(os.path.join(root, container_id)):
+                hint = f"{root}/{container_id} is no directory"
+                raise ContainerExists(container_id, hint=hint) from None
+        return StateDir.claim(root, container_id)
+
+
+class _Creation:
+    """One create: what must be undone if it fails, and what the step "commit" writes."""
+
+    def __init__(
+        self, directory: StateDir, bundle: Bundle, options: Options, pid_file: str, machine: Host
+    ) -> None:
+        self.bundle = bundle
+        self.directory = directory
+        self.options = options
+        self.pid_file = pid_file
+        self.pid_file_written = False
+        self.state: dict[str, object] = {}
+        self.launch: Launch | None = None
+        self.made: Container | None = None
+        self.run = Run(
+            options.container_id,
+            bundle.directory,
+            directory.path,
+            bundle.config,
+            machine,
+            rootfs=bundle.rootfs,
+            home=options.home,
+        )
+
+    def container(self, warnings: list[str]) -> Container:
+        """The container that has been made."""
+        self.made = Container(self.directory, self.state)
+        self.made.warnings = warnings
+        return self.made
+
+    def let_go(self, container: Container) -> None:
+        """The container exists: init lives on, and everything that only create needed is closed."""
+        if self.launch is not None and self.launch.child is not None:
+            self.launch.child.let_go()
+            self.launch.child.close()
+        self.run.held.close()
+        container.terminal = self.run.take_terminal()
+        self.directory.unlock()
+
+    def undo(self, failure: BaseException) -> None:
+        """Leave nothing behind. After a hook the container goes through the rest of its life (R208-R210)."""
+        if self.launch is not None:
+            self.launch.give_up()
+        if self.made is not None and self.made.terminal >= 0:
+            os.close(self.made.terminal)
+        self._forget()
+        problems = undo(self.directory, self.run)
+        self.run.held.close()
+        if self.run.pid:
+            reap(self.run.pid)
+        if self.run.hooked:
+            from ociruntime.operations.delete import run_poststop
+
+            problems += run_poststop(self.run)
+        if problems and isinstance(failure, RuntimeFailure):
+            failure.reason += f"; and then: {'; '.join(problems)}"
+        if any(problem.startswith("undo ") for problem in problems):
+            self.directory.unlock()  # the journal stays: `gc` and the next create try again
+        else:
+            self.directory.remove()
+
+    def commit(self) -> None:
+        """Write everything; state.json last, because the container exists from then on."""
+        config = self.bundle.config
+        self.directory.write("config.json", self.bundle.raw)
+        self.state = {
+            "id": self.run.container_id,
+            **identify(self.run.pid),
+            "bundle": self.run.bundle,
+            "rootfs": self.bundle.rootfs,
+            "created": _timestamp(time.time_ns()),
+            "owner": "",
+            "uid": os.getuid(),
+            "facts": self.run.facts,
+            "hooks": [kind for kind, hooks in config.at("hooks").members() if len(hooks)],
+            "shares_pids": not namespaces.is_new(config, "pid"),
+            "has_process": bool(config.at("process")),
+            "options": self.options.kept(),
+        }
+        if config.at("annotations"):
+            self.state["annotations"] = config.at("annotations").value
+        if self.pid_file:
+            write_pid_file(self.pid_file, self.run.pid)
+            self.pid_file_written = True
+        self.directory.write_state(self.state)
+
+    def _forget(self) -> None:
+        """After a failure: what is not in the state directory."""
+        if self.pid_file_written:
+            remove_pid_file(self.pid_file)
+
+
+def _timestamp(nanoseconds: int) -> str:
+    """RFC 3339 with nanoseconds, in UTC."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
+    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{rest:09}Z"

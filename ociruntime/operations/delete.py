@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The delete operation, and the end of what kill -9 interrupted.
+
+Only forward: state.json becomes deleted.json, the journal is undone backwards, the poststop hooks run,
+the directory goes. create, delete, start and gc go on from there if they find deleted.json, or no state.json at
+all, and can take the lock; queries (`state`, `list`, ...) don't: see unfinished.py. What belongs to another runtime
+is never touched: see foreign.py. This module must not import a verb, nor what only create needs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ociruntime.config import Node, parse
+from ociruntime.container import Container
+from ociruntime.errors import (
+    BundleError,
+    ForeignContainer,
+    NoSuchContainer,
+    RuntimeFailure,
+    StateUnreadable,
+    WrongState,
+)
+from ociruntime.launch.context import Run
+from ociruntime.launch.undo import PATIENCE, end_init, undo
+from ociruntime.statedir import StateDir, init_of
+from ociruntime.stateroot import names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def delete(root: str, container_id: str, force: bool) -> list[str]:
+    """Remove a container; see container.delete. Returns warnings."""
+    directory = StateDir.find(root, container_id)
+    stored: dict[str, object] = {}
+    try:
+        container = Container.of(directory)
+        if container.unfinished:
+            return _end_unfinished(container, force)
+        stored = container.stored
+        status = container.status()
+    except StateUnreadable:
+        if not force:
+            raise
+        status = "unreadable"
+        directory.mend_lock()
+    except NoSuchContainer:
+        _remove_empty(directory)
+        raise
+    if status != "stopped" and not force:
+        raise WrongState(f"cannot delete container {container_id} that is not stopped: {status}")
+    if force:
+        directory.mend_lock()
+    # The lock file may have been swept away; a directory that is being removed has no state.json any more.
+    create = directory.has("state.json") or directory.has("deleted.json")
+    try:
+        if not directory.lock(wait=True, create=create):
+            raise NoSuchContainer(container_id)
+        _begin(directory)
+        return _complete(directory, stored)
+    finally:
+        directory.unlock()  # at once: an exception's traceback keeps `directory` alive
+
+
+def _begin(directory: StateDir) -> None:
+    try:
+        directory.begin_delete()
+    except FileNotFoundError:
+        if not directory.has("deleted.json"):
+            raise NoSuchContainer(directory.container_id) from None
+    except OSError as failure:
+        raise RuntimeFailure(
+            directory.file("deleted.json"), step="delete state", errno=failure.errno or 0
+        ) from None
+
+
+def collect(
+    root: str, warn: Callable[[str], None], fail: Callable[[RuntimeFailure], None] | None
+) -> list[str]:
+    """Finish everything below a root that was interrupted; see container.gc. PATIENCE is for all of it together."""
+    cleaned: list[str] = []
+    failures: list[RuntimeFailure] = []
+    deadline = time.monotonic() + PATIENCE
+    for name in names(root):
+        try:
+            directory = StateDir.within(root, name)
+            if not directory.has("lock"):
+                refuse_foreign(directory)
+            if not directory.has("state.json") and finish(directory, deadline):
+                cleaned.append(name)
+        except NoSuchContainer:
+            continue  # gone meanwhile
+        except ForeignContainer as other:
+            warn(f"{name}: {other}")
+        except RuntimeFailure as failure:
+            failure.reason = f"{name}: {failure.reason}"
+            failures.append(failure)
+        except OSError as failure:
+            failures.append(RuntimeFailure(f"{name}: {failure.filename or ''}", errno=failure.errno or 0))
+    for failed in failures:
+        if fail is None:
+            raise failed
+        fail(failed)
+    return cleaned
+
+
+def finish(directory: StateDir, deadline: float = 0.0) -> bool:
+    """Finish an interrupted create or delete; true if nothing is left, false if somebody is at work on the container.
+
+    deadline  until when (time.monotonic) processes that do not end are waited for; 0: for as long as PATIENCE says
+    Raises RuntimeFailure if something can't be undone, ForeignContainer if it is not ours.
+    """
+    return _finish(directory, deadline) is not None
+
+
+def _finish(directory: StateDir, deadline: float) -> list[str] | None:
+    """As finish; returns the warnings, or None."""
+    refuse_foreign(directory)
+    # The lock file may have been removed; a create or delete removes everything else before its lock.
+    create = directory.has("journal") or directory.has("deleted.json")
+    try:
+        if not directory.lock(wait=False, create=create) and not (
+            directory.is_lock_of_the_dead() and directory.lock(wait=True)
+        ):
+            return [] if _remove_empty(directory) else None
+        return None if directory.has("state.json") else _go_on(directory, deadline)
+    finally:
+        directory.unlock()
+
+
+def _go_on(directory: StateDir, deadline: float) -> list[str]:
+    """Finish what was interrupted; the lock is held. Returns warnings."""
+    warnings: list[str] = []
+    try:
+        stored = directory.read_state("deleted.json") or {}
+    except StateUnreadable as damage:
+        stored = {}
+        warnings.append(str(damage))
+    return warnings + _complete(directory, stored, deadline)
+
+
+def refuse_foreign(directory: StateDir) -> None:
+    """Raise ForeignContainer if the directory is not ours."""
+    from ociruntime.foreign import refuse
+
+    refuse(directory)
+
+
+def _remove_empty(directory: StateDir) -> bool:
+    """A directory without a lock file is one that was being made or removed at that very moment."""
+    if directory.has("lock"):
+        return False
+    try:
+        os.rmdir(directory.path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _complete(directory: StateDir, stored: dict[str, object], deadline: float = 0.0) -> list[str]:
+    """Undo, run poststop hooks, remove; the lock is held. Returns warnings.
+
+    Raises RuntimeFailure if something can't be undone; the journal stays for the next try.
+    """
+    run = run_of(directory, stored, needs_config=False)
+    run.deadline = deadline
+    problems = _undo(directory, run, stored)
+    if problems:
+        raise RuntimeFailure("; ".join(problems), hint="delete --force or gc tries again")
+    hooks = stored.get("hooks")
+    warnings = run_poststop(run) if isinstance(hooks, list) and "poststop" in hooks else []
+    directory.remove()
+    return [*run.warnings, *warnings]
+
+
+def _undo(directory: StateDir, run: Run, stored: dict[str, object]) -> list[str]:
+    """Undo the journal; where it is damaged, what the state says of init and its cgroup. Returns problems."""
+    try:
+        journal = directory.journal()
+        if not run.committed or init_of(journal):
+            return undo(directory, run, journal)
+        damage = f"{directory.file('journal')}: init is missing in it"
+    except StateUnreadable as failure:
+        if not run.committed:
+            raise RuntimeFailure(
+                f"{failure.reason}: nobody knows what its create has made",
+                hint=f"end its processes, and remove {directory.path}",
+            ) from None
+        damage = failure.reason
+    if not stored:
+        raise RuntimeFailure(
+            f"{damage}, and its state can't be read: nobody knows its processes",
+            hint=f"end them, and remove {directory.path}",
+        )
+    run.warnings.append(f"{damage}: what its state names is ended and removed")
+    return _undo_by_state(directory, run)
+
+
+def _undo_by_state(directory: StateDir, run: Run) -> list[str]:
+    """Without a journal: end init and empty its cgroups; remove those that have the container's name.
+
+    The others may have been there before the container (R238).
+    """
+    run.deadline = run.deadline or time.monotonic() + PATIENCE
+    problems: list[str] = []
+    group = run.facts.get("cgroups")
+    paths: dict[str, str] = group["paths"] if isinstance(group, dict) else {}
+    try:
+        end_init({"pid": run.pid, "start_time": run.start_time}, paths, run.deadline)
+    except (OSError, RuntimeFailure) as failure:
+        problems.append(f"undo init: {failure}")
+    if paths:
+        from ociruntime.linux.cgroups.remove import remove
+
+        made = sorted({path for path in paths.values() if os.path.basename(path) == directory.container_id})
+        try:
+            remove(paths, made, run.deadline)
+        except OSError as failure:
+            problems.append(f"undo make cgroup: {failure}")
+    return problems
+
+
+def _end_unfinished(container: Container, force: bool) -> list[str]:
+    """Finish what was interrupted; if somebody is at work, wait for a delete, and end a create with `force`."""
+    directory = container.directory
+    deadline = time.monotonic() + PATIENCE
+    if force:
+        directory.mend_lock()
+    warnings = _finish(directory, deadline)
+    if warnings is not None:
+        return warnings
+    if container.unfinished == "create" and not force:
+        raise WrongState(f"cannot delete container {container.id} that is not stopped: creating")
+    _wait_for_end(container, deadline)
+    if directory.has("state.json"):
+        return delete(os.path.dirname(directory.path), container.id, force)
+    if not force:
+        raise NoSuchContainer(container.id)  # somebody else has deleted it
+    return []
+
+
+def _wait_for_end(container: Container, deadline: float) -> None:
+    """Somebody is creating or deleting it: end its init, then that create fails and cleans up by itself."""
+    directory = container.directory
+    while os.path.isdir(directory.path) and not directory.has("state.json"):
+        if container.unfinished == "create":
+            init = init_of(directory.journal())
+            if init:
+                end_init(init, deadline=deadline)
+        if finish(directory, deadline):
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeFailure(f"the {container.unfinished} that is going on does not end")
+        time.sleep(0.01)
+
+
+def run_of(directory: StateDir, stored: dict[str, object], needs_config: bool = True) -> Run:
+    """The Run of a container that exists: for undo, and for the hooks after create.
+
+    needs_config   raise BundleError or StateUnreadable if the kept config is damaged; else it is a warning
+    """
+    config, lost = Node({}), ""
+    if stored.get("hooks"):
+        try:
+            config = parse(directory.config(), directory.file("config.json"))
+        except (BundleError, StateUnreadable) as mistake:
+            if needs_config:
+                raise
+            lost = f"poststop hooks are not run: {mistake}"
+    run = Run(directory.container_id, str(stored.get("bundle", "")), directory.path, config)
+    if lost:
+        run.warnings.append(lost)
+    run.committed = bool(stored) or directory.has("deleted.json")
+    run.rootfs = str(stored.get("rootfs", ""))
+    facts = stored.get("facts")
+    run.facts = facts if isinstance(facts, dict) else {}
+    pid = stored.get("pid")
+    run.pid = pid if isinstance(pid, int) else 0
+    start_time = stored.get("start_time")
+    run.start_time = start_time if isinstance(start_time, int) else 0
+    return run
+
+
+def run_poststop(run: Run) -> list[str]:
+    """Run the poststop hooks; a failing one is a warning, and the others still run (R215)."""
+    from ociruntime.linux import hooks
+
+    warnings = []
+    for step in hooks.plan_poststop(run.config):
+        try:
+            hooks.apply(step, run)
+        except RuntimeFailure as failure:
+            warnings.append(str(failure))
+    return warnings

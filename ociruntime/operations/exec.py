@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exec operation: one more process in a container that exists.
+
+    container is       exec
+    created, running   joins it
+    paused             refused, unless the caller wants to wait until it goes on
+    stopped, creating  refused
+
+Nothing is written down about the process: when the runtime is killed before it has become its program, it ends; after
+that it is the container's. No lock is held, so that any number may be made at once. This module must not import
+creation, starting or a verb: it is on the path of every health probe.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from _signal import pidfd_send_signal
+
+from ociruntime import host
+from ociruntime.config import parse
+from ociruntime.errors import InvalidConfig, RuntimeFailure, StepFailed, Violation, WrongState
+from ociruntime.frozen import frozen
+from ociruntime.identity import root_of
+from ociruntime.launch.context import Run
+from ociruntime.launch.launch import Launch
+from ociruntime.launch.trace import Trace
+from ociruntime.linux import credentials
+from ociruntime.linux.cgroups import joining as cgroups
+from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.operations import exec_document
+from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
+from ociruntime.plan import exec_order
+from ociruntime.plan.joining import Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ociruntime.config import Node
+    from ociruntime.container import Container
+    from ociruntime.native.spawn import Child
+    from ociruntime.operations.exec_document import Request
+
+    # Is given (has the program begun?, send it a signal) before it begins.
+    PassSignals = Callable[[Callable[[], bool], Callable[[int], None]], None]
+    from ociruntime.step import Plan
+
+_REFUSALS = {
+    "stopped": "cannot exec in a stopped container",
+    "creating": "cannot exec in a container that is being created",
+    "paused": "cannot exec in a paused container",
+}
+
+
+class Executed:
+    """A process that exec has made; `with` closes its descriptor.
+
+    pid       its process id in the runtime's pid namespace
+    warnings  what it asked for and did not get
+    """
+
+    def __init__(self, child: Child, warnings: list[str]) -> None:
+        self.pid = child.pid
+        self.warnings = warnings
+        self._child = child
+
+    def wait(self) -> int:
+        """Wait for its end: its exit status, or 128 + n if signal n ended it.
+
+        Raises RuntimeFailure if somebody else has waited for it.
+        """
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            raise RuntimeFailure("somebody else has waited for the process") from None
+        code = os.waitstatus_to_exitcode(status)
+        return code if code >= 0 else 128 - code
+
+    def kill(self, signal: int) -> None:
+        """Send it a signal. Raises WrongState if it has ended."""
+        try:
+            pidfd_send_signal(self._child.pidfd, signal)
+        except ProcessLookupError:
+            raise WrongState("process not running") from None
+
+    def let_go(self) -> Executed:
+        """This object, now the caller's: the process lives on when it is closed."""
+        return self if self._child.let_go() else self  # noqa: RUF034 - in one line, so that nothing comes between
+
+    def close(self) -> None:
+        """Forget it; it runs on."""
+        self._child.close()
+
+    def __enter__(self) -> Executed:  # noqa: PYI034 - Self is in typing, which costs 6 ms
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+
+def execute(
+    container: Container,
+    request: Request,
+    *,
+    pid_file: str = "",
+    stdio: tuple[int, int, int] = (-1, -1, -1),
+    console_socket: str = "",
+    pidfd_socket: str = "",
+    take_terminal: Callable[[int], None] | None = None,
+    pass_signals: PassSignals | None = None,
+    trace: str = "",
+) -> Executed:
+    """Run a program in a container; see Container.exec."""
+    if container.unfinished == "delete":
+        raise WrongState(
+            "cannot exec in a container that is being deleted", hint="; ".join(container.warnings)
+        )
+    status = container.status()
+    if status in _REFUSALS and not (status == "paused" and request.ignore_paused):
+        hint = "--ignore-paused waits until it goes on" if status == "paused" else ""
+        raise WrongState(_REFUSALS[status], hint=hint)
+    timeline = Trace(trace, "exec")
+    options = exec_order.Options(
+        keyring=container.keyring(),
+        preserve_fds=request.preserve_fds,
+        pid_file=pid_file,
+        move=status == "paused",
+        container_id=container.id,
+        console_socket=console_socket,
+        pidfd_socket=pidfd_socket,
+        foreground=take_terminal is not None,
+        signals=pass_signals is not None,
+    )
+    executed: Executed | None = None
+    try:
+        with timeline:
+            executed = _carry_out(
+                _Execution(container, options, stdio, take_terminal, timeline), request, pass_signals
+            )
+    except BaseException:
+        if executed is not None:
+            executed.close()  # nobody else knows of it: it is ended
+        raise
+    # In one line: before it an exception of a signal handler has ended the process, after it the caller has it.
+    return executed.let_go()
+
+
+def _carry_out(execution: _Execution, request: Request, pass_signals: PassSignals | None) -> Executed:
+    execution.pass_signals = pass_signals
+    try:
+        return execution.carry_out(request)
+    except RuntimeFailure as failure:
+        raise _relative(failure) if request.document is not None else failure from None
+
+
+class _Execution:
+    """One call of exec."""
+
+    def __init__(
+        self,
+        container: Container,
+        options: exec_order.Options,
+        stdio: tuple[int, int, int],
+        take_terminal: Callable[[int], None] | None,
+        timeline: Trace,
+    ) -> None:
+        self.container = container
+        self.options = options
+        self.stdio = stdio
+        self.take_terminal = take_terminal
+        self.timeline = timeline
+        self.pass_signals: PassSignals | None = None
+        self.pid_file_written = False
+
+    def carry_out(self, request: Request) -> Executed:
+        """Check, plan, launch."""
+        options = self.options
+        directory = self.container.directory
+        kept = parse(directory.config(), directory.file("config.json"))
+        config = exec_document.with_process(kept, request)
+        warnings = exec_document.require(config)
+        if options.console_socket or config.at("process", "terminal").flag():
+            from ociruntime.linux import console
+
+            console.refuse(config, options.console_socket, detached=self.take_terminal is None)
+        target = target_of(self.container, request.cgroups)
+        uid = config.at("process", "user", "uid").number()
+        options.home = credentials.home_of(uid, root_of(target.pid))
+        machine = host.probe(config, Layout("none"))  # the cgroups are known
+        made = exec_order.make(config, machine, target, options)
+        try:
+            child = self._launch(made, config)
+        except StepFailed as failure:
+            if failure.errno == errno.ESRCH:  # setns by a pidfd: init is ending, its namespaces are gone
+                raise WrongState(_REFUSALS["stopped"]) from None
+            if failure.errno != errno.EBUSY or request.cgroups or not _enter_cgroup_of_init(target):
+                raise
+            made = exec_order.make(config, machine, target, options)
+            child = self._launch(made, config)
+        if not (request.document or request.capabilities or request.apparmor or request.process_label):
+            # create has said so; a probe's output is not the place to repeat it
+            made.warnings, warnings = [], []
+        told = [*warnings, *made.warnings]
+        for violation in told if request.document is not None else ():
+            violation.pointer = _own(violation.pointer)
+        return Executed(child, [str(violation) for violation in told])
+
+    def _launch(self, made: Plan, config: Node) -> Child:
+        container, options = self.container, self.options
+        run = Run(container.id, str(container.stored["bundle"]), container.directory.path, config)
+        run.init_pid, run.status = container.pid, "created" if container.status() == "created" else "running"
+
+        def commit() -> None:
+            if self.take_terminal is not None:
+                self.take_terminal(run.take_terminal())
+            if options.pid_file:
+                write_pid_file(options.pid_file, run.pid)
+                self.pid_file_written = True
+            child = launch.child
+            if self.pass_signals is not None and child is not None:
+                # Now, and not when it is known that the program runs: by then it may have been sent one.
+                self.pass_signals(child.has_begun, Executed(child, []).kill)
+
+        launch = Launch(
+            made,
+            run,
+            None,
+            fd_base=3 + options.preserve_fds,
+            stdio=self.stdio,
+            commit=commit,
+            trace=self.timeline,
+        )
+        try:
+            launch.carry_out()
+            child = launch.become_program()
+            launch.finish()
+            return child
+        except BaseException:
+            try:
+                _thaw(launch.child, made)
+            finally:
+                launch.give_up()
+                if self.pid_file_written:
+                    remove_pid_file(options.pid_file)
+            raise
+
+
+def target_of(container: Container, below: list[str]) -> Target:
+    """The container as exec sees it; `below` are the cgroups that --cgroup names."""
+    stored = container.stored
+    facts = stored["facts"]
+    assert isinstance(facts, dict)
+    own: dict[str, str] = facts["cgroups"]["paths"] if "cgroups" in facts else {}
+    start_time = stored["start_time"]
+    assert isinstance(start_time, int)
+    paths = cgroups.below(own, below) if below else own
+    return Target(container.pid, start_time, str(stored["rootfs"]), paths)
+
+
+def _enter_cgroup_of_init(target: Target) -> bool:
+    """A cgroup2 cgroup with controllers for those below it takes no process: init, then, has gone further down."""
+    place = target.cgroups.get("", "")
+    layout = host.probe().cgroups
+    try:
+        with open(f"/proc/{target.pid}/cgroup", "rb", buffering=0) as file:
+            lines = os.fsdecode(file.read()).splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it has ended meanwhile
+    own = next((line[3:] for line in lines if line.startswith("0::")), "")
+    if not place or not f"{layout.v2}{own}".startswith(f"{place}/") or ".." in own.split("/"):
+        return False
+    target.cgroups = {**target.cgroups, "": f"{layout.v2}{own}"}
+    return True
+
+
+def _thaw(child: Child | None, made: Plan) -> None:
+    """A process in a frozen cgroup of version 1 does not even die: it is taken out of it first."""
+    opened = next((step for step in made.steps if step.name == "open cgroup"), None)
+    slots = getattr(opened, "args", {}).get("slots", {})
+    path = slots.get("cgroup freezer")
+    pid = child.pid or child.helper if child is not None else 0
+    if not path or not pid:
+        return
+    directory = path.rpartition("/")[0]
+    if not frozen({"freezer": directory}):  # or it is gone, with the container and all that was in it
+        return
+    with open(f"{directory.rpartition('/')[0]}/tasks", "wb", buffering=0) as file:
+        file.write(str(pid).encode())
+
+
+def _relative(failure: RuntimeFailure) -> RuntimeFailure:
+    """The error of a process document: its pointers begin in that document."""
+    if isinstance(failure, InvalidConfig):
+        found = [
+            Violation(_own(one.pointer), one.reason, one.rule, one.severity) for one in failure.violations
+        ]
+        return InvalidConfig(found, all_shown=True)
+    failure.pointer = _own(failure.pointer)
+    return failure
+
+
+def _own(pointer: str) -> str:
+    """The pointer of a property of the process object, as one of a document that is this object."""
+    return (pointer.removeprefix("/process") or "/") if f"{pointer}/".startswith("/process/") else pointer

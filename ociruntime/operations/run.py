@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run operation: create, start, wait, delete; and the signals meanwhile.
+
+Until the program runs a signal undoes everything (the caller has made it raise Interrupted);
+afterwards it is the program's. Any exception that comes before the program's end removes the container. A program with a
+terminal shares it with the caller's: foreground/terminal.py; one without gets pipes where the caller has a terminal: foreground/streams.py. Each is
+imported only then. This module must not import a verb.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ociruntime.errors import NoSuchContainer, RuntimeFailure
+from ociruntime.foreground import forwarding
+from ociruntime.launch.trace import Trace
+from ociruntime.operations.create import create
+from ociruntime.operations.delete import delete
+from ociruntime.operations.start import start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ociruntime.bundle import Bundle
+    from ociruntime.container import Container
+    from ociruntime.foreground.readiness import News
+    from ociruntime.foreground.streams import Streams
+    from ociruntime.foreground.terminal import Terminal
+    from ociruntime.plan.order import Options
+
+
+def run(
+    root: str,
+    bundle: Bundle,
+    options: Options,
+    *,
+    pid_file: str,
+    detach: bool,
+    keep: bool,
+    trace: str,
+    forward_signals: bool,
+    notify: str,
+    warn: Callable[[str], None],
+) -> int:
+    """Run a container; see container.run."""
+    timeline = Trace(trace, "run")
+    terminal = None if detach or options.console_socket else _terminal(bundle, forward_signals)
+    streams = None if detach or terminal is not None or not forward_signals else _streams()
+    joined = terminal or streams
+    container, to_stay = None, False
+    try:
+        with timeline:
+            container = create(
+                root,
+                bundle,
+                options,
+                pid_file=pid_file,
+                stdio=(-1, -1, -1) if streams is None else streams.given,
+                keep_terminal=not detach,
+                timeline=timeline,
+            )
+            for warning in container.warnings:
+                warn(warning)
+            _begin(container, terminal, forward_signals)
+            news = _news(container, notify, detach, warn)
+            start(container, timeline)
+        to_stay = detach or keep
+        if news is not None:
+            news.pass_on(wait=detach)
+        if detach:
+            return 0
+        if joined is not None:
+            joined.copy(container.pid)
+        code = container.wait()
+        if news is not None:
+            news.finish()
+        if joined is not None:
+            joined.close()  # before the poststop hooks
+        if not keep:
+            _delete(root, container, warn)
+        return code
+    except BaseException:
+        if container is not None and not to_stay:
+            _delete_after_failure(root, container)
+        raise
+    finally:
+        if joined is not None:
+            joined.close()
+
+
+def _delete(root: str, container: Container, warn: Callable[[str], None]) -> None:
+    try:
+        for warning in delete(root, container.id, True):
+            warn(warning)
+    except NoSuchContainer:
+        return  # another call has ended and deleted it
+
+
+def _news(container: Container, manager: str, detach: bool, warn: Callable[[str], None]) -> News | None:
+    """Whoever passes on that the program is ready, if a service manager wants to know."""
+    if not manager or not container.notify_directory():
+        return None
+    from ociruntime.foreground.readiness import News
+
+    return News(container, manager, container.pid if detach else os.getpid(), warn)
+
+
+def _terminal(bundle: Bundle, forward_signals: bool) -> Terminal | None:
+    """The caller's terminal if the program gets one; found before anything is made, and changed later."""
+    wanted = bundle.config.at("process", "terminal")
+    if not wanted.flag():
+        return None
+    if not forward_signals:
+        raise RuntimeFailure(
+            "a terminal in the foreground is joined to that of the calling process, and only if asked for",
+            pointer=wanted.pointer,
+            hint="forward_signals=True, or create(keep_terminal=True)",
+        )
+    from ociruntime.foreground.terminal import Terminal
+
+    return Terminal()
+
+
+def _streams() -> Streams | None:
+    """Pipes in the place of the caller's terminal; engines give none, and pay three ioctls for that."""
+    if not any(os.isatty(number) for number in (0, 1, 2)):
+        return None
+    from ociruntime.foreground.streams import Streams
+
+    return Streams()
+
+
+def _begin(container: Container, terminal: Terminal | None, forward_signals: bool) -> None:
+    if terminal is not None:
+        terminal.begin(container.terminal)
+    if forward_signals:
+        _forward(container, terminal)
+
+
+def _delete_after_failure(root: str, container: Container) -> None:
+    """The failure of start is the error to report; a failing hook of start has deleted it already."""
+    try:
+        delete(root, container.id, True)
+    except RuntimeFailure as second:
+        container.warnings.append(str(second))
+    container.reap()
+
+
+def _forward(container: Container, terminal: Terminal | None) -> None:
+    """The program's end is noticed by `wait`, which is about to say so."""
+    forwarding.forward_signals(container.has_begun, container.kill, terminal)

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The start operation.
+
+    start                                      init
+      connect  ------------------------------->  accepts
+               <----------- hello --------------
+    startContainer hooks                        (if this side is lost, it waits for the next one)
+               -------------- 'g' ------------->  closes descriptors, loads the seccomp filter
+               <---------- listener ------------  (only if an agent is to be notified)
+    the descriptor goes to the agent
+               ----------- continue ----------->  execve
+               <-- {error, ...} or the end -----
+    poststart hooks
+
+No lock is held meanwhile: kill, state and delete --force never wait for a hook. Init takes one starter at
+a time, so two starts can't both succeed. This module must not import a verb.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+
+from ociruntime.descriptors import Descriptors
+from ociruntime.errors import InitLost, NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
+from ociruntime.identity import open_process, start_time_of
+from ociruntime.launch.undo import end_init, module_of
+from ociruntime.operations.delete import delete, finish, run_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from ociruntime.bundle import Bundle
+    from ociruntime.container import Container
+    from ociruntime.launch.trace import Trace
+    from ociruntime.step import Plan
+
+_GO, _CONTINUE = b"g", b"c"
+_HEAD_SIZE = 16  # of struct plan_progress, before the error record
+_MESSAGE_SIZE = 24
+_MESSAGE_SYNC, _MESSAGE_ERROR = 1, 2
+_PID_OFFSET = 20  # of struct plan_message's last member
+_CREATED, _EXECUTING = 2, 4  # PHASE_* of native/plan.h
+_REFUSALS = {
+    "running": "cannot start an already running container",
+    "paused": "cannot start a container in the paused state",
+    "stopped": "cannot start a container that has stopped",
+    "creating": "cannot start a container that is being created",
+    "deleting": "cannot start a container that is being deleted",
+}
+
+
+def start(container: Container, timeline: Trace | None = None) -> None:
+    """Run the program; see Container.start."""
+    if container.unfinished:
+        _refuse_unfinished(container)
+    status = container.status()
+    if status != "created":
+        if status == "stopped":
+            _tell_own_failure(container)
+        raise WrongState(_REFUSALS[status], hint="; ".join(container.warnings))
+    if not container.stored.get("has_process"):
+        raise WrongState(
+            "process property must not be empty", pointer="/process", hint="R231: start needs one"
+        )
+    starter = _connect(container)
+    try:
+        _greet(container, starter)
+        _start(container, starter, timeline)
+    finally:
+        starter.close()
+
+
+def _refuse_unfinished(container: Container) -> NoReturn:
+    """There is nothing to start: finish what was interrupted, and leave what another process is at work on."""
+    if finish(container.directory):
+        raise NoSuchContainer(container.id)
+    raise WrongState(_REFUSALS["creating" if container.unfinished == "create" else "deleting"])
+
+
+def _connect(container: Container) -> _socket.socket:
+    starter = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    try:
+        with Descriptors() as opened:
+            opened["place"] = os.open(container.directory.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            starter.connect(f"/proc/self/fd/{opened['place']}/start")
+    except (ConnectionRefusedError, FileNotFoundError):
+        starter.close()
+        raise WrongState(_REFUSALS.get(container.status(), _REFUSALS["running"])) from None
+    return starter
+
+
+def _greet(container: Container, starter: _socket.socket) -> None:
+    """Wait for init's hello: it is busy with another starter, or gone, if there is none."""
+    try:
+        hello = starter.recv(_MESSAGE_SIZE)
+    except ConnectionResetError:
+        hello = b""
+    if not hello:
+        if container.status() == "stopped":
+            _tell_own_failure(container)
+        raise WrongState(_REFUSALS.get(container.status(), _REFUSALS["running"]))
+
+
+def _start(container: Container, starter: _socket.socket, timeline: Trace | None) -> None:
+    hooks = container.stored.get("hooks")
+    kinds = hooks if isinstance(hooks, list) else []
+    if "startContainer" in kinds:
+        _run_hooks(container, "startContainer", timeline)
+    try:
+        _go(container, starter, timeline)
+    finally:
+        if timeline is not None and timeline.path:
+            _take_stamps(container, timeline)
+    if "poststart" in kinds:
+        _run_hooks(container, "poststart", timeline)
+
+
+def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
+    """A failing hook of start ends the container's life: stopped, deleted, poststop (R211, R213)."""
+    from ociruntime import host
+    from ociruntime.errors import HookFailed
+    from ociruntime.linux import credentials, hooks as programs
+
+    run = run_of(container.directory, container.stored)
+    run.host = host.probe()
+    run.keyring = container.keyring()
+    run.home = credentials.home_of(run.config.at("process", "user", "uid").number(), run.rootfs)
+    steps = (
+        programs.plan_start(run.config) if kind == "startContainer" else programs.plan_poststart(run.config)
+    )
+    numbers = _numbers(container, timeline)
+    try:
+        for step in steps:
+            number = numbers.get((step.pointer, step.describe()), -1)
+            with timeline.host(number, step) if timeline is not None else _UNTIMED:
+                programs.apply(step, run)
+    except HookFailed as failure:
+        try:
+            delete(os.path.dirname(container.directory.path), container.id, True)
+        except RuntimeFailure as second:
+            failure.reason += f"; and then: {second}"
+        raise
+
+
+def _numbers(container: Container, timeline: Trace | None) -> dict[tuple[str, str], int]:
+    """(pointer, words) -> the step's number in the plan; only for a trace."""
+    if timeline is None or not timeline.path:
+        return {}
+    return {(step.pointer, step.describe()): index for index, step in enumerate(planned(container).steps)}
+
+
+def _go(container: Container, starter: _socket.socket, timeline: Trace | None) -> None:
+    """Let init become the program. The connection's end says that it did, if the progress pages agree."""
+    answer = _ask(starter, _GO)
+    if answer and answer[0] == _MESSAGE_SYNC:
+        number = int.from_bytes(answer[_PID_OFFSET:], "little")
+        _serve_listener(container, number, timeline)
+        answer = _ask(starter, _CONTINUE)
+    if answer:
+        _fail(container, answer)
+    pages = _pages(container)
+    if pages[_HEAD_SIZE] == _MESSAGE_ERROR:  # it was killed before it could send what it had written down
+        _fail(container, pages[_HEAD_SIZE:])
+    if int.from_bytes(pages[4:8], "little") < _EXECUTING:
+        raise InitLost("init ended before it could execute the program")
+
+
+def _ask(starter: _socket.socket, word: bytes) -> bytes:
+    """Say a word to init and wait for its answer; b"" if it has executed the program, or is gone."""
+    try:
+        starter.send(word, _socket.MSG_NOSIGNAL)
+        return starter.recv(_MESSAGE_SIZE)
+    except (BrokenPipeError, ConnectionResetError):  # the pages say how far it came
+        return b""
+
+
+def _serve_listener(container: Container, number: int, timeline: Trace | None) -> None:
+    """Init has loaded a filter that asks an agent: do what stands behind the sync "listener" in the plan.
+
+    number   of the notify descriptor in init
+    Raises StepFailed; then init has been ended, as no agent would ever answer its program.
+    """
+    from ociruntime.launch.launch import step_failed
+
+    run = run_of(container.directory, container.stored)
+    run.config = _bundle(container).config
+    made = planned(container)
+    for index, step in made.steps_at("listener"):
+        try:
+            with timeline.host(index, step) if timeline is not None else _UNTIMED:
+                run.received["listener"] = _copy_of(container, number)
+                module_of(step.subject).apply(step, run)
+        except RuntimeFailure:
+            end_init(container.stored)
+            raise
+        except OSError as failure:
+            end_init(container.stored)
+            raise step_failed(step, failure) from None
+        finally:
+            run.received.close()
+
+
+def _copy_of(container: Container, number: int) -> int:
+    """A copy of a descriptor of init."""
+    from ociruntime.native.spawn import descriptor_of
+
+    with Descriptors() as opened:
+        opened["init"] = open_process(container.pid)
+        if start_time_of(container.pid) != container.stored["start_time"]:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        return descriptor_of(opened["init"], number)
+
+
+def _pages(container: Container) -> bytes:
+    path = container.directory.file("progress")
+    pages = container.directory.read("progress", _HEAD_SIZE + _MESSAGE_SIZE) or b""
+    if len(pages) < _HEAD_SIZE + _MESSAGE_SIZE:
+        raise StateUnreadable(f"{path}: missing or too short", hint="delete --force cleans it up")
+    return pages
+
+
+def _tell_own_failure(container: Container) -> None:
+    """If init failed by itself while it waited for start (a tiny RLIMIT_NOFILE, say), raise what it wrote down."""
+    pages = _pages(container)
+    if pages[_HEAD_SIZE] == _MESSAGE_ERROR and int.from_bytes(pages[4:8], "little") == _CREATED:
+        _fail(container, pages[_HEAD_SIZE:])
+
+
+def _fail(container: Container, message: bytes) -> NoReturn:
+    """Turn init's record of an error into words; init is ended, so that the container is stopped."""
+    from ociruntime.launch.launch import explain
+    from ociruntime.native.spawn import failure_of
+
+    end_init(container.stored)
+    steps = planned(container).steps
+    raise explain(failure_of(message), steps)
+
+
+def planned(container: Container) -> Plan:
+    """The plan of a container that exists, made again from the kept config."""
+    from ociruntime import host
+    from ociruntime.plan import order
+
+    options = container.stored["options"]
+    assert isinstance(options, dict)
+    return order.make(_bundle(container), host.probe(), order.Options(container.id, **options))
+
+
+def _bundle(container: Container) -> Bundle:
+    """The bundle with the config as it was when the container was created."""
+    from ociruntime.bundle import Bundle
+
+    directory = container.directory
+    return Bundle(str(container.stored["bundle"]), directory.file("config.json"), directory.config())
+
+
+def _take_stamps(container: Container, timeline: Trace) -> None:
+    with open(container.directory.file("progress"), "rb", buffering=0) as progress:
+        timeline.init(progress.fileno(), planned(container), start=True)
+
+
+class _Untimed:
+    """In place of a span where nobody wants to know."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *details: object) -> None:
+        return None
+
+
+_UNTIMED = _Untimed()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The update operation: other limits for a container that exists, all of them or none.
+
+What it sets stands in state.json afterwards, because a later update needs to know it; the kept config.json stays as
+create read it (R207). This module must not import a verb.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ociruntime import host
+from ociruntime.check import schema
+from ociruntime.config import Node, parse
+from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
+from ociruntime.launch.undo import module_of
+from ociruntime.linux.cgroups import setting, update
+from ociruntime.operations.delete import run_of
+from ociruntime.statedir import StateDir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ociruntime.container import Container
+    from ociruntime.launch.context import Run
+    from ociruntime.step import HostStep
+
+
+def change(container: Container, resources: object, schemata: dict[str, str] | None = None) -> list[str]:
+    """Set these limits; see Container.update. Returns warnings."""
+    config = Node({"ociVersion": "1.3.0", "root": {"path": "/"}, "linux": {"resources": resources}})
+    if not schema.fast_valid(config.value):
+        raise InvalidConfig(schema.explain(config.value))
+    if container.unfinished == "delete":
+        raise WrongState(
+            "cannot update a container that is being deleted", hint="; ".join(container.warnings)
+        )
+    if container.status() in ("creating", "stopped"):
+        raise WrongState("container not running")
+    # An object of its own, so that its lock ends with it: the caller keeps its container, whatever exception comes.
+    directory = StateDir(os.path.dirname(container.directory.path), container.id)
+    if not directory.lock(wait=True, create=directory.has("state.json")):
+        raise NoSuchContainer(container.id)
+    try:
+        stored = directory.read_state()
+        if stored is None:
+            raise NoSuchContainer(container.id)
+        container.stored = stored
+        return _change(container, config.at("linux", "resources"), schemata or {})
+    finally:
+        directory.unlock()
+
+
+def _change(container: Container, resources: Node, schemata: dict[str, str]) -> list[str]:
+    facts = container.stored["facts"]
+    assert isinstance(facts, dict)
+    group = facts.get("cgroups")
+    if not isinstance(group, dict):
+        raise RuntimeFailure(
+            "the container has no cgroup of its own", hint="it was made with --cgroup-manager disabled"
+        )
+    if "resources" in group:
+        held = Node(group["resources"])
+    else:
+        directory = container.directory
+        held = parse(directory.config(), directory.file("config.json")).at("linux", "resources")
+    found = list(update.check(resources, held))
+    wrong = [violation for violation in found if violation.severity == "error"]
+    if wrong:
+        raise InvalidConfig(wrong)
+    machine = host.probe(Node({"linux": {"intelRdt": {}}}) if schemata else None)
+    steps = list(update.plan(resources, held, machine.cgroups, group["paths"]))
+    if schemata:
+        from ociruntime.linux import intelrdt
+
+        steps += intelrdt.plan_update(facts, machine.resctrl, schemata)
+    run = run_of(container.directory, container.stored, needs_config=False)
+    run.warnings += [f"{violation.pointer}: {violation.reason}" for violation in found]
+    values: list[list[str]] = []
+    try:
+        _carry_out(steps, run, values)
+        group["resources"] = update.overlaid(held.value, resources.value)
+        container.directory.write_state(container.stored)
+    except RuntimeFailure as failure:
+        problems = setting.restore(values)
+        if problems:
+            failure.reason += f"; and then: {'; '.join(problems)}"
+        raise
+    return run.warnings
+
+
+def _carry_out(steps: Iterable[HostStep], run: Run, values: list[list[str]]) -> None:
+    """Do the steps; `values` is filled with what the files said before."""
+    files: set[str] = set()
+    for step in steps:
+        try:
+            if step.name == "set cgroup":
+                for file, value in setting.held(step.args):
+                    # of a file that is written twice the first is the old value; lines for devices add up
+                    if file not in files or "unset" in step.args:
+                        values.append([file, value])
+                        files.add(file)
+            module_of(step.subject).apply(step, run)
+        except StepFailed as failure:
+            failure.step = step.describe()
+            raise
+        except OSError as failure:
+            from ociruntime.launch.launch import step_failed
+
+            raise step_failed(step, failure) from None

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""THE ORDER of exec: which steps make one more process in a container, and when does each happen?
+
+plan/order.py has the order of create and start. It imports what mounts, devices and cgroups need, 3 ms in every health
+probe; so this order stands in a file of its own. Pure, as plan/order.py is. This module must not import launch, container,
+execution or a verb.
+"""
+
+from __future__ import annotations
+
+from ociruntime.linux import namespaces, process
+from ociruntime.plan import joining, shared_order
+from ociruntime.step import HostStep, Plan, SyncStep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.host import Host
+    from ociruntime.plan.joining import Target
+    from ociruntime.step import Step
+
+
+class Options:
+    """What the caller says besides the process.
+
+    keyring       name of the container's session keyring, or "" if the caller's stays
+    preserve_fds  so many descriptors from 3 on are passed to the program
+    home          the user's home by the container's /etc/passwd, or None; see credentials.home_of
+    pid_file      where the process id goes, or ""
+    container_id  for the Intel RDT group
+    foreground    the caller of exec takes the terminal
+    signals       the caller of exec passes on the signals that it gets
+    console_socket, pidfd_socket   sockets to send the terminal, or a pidfd, to; or ""
+    move          enter the cgroup2 cgroup by a step: in a frozen one the clone would be frozen before its exec
+    """
+
+    __slots__ = (
+        "console_socket",
+        "container_id",
+        "foreground",
+        "home",
+        "keyring",
+        "move",
+        "pid_file",
+        "pidfd_socket",
+        "preserve_fds",
+        "signals",
+    )
+
+    def __init__(
+        self,
+        *,
+        keyring: str = "",
+        preserve_fds: int = 0,
+        home: str | None = None,
+        pid_file: str = "",
+        move: bool = False,
+        container_id: str = "",
+        foreground: bool = False,
+        signals: bool = False,
+        console_socket: str = "",
+        pidfd_socket: str = "",
+    ) -> None:
+        self.move = move
+        self.container_id = container_id
+        self.foreground = foreground
+        self.signals = signals
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
+        self.keyring = keyring
+        self.preserve_fds = preserve_fds
+        self.home = home
+        self.pid_file = pid_file
+
+
+def make(config: Node, host: Host, target: Target, options: Options) -> Plan:
+    """The plan for a checked process in a container; `config` is the container's, with that process. Pure."""
+    return Plan([*_steps(config, host, target, options)], 0, [*shared_order.warnings(config, host)])
+
+
+def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterator[Step]:
+    initial, final = _affinity(config, host)
+    sockets = bool(options.console_socket or options.pidfd_socket)
+    if sockets:
+        from ociruntime.linux import console
+
+        yield from console.plan_connect(options.console_socket, options.pidfd_socket)
+    # R060: `initial` holds before the cgroup is entered, so the process can't be born in it.
+    move = options.move or bool(initial)
+    if config.at("linux", "seccomp"):
+        from ociruntime.linux import seccomp
+
+        yield from seccomp.plan_compile(config, host)
+    yield from joining.plan_open(config, target, move)
+    yield from initial
+    yield from joining.plan_cgroups(config, target, move)
+    yield from final
+    yield from joining.plan_enter(config)
+
+    # In the container, with all rights still.
+    if namespaces.has(config, "user"):
+        from ociruntime.linux import idmap
+
+        # At once: until then it is the host's root, to whom files and a keyring would belong.
+        yield from idmap.plan_root(config)
+    yield from shared_order.plan_session(config, host, options.keyring, new=False)
+    yield from joining.plan_root(config, target)
+    if config.at("process", "terminal").flag():
+        from ociruntime.linux import console
+
+        yield from console.plan_terminal(config.at("process"))
+    yield from process.plan_enter_existing(config)
+    outside = [*process.plan(config, host), *_rdt(config, host, options)]
+    yield from shared_order.plan(config, host, options.preserve_fds, outside)
+
+    # The last moment at which the end of the runtime is the end of this process.
+    yield SyncStep("entered", "it is its user in the container, and has found its program")
+    if sockets:
+        yield from console.plan_send(config, options.console_socket, options.pidfd_socket)
+    committed = [f"write pid file {options.pid_file}"] if options.pid_file else []
+    if options.foreground:
+        committed.insert(0, "give the terminal to the caller")
+    if options.signals:
+        committed.append("pass the caller's signals on")
+    if committed:
+        yield HostStep("launch", "commit", {}, text=", ".join(committed))
+    yield from process.plan_no_new_privs(config, host)
+    yield from shared_order.plan_last(config, options.preserve_fds)
+    yield from process.plan_exec(config, options.home)
+
+
+def _affinity(config: Node, host: Host) -> tuple[list[Step], list[Step]]:
+    """Before and after the cgroup is entered; for a config that says nothing the caller's CPUs are not kept."""
+    if not config.at("process", "execCPUAffinity"):
+        return [], [*process.plan_affinity(host)]
+    from ociruntime.linux import scheduling
+
+    return scheduling.exec_affinity(config.at("process"))
+
+
+def _rdt(config: Node, host: Host, options: Options) -> Iterator[Step]:
+    if config.at("linux", "intelRdt"):
+        from ociruntime.linux import intelrdt
+
+        yield from intelrdt.plan_join(config, host, options.container_id)

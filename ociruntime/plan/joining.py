@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How does one more process get into a container that exists? Exec and the hooks inside go this way.
+
+    runtime                                 helper                          process
+    pidfd of init, files of its cgroup
+    clone, into the cgroup2 cgroup ------>  enters the v1 cgroups
+                                            enters the namespaces: one setns
+              <----------- forked --------  forks -----------------------> is in the pid namespace too
+                                                                           opens the container's root
+
+The helper runs the sealed executable, can't be traced, and is in no pid namespace of the container: nothing in there
+sees it. The process that it makes can be seen, but neither traced nor entered until it is its program.
+What follows after these steps is decided in plan/exec_order.py and linux/hooks.py. This module must not import launch.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ociruntime.descriptors import Descriptors
+from ociruntime.errors import StepFailed
+from ociruntime.identity import is_thread, living_thread, open_process, open_thread, start_time_of
+from ociruntime.linux import namespaces
+from ociruntime.linux.cgroups import joining as cgroups
+from ociruntime.step import HostStep, InitStep, Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.config import Node
+    from ociruntime.launch.context import Run
+    from ociruntime.step import Step
+
+_INIT = Slot("init")
+
+
+class Target:
+    """The container to be entered; plain data.
+
+    pid, start_time  its init
+    rootfs           absolute path of its root filesystem, for one without a mount namespace
+    cgroups          directory per v1 controller, "" for v2; empty if it has no cgroup of its own
+    """
+
+    __slots__ = ("cgroups", "pid", "rootfs", "start_time")
+
+    def __init__(self, pid: int, start_time: int, rootfs: str, cgroups: dict[str, str]) -> None:
+        self.pid = pid
+        self.start_time = start_time
+        self.rootfs = rootfs
+        self.cgroups = cgroups
+
+
+def target_of(run: Run) -> Target:
+    """The container of a Run."""
+    facts = run.facts.get("cgroups")
+    paths: dict[str, str] = facts["paths"] if isinstance(facts, dict) else {}
+    return Target(run.pid, run.start_time, run.rootfs, paths)
+
+
+def plan_open(config: Node, target: Target, move: bool = False) -> Iterator[Step]:
+    """The runtime's part, and the clone of the helper.
+
+    move  enter the cgroup2 cgroup by a step, instead of being born in it
+    """
+    yield HostStep(
+        "joining",
+        "open init",
+        {"pid": target.pid, "start_time": target.start_time},
+        text="a pidfd of the container's init",
+    )
+    yield from cgroups.plan_open(target.cgroups, _cgroup_pointer(config), move, "the process")
+    yield HostStep("launch", "clone helper", {}, text="a process that enters the container")
+
+
+def plan_cgroups(config: Node, target: Target, move: bool = False) -> Iterator[Step]:
+    """The helper: into the cgroups, so that nothing of the container's runs without its limits."""
+    yield from cgroups.plan_join_self(target.cgroups, _cgroup_pointer(config), move)
+
+
+def plan_enter(config: Node) -> Iterator[Step]:
+    """The helper: into the namespaces, by the pidfd; then the process that is in the pid namespace too."""
+    yield from namespaces.plan_enter(config, _INIT)
+    yield InitStep("fork", 0, text="the process")
+
+
+def plan_root(config: Node, target: Target) -> Iterator[Step]:
+    """The process: what "/" is from now on. In the container's mount namespace it is its root already."""
+    if namespaces.has(config, "mount"):
+        yield InitStep("root", "/", 0, name="open root", text="/")
+    else:
+        yield InitStep("root", target.rootfs, 0, name="open root", text=target.rootfs)
+        yield InitStep("chroot")
+
+
+def apply(step: HostStep, run: Run) -> None:
+    """Open init, and not a process that has got its number since. Raises StepFailed if it has ended."""
+    pid, start_time = step.args["pid"], step.args["start_time"]
+    assert isinstance(pid, int)
+    try:
+        run.slots[_INIT.key] = open_process(pid)
+    except ProcessLookupError:
+        raise StepFailed("init has ended", step=step.name) from None
+    if start_time and start_time_of(pid) != start_time:
+        raise StepFailed("init has ended", step=step.name)
+    thread = living_thread(pid)
+    while thread not in (0, pid):
+        if _open_thread(step, run, pid, thread):
+            return
+        thread = living_thread(pid)
+
+
+def _open_thread(step: HostStep, run: Run, pid: int, thread: int) -> bool:
+    """Init's first thread has ended and has no namespaces any more; another of its threads still has them.
+
+    False if that one has ended meanwhile, too: its number may be a process of the host's by then.
+    """
+    try:
+        with Descriptors() as opened:
+            opened["thread"] = open_thread(thread)
+            # It is alive, and a thread of init's: no two of the machine have this number at the same time.
+            if not is_thread(opened["thread"], pid, thread):
+                return False
+            os.close(run.slots.pop(_INIT.key))
+            run.slots[_INIT.key] = opened.pop("thread")
+        return True
+    except ProcessLookupError:
+        return False
+    except OSError as failure:
+        raise StepFailed(
+            f"thread {thread}",
+            step=step.name,
+            errno=failure.errno or 0,
+            hint="init's first thread has ended, and another one can be entered since Linux 6.9",
+        ) from None
+
+
+def _cgroup_pointer(config: Node) -> str:
+    node = config.at("linux", "cgroupsPath")
+    return node.pointer if node else ""
