@@ -14,9 +14,10 @@ from ociruntime import flags
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for path in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("specs/*.md")]
+    for pattern in ("*.md", "docs/**/*.md", "specs/*.md", "tests/vm/*.md", "bundle-examples/**/README.md")
+    for path in REPOSITORY.glob(pattern)
     if path.is_file()
-) + sorted(REPOSITORY.glob("bundle-examples/**/README.md"))
+)
 
 
 def page(name: str) -> str:
@@ -35,6 +36,25 @@ def test_links_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
     broken = [one for one in targets if "://" not in one and not (path.parent / one).exists()]
     assert broken == []
+
+
+@pytest.mark.parametrize("shelf", ["docs", "docs/internals", "docs/evidence"])
+def test_each_shelf_has_an_index(shelf: str) -> None:
+    """Its README links to every page beside it, and docs/README.md to the README of the other two."""
+    directory = REPOSITORY / shelf
+    linked = set(re.findall(r"\]\(([^)#]+)\)", (directory / "README.md").read_text(encoding="utf-8")))
+    assert {path.name for path in directory.glob("*.md")} - {"README.md"} - linked == set()
+    if shelf == "docs":
+        assert {"internals/README.md", "evidence/README.md"} <= linked
+
+
+def test_pages_that_use_r_numbers_link_to_their_legend() -> None:
+    """Who reads R092 on a page of specs/ or docs/ finds there where R numbers are explained."""
+    legend = "README.md#r-numbers"
+    using = [path for path in PAGES if re.search(r"\bR[0-2]\d\d\b", path.read_text(encoding="utf-8"))]
+    assert len(using) > 5
+    without = [path for path in using if legend not in path.read_text(encoding="utf-8")]
+    assert without == [REPOSITORY / "docs/evidence/README.md"]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
