@@ -143,3 +143,17 @@ def test_the_commands_of_the_pages_exist() -> None:
     files = re.findall(r"\btests/[a-z_/]+\.(?:py|toml|sh)\b", "".join(path.read_text() for path in PAGES))
     for name in [*re.findall(r"sudo (tests/\S+)", commands), *files]:
         assert (REPOSITORY / name).is_file(), name
+
+
+def test_security_numbers_each_invariant() -> None:
+    """The rows are numbered from 1 on, in order; each names an attack that is there."""
+    rows = re.findall(r"^\| (\d+) \|(.*)\|$", page("SECURITY.md"), re.MULTILINE)
+    table = page("SECURITY.md").split("## Invariants")[1].split("\n## ")[0]
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    assert table.count("\n|") == len(rows) + 2, "a row without a number"
+    for number, row in rows:
+        named = re.findall(r"`((?:tests/\w+/)?test_\w+\.py)`", row.split(" | ")[-1])
+        assert named, number
+        for name in named:
+            path = REPOSITORY / (name if name.startswith("tests/") else f"tests/security/{name}")
+            assert path.is_file(), (number, name)
