@@ -86,13 +86,13 @@ def _runtime_tools() -> Iterator[str]:
     yield "## The validation programs of opencontainers/runtime-tools"
     yield ""
     yield f"Commit {about['commit']}, run on {about['run']}, as root on {about['machine']}:"
-    yield f"{passes['ociruntime']} of {len(table)} programs pass, and {passes['runc']} with {about['runc']}."
+    yield f"{passes['ociruntime']} of {len(table)} programs pass; with {about['runc']}, {passes['runc']} pass."
     for row in table:
         if row.in_user_namespace == "pass":
-            yield f"Where its containers have a user namespace, {row.name} passes as well, with both."
+            yield f"If its containers have a user namespace, {row.name} passes as well, with both."
     if "note" in about:
         yield f"Note: {about['note']}."
-    yield "They are not part of this repository. To run them (about three minutes; Go 1.21 or newer, which bookworm-backports has):"
+    yield "They are not part of this repository. This runs them (about three minutes; needs Go 1.21, from bookworm-backports):"
     yield ""
     yield "    git clone https://github.com/opencontainers/runtime-tools /tmp/runtime-tools"
     yield "    make -C /tmp/runtime-tools runtimetest validation-executables"
