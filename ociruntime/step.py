@@ -34,7 +34,7 @@ class Step:
         return f"{self.name} {self.text}" if self.text else self.name
 
     def as_dict(self) -> dict[str, object]:
-        """The step as `plan --format json` prints it; see specs/plan.md."""
+        """The step as `plan --format json` prints it; see docs/internals/plan.md."""
         return {"where": self.where, "name": self.name, "pointer": self.pointer, "text": self.text}
 
 
