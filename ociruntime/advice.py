@@ -66,7 +66,7 @@ def _mappings(config: Node) -> Iterator[Violation]:
         if entry.at("uidMappings") and not {"idmap", "ridmap"} & set(entry.at("options").texts()):
             yield Violation(
                 entry.at("options").pointer,
-                "should have idmap or ridmap, as the mount has mappings",
+                "should have idmap or ridmap, because the mount has mappings",
                 "R036",
                 "warning",
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spine 3: is this config valid, and do we do what it asks for? Everything that is wrong, at once.
+"""Spine 3: is this config valid, and can we do what it asks for? Everything that is wrong, at once.
 
 The schema covers single properties, each subject's check() covers how they go together. Both
 are pure. This module must not import launch, container or a verb; jsonschema is loaded (50 ms) only

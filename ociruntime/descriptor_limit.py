@@ -50,16 +50,16 @@ def plan(steps: list[Step], slots: int, has_limit: bool) -> list[Step]:
             "raise descriptor limit",
             count,
             pointer="/mounts",
-            text=f"for {slots} of init's",
+            text=f"for {slots} descriptors of init",
         )
     ]
     for step in steps:
         made.append(step)
         if isinstance(step, HostStep) and (step.subject, step.name) == ("launch", "clone init"):
-            made.append(HostStep("descriptor_limit", "lower descriptor limit", {}, text="the runtime's"))
+            made.append(HostStep("descriptor_limit", "lower descriptor limit", {}, text="of the runtime"))
         elif isinstance(step, SyncStep) and step.point == "ready" and not has_limit:
             made.append(
-                HostStep("descriptor_limit", "give descriptor limit", {}, text="the caller's, to init")
+                HostStep("descriptor_limit", "give descriptor limit", {}, text="of the caller to init")
             )
     return made
 

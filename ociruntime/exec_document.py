@@ -111,7 +111,7 @@ def with_process(config: Node, request: Request) -> Node:
     if request.document is not None:
         return _put(config, _completed(base, request))
     if not request.args:
-        raise UsageError("process args cannot be empty", hint="a program, or --process FILE")
+        raise UsageError("process args cannot be empty", hint="give a program, or --process FILE")
     made = {**base, "args": list(request.args)}
     made["terminal"] = request.tty  # it belongs to a process, not to the container
     if request.cwd:

@@ -123,7 +123,7 @@ def _terminal(bundle: Bundle, forward_signals: bool) -> Terminal | None:
 
 
 def _streams() -> Streams | None:
-    """Pipes in place of the caller's terminal; engines pass no terminal, and pay three ioctls to show that."""
+    """Pipes in place of the caller's terminal; engines pass no terminal, and pay three ioctls for the check."""
     if not any(os.isatty(number) for number in (0, 1, 2)):
         return None
     from ociruntime.streams import Streams

@@ -52,7 +52,7 @@ _BIND_IN_ROOT = 2  # native/plan.h
 _DETAILS = {
     "target_is_link": "the mount point is, or lies behind, a symbolic link",
     "target_is_root": "the mount point is the container's root",
-    "target_on_proc": "the mount point lies on /proc, where nothing may be covered",
+    "target_on_proc": "the mount point is on /proc, where nothing may be covered",
     "foreign_mount": "a bind mount shows the host's files there, and a device must not be made among them",
     "not_a_device": "/dev/null in the container is not the null device",
     "exists_with_other_type": "another file is there already",

@@ -284,7 +284,7 @@ def _mounts(pid: int) -> Table:
 
 
 def _devices(pid: int) -> Table:
-    """What lies in /dev, without what is mounted below it."""
+    """What is in /dev, without what is mounted below it."""
     table: Table = {}
     root = f"/proc/{pid}/root/dev"
     for name in sorted(set(os.listdir(root)) - {_PROBE}) if os.path.isdir(root) else ():

@@ -52,7 +52,7 @@ def table(pids: list[int], arguments: list[str]) -> str:
 def _marked(arguments: list[str]) -> list[tuple[str, str]]:
     """(pid, line) of what ps prints if the arguments choose the columns; else nothing.
 
-    Our column comes first: behind it the name of a process (`a 1`) may look like another column.
+    Our column comes first: after it, the name of a process (`a 1`) may look like another column.
     """
     # -o, -eo and axo; --format. Whether it really is one of these, ps itself decides.
     if not any("o" in word and (word[:2] != "--" or word.startswith("--f")) for word in arguments):

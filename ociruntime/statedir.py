@@ -265,7 +265,7 @@ class StateDir:
         version = state.get("version") if isinstance(state, dict) else None
         if not isinstance(state, dict) or version != STATE_VERSION:
             raise StateUnreadable(
-                f"{self.file(name)}: the state has version {version}, but this runtime uses {STATE_VERSION}",
+                f"{self.file(name)}: the state has version {version}, but this runtime uses version {STATE_VERSION}",
                 hint=_WAY_OUT,
             )
         if not _has_shape(state):

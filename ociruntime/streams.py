@@ -27,7 +27,7 @@ from ociruntime.errors import RuntimeFailure
 
 _CHUNK = 16384
 _PIECE = 4096  # bytes that are written at once: what a terminal takes whole, where writes may block
-_LOOK_AGAIN = 500  # milliseconds until the next look whether the runtime is in the foreground
+_LOOK_AGAIN = 500  # milliseconds until the next check whether the runtime is in the foreground
 _PTMX = os.makedev(5, 2)
 
 

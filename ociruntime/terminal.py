@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CHUNK = 16384
-_UNUSED = 100  # milliseconds until the next look whether a process has opened a terminal that none had open
+_UNUSED = 100  # milliseconds until the next check whether a process has opened a terminal that none had open
 # Bytes that may be left in the program's terminal when it ends: those that the kernel keeps on the way (64 KiB at most
 # for any kind of terminal), and those that can be read already (4 KiB).
 _MOST_LEFT = 128 * 1024

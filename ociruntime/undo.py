@@ -114,4 +114,6 @@ def _kill_and_wait(pidfd: int, cgroups: dict[str, str], deadline: float) -> None
 
     thaw_below(cgroups)
     if not poll.poll(max((deadline - time.monotonic()) * 1000, _LEAST)):
-        raise RuntimeFailure("init does not end after SIGKILL", hint="/proc/PID/stack says what it waits for")
+        raise RuntimeFailure(
+            "init does not end after SIGKILL", hint="/proc/PID/stack says what it is waiting for"
+        )

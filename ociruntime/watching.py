@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ociruntime.container import Container
 
 Event = dict[str, object]
-_LONGEST_WAIT = 1.0  # seconds until the next look whether the cgroup is still there
+_LONGEST_WAIT = 1.0  # seconds until the next check whether the cgroup is still there
 
 
 def statistics(container: Container) -> Event:
