@@ -197,7 +197,7 @@ def _undo(directory: StateDir, run: Run, stored: dict[str, object]) -> list[str]
             f"{damage}, and its state can't be read: its processes are unknown",
             hint=f"end them and remove {directory.path}",
         )
-    run.warnings.append(f"{damage}: ended and removed what its state names instead")
+    run.warnings.append(f"{damage}: what its state names is ended and removed instead")
     return _undo_by_state(directory, run)
 
 
@@ -245,7 +245,7 @@ def _end_unfinished(container: Container, force: bool) -> list[str]:
 
 
 def _wait_for_end(container: Container, deadline: float) -> None:
-    """Another process is creating or deleting it: if it creates, end init, so that create fails and cleans up itself."""
+    """Another process is creating or deleting it; end the init of a create, which then fails and cleans up by itself."""
     directory = container.directory
     while os.path.isdir(directory.path) and not directory.has("state.json"):
         if container.unfinished == "create":

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The run operation: create, start, wait, delete; and the signals meanwhile.
 
-Until the program runs a signal undoes everything (the caller has made it raise Interrupted);
-afterwards it is the program's. Any exception that comes before the program's end removes the container. A program's
-terminal is connected to the caller's: terminal.py; a program without one gets pipes where the caller has a terminal:
-streams.py. Each is imported only when needed. This module must not import a verb.
+Until the program runs, a signal undoes everything (the caller has made it raise Interrupted);
+afterwards it is forwarded to the program. Any exception that comes before the program's end removes the container. A
+program's terminal is connected to the caller's: terminal.py; a program without one gets pipes where the caller has a
+terminal: streams.py. Each is imported only when needed. This module must not import a verb.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a directory below --root one of ours? Another runtime may have been given the same --root, or have been replaced by us.
+"""Is a directory below --root one of ours? Another runtime may use the same --root, or may have been replaced by us.
 
-Every verb reports what is not ours and leaves it alone: its files mean something else, and if they were removed its
-processes would go on running without a runtime that knows of them.
+Every verb reports what is not ours and leaves it alone: its files mean something else, and if they were removed, its
+processes would keep running without a runtime that knows about them.
 
     runc, and runtimes made from it   state.json with init_process_pid
     crun                              status, with pid

@@ -3,8 +3,9 @@
 
 All six kinds work the same way: the sealed executable is given a short plan (join the container's
 namespaces, if the hook belongs there; change directory; exec), its standard input is the state, and
-what it prints is kept for the error message, or goes to the files that two annotations name. A hook that is a program of the host never gets the image's
-environment: LD_PRELOAD in it would run the image's code with the host's privileges (CVE-2025-23266).
+what it prints is kept for the error message, or goes to the files that two annotations name. A hook that is a program
+of the host never gets the image's environment: LD_PRELOAD in it would run the image's code with the host's privileges
+(CVE-2025-23266).
 
     kind                              path found in   runs in        directory   env, if it has none
     prestart createRuntime            runtime         runtime        bundle      the runtime's
