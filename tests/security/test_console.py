@@ -156,7 +156,7 @@ def test_pts_of_the_image(stage: Stage, canary: Canary, kind: str) -> None:
         ptmx.symlink_to(f"{canary}/ptmx")
     else:
         ptmx.touch()
-    attempt(stage, bundle)[0].refused("open terminal", "/dev/pts in the container is no devpts")
+    attempt(stage, bundle)[0].refused("open terminal", "/dev/pts in the container is not a devpts")
     canary.check()
 
 
