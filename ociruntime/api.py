@@ -149,7 +149,7 @@ def run(
 
 
 def load(root: str, container_id: str) -> Container:
-    """The container of this id, whoever has created it; this changes nothing. See Container.load."""
+    """The container of this id, whichever process has created it; this changes nothing. See Container.load."""
     return Container.load(root, container_id)
 
 

@@ -41,7 +41,7 @@ _STARTING, _EXECUTING = 3, 4  # PHASE_* of native/plan.h
 
 
 def ignored(_warning: str) -> None:
-    """For a caller who does not ask for warnings."""
+    """Drop a warning."""
 
 
 class Container:
@@ -50,7 +50,7 @@ class Container:
     record       what its state.json says; empty (and false) while its create has not come so far
     warnings     what create could not do quite as the config says; after `load`, what is wrong with the container's files
     unfinished   "create" or "delete" while that runs, or after it was interrupted; else ""
-    interrupted  no process is at work on it any more: `delete`, `start`, `gc` and a create of this id finish it
+    interrupted  no process is working on it any more: `delete`, `start`, `gc` and a create of this id finish it
     terminal     after a create with keep_terminal: the master of the program's terminal, the caller's to close; else -1
     """
 
@@ -182,7 +182,7 @@ def list_all(root: str, warn: Callable[[str], None] = ignored) -> list[dict[str,
 
     warn   is called with what is wrong with a container, and with what does not belong to this runtime; a container
            that can't be read is left out
-    Raises RuntimeFailure if the root is no directory, or one that another user can change.
+    Raises RuntimeFailure if the root is not a directory, or another user can change it.
     """
     states = []
     for name in names(root):
@@ -190,7 +190,7 @@ def list_all(root: str, warn: Callable[[str], None] = ignored) -> list[dict[str,
             container = Container.of(StateDir.within(root, name))
             states.append(container.state())
         except NoSuchContainer:
-            continue  # gone meanwhile
+            continue  # deleted in the meantime
         except RuntimeFailure as failure:
             warn(f"{name}: {failure}")
             continue

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said of a container that is just being made or deleted, or whose create or delete was interrupted?
+"""What is known about a container that is being made or deleted, or whose create or delete was interrupted?
 
 This looks, and changes nothing: create, start, delete and gc finish what was interrupted (operations/recover.py).
 
@@ -7,7 +7,7 @@ This looks, and changes nothing: create, start, delete and gc finish what was in
     yes            any       lives    created, running, paused     init's
     yes            any       ended    stopped                      0
     no             any       lives    creating                     init's
-    no             any       none     creating; stopped if no process is at work on it           0
+    no             any       none     creating; stopped if no process is working on it            0
 
 Must not import a verb, nor what only create needs.
 """
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 class Found:
     """What was found in a directory that had no state.json a moment ago.
 
-    record       what deleted.json says; empty if nothing but a create has been at work there
-    operation    "create" or "delete" while that runs, or after it was interrupted; "" if it has been completed meanwhile
-    interrupted  no process is at work on it any more
+    record       what deleted.json says; empty if only a create has worked there
+    operation    "create" or "delete" while that runs, or after it was interrupted; "" if it has been completed in the meantime
+    interrupted  no process is working on it any more
     pid          of init, if it lives and is not in the record
     """
 
@@ -60,7 +60,7 @@ def look(directory: StateDir) -> Found:
     if record is not None:
         return Found(record, "delete", not directory.is_in_work())
     record = directory.read_state()
-    if record is not None:  # its create has been completed meanwhile
+    if record is not None:  # its create has been completed in the meantime
         return Found(record, "", False)
     entry = init_of(directory.journal())
     pid = entry.get("pid")

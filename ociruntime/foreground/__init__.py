@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pipes() -> Streams | None:
-    """Pipes in the place of the caller's terminal. Engines and health probes give none: they pay three ioctls, and no import."""
+    """Pipes in place of the caller's terminal; engines and health probes pass none, and pay three ioctls for the check."""
     if not any(os.isatty(number) for number in (0, 1, 2)):
         return None
     from ociruntime.foreground.streams import Streams

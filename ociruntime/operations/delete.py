@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The delete operation.
 
-state.json becomes deleted.json: from then on there is only forward, and whoever comes next goes on from there if this is
-interrupted. What follows is in recover.py. This module must not import a verb, nor what only create needs.
+state.json becomes deleted.json: from then on it only goes forward, and if this is interrupted, the next create, start,
+delete or gc goes on from there. What follows is in recover.py. This module must not import a verb, nor what only create needs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def delete(root: str, container_id: str, force: bool = False) -> list[str]:
         raise WrongState(f"cannot delete container {container_id} that is not stopped: {status}")
     if force:
         directory.mend_lock()
-    # The lock file may have been swept away; a directory that is being removed has no state.json any more.
+    # The lock file may have been cleaned up; a directory that is being removed has no state.json any more.
     create = directory.has("state.json") or directory.has("deleted.json")
     try:
         if not directory.lock(wait=True, create=create):
@@ -66,7 +66,7 @@ def _begin(directory: StateDir) -> None:
 
 
 def _end_unfinished(container: Container, force: bool) -> list[str]:
-    """Finish what was interrupted; if somebody is at work, wait for a delete, and end a create with `force`."""
+    """Finish what was interrupted; wait for a delete by another process, and with `force` end its create."""
     directory = container.directory
     deadline = time.monotonic() + PATIENCE
     if force:
@@ -80,12 +80,12 @@ def _end_unfinished(container: Container, force: bool) -> list[str]:
     if directory.has("state.json"):
         return delete(os.path.dirname(directory.path), container.id, force)
     if not force:
-        raise NoSuchContainer(container.id)  # somebody else has deleted it
+        raise NoSuchContainer(container.id)  # another process has deleted it
     return []
 
 
 def _wait_for_end(container: Container, deadline: float) -> None:
-    """Somebody is creating or deleting it: end its init, then that create fails and cleans up by itself."""
+    """Another process is creating or deleting it; end the init of a create, which then fails and cleans up by itself."""
     directory = container.directory
     while os.path.isdir(directory.path) and not directory.has("state.json"):
         if container.unfinished == "create":
@@ -95,5 +95,5 @@ def _wait_for_end(container: Container, deadline: float) -> None:
         if finish(directory, deadline) is not None:
             return
         if time.monotonic() > deadline:
-            raise RuntimeFailure(f"the {container.unfinished} that is going on does not end")
+            raise RuntimeFailure(f"the {container.unfinished} in progress does not end")
         time.sleep(0.01)

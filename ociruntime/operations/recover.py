@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How does a container end, also after kill -9? The second half of delete, and `gc`.
 
-Only forward: the journal is undone backwards, the poststop hooks run, the directory goes. create, delete, start and gc go on
-from there if they find deleted.json, or no state.json at all, and can take the lock; queries (`state`, `list`, ...)
-don't: see unfinished.py. What belongs to another runtime is never touched: see foreign.py. This module must not import a
+It only goes forward: the journal is undone backwards, the poststop hooks run, the directory is removed. create, delete,
+start and gc go on from there if they find deleted.json, or no state.json at all, and can take the lock; queries (`state`,
+`list`, ...) don't: see unfinished.py. What belongs to another runtime is never touched: see foreign.py. This module must not import a
 verb, nor what only create needs.
 """
 
@@ -35,7 +35,8 @@ def gc(
     warn   is called with what does not belong to this runtime
     fail   is called with the error of each container that can't be cleaned up now, and the others are cleaned up.
            None: the first of these errors is raised at the end
-    PATIENCE is for all of it together. Raises RuntimeFailure if the root is no directory, or one that another user can change.
+    PATIENCE covers all of it together. Raises RuntimeFailure if the root is not a directory, or another user can
+    change it.
     """
     from ociruntime.foreign import refuse
 
@@ -50,7 +51,7 @@ def gc(
             if not directory.has("state.json") and finish(directory, deadline) is not None:
                 cleaned.append(name)
         except NoSuchContainer:
-            continue  # gone meanwhile
+            continue  # deleted in the meantime
         except ForeignContainer as other:
             warn(f"{name}: {other}")
         except RuntimeFailure as failure:
@@ -66,9 +67,9 @@ def gc(
 
 
 def finish(directory: StateDir, deadline: float = 0.0) -> list[str] | None:
-    """Finish an interrupted create or delete. Returns warnings; None if somebody is at work on the container.
+    """Finish an interrupted create or delete. Returns warnings; None if another process is working on it.
 
-    deadline  until when (time.monotonic) processes that do not end are waited for; 0: for as long as PATIENCE says
+    deadline  when (time.monotonic) to stop waiting for processes that do not end; 0: after PATIENCE
     Raises RuntimeFailure if something can't be undone, ForeignContainer if it is not ours.
     """
     from ociruntime.foreign import refuse
@@ -119,32 +120,32 @@ def complete(directory: StateDir, record: Record, deadline: float = 0.0) -> list
     run.deadline = deadline
     problems = _undo(directory, run, record)
     if problems:
-        raise RuntimeFailure("; ".join(problems), hint="delete --force or gc tries again")
+        raise RuntimeFailure("; ".join(problems), hint="run delete --force or gc to try again")
     warnings = run_poststop(run) if "poststop" in record.hooks else []
     directory.remove()
     return [*run.warnings, *warnings]
 
 
 def _undo(directory: StateDir, run: Run, record: Record) -> list[str]:
-    """Undo the journal; where it is damaged, what the state says of init and its cgroup. Returns problems."""
+    """Undo the journal; if it is damaged, what the state says about init and its cgroup. Returns problems."""
     try:
         journal = directory.journal()
         if not run.committed or init_of(journal):
             return undo(directory, run, journal)
-        damage = f"{directory.file('journal')}: init is missing in it"
+        damage = f"{directory.file('journal')}: it has no entry for init"
     except StateUnreadable as failure:
         if not run.committed:
             raise RuntimeFailure(
-                f"{failure.reason}: nobody knows what its create has made",
-                hint=f"end its processes, and remove {directory.path}",
+                f"{failure.reason}: what its create has made is unknown",
+                hint=f"end its processes and remove {directory.path}",
             ) from None
         damage = failure.reason
     if not record:
         raise RuntimeFailure(
-            f"{damage}, and its state can't be read: nobody knows its processes",
-            hint=f"end them, and remove {directory.path}",
+            f"{damage}, and its state can't be read: its processes are unknown",
+            hint=f"end them and remove {directory.path}",
         )
-    run.warnings.append(f"{damage}: what its state names is ended and removed")
+    run.warnings.append(f"{damage}: what its state names is ended and removed instead")
     return _undo_by_state(directory, run, record)
 
 

@@ -33,7 +33,7 @@ def kill(container: Container, signal: int, all_processes: bool = False) -> None
     everybody = all_processes or (signal == SIGKILL and container.record.shares_pids)
     reached = everybody and _kill_all(container, signal)
     if reached and signal != SIGKILL:
-        return  # init has had it with the others
+        return  # init has received it with the others
     try:
         _signal_init(container, signal, status)
     except WrongState:
@@ -64,7 +64,7 @@ def _signal_init(container: Container, signal: int, status: str) -> None:
                 raise WrongState("container not running")
             pidfd_send_signal(opened["init"], signal)
             if signal == SIGKILL and status == "paused":
-                _thaw(container)  # a process frozen by cgroup v1 does not even die
+                _thaw(container)  # cgroup v1 does not let a frozen process die
     except ProcessLookupError:
         raise WrongState("container not running") from None
     except OSError as failure:
