@@ -8,9 +8,9 @@
                   '--kill--> stopped            delete --force: from every state
 
 A Container is a record: it says what the container's files say, and changes nothing. The operations act on it
-(operations/, one file each); ALLOWED says in which state. Otherwise they raise WrongState and have no effect. Who wants an
-object with methods takes api.py's. This module must not import an operation or a subject: `state`, `kill` and `delete` are
-polled by engines.
+(operations/, one file each) if ALLOWED has its state; otherwise they raise WrongState and have no effect. api.py has a
+Container with a method for each of them. This module must not import an operation or a subject: engines poll `state`,
+`kill` and `delete`.
 """
 
 from __future__ import annotations

@@ -46,17 +46,10 @@ def create(
     trace: str = "",
     kind: type[Made],
 ) -> Made:
-    """Make a container; its program waits for start.
+    """Make a container; see api.create.
 
-    root      directory of the containers' state
-    pid_file  where to write init's pid, or ""
-    stdio     descriptors that become the program's 0, 1, 2 if it has no terminal; -1: the caller's
-    keep_terminal  the caller takes the master of the program's terminal (Container.terminal); else
-                   options.console_socket says who gets it
-    trace     file for a timeline of the steps, or ""
-    kind      the class of what is returned, so that nothing comes between the container's being there and the caller's
-              having it
-    Raises InvalidConfig, NotSupported, ContainerExists, StepFailed, ...; then nothing is left behind.
+    kind   the class of what is returned, so that nothing comes between the container's being there and the caller's
+           having it
     """
     timeline = Trace(trace, "create")
     return make(

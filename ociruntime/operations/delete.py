@@ -18,10 +18,7 @@ from ociruntime.statedir import Record, StateDir, init_of
 
 
 def delete(root: str, container_id: str, force: bool = False) -> list[str]:
-    """Remove a container: kill it (if `force`), undo everything that create did, run its poststop hooks.
-
-    Returns warnings (failed poststop hooks). Raises NoSuchContainer, WrongState, StateUnreadable.
-    """
+    """Remove a container; see api.delete. Returns warnings."""
     directory = StateDir.find(root, container_id)
     record = Record()
     try:

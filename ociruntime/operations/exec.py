@@ -108,19 +108,7 @@ def execute(
     pass_signals: PassSignals | None = None,
     trace: str = "",
 ) -> ExecProcess:
-    """Run one more program in a container; returns when it has been executed.
-
-    request   the program, and how it differs from the container's own process
-    pid_file  where to write its process id, or ""
-    stdio     descriptors that become its 0, 1, 2; -1: the caller's
-    console_socket, pidfd_socket  sockets to send its terminal, or a pidfd, to; or ""
-    take_terminal  is called with the master of its terminal, and owns it, before the program runs
-    pass_signals   is called before the program runs, with two functions: whether it has begun, and one that sends
-                   it a signal; for a command that forwards what it receives
-    trace     file for a timeline of the steps, or ""
-    Raises WrongState unless the container is created or running; UsageError, InvalidConfig, NotSupported,
-    StepFailed: then there is no process.
-    """
+    """Run a program in a container; see api.Container.exec."""
     if container.unfinished == "delete":
         raise WrongState(
             "cannot exec in a container that is being deleted", hint="; ".join(container.warnings)

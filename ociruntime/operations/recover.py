@@ -30,14 +30,7 @@ def gc(
     warn: Callable[[str], None] = ignored,
     fail: Callable[[RuntimeFailure], None] | None = None,
 ) -> list[str]:
-    """Finish every create and delete below a root that was interrupted; returns the ids cleaned up.
-
-    warn   is called with what does not belong to this runtime
-    fail   is called with the error of each container that can't be cleaned up now, and the others are cleaned up.
-           None: the first of these errors is raised at the end
-    PATIENCE covers all of it together. Raises RuntimeFailure if the root is not a directory, or another user can
-    change it.
-    """
+    """Finish everything below a root that was interrupted; see api.gc. PATIENCE covers all of it together."""
     from ociruntime.foreign import refuse
 
     cleaned: list[str] = []

@@ -44,15 +44,7 @@ def run(
     notify: str = "",
     warn: Callable[[str], None] = ignored,
 ) -> int:
-    """Create and start a container and, unless `detach`, wait for it and delete it.
-
-    keep             do not delete it
-    forward_signals  forward this process's signals to the program, and connect its terminal to this process's own, or
-                     give it pipes in place of this process's terminal (for a command, not for a library)
-    notify           the service manager's socket ($NOTIFY_SOCKET), if options.notify is set, or ""
-    warn             is called with each warning
-    Returns the program's exit status (128 + n for signal n), 0 if detached.
-    """
+    """Run a container; see api.run."""
     timeline = Trace(trace, "run")
     terminal = None if detach or options.console_socket else _terminal(bundle, forward_signals)
     streams = None if detach or terminal is not None or not forward_signals else pipes()

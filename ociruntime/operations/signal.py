@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def kill(container: Container, signal: int, all_processes: bool = False) -> None:
-    """Send a signal to init, or to all processes of the container.
-
-    signal   its number
-    Raises WrongState unless the container is created, running or paused, or has processes that outlived its init.
-    """
+    """Send a signal to init, or to all processes; see api.Container.kill."""
     status = container.status()
     if status not in ALLOWED["kill"]:
         if status == "stopped" and _kill_left(container, signal, all_processes):
@@ -89,17 +85,14 @@ def _kill_all(container: Container, signal: int) -> bool:
 
 
 def pause(container: Container) -> None:
-    """Freeze every process, and wait until they have stopped.
-
-    Raises WrongState unless created or running, RuntimeFailure if it can't be frozen.
-    """
+    """Freeze every process, and wait until they have stopped; see api.Container.pause."""
     if container.status() not in ALLOWED["pause"]:
         raise WrongState("container not running")
     _set_frozen(container, True)
 
 
 def resume(container: Container) -> None:
-    """Let a paused container go on. Raises WrongState unless paused."""
+    """Let a paused container go on; see api.Container.resume."""
     if container.status() not in ALLOWED["resume"]:
         raise WrongState("container not paused")
     _set_frozen(container, False)

@@ -45,11 +45,7 @@ _REFUSALS = {
 
 
 def start(container: Container, trace: str = "") -> None:
-    """Run the program.
-
-    trace   file for a timeline of the steps, or ""
-    Raises WrongState unless created; StepFailed (HookFailed) if a hook or execve failed: then the container is stopped.
-    """
+    """Run the program; see api.Container.start."""
     if not trace:
         begin(container)
         return

@@ -29,12 +29,7 @@ if TYPE_CHECKING:
 
 
 def change(container: Container, resources: object, schemata: dict[str, str] | None = None) -> list[str]:
-    """Change limits; what `resources` (as /linux/resources of config.json) does not name stays as it is.
-
-    schemata   lines for the container's resctrl group, keyed by the name that an error shows
-    Either all of them are set, or none. Returns warnings. Raises WrongState unless created, running or paused;
-    InvalidConfig, NotSupported or StepFailed with a pointer below /linux/resources.
-    """
+    """Set these limits; see api.Container.update. Returns warnings."""
     config = Node({"ociVersion": SPEC_VERSION, "root": {"path": "/"}, "linux": {"resources": resources}})
     if not schema.fast_valid(config.value):
         raise InvalidConfig(schema.explain(config.value))
