@@ -28,7 +28,7 @@ departure("rsvd. on v2", "runc", "R148", "runc 1.1 limits pages in use alone; ne
 for peer in PEERS:
     departure("rsvd. on v1", peer, "R148", "these versions limit pages in use alone; newer ones do as we do")
 
-only_v1 = pytest.mark.skipif(V2, reason="cgroup v2 has nothing like it")
+only_v1 = pytest.mark.skipif(V2, reason="cgroup v2 has no equivalent")
 
 
 def disk() -> str:
@@ -184,7 +184,7 @@ def test_network(compare: Compare, tmp_path: Path) -> None:
             "swappiness",
             {"memory": {"swappiness": 7}},
             "v2",
-            "memory/swappiness: cgroup v2 has nothing like it",
+            "memory/swappiness: cgroup v2 has no equivalent",
         ),
         (
             "OOM killer",

@@ -144,7 +144,7 @@ def test_sub_cgroup(stage: Stage) -> None:
     [
         (("--cgroup", "../x"), "is not below"),
         (("--cgroup", "a/../../x"), "is not below"),
-        (("--cgroup", "nix:a"), "no cgroup of a controller 'nix'"),
+        (("--cgroup", "nix:a"), "no cgroup of the controller 'nix'"),
         (("--cgroup", ":a"), "controller ''"),
         (("--cgroup", "a", "--cgroup", "b"), "names no controller"),
     ],

@@ -178,13 +178,13 @@ def test_foreign_directory_is_not_used(stage: Stage) -> None:
     assert _how(stage, edit) == "compiled"
     os.chown(_store(stage), 12345, 12345)
     container = stage.container("true", edit=edit)
-    assert "belongs to somebody else" in container.create().ok().err
+    assert "belongs to another user" in container.create().ok().err
     container.finish()
     assert _how(stage, edit) == "compiled"
     os.chown(_store(stage), 0, 0)
     shutil.rmtree(_store(stage))
     _store(stage).write_text("no directory")
-    assert "seccomp filters are not kept" in stage.run("true", edit=edit).ok().err
+    assert "seccomp filters are not cached" in stage.run("true", edit=edit).ok().err
     _store(stage).unlink()
 
 

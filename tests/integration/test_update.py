@@ -237,7 +237,7 @@ def test_units(compare: Compare) -> None:
     assert compare(scenario, only=("runc",))["limits"][0] == str(90 * MIB)
 
 
-@pytest.mark.skipif(V2, reason="cgroup v2 has nothing like it")
+@pytest.mark.skipif(V2, reason="cgroup v2 has no equivalent")
 def test_the_oom_killer_off_and_on(stage: Stage) -> None:
     """A document may say disableOOMKiller both ways; runc 1.1 ignores it in updates."""
     if stage.runtime.name in PEERS:

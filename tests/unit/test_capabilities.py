@@ -97,7 +97,7 @@ def test_a_user_namespace_has_all_capabilities() -> None:
     assert masks(Node(value), SimpleNamespace(capabilities=0)) == (33, 0, 0, 0, 0)
 
 
-_BOTH = "not both in the permitted and in the inheritable set"
+_BOTH = "not in both the permitted and the inheritable set"
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_a_value_that_the_kernel_changes(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "shares").write_text("2\n")
     monkeypatch.setattr(setting, "write", lambda *_: None)
     set_limit(args(tmp_path, "shares", "1"), [])
-    with pytest.raises(StepFailed, match="makes 2 of 1"):
+    with pytest.raises(StepFailed, match="1 is out of range: the kernel makes it 2"):
         set_limit(args(tmp_path, "shares", "1", exact=True), [])
 
 

@@ -166,7 +166,7 @@ def test_one_line(machine: Machine, rdt: dict[str, str], line: str) -> None:
 def test_an_own_group_that_is_there_already(machine: Machine) -> None:
     """A directory of the container's name that somebody else made is neither used nor removed."""
     machine.id = "theirs"
-    with pytest.raises(StepFailed, match="theirs exists already"):
+    with pytest.raises(StepFailed, match="theirs already exists"):
         machine.create({})
     machine.undo()
     assert machine.groups() == [".", "theirs"]
@@ -236,7 +236,7 @@ def test_a_group_that_exists_is_compared(machine: Machine, rdt: dict[str, Any], 
     if fits:
         machine.create({"closID": "theirs", **rdt})
     else:
-        with pytest.raises(StepFailed, match="theirs/schemata has another value than"):
+        with pytest.raises(StepFailed, match="theirs/schemata has a value other than"):
             machine.create({"closID": "theirs", **rdt})
     assert (machine.root / "theirs/schemata").read_text() == before
 
@@ -260,7 +260,7 @@ def test_monitoring_that_cannot_be(machine: Machine) -> None:
         machine.create({"closID": "theirs", "enableMonitoring": True})
     machine.undo()
     (machine.root / "mon_groups/c1").mkdir()
-    with pytest.raises(StepFailed, match="mon_groups/c1 exists already"):
+    with pytest.raises(StepFailed, match="mon_groups/c1 already exists"):
         machine.create({"closID": "/", "enableMonitoring": True})
     assert machine.groups() == [".", "theirs"]
 

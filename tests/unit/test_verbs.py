@@ -72,7 +72,7 @@ def test_spec_writes_what_runc_writes_and_never_twice(
     assert written.endswith(b"}\n")
     assert json.loads(written)["process"]["args"] == ["sh"]
     assert main(["spec", "-b", str(tmp_path)]) == 1
-    assert "exists already" in capfd.readouterr().err
+    assert "already exists" in capfd.readouterr().err
     assert (tmp_path / "config.json").read_bytes() == written
     assert main(["spec", "-b", str(tmp_path / "nowhere")]) == 1
     assert "ENOENT" in capfd.readouterr().err

@@ -162,7 +162,7 @@ def _unescape(field: str) -> str:
 
 
 def _read(path: str) -> bytes | None:
-    """The file's bytes, or None if it doesn't exist or isn't for us."""
+    """The file's bytes, or None if it doesn't exist or we may not read it."""
     try:
         with open(path, "rb", buffering=0) as file:
             return file.read(_CHUNK)

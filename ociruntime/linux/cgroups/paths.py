@@ -26,7 +26,7 @@ _LONGEST_PATH = 3800
 
 
 def check_path(config: Node) -> Iterator[Violation]:
-    """R128: the values of cgroupsPath that are held invalid."""
+    """R128: the values of cgroupsPath that count as invalid."""
     node = config.at("linux", "cgroupsPath")
     path = node.text()
     if not path:
@@ -69,7 +69,7 @@ def container_paths(layout: Layout, cgroups_path: str, container_id: str) -> dic
         mounts[""] = layout.v2
     for controller, mount in mounts.items():
         base = [] if absolute else components(layout.own.get(controller, "/"))
-        # Outside of our cgroup namespace the kernel shows "..": then we take the top that we see.
+        # Outside our cgroup namespace the kernel shows "..": then we take the topmost cgroup that we see.
         base = [] if ".." in base else base
         if layout.kind == "v2":
             base = base[:-1]
