@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is made of the flag tables: help texts, the manual page, docs/command-line.md, the shell completion.
+"""What is made from the flag tables: help texts, the manual page, docs/command-line.md, the shell completion.
 
     python3 -m ociruntime.flags man|markdown|completion|exit-codes
 
@@ -18,10 +18,10 @@ _HELP_ROW: Row = ("help", "h", "", flags.WORKS, "runc", "show this help", "")
 
 # code -> when
 EXIT_CODES: tuple[tuple[str, str], ...] = (
-    ("0", "the verb did what it was asked to; `delete --force` also if there was no such container"),
+    ("0", "success; `delete --force` also succeeds if there is no such container"),
     ("1", "an error; one line on stderr (and in the log) says which. `validate`: the config breaks the specification"),
-    ("128+n", "`create`, `run`, `exec`: signal n came before the program ran; what had been done is undone"),
-    ("130", "any other verb: SIGINT came"),
+    ("128+n", "`create`, `run`, `exec`: signal n arrived before the program ran; what had been done has been undone"),
+    ("130", "any other verb: interrupted by SIGINT"),
     ("141", "the reader of standard output went away (128 + SIGPIPE), as in `ociruntime plan | head -1`"),
     ("255", "`exec`: the program could not be run in the container; a mistake in the command line is 1"),
     ("program's", "`run` and `exec` in the foreground: the exit status of the program, or 128+n if signal n ended it"),
@@ -35,7 +35,7 @@ def synopsis(verb: str) -> str:
 
 
 def rows_of(verb: str) -> tuple[Row, ...]:
-    """The flags of a verb, wherever they stand."""
+    """The flags of a verb, from either table."""
     return flags.VERB_FLAGS[verb] if verb in flags.VERB_FLAGS else flags_later.LATER_FLAGS[verb]
 
 
@@ -74,7 +74,7 @@ def help_text(verb: str) -> str:
     if verb not in all_verbs():
         raise UsageError(f"unknown verb {verb}", hint="--help lists the verbs")
     lines = [f"usage: ociruntime [global flags] {synopsis(verb)}", "", summary(verb)]
-    lines += ["", "flags (also after the arguments):", *_flag_lines((*rows_of(verb), _HELP_ROW))]
+    lines += ["", "flags (may also follow the arguments):", *_flag_lines((*rows_of(verb), _HELP_ROW))]
     return "\n".join(lines) + "\n"
 
 
@@ -98,7 +98,7 @@ def markdown() -> str:
         "",
         "Flags are read as runc reads them: `-flag` is `--flag`, `--flag=value` is `--flag value`, a verb's flags may",
         "stand before and after its arguments, and `--` ends the flags. `-h` and `--help` work with every verb.",
-        "*From* says who has the flag: runc, crun, or this runtime alone (ours).",
+        "*From* says where the flag comes from: runc, crun, or this runtime alone (ours).",
         "",
         "## Global flags",
         "",
@@ -131,7 +131,7 @@ def exit_codes() -> str:
         "# Exit codes",
         "",
         "Made from the table in `ociruntime/flags_pages.py` by `python3 -m ociruntime.flags exit-codes`; do not edit.",
-        "The codes are stable. Where runc has a meaning, it is the same.",
+        "The codes are stable. Where runc gives a code a meaning, it is the same here.",
         "",
         "| code | when |",
         "|---|---|",
@@ -151,7 +151,7 @@ def man_page() -> str:
         ".B ociruntime",
         "[global flags] VERB [flags and arguments]",
         ".SH DESCRIPTION",
-        "Makes, starts, inspects, signals and removes containers from OCI bundles: directories with a config.json",
+        "Creates, starts, inspects, signals and deletes containers from OCI bundles: directories with a config.json",
         "and a root filesystem. The command line is compatible with runc(8).",
         ".SH GLOBAL FLAGS",
         *_man_flags(flags.GLOBAL),

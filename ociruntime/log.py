@@ -7,7 +7,7 @@
 
 The form of a log line is logrus's, because engines read the last line of level error and show its `msg`.
 A line for people has at most LINE_LIMIT bytes: what is longer is cut in the middle. JSON lines have all of it.
-This module must not import logging, json or datetime, nor a verb or the spine.
+This module must not import logging, json, datetime, a verb or the spine.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _tell_people(begin: str, message: str) -> None:
 def _tell(descriptor: int, line: str) -> None:
     """One line in one write, so that lines of two processes don't mix.
 
-    A message that nobody can receive (stderr closed, disk full) must not hide the exit code that says the same.
+    A message that can't be written (stderr closed, disk full) must not hide the exit code that says the same.
     """
     try:
         os.write(descriptor, _encoded(printable(line) + "\n"))
@@ -123,13 +123,13 @@ def _tell(descriptor: int, line: str) -> None:
 
 
 class ReaderGone(Exception):
-    """Whoever read our output has gone away (`plan | head -1`): no error, and nothing more to do."""
+    """The reader of our output has gone away (`plan | head -1`): not an error, and nothing more to do."""
 
 
 def emit(text: str) -> None:
     """Write a verb's result to stdout, at once and whole.
 
-    Raises ReaderGone if nobody reads any more, UsageError if stdout can't be written.
+    Raises ReaderGone if the reader has gone away, UsageError if stdout can't be written.
     """
     data = memoryview(_encoded(text))
     try:
@@ -142,7 +142,7 @@ def emit(text: str) -> None:
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8, in which bytes that never were UTF-8 stand as they came."""
+    """UTF-8, with bytes that never were UTF-8 as they came."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can say ("\\ud800")
