@@ -117,7 +117,7 @@ _UPDATE: tuple[Row, ...] = (
     ("mem-bw-schema", "", "TEXT", WORKS, "runc", "Intel RDT memory bandwidth schema, as in MB:0=50", ""),
 )  # fmt: skip
 
-# verb -> its flags, beside -h and --help, which every verb has
+# verb -> its flags, besides -h and --help, which every verb has
 VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "create": (*_CREATE, _SUBREAPER),
     "start": (_TRACE,),
@@ -313,7 +313,7 @@ def _is_flag(word: str) -> bool:
 
 
 def checked(row: Row, value: str) -> str:
-    """`value` as the flag of this row wants it, or UsageError."""
+    """`value` as the flag of this row needs it, or UsageError."""
     name, kind = row[0], row[2]
     if not kind:
         if value not in _TRUE and value not in _FALSE:

@@ -97,7 +97,7 @@ def markdown() -> str:
         "    ociruntime [global flags] VERB [flags and arguments]",
         "",
         "Flags are read as runc reads them: `-flag` is `--flag`, `--flag=value` is `--flag value`, a verb's flags may",
-        "stand before and after its arguments, and `--` ends the flags. `-h` and `--help` work with every verb.",
+        "come before and after its arguments, and `--` ends the flags. `-h` and `--help` work with every verb.",
         "*From* says where the flag comes from: runc, crun, or this runtime alone (ours).",
         "",
         "## Global flags",

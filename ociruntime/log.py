@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROGRAM = "ociruntime"
-_SHOWN_LIMIT = LINE_LIMIT - len(PROGRAM) - 32  # beside the name, "warning" and the newline
+_SHOWN_LIMIT = LINE_LIMIT - len(PROGRAM) - 32  # besides the name, "warning" and the newline
 _MESSAGE_LIMIT = LINE_LIMIT * 3 // 4  # of a line with time, level and fields
 _FIELD_LIMIT = 48  # the least that is left of a field
 
@@ -46,7 +46,7 @@ class Log:
                 raise UsageError(f"flag --log: {path}", errno=failure.errno or 0) from None
 
     def failure(self, failure: RuntimeFailure, verb: str = "") -> None:
-        """An error: one line for people, and one for the log with the error's fields beside it."""
+        """Report an error: one line for people, and one for the log that also has the error's fields."""
         begin = f"{verb}: " if verb else ""
 
         def brief(limit: int) -> str:

@@ -136,7 +136,7 @@ def plan_late(config: Node, host: Host, kept: int = 0) -> Iterator[Step]:
     """After the change of user: the four sets of the process itself.
 
     kept   mask of what init itself needs until execve, in addition to the config's effective and permitted sets;
-           the program does not get it, as execve computes those two sets anew, whatever they were
+           the program does not get it, as execve computes those two sets from the others
     """
     if config.at("process"):
         sets = granted_sets(config, host)

@@ -54,7 +54,7 @@ def check(config: Node) -> Iterator[Violation]:
     for name in ("height", "width"):
         side = process.at("consoleSize", name)
         if process.at("consoleSize") and not side:
-            yield Violation(side.pointer, "is required, and counts as 0", "R040", "warning")
+            yield Violation(side.pointer, "is required; 0 is assumed", "R040", "warning")
         if side.number() > _LARGEST:
             yield Violation(
                 side.pointer, f"a terminal's {name} is at most {_LARGEST}, not {side.number()}", "R040"

@@ -49,7 +49,7 @@ def check(config: Node) -> Iterator[Violation]:
     for one, mappings in ids:
         if not one:
             if user:
-                yield Violation(one.pointer, "is required, and counts as 0", "R062", "warning")
+                yield Violation(one.pointer, "is required; 0 is assumed", "R062", "warning")
             continue
         if one.number() == _NO_ID:
             yield Violation(one.pointer, f"invalid id {_NO_ID}: to the kernel it means no change", "R062")

@@ -5,7 +5,7 @@ A new network namespace has a loopback device that is down; it is brought up, as
 `netDevices` are moved there from the runtime's namespace, and brought up. Once create has ended they belong to
 the container: when the namespace goes, the kernel destroys the virtual ones and gives the physical ones back.
 
-A child process speaks netlink (network_devices.py): to enter a namespace would change a thread of the caller.
+A child process speaks netlink (network_devices.py): entering a namespace would change a thread of the caller.
 Must not import another subject.
 """
 
@@ -119,7 +119,7 @@ def apply(step: HostStep, run: Run) -> None:
 def undo(_name: str, args: dict[str, object], run: Run) -> None:
     """After a failed create: take the device back, with its name and addresses, if its namespace still exists.
 
-    A device of a container that has been created stays in it, also when it ends (R122): then nothing is done.
+    Once the container is created the device belongs to it, even when it ends (R122): then nothing is done.
     Raises OSError if it can't be taken back.
     """
     note = f"{run.directory}/{args['note']}"

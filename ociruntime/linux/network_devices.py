@@ -26,7 +26,7 @@ _EEXIST, _ENODEV = 17, 19
 _IFF_UP = 1
 _IFA_F_PERMANENT, _IFA_F_TENTATIVE, _IFA_F_SECONDARY, _IFA_F_DADFAILED = 0x80, 0x40, 0x01, 0x08
 _RT_SCOPE_UNIVERSE = 0
-# What an address consists of, beside its family and prefix length.
+# What an address consists of, besides its family and prefix length.
 _ADDRESS_PARTS = ("address", "local", "broadcast")
 
 

@@ -107,7 +107,7 @@ def check(config: Node) -> Iterator[Violation]:
     yield from _check_scheduler(process.at("scheduler"))
     level = process.at("ioPriority", "priority")
     if process.at("ioPriority") and not level:
-        yield Violation(level.pointer, "is required, and counts as 0", "R059", "warning")
+        yield Violation(level.pointer, "is required; 0 is assumed", "R059", "warning")
     affinity = process.at("execCPUAffinity")
     yield from _check_list(affinity.at("initial"), _CPUS, "R060")
     yield from _check_list(affinity.at("final"), _CPUS, "R061")
@@ -274,7 +274,7 @@ def exec_affinity(process: Node) -> tuple[list[Step], list[Step]]:
     """What `exec` does about execCPUAffinity: steps before and after the process enters the cgroup. Pure.
 
     Both are lists of one init step, or empty: without `final` the kernel's choice stays (R061). A process
-    with an initial affinity must not be born in the cgroup (CLONE_INTO_CGROUP). If both lists are empty
+    with an initial affinity must not be cloned into the cgroup (CLONE_INTO_CGROUP). If both lists are empty
     and the process has no execCPUAffinity, process.plan_affinity() is what resets the caller's.
     """
     affinity = process.at("execCPUAffinity")

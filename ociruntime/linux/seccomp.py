@@ -110,7 +110,7 @@ _NEW_LISTENER, _TSYNC_ESRCH = 1 << 3, 1 << 4
 _NOTIFY, _ERRNO, _TRACE = "SCMP_ACT_NOTIFY", "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"
 _EPERM = 1
 _LAST_ARGUMENT = 5  # a system call has six
-_LARGEST = {_ERRNO: 4094, _TRACE: 0xFFFF}  # libseccomp wants less than MAX_ERRNO; 16 bits are what fits
+_LARGEST = {_ERRNO: 4094, _TRACE: 0xFFFF}  # libseccomp takes less than MAX_ERRNO; 16 bits are what fits
 
 _SUBJECT = "linux.seccomp"
 _BLOB = "seccomp filter"

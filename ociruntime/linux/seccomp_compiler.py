@@ -115,7 +115,7 @@ def _add_architectures(library: Library, context: CData, names: object) -> tuple
     if not refused:
         return found, []
     by = f"libseccomp {version_text(library)} on {os.uname().machine}"
-    return found, [f"{_POINTER}/architectures: {' '.join(refused)}: left out, {by} has no such calls"]
+    return found, [f"{_POINTER}/architectures: {' '.join(refused)}: left out, not supported by {by}"]
 
 
 def _add_rules(library: Library, context: CData, request: dict[str, object]) -> None:
@@ -178,7 +178,7 @@ def _largest_numbers(library: Library, architectures: list[int], rules: object) 
 
 
 def _unknown_calls(default: int, largest: dict[int, int]) -> bytes:
-    """The instructions that answer ENOSYS to numbers above the largest known; then the program goes on."""
+    """The instructions that answer ENOSYS to numbers above the largest known; then the program continues."""
     if default == _NO_SUCH_CALL or (default & ~_DATA) in _LETTING_THROUGH:
         return b""
     blocks = []
@@ -200,7 +200,7 @@ def _unknown_calls(default: int, largest: dict[int, int]) -> bytes:
 
 
 def _block(architecture: int, largest: int, largest_x32: int = 0) -> list[tuple[int, int, int, int]]:
-    """For one architecture; goes on behind its end (where a jump leads out) or with the next block."""
+    """For one architecture; continues after its end (where a jump leads out) or with the next block."""
     if largest_x32:
         return [
             (_EQUAL, 0, 6, architecture),

@@ -41,7 +41,7 @@ def run(settings: Settings, given: Arguments) -> int:
 
 
 def owner(directory: str) -> str:
-    """Name of the user whose container this is, "#UID" if the user has none, "" if it has just been deleted."""
+    """Name of the user who owns the container, "#UID" if the user has none, "" if it has just been deleted."""
     import pwd
 
     try:

@@ -241,7 +241,7 @@ def test_oom_is_counted(stage: Stage) -> None:
 
 
 def test_limits_of_a_cgroup_that_was_there(compare: Compare) -> None:
-    """A cgroup whose limits somebody has set before gets the config's, whichever has to be written first."""
+    """A cgroup that already has other limits gets the config's, whichever has to be written first."""
     limits = {"limit": 64 * MIB, "swap": 64 * MIB}
 
     def scenario(stage: Stage) -> dict[str, Any]:

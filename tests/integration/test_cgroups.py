@@ -60,7 +60,7 @@ def test_place(compare: Compare, group: str) -> None:
         return answers
 
     answers = compare(scenario, only=("runc",))
-    # a hierarchy that is not mounted may live on, as long as somebody has cgroups in it
+    # a hierarchy that is not mounted may live on, as long as there are cgroups in it
     mounted = [
         line for line in answers["absolute"] if not line.startswith(("hugetlb", "net_cls", "net_prio"))
     ]
@@ -395,7 +395,7 @@ def test_cgroups_below_are_removed(stage: Stage) -> None:
 
 
 def test_frozen_container_can_be_deleted(stage: Stage) -> None:
-    """A container whose cgroup somebody froze goes away by delete --force."""
+    """A container whose cgroup someone else has frozen goes away by delete --force."""
     container = stage.container("sleep", "1000")
     container.create().ok()
     container.start().ok()

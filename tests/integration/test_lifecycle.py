@@ -187,7 +187,7 @@ def test_bad_id_is_refused(compare: Compare, bad: str) -> None:
         assert stage.runtime.ids() == []
         return {"codes": codes}
 
-    # crun takes most of these ids, so it is no oracle here.
+    # crun takes most of these ids, so there is no comparison with it here.
     assert compare(scenario, ("runc",))["codes"] == [1, 1]
 
 

@@ -149,7 +149,7 @@ def test_capabilities(compare: Compare, case: str, expected: list[str]) -> None:
 
 
 def test_unknown_capability_is_a_warning(compare: Compare) -> None:
-    """A capability that nobody knows is named in a warning and does not fail the container (R049)."""
+    """An unknown capability is named in a warning and does not fail the container (R049)."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         log = stage.directory / "log"
@@ -404,7 +404,7 @@ def test_empty_home(compare: Compare) -> None:
 
 
 def test_environment_entry_without_equals_sign(compare: Compare) -> None:
-    """An entry that is no NAME=value is refused, as runc does."""
+    """An entry that is not NAME=value is refused, as runc does."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         result = stage.run("true", edit=lambda config: config["process"]["env"].append("NOTHING"))

@@ -28,7 +28,7 @@ def _ids(stage: Stage) -> list[bool]:
 
 
 def test_delete_what_matches(compare: Compare) -> None:
-    """Each stopped container that matches goes, anywhere in the id, and the others stay; no match is no error."""
+    """Each stopped container that matches goes, anywhere in the id, and the others stay; it is not an error if none matches."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         first, second, other = (stage.in_state("stopped") for _ in range(3))

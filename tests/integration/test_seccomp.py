@@ -379,7 +379,7 @@ def test_dockers_default_profile(compare: Compare, calls: Path) -> None:
         config["linux"]["seccomp"] = dockers_filter(set(capabilities))
 
     def scenario(stage: Stage) -> dict[str, Any]:
-        # mount, add_key (which the profile names), kexec_load, and one that nobody knows
+        # mount, add_key (which the profile names), kexec_load, and one that does not exist
         words = ["165", "248", "246", "900", f"{ALARM}"]
         return {
             "said": _say(stage, calls, *words, edit=edit),

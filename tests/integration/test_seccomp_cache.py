@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a filter compiled once, and is nothing ever used that somebody else may have put in its place?
+"""Is a filter compiled once, and is nothing ever used that another user may have put in its place?
 
 The store is the directory @seccomp below --root; see ociruntime/linux/seccomp_cache.py.
 """
@@ -173,7 +173,7 @@ def test_attackers_file_would_work(stage: Stage) -> None:
 
 
 def test_foreign_directory_is_not_used(stage: Stage) -> None:
-    """A store of somebody else's is left alone: each create compiles, and says so."""
+    """Another user's store is left alone: each create compiles, and says so."""
     edit = with_filter(_REFUSE)
     assert _how(stage, edit) == "compiled"
     os.chown(_store(stage), 12345, 12345)

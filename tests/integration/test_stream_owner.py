@@ -177,7 +177,7 @@ def owner_of_pipe(stage: Stage, edit: Callable[[Config], None], before: int = 0)
 
 
 def test_owners_of_pipes(compare_with_users: Compare) -> None:
-    """Root's streams are not touched, nor what belongs to nobody in the user namespace, whose ids count; the program runs."""
+    """Root's streams are not touched, nor those of an owner that the user namespace does not map; the program runs."""
 
     def mapped(config: Config) -> None:
         user(config)

@@ -214,7 +214,7 @@ def test_nobody_takes_the_output(stage: Stage) -> None:
 
 @own
 def test_no_input(stage: Stage) -> None:
-    """0 at its end is no end of the session, as with runc; the terminal is found at another stream."""
+    """End of file on 0 does not end the session, as with runc; the terminal is found at another stream."""
     container = stage.container("sh", "-c", "sleep 0.2; echo done", edit=terminal)
     client = Client(["sh", "-c", 'exec "$@" </dev/null', "sh", *command_of(container)])
     try:

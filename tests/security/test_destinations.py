@@ -253,7 +253,7 @@ def test_device_on_a_link(stage: Stage, canary: Canary) -> None:
 
 @pytest.mark.parametrize("target", ["/", "..", "tmp/../.."])
 def test_mount_on_a_link_to_the_root(stage: Stage, tmp_path: Path, target: str) -> None:
-    """R015: a link can't make a volume cover the container's root, where whoever enters later would land on it."""
+    """R015: a link can't make a volume cover the container's root, where a process that enters later would land on it."""
     bundle = stage.bundle("true", edit=writable_root)
     (bundle.rootfs / "link").symlink_to(target)
     add_bind(bundle.config, str(tmp_path), "/link")

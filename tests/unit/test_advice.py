@@ -55,7 +55,7 @@ def test_advice(change: dict[str, Any], expected: list[tuple[str, str]]) -> None
 
 
 def test_create_says_nothing_of_it() -> None:
-    """What is only advice is no matter of create, for which engines write absolute paths and names of their own."""
+    """What is only advice does not concern create, for which engines write absolute paths and names of their own."""
     config = default_config()
     config["root"]["path"] = "/srv/tree"
     config["annotations"] = {"name": "x"}

@@ -53,7 +53,7 @@ GROUPS = "run.oci.keep_original_groups"
     ],
 )
 def test_check(name: str, value: str, expected: list[tuple[str, str]]) -> None:
-    """A value that is of no use is found at the annotation; others are nobody's business."""
+    """A value that is of no use is reported at its annotation; other annotations are not looked at."""
     found = list(annotation.check(Node({"annotations": {name: value}})))
     assert [(one.rule, one.severity) for one in found] == expected
     assert all(one.pointer == "/annotations/" + name.replace("/", "~1") for one in found)

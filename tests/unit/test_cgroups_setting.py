@@ -92,7 +92,7 @@ def test_a_value_that_the_kernel_changes(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_value_that_the_kernel_ignores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, warned: bool
 ) -> None:
-    """Kernel memory of new kernels: the write succeeds and the old value stays, which is a warning; rounding down is none."""
+    """Kernel memory of new kernels: the write succeeds and the old value stays, which is a warning; rounding down is not."""
     (tmp_path / "kmem").write_text(f"{kept}\n")
     monkeypatch.setattr(setting, "write", lambda *_: None)
     warnings: list[str] = []

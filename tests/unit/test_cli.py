@@ -68,11 +68,11 @@ def test_a_later_verb_is_refused_by_name(verb: str, capfd: pytest.CaptureFixture
         (["frob"], "frob: unknown verb"),
         (["--frob", "list"], "unknown flag --frob"),
         (["list", "--frob"], "list: unknown flag --frob"),
-        (["state"], "state: takes ID, not 0 words"),
-        (["state", "a", "b"], "state: takes ID, not 2 words"),
+        (["state"], "state: takes ID, but got 0 arguments"),
+        (["state", "a", "b"], "state: takes ID, but got 2 arguments"),
         (["start"], "start: takes ID"),
         (["kill", "a", "b", "c"], "kill: takes ID [SIGNAL]"),
-        (["list", "a"], "list: takes no argument"),
+        (["list", "a"], "list: takes no argument, but got 1 argument"),
         (["create", "--bundle"], "create: flag --bundle needs a value"),
         (["create", "--preserve-fds", "x", "id"], "create: flag --preserve-fds needs a number"),
         (["--systemd-cgroup", "list"], "flag --systemd-cgroup: not supported yet"),
@@ -245,7 +245,7 @@ def test_a_full_disk_under_stdout_is_an_error() -> None:
 
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_standard_streams_change_no_exit_code(closed: str, tmp_path: Path) -> None:
-    """An error that nobody can read is still an error, and a log is never opened as descriptor 0, 1 or 2."""
+    """An error that can't be shown is still an error, and a log is never opened as descriptor 0, 1 or 2."""
     log = tmp_path / "log"
     script = f"exec {sys.executable} -m ociruntime --log {log} frob {closed}"
     assert subprocess.run(["/bin/sh", "-c", script], cwd=REPOSITORY, check=False).returncode == 1

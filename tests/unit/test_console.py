@@ -56,7 +56,7 @@ def test_sizes_that_no_terminal_can_have() -> None:
     ],
 )
 def test_who_may_ask_for_what(terminal: bool, socket: str, detached: bool, words: str) -> None:
-    """Who detaches needs a socket, and nobody else may have one: the rules of runc."""
+    """A command that detaches needs a socket, and no other may have one: the rules of runc."""
     config = Node({"process": {"terminal": terminal}})
     if not words:
         console.refuse(config, socket, detached=detached)

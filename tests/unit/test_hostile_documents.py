@@ -69,7 +69,7 @@ def test_blanks_cost_nothing() -> None:
     [("fifo", "a FIFO"), ("/dev/zero", "a device"), ("socket", "a socket"), (".", "a directory")],
 )
 def test_what_is_no_file(path: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A FIFO nobody writes to, and a device without an end, are not waited for; a link to one is no better."""
+    """A FIFO that no one writes to, and an endless device, are not waited for; nor is a link to one."""
     monkeypatch.chdir(tmp_path)
     os.mkfifo("fifo")
     os.mknod("socket", 0o140600)
@@ -98,7 +98,7 @@ def test_what_is_too_large(tmp_path: Path) -> None:
 
 
 def test_a_stream_without_an_end() -> None:
-    """Standard input is read to the limit, whatever somebody writes into it."""
+    """Standard input is read only up to the limit, whatever is written into it."""
     with open("/dev/zero", "rb") as zeros, pytest.raises(BundleError, match="stdin: larger than 32 MiB"):
         bundle.read_stream(zeros.fileno(), "stdin")
 
@@ -307,7 +307,7 @@ def test_ranges(count: int) -> None:
 
 
 def test_a_path_that_the_kernel_can_not_take() -> None:
-    """Of a path of 100,000 names nothing is made, and nobody counts all that would lie above it."""
+    """Nothing is made of a path of 100,000 names, and what would lie above it is not counted."""
     long = "/" + "/".join(["a"] * 100_000)
     document = Node(
         {

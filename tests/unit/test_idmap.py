@@ -150,7 +150,7 @@ def test_the_kernel_is_never_given_the_option() -> None:
 
 
 def test_devices_are_made_by_the_runtime() -> None:
-    """In a user namespace nobody may make a device: each has a node of the runtime's; a FIFO needs none."""
+    """In a user namespace no device can be made: each has a node of the runtime's; a FIFO needs none."""
     listed = [
         {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "uid": 5, "fileMode": 0o600},
         {"path": "/dev/pipe", "type": "p"},

@@ -69,7 +69,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A tree with the default group and one that somebody else has made."""
+    """A tree with the default group and one that someone else has made."""
     root = tmp_path / "resctrl"
 
     def mkdir(path: str, mode: int = 0o777) -> None:
@@ -144,7 +144,7 @@ def test_a_group_of_its_own(machine: Machine) -> None:
     assert (machine.tasks("c1"), machine.tasks(), machine.tasks("theirs")) == ("4711", "", "")
     assert (machine.root / "c1/schemata").read_text() == ""  # R166
     machine.undo()
-    machine.undo()  # a second time is no harm
+    machine.undo()  # a second time does no harm
     assert machine.groups() == [".", "theirs"]
 
 
@@ -164,7 +164,7 @@ def test_one_line(machine: Machine, rdt: dict[str, str], line: str) -> None:
 
 
 def test_an_own_group_that_is_there_already(machine: Machine) -> None:
-    """A directory of the container's name that somebody else made is neither used nor removed."""
+    """A directory of the container's name that someone else made is neither used nor removed."""
     machine.id = "theirs"
     with pytest.raises(StepFailed, match="theirs already exists"):
         machine.create({})

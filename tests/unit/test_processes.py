@@ -72,7 +72,7 @@ def test_labels_of_apparmor(ps: Callable[[str, str], None]) -> None:
 
 @pytest.mark.parametrize("without", ["COMMAND\nsh\n", "", "\n"])
 def test_without_a_pid(ps: Callable[[str, str], None], without: str) -> None:
-    """Nobody can tell whose the lines are: runc's words, or ps's own."""
+    """There is no telling whose the lines are: runc's words, or ps's own."""
     ps("OCIRUNTIME COMMAND\n       700 sh\n" if without else "", without)
     with pytest.raises(RuntimeFailure, match="couldn't find PID field" if without else "conflicting"):
         processes.table([700], ["-o", "comm"])

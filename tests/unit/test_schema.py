@@ -160,7 +160,7 @@ def test_the_features_of_runc_are_valid() -> None:
 
 
 def test_a_version_without_the_other_is_no_features_document() -> None:
-    """The two versions are required, and null is no version (R244, R245)."""
+    """The two versions are required, and null is not a version (R244, R245)."""
     assert found({"ociVersionMin": "1.0.0"}, "features") == [("/ociVersionMax", "R245", "is required")]
     assert found({"ociVersionMin": None, "ociVersionMax": "1.3.0"}, "features")[0][:2] == (
         "/ociVersionMin",

@@ -276,7 +276,7 @@ def test_every_architecture_is_taken() -> None:
 
 
 def test_unknown_names() -> None:
-    """Skipped, or refused with the annotation; a name that no C string can hold is none."""
+    """Skipped, or refused with the annotation; a name that no C string can hold is not a system call's."""
     for name in ("no_such_call", "read\0x", "\udcff"):
         filter_ = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule(name, "chroot")]}
         program, _ = program_of(filter_)

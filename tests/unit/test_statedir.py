@@ -118,7 +118,7 @@ def test_root_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_find(tmp_path: Path) -> None:
-    """A directory is found, also unfinished; anything else is no container."""
+    """A directory is found, also unfinished; anything else is not a container."""
     with pytest.raises(NoSuchContainer, match="does not exist"):
         StateDir.find(str(tmp_path), "one")
     (tmp_path / "file").write_text("")
@@ -368,7 +368,7 @@ def test_lock_of_a_dead_holder(tmp_path: Path) -> None:
 
 
 def test_lock_of_a_living_holder(tmp_path: Path) -> None:
-    """Whoever is at work on a container is not waited for: `state` answers at once."""
+    """A process that is at work on a container is not waited for: `state` answers at once."""
     holder = _claim(tmp_path)
     began = time.monotonic()
     assert not finish(StateDir.find(str(tmp_path), "one"))

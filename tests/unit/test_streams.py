@@ -112,7 +112,7 @@ def test_what_is_not_taken_waits() -> None:
 
 
 def test_nobody_takes_it() -> None:
-    """EPIPE: both sides are closed, so that whoever writes to the source is told."""
+    """EPIPE: both sides are closed, so that a writer to the source is told."""
     with _pipe() as (source, feed), _pipe() as (sink, target):
         flow = streams._Flow(source, target, typed=False)
         os.close(sink)

@@ -71,7 +71,7 @@ def test_check_before_update(where: str) -> None:
 
 
 def test_memory_in_use(tmp_path: Path) -> None:
-    """More than the new limit is an error, exactly the limit is not; swap that isn't counted is none."""
+    """More than the new limit is an error, exactly the limit is not; swap that isn't counted is not."""
     (tmp_path / "memory.current").write_text("100\n")
     args = {"files": [f"{tmp_path}/memory.current", f"{tmp_path}/memory.swap.current"], "limit": 100}
     update.check_use(args)

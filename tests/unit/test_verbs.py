@@ -175,7 +175,7 @@ def test_list_of_an_empty_or_missing_root(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No containers is no error, and the forms are runc's; a --root that was named and is not there is one (runc 1.2)."""
+    """No containers is not an error, and the forms are runc's; a --root that does not exist is one (runc 1.2)."""
     heading = "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
     missing = tmp_path / "missing"
     monkeypatch.setattr("ociruntime.container.default_root", lambda: str(missing))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ociruntime.run import Run
     from ociruntime.step import HostStep, InitStep
 
-# The key of the slot with the cgroup2 directory that init is born in (CLONE_INTO_CGROUP).
+# The key of the slot with the cgroup2 directory that init is cloned into (CLONE_INTO_CGROUP).
 CLONE_SLOT = "cgroup2"
 
 _R = "/linux/resources"
@@ -84,7 +84,7 @@ def check(config: Node) -> Iterator[Violation]:
     yield from check_path(config)
     for entry in resources.at("devices"):
         if not entry.at("allow"):
-            reason = "is required, and counts as false: access is denied"
+            reason = "is required; false is assumed: access is denied"
             yield Violation(entry.at("allow").pointer, reason, "R139", "warning")
     yield from check_resources(resources)
 

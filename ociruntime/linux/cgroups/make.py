@@ -93,7 +93,7 @@ def _require_empty(directory: str) -> None:
         shown = ", ".join(str(pid) for pid in found[:5])
         raise StepFailed(
             f"the cgroup {directory} is not empty: {len(found)} processes are in it ({shown})",
-            hint="choose another cgroupsPath, or end them",
+            hint="choose another cgroupsPath, or end those processes",
         )
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which directories are the container's cgroup, one per hierarchy? (R124-R129)
 
-An absolute cgroupsPath stands below each hierarchy's mount point. A relative one, and the container's
-id if there is none, stands below the cgroup of the calling process in that hierarchy; on cgroup v2
+An absolute cgroupsPath is taken below each hierarchy's mount point. A relative one, or the container's
+id if there is none, is taken below the cgroup of the calling process in that hierarchy; on cgroup v2
 below its parent, because a v2 cgroup with processes in it can't have children with limits. This is
-what runc does, so that containers of both runtimes stand side by side.
+what runc does, so that containers of both runtimes are side by side.
 
 Pure: nothing here looks at the machine.
 """

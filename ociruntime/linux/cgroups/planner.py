@@ -152,8 +152,8 @@ def require_controllers(layout: Layout, settings: list[Setting]) -> None:
                 )
         elif setting.controller not in layout.controllers:
             raise StepFailed(
-                f"the cgroup controller {setting.controller!r} is not mounted: "
-                f"{', '.join(layout.controllers)} are",
+                f"the cgroup controller {setting.controller!r} is not mounted, "
+                f"only {', '.join(layout.controllers)} are",
                 pointer=setting.pointer,
             )
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which cgroup file gets which value for a property below /linux/resources? (R140-R155)
 
-Memory, CPU and pids stand here, one table per cgroup version; block I/O, huge pages, network, rdma and unified have
+Memory, CPU and pids are here, one table per cgroup version; block I/O, huge pages, network, rdma and unified have
 files of their own, read only for a config that has them. A property that a version can't express is refused, never
 dropped (R155). Device rules are not limits: they are in devices.py. Pure: nothing here looks at the machine.
 """

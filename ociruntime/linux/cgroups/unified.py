@@ -33,7 +33,7 @@ def check(unified: Node) -> Iterator[Violation]:
 
 
 def settings(unified: Node) -> Iterator[Setting]:
-    """What to write, in the config's order; each line by itself, as io.max wants it."""
+    """What to write, in the config's order; each line by itself, as io.max needs it."""
     for name, node in unified.members():
         # files of the core and of pressure stall information need no controller
         own = name.startswith("cgroup.") or name.endswith(".pressure")

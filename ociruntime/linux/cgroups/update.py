@@ -46,7 +46,7 @@ def plan(resources: Node, held: Node, layout: Layout, paths: dict[str, str]) -> 
             raise StepFailed(
                 f"the container has no cgroup of the controller {setting.controller!r}",
                 pointer=setting.pointer,
-                hint="it was not mounted when the container was made",
+                hint="it was not mounted when the container was created",
             )
     memory = resources.at("memory")
     wish = memory.at("checkBeforeUpdate") or held.at("memory", "checkBeforeUpdate")

@@ -26,7 +26,7 @@ def test_utf8(stage: Stage) -> None:
 
 @departs(runc="Go's decoder takes any bytes")
 def test_not_utf8(stage: Stage) -> None:
-    """R002: a text in another encoding is no config."""
+    """R002: a text in another encoding is not a config."""
     container = stage.container("true")
     stage.runtime.prepare(container.bundle)
     text = container.bundle.config_file.read_bytes()
