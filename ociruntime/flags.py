@@ -37,13 +37,13 @@ _HINTS = {"systemd-cgroup": SYSTEMD_HINT}
 
 GLOBAL: tuple[Row, ...] = (
     ("root", "", "DIR", WORKS, "runc", "keep the containers' state in DIR", ""),
-    ("log", "", "FILE", WORKS, "runc", "append errors and warnings to FILE as well", ""),
+    ("log", "", "FILE", WORKS, "runc", "also append errors and warnings to FILE", ""),
     ("log-format", "", "text|json", WORKS, "runc", "format of log lines (default text)", ""),
     ("debug", "", "", WORKS, "runc", "log more, and show the traceback of an internal error", ""),
     ("trace", "", "FILE", WORKS, "ours", "create, start, run, exec: write the start and end of every step to FILE (Chrome trace JSON)", ""),
     ("cgroup-manager", "", "cgroupfs|disabled|systemd", WORKS, "crun", "how cgroups are managed (default cgroupfs)", "systemd is refused: not supported yet"),
     ("systemd-cgroup", "", "", REFUSED, "runc", "use the systemd cgroup driver", _LATER),
-    ("rootless", "", "auto|false|true", ACCEPTED, "runc", "ignore cgroup permission errors", "the runtime only runs as root for now: auto and false mean the same, true is refused: not supported yet"),
+    ("rootless", "", "auto|false|true", ACCEPTED, "runc", "ignore cgroup permission errors", "the runtime only runs as root for now; auto and false mean the same, and true is refused: not supported yet"),
     ("criu", "", "FILE", ACCEPTED, "runc", "path of the criu program", "only checkpoint and restore would use it"),
     ("help", "h", "", WORKS, "runc", "show this help", ""),
     ("version", "v", "", WORKS, "runc", "show the version of the runtime and of the specification", ""),
@@ -96,7 +96,7 @@ _REGEX: Row = ("regex", "r", "", WORKS, "crun", "ID is a regular expression: act
 _FORMAT_TEXT: Row = ("format", "f", "text|json", WORKS, "ours", "output format (default text)", "")
 
 _UPDATE: tuple[Row, ...] = (
-    ("resources", "r", "FILE", WORKS, "runc", "read a resources object as in config.json from FILE, or - for stdin; other flags then have no effect", ""),
+    ("resources", "r", "FILE", WORKS, "runc", "read the limits from FILE (- for stdin), a resources object as in config.json; other flags then have no effect", ""),
     ("blkio-weight", "", "WEIGHT", WORKS, "runc", "block I/O weight, 10 to 1000", ""),
     ("cpu-period", "", "USEC", WORKS, "runc", "CPU period, microseconds", ""),
     ("cpu-quota", "", "USEC", WORKS, "runc", "CPU time per period, microseconds; -1 means no limit", ""),
@@ -109,7 +109,7 @@ _UPDATE: tuple[Row, ...] = (
     ("cpuset-mems", "", "LIST", WORKS, "runc", "memory nodes to use", ""),
     ("kernel-memory", "", "BYTES", WORKS, "runc", "kernel memory limit (cgroup v1; obsolete, new kernels ignore it)", ""),
     ("kernel-memory-tcp", "", "BYTES", WORKS, "runc", "kernel TCP memory limit (cgroup v1; obsolete)", ""),
-    ("memory", "", "BYTES", WORKS, "runc", "memory limit, in bytes or as in 10M or 1g; -1 means no limit", ""),
+    ("memory", "", "BYTES", WORKS, "runc", "memory limit, in bytes or with a unit as in 10M or 1g; -1 means no limit", ""),
     ("memory-reservation", "", "BYTES", WORKS, "runc", "soft memory limit", ""),
     ("memory-swap", "", "BYTES", WORKS, "runc", "limit for memory and swap together", ""),
     ("pids-limit", "", "COUNT", WORKS, "runc", "maximum number of tasks; -1 means no limit", ""),
@@ -184,7 +184,7 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
         "ID [PROGRAM [ARGUMENT ...]]",
         1,
         -1,
-        "run another program in a container; exits with its exit status",
+        "run another program in a container; exits with that program's exit status",
     ),
     "update": ("ID", 1, 1, "change the resource limits of a container"),
     "ps": ("ID [PS-OPTION ...]", 1, -1, "list the processes of a container"),

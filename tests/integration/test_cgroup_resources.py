@@ -79,7 +79,7 @@ NO_PEER: list[Case] = [  # those of Debian 12 have neither
     ids=["runc and crun", "runc", "crun", "none"],
 )
 def test_property(compare: Compare, cases: list[Case], peers: tuple[str, ...]) -> None:
-    """What stands in the kernel's file is what the config says, and the peers write the same."""
+    """The kernel's file has what the config says, and the peers write the same."""
     held = [case for case in cases if case[4] or not V2]
     groups: dict[str, dict[str, Any]] = {}
     for name, wish, *_ in held:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does the code in docs/library.md and README.md do what stands beside it?"""
+"""Does the code in docs/library.md and README.md do what the text says?"""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ def test_no_bundle(compare: Compare) -> None:
 
 
 def test_options_after_the_id(compare: Compare) -> None:
-    """Options may stand after the container id, as with runc."""
+    """Options may come after the container id, as with runc."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         container = stage.container("sleep", "100")

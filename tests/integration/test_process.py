@@ -308,7 +308,7 @@ def test_cwd(compare: Compare) -> None:
 
 @pytest.mark.parametrize("readonly", [False, True])
 def test_missing_cwd_is_made(compare: Compare, readonly: bool) -> None:
-    """A missing cwd is made, root's and 0755, also in a read-only root and for another user."""
+    """A missing cwd is made, root's and 0755, even in a read-only root and for another user."""
 
     def edit(config: Config) -> None:
         config["process"].update(cwd="/new/directory", user={"uid": 1000, "gid": 1000})
@@ -338,7 +338,7 @@ def test_cwd_of_root_is_entered_before_the_change_of_user(compare: Compare) -> N
     [("relative cwd", "usr"), ("file as cwd", "/etc/passwd"), ("link out", "/proc/self/fd/7")],
 )
 def test_cwd_that_is_refused(compare: Compare, answer: str, cwd: str) -> None:
-    """A relative cwd, a file, and a descriptor of the runtime are no cwd; nothing is left."""
+    """A relative path, a file, and a descriptor of the runtime can't be cwd; nothing is left."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         result = stage.run("pwd", edit=lambda config: config["process"].update(cwd=cwd))

@@ -190,7 +190,7 @@ def test_damaged_journal_of_an_interrupted_create(stage: Stage, damage: str) -> 
 @pytest.mark.parametrize("name", ["lock", "progress", "start", "config.json"])
 @pytest.mark.parametrize("status", ["created", "running", "stopped"])
 def test_a_file_is_gone(stage: Stage, status: str, name: str) -> None:
-    """Without one of its files a container may be of no use, but it is told, and delete --force removes it."""
+    """Without one of its files a container may be of no use, but that is reported, and delete --force removes it."""
     container = stage.in_state(status)
     _file(container, name).unlink()
     for verb, words in (("state", []), ("start", []), ("kill", ["0"])):

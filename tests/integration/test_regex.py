@@ -45,7 +45,7 @@ def test_delete_what_matches(compare: Compare) -> None:
 
 
 def test_one_of_them_is_refused(compare: Compare) -> None:
-    """A running container refuses; the stopped one goes all the same, and with --force both do."""
+    """A running container refuses; the stopped one goes anyway, and with --force both do."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         running, stopped = stage.in_state("running"), stage.in_state("stopped")

@@ -473,7 +473,7 @@ def test_everything_that_features_lists_is_accepted(stage: Stage, calls: Path) -
     edit = with_filter(*rules, architectures=listed["archs"], flags=listed["supportedFlags"])
     container = stage.container("sleep", "100", edit=edit)
     created = container.create().ok()
-    # what this machine can't run is left out, and that is said
+    # what this machine can't run is left out with a warning
     assert "SCMP_ARCH_S390X" in created.err
     assert "SCMP_ARCH_X86_64" not in created.err
     container.start().ok()

@@ -43,7 +43,7 @@ def _kept(stage: Stage) -> list[Path]:
 
 
 def _how(stage: Stage, edit: Callable[[Config], None], **how: Any) -> str:
-    """Where `create` had its filter from, by its trace; the filter is in force all the same."""
+    """Where `create` had its filter from, by its trace; the filter is in force in any case."""
     trace = stage.directory / "trace.json"
     container = stage.container("sh", "-c", "mkdir /tmp/made || echo refused", edit=edit)
     container.create("--trace", str(trace), **how).ok()

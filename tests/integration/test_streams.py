@@ -122,7 +122,7 @@ def test_a_conversation(compare: Compare) -> None:
 
 
 def test_much_output(compare: Compare) -> None:
-    """1 MiB arrives whole on each of 1 and 2, also if the program ends at once."""
+    """1 MiB arrives whole on each of 1 and 2, even if the program ends at once."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         script = "head -c 1048576 /dev/zero | tr '\\0' a; head -c 1048576 /dev/zero | tr '\\0' b >&2"
@@ -239,7 +239,7 @@ def _shell(client_script: str) -> list[str]:
 
 @_ours
 def test_in_the_background(stage: Stage) -> None:
-    """A job in the background neither takes what is typed for the shell nor is stopped, also with `stty tostop`."""
+    """A job in the background neither takes what is typed for the shell nor is stopped, even with `stty tostop`."""
     container = stage.running()
     script = "echo started; until [ -e /dev/shm/go ]; do sleep 0.05; done; echo finished; exit 6"
     job = shlex.join(_exec(container, script))

@@ -58,7 +58,7 @@ def begin(stage: Stage, **groups: Any) -> Container:
 
 
 def update(container: Container, *words: str, **how: Any) -> Result:
-    """`update`, with the id first: flags may stand after it, but with crun."""
+    """`update`, with the id first: flags may come after it, except with crun."""
     if container.runtime.name == "crun":
         return container.runtime.call("update", *words, container.id, **how)
     return container.runtime.call("update", container.id, *words, **how)

@@ -200,7 +200,7 @@ def test_every_argument_is_checked(op: str) -> None:
 
 
 def test_unknown_ops_are_refused() -> None:
-    """Op 0, and the first number past the table, are no operations."""
+    """Op 0, and the first number past the table, are not operations."""
     good = _plan(InitStep("setsid"))
     for code in (0, len(OPS) + 1, 0xFFFF):
         _refused(_put(good, _HEADER, code, 2))

@@ -192,7 +192,7 @@ def test_dev_null_is_a_link(stage: Stage, canary: Canary) -> None:
 
 
 def test_dev_null_is_a_file_of_somebody(stage: Stage) -> None:
-    """Invariant 15, CVE-2026-88265: what the runtime has not made keeps its owner, also if it stands for a device."""
+    """Invariant 15, CVE-2026-88265: what the runtime has not made keeps its owner, even if it stands for a device."""
 
     def edit(config: Config) -> None:
         config["mounts"] = [

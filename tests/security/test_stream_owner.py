@@ -100,7 +100,7 @@ def test_no_set_user_id(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_closed_streams(stage: Stage) -> None:
-    """A caller that has none runs programs all the same."""
+    """A caller that has none runs programs anyway."""
     bundle = stage.bundle("sh", "-c", "exit 7", edit=user)
     command = stage.runtime.command
     stage.runtime.command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]

@@ -48,7 +48,7 @@ def _mount(*options: str) -> dict[str, Any]:
     ],
 )
 def test_advice(change: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    """R011, R036, R087, R088, R110: each rule for authors is told as a warning, at its place, and nothing else is."""
+    """R011, R036, R087, R088, R110: each rule for authors gives a warning, at its place, and nothing else does."""
     found = advice(Node({**default_config(), **change}))
     assert [(one.rule, one.pointer) for one in found] == expected
     assert {one.severity for one in found} <= {"warning"}

@@ -139,7 +139,7 @@ OF_CRUN = (
 
 
 def test_each_of_crun_has_an_effect_or_a_reason() -> None:
-    """Those without an effect are warned of, stand on the page, and are no promise of `features`."""
+    """Those without an effect give a warning, are on the page, and are not promised by `features`."""
     page = (Path(__file__).parents[2] / "specs" / "not-supported.md").read_text(encoding="utf-8")
     assert {name for name in OF_CRUN if name not in annotation.EFFECTS} == set(annotation.WITHOUT_EFFECT)
     for name, instead in annotation.WITHOUT_EFFECT.items():

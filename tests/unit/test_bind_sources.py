@@ -47,7 +47,7 @@ def new_run() -> Run:
 
 
 def answers(*entries: dict[str, Any], **more: Any) -> list[str]:
-    """Who opens what for each bind: "init /src", "root /in/it", "runtime /src"."""
+    """Which side opens what for each bind: "init /src", "root /in/it", "runtime /src"."""
     node = config(*entries, **more)
     found = {}
     for step in opened(node):

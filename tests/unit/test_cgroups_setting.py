@@ -132,7 +132,7 @@ def test_taking_back(tmp_path: Path) -> None:
 def test_taking_back_in_an_order_that_the_kernel_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is refused once is tried again after the others; what stays refused is told."""
+    """What is refused once is tried again after the others; what stays refused is reported."""
     refusals = {"a": 1, "b": 2}
     seen: list[str] = []
 

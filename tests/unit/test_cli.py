@@ -272,7 +272,7 @@ def test_closed_standard_streams_change_no_exit_code(closed: str, tmp_path: Path
     ],
 )
 def test_what_is_shown_moves_no_cursor(text: str, shown: str) -> None:
-    """Control characters that a config puts into a message, and bytes that are no UTF-8, are escaped."""
+    """Control characters that a config puts into a message, and bytes that are not UTF-8, are escaped."""
     assert printable(text) == shown
 
 

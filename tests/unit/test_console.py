@@ -120,7 +120,7 @@ def test_the_terminal_s_place() -> None:
 
 
 def test_sockets_are_tried_first_and_served_last() -> None:
-    """Connected before anything is made; sent when the environment stands, before state.json is written."""
+    """Connected before anything is made; sent once the environment is complete, before state.json is written."""
     steps = steps_of({"terminal": True}, console_socket="/c", pidfd_socket="/p")
     names = ops(steps)
     assert names[:2] == ["connect console socket", "connect pidfd socket"]
@@ -155,7 +155,7 @@ def test_a_path_of_any_length(tmp_path: Path, length: int) -> None:
 
 @pytest.mark.parametrize("kind", ["missing", "file", "deaf"])
 def test_nobody_listens(tmp_path: Path, kind: str) -> None:
-    """The error has the path, also if there is something else or a socket without a listener."""
+    """The error has the path, even if there is something else or a socket without a listener."""
     path = tmp_path / "sock"
     if kind == "file":
         path.touch()

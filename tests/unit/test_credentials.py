@@ -178,7 +178,7 @@ def test_home_never_leaves_the_rootfs(rootfs: Path, depth: int) -> None:
 
 
 def test_home_of_something_that_is_no_file(rootfs: Path, tmp_path: Path) -> None:
-    """A pipe does not hang, a loop of links ends, a directory and nothing at all are no file."""
+    """A pipe does not hang, a loop of links ends, a directory and nothing at all are not a file."""
     passwd = rootfs / "etc/passwd"
     before = len(os.listdir("/proc/self/fd"))
     passwd.unlink()

@@ -63,7 +63,7 @@ def test_ops_are_those_of_plan_h() -> None:
 
 
 def test_sync_points_are_those_of_plan_h() -> None:
-    """The numbers of the sync points stand in two places; they agree."""
+    """The numbers of the sync points are in two places; they agree."""
     numbers = {name: int(value) for name, value in re.findall(r"SYNC\((\w+), (\d+)\)", _PLAN_H)}
     assert numbers.items() >= SYNC_POINTS.items()
 
@@ -85,7 +85,7 @@ def test_the_contract_names_what_plan_h_has() -> None:
 
 
 def test_details_have_words() -> None:
-    """Each detail of plan.h has a name, none is without, and past the end there is none."""
+    """Each detail of plan.h has a name, and past the end there is none."""
     block = _PLAN_H[_PLAN_H.index("#define PLAN_DETAILS") : _PLAN_H.index("enum plan_detail")]
     names = re.findall(r"\bD\((\w+)\)", block.partition("\n")[2])
     assert [word(lib.TABLE_DETAILS, number) for number in range(len(names) + 1)] == [*names, ""]
@@ -114,7 +114,7 @@ def test_everything_comes_back() -> None:
 
 
 def test_header_names_slots_and_first_descriptor() -> None:
-    """How many slots there are and where init's descriptors begin stands in the header."""
+    """The header says how many slots there are and where init's descriptors begin."""
     buffer = encode([(0, InitStep("setsid"))], ["a", "b"], 5)
     assert struct.unpack_from("<5I", buffer) == (MAGIC, len(buffer), 1, 2, 5)
 
@@ -156,7 +156,7 @@ def test_any_text_that_has_no_nul(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a\0b", "\0", "\ud800", "a\udfff"])
 def test_text_that_no_system_call_takes(text: str) -> None:
-    """NUL and lone surrogates are the config's mistake, wherever they stand, and it says where."""
+    """NUL and lone surrogates are the config's mistake, wherever they are, and the error says where."""
     steps = [
         InitStep("hostname", text, pointer="/x/1"),
         InitStep("exec", ["/bin/sh"], ["sh", text], [], pointer="/x/1"),

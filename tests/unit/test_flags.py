@@ -64,7 +64,7 @@ def test_words_are_read_as_runc_reads_them(
 
 
 def test_global_flags_end_at_the_verb() -> None:
-    """What stands after the verb is left to the verb."""
+    """What comes after the verb is left to the verb."""
     assert read("-f", "verb", "--bundle", "x", stop_at_word=True) == (
         {"force": "true"},
         [],

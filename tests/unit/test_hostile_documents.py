@@ -44,7 +44,7 @@ def test_what_is_not_too_deep(levels: int) -> None:
 
 @pytest.mark.parametrize("levels", [DEEPEST + 1, 900, 960, 970, 980, 984, 985, 990, 1000, 5000, 200_000])
 def test_what_is_too_deep(levels: int) -> None:
-    """The limit is told whatever the depth: also a little below that of Python's own scanner."""
+    """The limit is reported whatever the depth, even a little below that of Python's own scanner."""
     with pytest.raises(BundleError, match="x: nested more than 100 levels deep") as caught:
         config.parse(nested(levels), "x", DEEPEST)
     assert caught.value.pointer == ("/a~1b" if levels < 900 else caught.value.pointer)
@@ -163,7 +163,7 @@ def _lists() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("pointer", sorted(_lists()))
 def test_a_list_of_mistakes(pointer: str) -> None:
-    """The first are told, at their places, and that there may be more; the rest is not looked at."""
+    """The first are reported, at their places, and that there may be more; the rest is not looked at."""
     document = _lists()[pointer]
     began = time.process_time()
     found = check.violations(Node(document))
@@ -228,7 +228,7 @@ def test_long_lists_are_explained_as_short_ones() -> None:
 
 
 def test_warnings_are_counted() -> None:
-    """Of those there may be any number: the first are told, and how many more there are; an error behind them too."""
+    """There may be any number: the first are reported, and how many more there are; so is an error after them."""
     process: Any = default_config(cgroup_namespace=False)["process"]
     names = [f"CAP_X{number}" for number in range(MANY)]
     document = {**whole(), "process": {**process, "capabilities": {"bounding": names}}}

@@ -140,7 +140,7 @@ def test_mounts_with_the_same_mappings_share_one_namespace() -> None:
 
 
 def test_the_kernel_is_never_given_the_option() -> None:
-    """R028: idmap and ridmap are no data for a file system, and no flag."""
+    """R028: idmap and ridmap are neither data for a file system nor a flag."""
     node = config([MOUNT], top={"mounts": [mapped("ridmap", **MAPS)]})
     (step,) = mounts.plan(node, MACHINES["plan.txt"], mounts.read(node, "/", "/rootfs"), {})
     assert step.op == "mount_tree"

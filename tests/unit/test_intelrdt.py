@@ -266,7 +266,7 @@ def test_monitoring_that_cannot_be(machine: Machine) -> None:
 
 
 def test_the_kernel_says_what_is_wrong_with_a_line(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused schema is told with the words of info/last_cmd_status, and the group goes."""
+    """A refused schema is reported in the words of info/last_cmd_status, and the group goes."""
 
     def refuse(descriptor: int, data: bytes) -> int:
         if b"L3" in data:

@@ -26,7 +26,7 @@ def _named(mutant: mutants.Mutant) -> str:
 
 
 def test_they_apply() -> None:
-    """The old text stands in the file exactly once, and the new one is another; Python still compiles."""
+    """The old text is in the file exactly once, and the new one differs; Python still compiles."""
     gone = []
     for mutant in _MUTANTS:
         try:

@@ -44,7 +44,7 @@ def test_our_column_is_taken_away(ps: Callable[[str, str], None]) -> None:
 
 
 def test_what_has_columns_of_its_own(ps: Callable[[str, str], None]) -> None:
-    """Where ours can't be added, PID stands before any name."""
+    """Where ours can't be added, PID comes before any name."""
     ps("", "UID        PID CMD\nroot       700 a 1\nroot         1 x 700\n")
     assert processes.table([700], ["-C", "foo", "-f"]) == "UID        PID CMD\nroot       700 a 1\n"
 
@@ -56,7 +56,7 @@ def test_a_format_that_is_ours_alone(ps: Callable[[str, str], None]) -> None:
 
 
 def test_labels_of_apparmor(ps: Callable[[str, str], None]) -> None:
-    """A label of two words stands before PID."""
+    """A label of two words comes before PID."""
     ps(
         "",
         "LABEL                         PID CMD\n"

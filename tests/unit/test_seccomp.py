@@ -330,7 +330,7 @@ def test_cache(tmp_path: Path) -> None:
 
 
 def test_cache_that_cannot_be_kept(tmp_path: Path) -> None:
-    """Without a directory for it the filter is compiled all the same, with a warning."""
+    """Without a directory for it the filter is compiled anyway, with a warning."""
     wanted = seccomp.request(config({"defaultAction": "SCMP_ACT_ALLOW"}), False)
     program, how, warnings = seccomp_cache.find_or_compile(str(tmp_path / "missing"), wanted)
     assert answer(program, _X86_64, 161) == _ALLOW

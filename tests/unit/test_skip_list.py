@@ -35,7 +35,7 @@ def _session(directory: Path, text: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_unlisted_skip_fails_the_session(tmp_path: Path, text: str) -> None:
-    """A skip that is not in tests/skips.toml is told, with its reason, and the session fails."""
+    """A skip that is not in tests/skips.toml is reported, with its reason, and the session fails."""
     if os.geteuid() != 0 or not os.access("/dev/kvm", os.W_OK):
         text += "\n"  # entries for such hosts name tests/..., which this file is not below
     ended = _session(tmp_path, text + "def test_passes():\n    pass\n")

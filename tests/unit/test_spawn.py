@@ -31,7 +31,7 @@ def process() -> int:
 
 
 def test_failure_overtakes_the_helpers_word() -> None:
-    """The process that a helper has made may fail before the helper tells its pid: it is known all the same.
+    """The process that a helper has made may fail before the helper reports its pid: it is known anyway.
 
     Otherwise nothing reaps it, and its pid namespace, in which a failed hook is, never ends.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who owns --root? Every directory on the way to it is looked at, and made for the caller only."""
+"""Who owns --root? Every directory on the way to it is checked, and made for the caller only."""
 
 from __future__ import annotations
 

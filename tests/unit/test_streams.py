@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipes in the place of the caller's terminal: what is copied, when it ends, and that nothing is left open."""
+"""The pipes in place of the caller's terminal: what is copied, when it ends, and that nothing is left open."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ def test_validate_warns_about_a_name_that_comes_twice(
 def test_what_is_no_config_is_no_traceback(
     verb: str, content: str, told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Broken JSON and documents that are no object are told in one line, exit 1."""
+    """Broken JSON and documents that are not an object are reported in one line, exit 1."""
     path = tmp_path / "config.json"
     path.write_bytes(content.encode("latin-1"))
     assert main([verb, str(path)]) == 1
