@@ -117,7 +117,7 @@ def _has_namespace(config: Node, kind: str) -> bool:
 
 
 def _is_bound(config: Node, host: Host) -> bool:
-    """True if cgroup2 is shown by a bind: to mount it takes CAP_SYS_ADMIN over the cgroup namespace.
+    """True if cgroup2 is shown by a bind: mounting it takes CAP_SYS_ADMIN over the cgroup namespace.
 
     The root of another user namespace has that only in a cgroup namespace of its own.
     """

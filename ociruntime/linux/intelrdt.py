@@ -184,7 +184,7 @@ def _check(args: dict[str, Any]) -> None:
     if not args["root"]:
         raise StepFailed(
             "resctrl is not mounted",
-            hint="mount -t resctrl resctrl /sys/fs/resctrl; the kernel and the CPU must know Intel RDT or AMD QoS",
+            hint="mount -t resctrl resctrl /sys/fs/resctrl; the kernel and the CPU must support Intel RDT or AMD QoS",
         )
     group, monitor, lines = args["group"], args["monitor"], args["lines"]
     exists = os.path.isdir(group)

@@ -93,7 +93,7 @@ def _attribute(file: str, label: Node, name: str, value: str) -> InitStep:
 def labelled(steps: Iterable[Step], config: Node, host: Host) -> Iterator[Step]:
     """The same steps, with linux.mountLabel on each file system that is made. Pure.
 
-    Binds keep the labels of their files: to change those is up to the engine.
+    Binds keep the labels of their files: changing those is up to the engine.
     """
     label = config.at("linux", "mountLabel").text()
     kind = config.at("annotations", MOUNT_CONTEXT).text("context")

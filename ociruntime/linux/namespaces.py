@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which namespaces are new, which are joined, and in which order? (config-linux.md, Namespaces)
 
-A new namespace is a flag of the clone that makes init. If some are joined, init's maker is a helper that
-enters them by setns(2) and then forks init with the flags of the new ones, because a joined pid
-namespace holds only for children, and because namespaces that another user namespace owns must be
-entered before a new one is made. A time namespace needs a helper too: a process that unshares one is not in
-it, but its children are. In a new user namespace init has every capability until it executes a program, and
-its ids are not mapped yet: it is forked by a helper, and need not be executed again.
+A new namespace is a flag of the clone that makes init. If some are joined, a helper enters them by setns(2)
+and then forks init with the flags of the new ones, because a joined pid namespace applies only to children,
+and because namespaces that another user namespace owns must be entered before a new one is made. A time
+namespace needs a helper too: a process that unshares one is not in it, but its children are. In a new user
+namespace init has every capability until it executes a program, and its ids are not mapped yet: it is forked
+by a helper, and need not be executed again.
 Must not import another subject; check() and the plan functions touch no file.
 """
 
@@ -195,7 +195,7 @@ def plan_join(config: Node) -> Iterator[InitStep]:
 
 
 def _plan_time(config: Node) -> Iterator[InitStep]:
-    """First of all, with the host's rights and procfs: the offsets can be set only until a process is in it."""
+    """First of all, with the host's rights and procfs: the offsets can be set only while no process is in it."""
     for entry in config.at("linux", "namespaces"):
         if entry.at("type").text() == "time" and not entry.at("path").text():
             yield InitStep("unshare", CLONE_NEWTIME, pointer=entry.pointer, text="new time namespace")

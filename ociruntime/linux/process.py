@@ -178,7 +178,7 @@ def environment(config: Node, home: str | None) -> list[str]:
 
 
 def _listening(count: int, names: str) -> list[str]:
-    """The variables that tell a program about its sockets; in its own pid namespace it is always process 1."""
+    """The variables that tell a program about its sockets; in its pid namespace it is process 1."""
     if not count:
         return []
     return [f"LISTEN_FDS={count}", "LISTEN_PID=1", *([f"LISTEN_FDNAMES={names}"] if names else [])]

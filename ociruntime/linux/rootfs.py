@@ -33,7 +33,7 @@ MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MOUNT_ATTR_RDONLY = 1
 
-# Errors of a path to a mount that others rename; then the mount table is read again, at most _LOOKS times.
+# Errors when others have renamed the path to a mount; then the mount table is read again, at most _LOOKS times.
 _MOVED = frozenset((errno.ESTALE, errno.ENOENT, errno.ELOOP, errno.ENOTDIR))
 _LOOKS = 100
 
@@ -210,7 +210,7 @@ def _note_path(run: Run) -> str:
 
 
 class _Mount:
-    """One mount: its id, its mount point, and a key that another mount with the same id later does not have."""
+    """One mount: its id, its mount point, and a key that a later mount with the same id does not have."""
 
     __slots__ = ("key", "number", "point")
 

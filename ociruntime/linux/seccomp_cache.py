@@ -21,7 +21,7 @@ from ociruntime.config import parse
 from ociruntime.errors import BundleError
 from ociruntime.jsontext import compact
 
-DIRECTORY = "@seccomp"  # below --root; @ is in no container's id
+DIRECTORY = "@seccomp"  # below --root; no container's id has an @
 FORMAT = 1  # raised when seccomp_compiler.py makes other programs of the same request
 _MOST = 64  # files; the oldest go
 _LARGEST = 1 << 20  # bytes of a file
@@ -165,7 +165,7 @@ def _write(directory: int, key: str, program: bytes, warnings: list[str]) -> lis
 
 
 def _forget_oldest(directory: int) -> None:
-    """A killed runtime's leftovers under another name too: at some point they are the oldest."""
+    """So go leftovers of a killed runtime, under another name: at some point they are the oldest."""
     names = os.listdir(directory)
     if len(names) <= _MOST:
         return
