@@ -63,7 +63,7 @@ def test_ops_are_those_of_plan_h() -> None:
 
 
 def test_sync_points_are_those_of_plan_h() -> None:
-    """The numbers of the sync points are in two places; they agree."""
+    """The numbers of the sync points stand in two places; they agree."""
     numbers = {name: int(value) for name, value in re.findall(r"SYNC\((\w+), (\d+)\)", _PLAN_H)}
     assert numbers.items() >= SYNC_POINTS.items()
 
@@ -85,7 +85,7 @@ def test_the_contract_names_what_plan_h_has() -> None:
 
 
 def test_details_have_words() -> None:
-    """Each detail of plan.h has a name, and past the end there is none."""
+    """Each detail of plan.h has a name, none is without, and past the end there is none."""
     block = _PLAN_H[_PLAN_H.index("#define PLAN_DETAILS") : _PLAN_H.index("enum plan_detail")]
     names = re.findall(r"\bD\((\w+)\)", block.partition("\n")[2])
     assert [word(lib.TABLE_DETAILS, number) for number in range(len(names) + 1)] == [*names, ""]
