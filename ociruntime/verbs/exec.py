@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`exec`: run one more program in a container; ends with its exit status, or with 255 if it could not be run."""
+"""`exec`: run another program in a container; exits with its status, or with 255 if it could not be run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _execute(settings: Settings, given: Arguments) -> int:
 
 
 def _terminal(request: Request) -> Terminal | None:
-    """The caller's, if the program gets one: found before anything is made, and changed later."""
+    """The caller's terminal, if the program gets one: found before anything is made, and changed later."""
     wanted = request.tty if request.document is None else request.document.get("terminal") is True
     if not wanted:
         return None

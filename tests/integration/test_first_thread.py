@@ -91,7 +91,7 @@ def test_delete_without_force_is_refused(stage: Stage, first_thread: Path) -> No
 @own
 @pytest.mark.parametrize("own_pids", [True, False])
 def test_delete_ends_it_without_a_cgroup(stage: Stage, first_thread: Path, own_pids: bool) -> None:
-    """No cgroup tells that something is left: delete --force ends the process all the same."""
+    """No cgroup tells that something is left: delete --force ends the process anyway."""
 
     def edit(config: Config) -> None:
         if not own_pids:
