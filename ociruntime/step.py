@@ -41,7 +41,7 @@ class Step:
 class HostStep(Step):
     """A step of the runtime's side, done by the subject module that planned it.
 
-    subject  the module below `ociruntime` with `apply(step, run)`, and `undo(name, args, run)` if undoable
+    subject  the module below `ociruntime` with `apply(step, context)`, and `undo(name, args, context)` if undoable
     args     what to do; JSON values only, because they are written to the journal as they are
     undoable a journal entry is written before the step, and undo() is called after a failure and at delete
     """

@@ -41,7 +41,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.launch.trace import Trace
     from ociruntime.statedir import StateDir
     from ociruntime.step import Plan, Step
@@ -91,7 +91,7 @@ class Launch:
     def __init__(
         self,
         plan: Plan,
-        run: Run,
+        context: Context,
         directory: StateDir | None,
         *,
         fd_base: int,
@@ -100,7 +100,7 @@ class Launch:
         trace: Trace,
     ) -> None:
         self.plan = plan
-        self.run = run
+        self.context = context
         self.directory = directory
         self.fd_base = fd_base
         self.stdio = stdio
@@ -149,11 +149,11 @@ class Launch:
             self._stamps_taken = True
 
     def _close_slots(self, keep_terminal: bool = False) -> None:
-        self.run.close_slots(keep_terminal)
-        if self.run.needs_descriptors:  # it failed before the step that lowers the limit
+        self.context.close_slots(keep_terminal)
+        if self.context.needs_descriptors:  # it failed before the step that lowers the limit
             from ociruntime.linux.descriptor_limit import release
 
-            release(self.run)
+            release(self.context)
 
     def give_up(self) -> None:
         """End init after a failure, before the journal is undone, and close the descriptors of this side."""
@@ -177,19 +177,19 @@ class Launch:
         self._init_waits = True
         self._note_init()
         if "terminal" in self.child.opened:
-            self.run.received["terminal"] = self.child.opened.pop("terminal")
+            self.context.received["terminal"] = self.child.opened.pop("terminal")
         if point == "listener":
             try:
-                self.run.received["listener"] = descriptor_of(self.child.pidfd, self.child.listener)
+                self.context.received["listener"] = descriptor_of(self.child.pidfd, self.child.listener)
             except OSError as failure:
                 raise StepFailed("copy the filter's descriptor", errno=failure.errno or 0) from None
 
     def _note_init(self) -> None:
         """As soon as init's pid is known: whoever undoes the journal must end it first."""
         assert self.child is not None
-        if self.run.pid == self.child.pid:
+        if self.context.pid == self.child.pid:
             return
-        self.run.pid = self.child.pid
+        self.context.pid = self.child.pid
         if self.directory is not None:
             self.directory.note({"subject": "launch", "name": "init", "args": identify(self.child.pid)})
 
@@ -204,7 +204,7 @@ class Launch:
             if step.undoable:
                 assert self.directory is not None
                 self.directory.note({"subject": step.subject, "name": step.name, "args": step.args})
-            module_of(step.subject).apply(step, self.run)
+            module_of(step.subject).apply(step, self.context)
         except StepFailed as failure:
             failure.pointer = failure.pointer or step.pointer
             if failure.step in ("", step.name):
@@ -216,7 +216,7 @@ class Launch:
     def _clone(self) -> None:
         self._make_child()
         for key in self.plan.slots:  # init has its own
-            os.close(self.run.slots.pop(key))
+            os.close(self.context.slots.pop(key))
 
     def _make_child(self) -> None:
         if self.directory is None:
@@ -237,12 +237,12 @@ class Launch:
     def _child(self, progress: int = -1, start: int = -1) -> Child:
         records = self.plan.init_steps()
         return Child(
-            encode(records, self.plan.slots, self.fd_base, self.run.blobs),
+            encode(records, self.plan.slots, self.fd_base, self.context.blobs),
             records=len(records),
             fd_base=self.fd_base,
-            slots=[self.run.slots[key] for key in self.plan.slots],
+            slots=[self.context.slots[key] for key in self.plan.slots],
             clone_flags=self.plan.clone_flags,
-            cgroup=self.run.slots.get(CLONE_SLOT, -1),
+            cgroup=self.context.slots.get(CLONE_SLOT, -1),
             stdio=self.stdio,
             progress=progress,
             start=start,

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.statedir import StateDir
 
 PATIENCE = 10.0  # seconds until all that was killed must be gone
@@ -41,30 +41,30 @@ def module_of(subject: str) -> ModuleType:
     return __import__(f"ociruntime.{_ROOMS.get(subject, subject)}", fromlist=["undo"])
 
 
-def undo(directory: StateDir, run: Run, journal: list[dict[str, object]] | None = None) -> list[str]:
+def undo(directory: StateDir, context: Context, journal: list[dict[str, object]] | None = None) -> list[str]:
     """Undo the journal, backwards; every entry is tried.
 
     journal   what it says, if that was read already
     Returns what could not be undone, in words; entries are idempotent, so it may be called again.
-    Waits for processes that do not end until run.deadline, which is set here if it is 0: once for all entries. Raises StateUnreadable if the journal can't be read.
+    Waits for processes that do not end until context.deadline, which is set here if it is 0: once for all entries. Raises StateUnreadable if the journal can't be read.
     """
     problems: list[str] = []
     if journal is None:
         journal = directory.journal()
-    run.deadline = run.deadline or time.monotonic() + PATIENCE
+    context.deadline = context.deadline or time.monotonic() + PATIENCE
     for entry in reversed(journal):
         subject, name, args = str(entry["subject"]), str(entry["name"]), entry["args"]
         assert isinstance(args, dict)
         try:
             if subject == "launch":
-                end_init(args, _cgroups_of(journal), run.deadline)
+                end_init(args, _cgroups_of(journal), context.deadline)
             else:
-                module_of(subject).undo(name, args, run)
+                module_of(subject).undo(name, args, context)
         except (OSError, RuntimeFailure) as failure:
             problems.append(f"undo {name}: {failure}")
         except (ImportError, LookupError, TypeError, ValueError, AttributeError) as mistake:
             # It can't be undone, now or later, and must not keep the others from being undone.
-            run.warnings.append(f"journal: {name}: damaged entry ({type(mistake).__name__}), not undone")
+            context.warnings.append(f"journal: {name}: damaged entry ({type(mistake).__name__}), not undone")
     return problems
 
 

@@ -4,7 +4,7 @@
         init                                            runtime
     a pair of the container's devpts:
     its peer becomes 0, 1, 2 and /dev/console
-    its master  -------- op terminal -------------->  run.terminal
+    its master  -------- op terminal -------------->  context.terminal
                                                         |-> the console socket (--console-socket)
                                                         '-> whoever called create (run in the foreground)
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = (
     "/process/terminal",
@@ -39,7 +39,7 @@ KEYS = (
 _SUBJECT = "linux.console"
 _LARGEST = 0xFFFF  # struct winsize has 16 bits for each (ioctl_tty(2))
 
-# Keys of run.slots; the descriptors stay with the runtime.
+# Keys of context.slots; the descriptors stay with the runtime.
 _CONSOLE_SOCKET, _PIDFD_SOCKET = "console socket", "pidfd socket"
 # What comes with the descriptor: what runc says, though engines read no meaning into it.
 TERMINAL_NAME = "/dev/ptmx"
@@ -128,18 +128,18 @@ def plan_send(config: Node, console_socket: str, pidfd_socket: str) -> Iterator[
         yield HostStep(_SUBJECT, "send pidfd", {}, text="of init to the pidfd socket")
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Connect to a socket, or send over it; OSError if nobody listens there."""
     if step.name == "connect console socket":
-        run.slots[_CONSOLE_SOCKET] = connect(str(step.args["path"]))
+        context.slots[_CONSOLE_SOCKET] = connect(str(step.args["path"]))
     elif step.name == "connect pidfd socket":
-        run.slots[_PIDFD_SOCKET] = connect(str(step.args["path"]))
+        context.slots[_PIDFD_SOCKET] = connect(str(step.args["path"]))
     elif step.name == "send terminal":
-        send(run.slots[_CONSOLE_SOCKET], TERMINAL_NAME, run.terminal)
+        send(context.slots[_CONSOLE_SOCKET], TERMINAL_NAME, context.terminal)
     else:
         with Descriptors() as opened:
-            opened["init"] = os.pidfd_open(run.pid)
-            send(run.slots[_PIDFD_SOCKET], PIDFD_NAME, opened["init"])
+            opened["init"] = os.pidfd_open(context.pid)
+            send(context.slots[_PIDFD_SOCKET], PIDFD_NAME, opened["init"])
 
 
 def connect(path: str) -> int:

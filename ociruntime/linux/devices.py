@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 MKNOD_OPTIONAL = 1  # native/plan.h: not made where a bind mount shows the host's files
 
@@ -237,33 +237,35 @@ class _Device:
         )
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Make a node and take it as a tree of its own. It goes with the state directory; without its name it could
     not be mounted any more.
 
     Raises OSError if there can't be such a node, StepFailed if the kernel gives no tree of it.
     """
     mode, number = _number(step, "mode"), os.makedev(_number(step, "major"), _number(step, "minor"))
-    path = f"{run.directory}/{step.args['file']}"
+    path = f"{context.directory}/{step.args['file']}"
     os.mknod(path, mode, number)
-    os.chown(path, _host_id(run, "uid", _number(step, "uid")), _host_id(run, "gid", _number(step, "gid")))
+    os.chown(
+        path, _host_id(context, "uid", _number(step, "uid")), _host_id(context, "gid", _number(step, "gid"))
+    )
     os.chmod(path, mode & 0o7777)  # the umask has taken from it
-    _open_tree(path, step, run)
+    _open_tree(path, step, context)
 
 
-def _open_tree(path: str, step: HostStep, run: Run) -> None:
+def _open_tree(path: str, step: HostStep, context: Context) -> None:
     from ociruntime.native._shim import lib
 
     slot = str(step.args["slot"])
-    run.slots[slot] = failed = lib.shim_open_tree(
+    context.slots[slot] = failed = lib.shim_open_tree(
         _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC
     )
     if failed >= 0:
         # /run is a file system without devices on many hosts
-        clear = _MOUNT_ATTR_NODEV if os.fstatvfs(run.slots[slot]).f_flag & _MOUNT_ATTR_NODEV else 0
-        failed = lib.shim_mount_setattr(run.slots[slot], b"", _AT_EMPTY_PATH, 0, clear, _MS_PRIVATE, -1)
+        clear = _MOUNT_ATTR_NODEV if os.fstatvfs(context.slots[slot]).f_flag & _MOUNT_ATTR_NODEV else 0
+        failed = lib.shim_mount_setattr(context.slots[slot], b"", _AT_EMPTY_PATH, 0, clear, _MS_PRIVATE, -1)
     else:
-        del run.slots[slot]
+        del context.slots[slot]
     if failed < 0:
         hint = hint_for(-failed, step.name)
         raise StepFailed(path, pointer=step.pointer, step=step.name, errno=-failed, hint=hint)
@@ -275,11 +277,11 @@ def _number(step: HostStep, name: str) -> int:
     return value
 
 
-def _host_id(run: Run, kind: str, number: int) -> int:
+def _host_id(context: Context, kind: str, number: int) -> int:
     # who is not mapped is nobody in the container, and so may the host's root be
     from ociruntime.linux.id_ranges import find
 
-    maps = run.facts["idmap"]
+    maps = context.facts["idmap"]
     assert isinstance(maps, dict)
     return find(maps[kind], number) or 0
 

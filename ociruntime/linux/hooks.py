@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.native.spawn import Child
 
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -96,19 +96,19 @@ def _plan(config: Node, kind: str) -> Iterator[HostStep]:
         yield HostStep("hooks", "run hook", args, pointer=hook.pointer, text=text)
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Run one hook and wait for it.
 
     Raises HookFailed if it can't be run, ends with another status than 0, or is still running after
     its timeout (then it is killed).
     """
-    run.hooked = True
+    context.hooked = True
     started = time.monotonic()
     with Descriptors() as opened:
         opened["output"] = output = os.memfd_create("hook output", os.MFD_CLOEXEC)
         child: Child | None = None
         try:
-            child = _spawn(step, run, output)
+            child = _spawn(step, context, output)
             timeout = step.args.get("timeout")
             limit = float(str(timeout)) - (time.monotonic() - started) if timeout is not None else None
             if not _ended(child, limit):
@@ -135,25 +135,25 @@ def _failed(step: HostStep, reason: str, output: int) -> HookFailed:
     return HookFailed(f"{reason}{said}", pointer=step.pointer, step=f"hook {step.text}")
 
 
-def _spawn(step: HostStep, run: Run, output: int) -> Child:
+def _spawn(step: HostStep, context: Context, output: int) -> Child:
     """Let the hook run; returns its process. What it prints goes to the file `output`."""
-    from ociruntime.launch.context import Run as Inner
+    from ociruntime.launch.context import Context
     from ociruntime.launch.launch import Launch
     from ociruntime.launch.trace import Trace
 
     # Of its own: the hook's process is the one that its host steps are about.
-    inner = Inner(run.container_id, run.bundle, run.directory, run.config)
-    inner.init_pid = run.pid
+    inner = Context(context.container_id, context.bundle, context.directory, context.config)
+    inner.init_pid = context.pid
     launch: Launch | None = None
     try:
         with Descriptors() as opened:
-            _fill_state(opened, run, str(step.args["kind"]))
+            _fill_state(opened, context, str(step.args["kind"]))
             streams = (
-                _stream(step, run, HOOK_STDOUT, opened, output),
-                _stream(step, run, HOOK_STDERR, opened, output),
+                _stream(step, context, HOOK_STDOUT, opened, output),
+                _stream(step, context, HOOK_STDERR, opened, output),
             )
             launch = Launch(
-                Plan([*_steps(step, run)], 0, []),
+                Plan([*_steps(step, context)], 0, []),
                 inner,
                 None,
                 fd_base=3,
@@ -185,9 +185,9 @@ def _not_run(step: HostStep, failure: StepFailed) -> HookFailed:
     )
 
 
-def _stream(step: HostStep, run: Run, annotation: str, opened: Descriptors, default: int) -> int:
+def _stream(step: HostStep, context: Context, annotation: str, opened: Descriptors, default: int) -> int:
     """Where a hook prints to: the file that an annotation names, as crun does, or `default`."""
-    path = value_of(run.config, annotation)
+    path = value_of(context.config, annotation)
     if not path:
         return default
     try:
@@ -195,7 +195,7 @@ def _stream(step: HostStep, run: Run, annotation: str, opened: Descriptors, defa
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         opened[annotation] = os.open(path, flags, 0o600)
     except OSError as failure:
-        pointer = run.config.at("annotations", annotation).pointer
+        pointer = context.config.at("annotations", annotation).pointer
         raise HookFailed(path, pointer=pointer, step=f"hook {step.text}", errno=failure.errno or 0) from None
     os.set_blocking(opened[annotation], True)
     return opened[annotation]
@@ -205,33 +205,33 @@ def _nothing() -> None:
     """A hook leaves nothing behind that would have to be written down."""
 
 
-def _steps(step: HostStep, run: Run) -> Iterator[Step]:
+def _steps(step: HostStep, context: Context) -> Iterator[Step]:
     """From nothing to the hook's program."""
     kind = str(step.args["kind"])
     path = str(step.args["path"])
     words = step.args.get("args")
-    config = run.config
-    directory = run.bundle
+    config = context.config
+    directory = context.bundle
     load_filter: list[Step] = []
     needs_admin = False
     if kind == "startContainer" and config.at("linux", "seccomp"):
         # The container's system call filter is also its startContainer hooks', as in runc and crun.
         from ociruntime.linux import seccomp
 
-        assert run.host is not None  # whoever runs startContainer hooks has probed it
-        yield from seccomp.plan_compile(config, run.host)
+        assert context.host is not None  # whoever runs startContainer hooks has probed it
+        yield from seccomp.plan_compile(config, context.host)
         load_filter += seccomp.plan_load(config)
         needs_admin = seccomp.needs_admin(config)
     if kind in _IN_CONTAINER:
-        target = joining.target_of(run)
+        target = joining.target_of(context)
         yield from joining.plan_open(config, target)
         yield from joining.plan_cgroups(config, target)
         yield from joining.plan_enter(config)
-        directory = run.rootfs if kind == "createContainer" else config.at("process", "cwd").text("/")
+        directory = context.rootfs if kind == "createContainer" else config.at("process", "cwd").text("/")
     else:
         yield HostStep("launch", "clone hook", {}, text="a process of the host")
     if kind == "startContainer":
-        yield from joining.plan_root(config, joining.target_of(run))
+        yield from joining.plan_root(config, joining.target_of(context))
     else:
         yield InitStep("root", "/", 0, name="open root", text="/")
     yield InitStep("chdir", directory, 0, text=directory)
@@ -242,10 +242,10 @@ def _steps(step: HostStep, run: Run) -> Iterator[Step]:
     if kind == "startContainer":
         from ociruntime.plan import shared_order
 
-        host = run.host
+        host = context.host
         assert host is not None  # whoever runs startContainer hooks has probed it
         # It is a program of the image: the caller's terminal and keys are out of its reach, and it has the labels.
-        yield from shared_order.plan_session(config, host, run.keyring, new=False)
+        yield from shared_order.plan_session(config, host, context.keyring, new=False)
         yield from capabilities.plan_early(config, host)
         yield from credentials.plan_early(config, host)
         yield from credentials.plan_late(config, host)
@@ -259,24 +259,24 @@ def _steps(step: HostStep, run: Run) -> Iterator[Step]:
         "exec",
         [path],
         [str(word) for word in words] if isinstance(words, list) and words else [path],
-        _environment(step, run, kind),
+        _environment(step, context, kind),
         text=path,
     )
 
 
-def _environment(step: HostStep, run: Run, kind: str) -> list[str]:
+def _environment(step: HostStep, context: Context, kind: str) -> list[str]:
     own = step.args.get("env")
     if isinstance(own, list):
         return [str(variable) for variable in own]
     if kind == "startContainer":
-        return process.environment(run.config, run.home)
-    return [f"{name}={value}" for name, value in run.environment.items()]
+        return process.environment(context.config, context.home)
+    return [f"{name}={value}" for name, value in context.environment.items()]
 
 
-def _fill_state(opened: Descriptors, run: Run, kind: str) -> None:
+def _fill_state(opened: Descriptors, context: Context, kind: str) -> None:
     """Open the state to be read, as "state": a filled pipe, so that a hook that does not read it does no harm."""
-    pid = run.pid_inside() if kind in _IN_CONTAINER else run.pid
-    state = run.state(_STATUS.get(kind, "created"), None if kind == "poststop" else pid)
+    pid = context.pid_inside() if kind in _IN_CONTAINER else context.pid
+    state = context.state(_STATUS.get(kind, "created"), None if kind == "poststop" else pid)
     text = compact(state).encode()
     if len(text) <= _PIPE_CAPACITY:
         opened["state"], opened["writer"] = os.pipe2(os.O_CLOEXEC)

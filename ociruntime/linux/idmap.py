@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.linux.id_ranges import Ranges
     from ociruntime.native.spawn import Child
 
@@ -130,24 +130,24 @@ def _own(config: Node) -> tuple[Ranges, Ranges]:
     return id_ranges.read(linux.at("uidMappings")), id_ranges.read(linux.at("gidMappings"))
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Do one of the host steps.
 
     Raises StepFailed if the kernel refuses mappings, or if a joined user namespace has others than the config.
     """
     if step.name == "write id map":
-        _write(run.pid, str(step.args["file"]), _ranges(step.args["ranges"]), step)
+        _write(context.pid, str(step.args["file"]), _ranges(step.args["ranges"]), step)
     elif step.name == "hold id maps":
-        run.slots[str(step.args["slot"])] = _hold(step)
+        context.slots[str(step.args["slot"])] = _hold(step)
     else:
         uids, gids = _ranges(step.args["uid"]), _ranges(step.args["gid"])
         if "slot" in step.args:
-            found = _read(run.slots[str(step.args["slot"])], step)
+            found = _read(context.slots[str(step.args["slot"])], step)
             for what, told, real in (("uid", uids, found[0]), ("gid", gids, found[1])):
                 if told and sorted(told) != sorted(real):
                     raise _failed(step, f"its {what} mappings are {id_ranges.words(real)}, not the config's")
             uids, gids = found
-        run.facts["idmap"] = {"uid": uids, "gid": gids}
+        context.facts["idmap"] = {"uid": uids, "gid": gids}
 
 
 def _ranges(value: object) -> Ranges:

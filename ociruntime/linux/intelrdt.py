@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = (
     "/linux/intelRdt",
@@ -137,13 +137,13 @@ def _lines(rdt: Node) -> list[str]:
     return [line for line in lines if line]
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Do one step. OSError names the file; StepFailed says what is wrong with the group."""
     args: dict[str, Any] = step.args
     if step.name == "check resctrl group":
         _check(args)
     elif step.name == "make resctrl group":
-        run.facts["intelrdt"] = [place for place in (args["group"], args["monitor"]) if place]
+        context.facts["intelrdt"] = [place for place in (args["group"], args["monitor"]) if place]
         for place in args["made"]:
             os.mkdir(place, 0o755)
             if args["lines"]:
@@ -154,10 +154,10 @@ def apply(step: HostStep, run: Run) -> None:
         _write_schemata(args)
     else:
         for group in args["groups"]:
-            _write(f"{group}/tasks", str(run.pid))
+            _write(f"{group}/tasks", str(context.pid))
 
 
-def undo(name: str, args: dict[str, object], run: Run) -> None:
+def undo(name: str, args: dict[str, object], context: Context) -> None:
     """Remove the groups that were made for this container. Raises OSError if one doesn't go away.
 
     A group that the config names is not this container's alone: it stays (R172), unless the container never
@@ -169,12 +169,12 @@ def undo(name: str, args: dict[str, object], run: Run) -> None:
     made = args["made"]
     assert isinstance(made, list)
     for place in made:
-        if not args["named"] or not (_was_created(run) or _has_tasks(place)):
+        if not args["named"] or not (_was_created(context) or _has_tasks(place)):
             _remove(place)
 
 
-def _was_created(run: Run) -> bool:
-    return any(os.path.exists(f"{run.directory}/{name}") for name in ("state.json", "deleted.json"))
+def _was_created(context: Context) -> bool:
+    return any(os.path.exists(f"{context.directory}/{name}") for name in ("state.json", "deleted.json"))
 
 
 def _check(args: dict[str, Any]) -> None:

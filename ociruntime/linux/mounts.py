@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = (
     "/mounts",
@@ -403,22 +403,22 @@ def describe(what: str, place: str, entry: Node) -> str:
     return f"{what} on {place} ({options})" if options else f"{what} on {place}"
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Open a bind's source as a detached tree that no longer sends mounts to where it came from, or map its ids.
 
     Raises StepFailed if the source does not exist, or can't be bound or mapped.
     """
     if step.name == "open bind source":
-        _open_source(step, run)
+        _open_source(step, context)
     else:
-        _map_ids(step, run)
+        _map_ids(step, context)
 
 
-def _map_ids(step: HostStep, run: Run) -> None:
+def _map_ids(step: HostStep, context: Context) -> None:
     from ociruntime.native._shim import lib
 
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if step.args["recursive"] else 0)
-    tree, maps = run.slots[str(step.args["slot"])], run.slots[str(step.args["maps"])]
+    tree, maps = context.slots[str(step.args["slot"])], context.slots[str(step.args["maps"])]
     failed = lib.shim_mount_setattr(tree, b"", flags, MOUNT_ATTR_IDMAP, 0, 0, maps)
     if failed < 0:
         raise StepFailed(
@@ -430,7 +430,7 @@ def _map_ids(step: HostStep, run: Run) -> None:
         )
 
 
-def _open_source(step: HostStep, run: Run) -> None:
+def _open_source(step: HostStep, context: Context) -> None:
     from ociruntime.native._shim import lib
 
     source, root, slot = os.fsencode(str(step.args["source"])), step.args.get("root"), str(step.args["slot"])
@@ -444,9 +444,9 @@ def _open_source(step: HostStep, run: Run) -> None:
         if directory != AT_FDCWD and directory < 0:
             del opened["source"]
             raise _failure(step, -directory)
-        run.slots[slot] = tree = lib.shim_open_tree(directory, source, flags)
+        context.slots[slot] = tree = lib.shim_open_tree(directory, source, flags)
     if tree < 0:
-        del run.slots[slot]
+        del context.slots[slot]
         raise _failure(step, -tree)
     propagation = step.args["propagation"]
     if isinstance(propagation, int) and propagation:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = (
     "/linux/namespaces",
@@ -242,7 +242,7 @@ def plan_cgroup(config: Node) -> Iterator[InitStep]:
             yield InitStep("unshare", CLONE_NEWCGROUP, pointer=entry.pointer, text="new cgroup namespace")
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Open one namespace for init and verify its type (R098).
 
     Raises StepFailed if the path can't be opened, or is no namespace of the type that the config says.
@@ -251,19 +251,19 @@ def apply(step: HostStep, run: Run) -> None:
     slot = str(step.args["slot"])
     try:
         # O_NONBLOCK: the path may be a FIFO, and nobody would write to it
-        run.slots[slot] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        context.slots[slot] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         number = error.errno or 0
         raise StepFailed(
             path, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.name)
         ) from None
-    found = _type_of(run.slots[slot])
+    found = _type_of(context.slots[slot])
     if found != TYPES[name]:
         kinds = [kind for kind, flag in TYPES.items() if flag == found]
         what = f"is a {kinds[0]} namespace" if kinds else "is not a namespace"
         reason = f"{path} {what}, but the config says {name}" if kinds else f"{path} {what}"
         raise StepFailed(reason, pointer=step.pointer, step=step.name, errno=errno.EINVAL)
-    if step.args["changed"] and _is_own(run.slots[slot], name):
+    if step.args["changed"] and _is_own(context.slots[slot], name):
         reason = (
             f"{path} is the runtime's own {name} namespace: what the config sets there would change the host"
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 KEYS = (
@@ -74,9 +74,9 @@ def plan(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the sign
         )
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Write oom_score_adj through the runtime's own /proc: the container has no say in what that is."""
-    with open(f"/proc/{run.pid}/oom_score_adj", "wb", buffering=0) as file:
+    with open(f"/proc/{context.pid}/oom_score_adj", "wb", buffering=0) as file:
         file.write(str(step.args["value"]).encode())
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 KEYS = (
@@ -120,7 +120,7 @@ def _host_step(limit: Node, soft: int, hard: int) -> HostStep:
     )
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Set the limit of init; OSError if the kernel refuses."""
     import resource
 
@@ -128,7 +128,7 @@ def apply(step: HostStep, run: Run) -> None:
     number: int = getattr(resource, kind, _LOCKS)
     values = (_signed(step.args["soft"]), _signed(step.args["hard"]))
     try:
-        resource.prlimit(run.pid, number, values)
+        resource.prlimit(context.pid, number, values)
     except ValueError as refused:  # what the module makes of EINVAL
         raise OSError(EINVAL, str(refused)) from None
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 KEYS = (
@@ -220,7 +220,7 @@ def plan(process: Node) -> Iterator[HostStep]:
         )
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Set scheduler or I/O priority of init. OSError if the kernel refuses."""
     from ociruntime.native._shim import ffi, lib
 
@@ -237,11 +237,11 @@ def apply(step: HostStep, run: Run) -> None:
             0,
             0,
         )
-        done = lib.shim_sched_setattr(run.pid, ffi.from_buffer(attributes))
+        done = lib.shim_sched_setattr(context.pid, ffi.from_buffer(attributes))
     else:
         level = args["priority"]
         assert isinstance(level, int)
-        done = lib.shim_ioprio_set(run.pid, _IO_CLASSES[str(args["class"])] << _IO_CLASS_SHIFT | level)
+        done = lib.shim_ioprio_set(context.pid, _IO_CLASSES[str(args["class"])] << _IO_CLASS_SHIFT | level)
     if done < 0:
         raise OSError(-done, os.strerror(-done))
 

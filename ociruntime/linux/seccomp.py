@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 KEYS = (
@@ -239,7 +239,7 @@ def _answer(action: Node, errno_ret: Node) -> int:
     return ACTIONS[name] | (errno_ret.number(_EPERM) if name in _LARGEST else 0)
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Compile the filter, or hand its descriptor on.
 
     Raises StepFailed if the rules can't be compiled or libseccomp is missing; OSError if the agent can't be reached.
@@ -247,29 +247,29 @@ def apply(step: HostStep, run: Run) -> None:
     if step.name == "compile seccomp filter":
         from ociruntime.linux import seccomp_cache
 
-        wanted = request(run.config, bool(step.args["failUnknown"]))
-        root = os.path.dirname(run.directory)
+        wanted = request(context.config, bool(step.args["failUnknown"]))
+        root = os.path.dirname(context.directory)
         program, how, warnings = seccomp_cache.find_or_compile(root, wanted)
-        run.blobs[_BLOB] = program
-        run.warnings += warnings
+        context.blobs[_BLOB] = program
+        context.warnings += warnings
         step.text += f" ({how})"  # for --trace
     else:
-        send_listener(run, run.listener, run.pid)
+        send_listener(context, context.listener, context.pid)
 
 
-def send_listener(run: Run, listener: int, pid: int) -> None:
+def send_listener(context: Context, listener: int, pid: int) -> None:
     """Hand the notify descriptor of a process to the agent: one connection, one message (R181-R184, R191-R193).
 
     listener   the descriptor in this process; it stays open here
     pid        the process that has loaded the filter, as the runtime sees it
     Raises StepFailed if the agent can't be reached or does not take the message.
     """
-    seccomp = run.config.at("linux", "seccomp")
+    seccomp = context.config.at("linux", "seccomp")
     message: dict[str, object] = {"ociVersion": "1.3.0", "fds": ["seccompFd"], "pid": pid}
     metadata = seccomp.at("listenerMetadata").text()
     if metadata:
         message["metadata"] = metadata
-    message["state"] = run.state(run.status, run.init_pid or run.pid)
+    message["state"] = context.state(context.status, context.init_pid or context.pid)
     payload = compact(message).encode()
     path = seccomp.at("listenerPath").text()
     agent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)

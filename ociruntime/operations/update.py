@@ -15,7 +15,7 @@ from ociruntime.config import Node, parse
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
 from ociruntime.launch.undo import module_of
 from ociruntime.linux.cgroups import setting, update
-from ociruntime.operations.delete import run_of
+from ociruntime.operations.delete import context_of
 from ociruntime.statedir import StateDir
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ociruntime.container import Container
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import HostStep
 
 
@@ -75,11 +75,11 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
         from ociruntime.linux import intelrdt
 
         steps += intelrdt.plan_update(facts, machine.resctrl, schemata)
-    run = run_of(container.directory, container.stored, needs_config=False)
-    run.warnings += [f"{violation.pointer}: {violation.reason}" for violation in found]
+    context = context_of(container.directory, container.stored, needs_config=False)
+    context.warnings += [f"{violation.pointer}: {violation.reason}" for violation in found]
     values: list[list[str]] = []
     try:
-        _carry_out(steps, run, values)
+        _carry_out(steps, context, values)
         group["resources"] = update.overlaid(held.value, resources.value)
         container.directory.write_state(container.stored)
     except RuntimeFailure as failure:
@@ -87,10 +87,10 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
         if problems:
             failure.reason += f"; and then: {'; '.join(problems)}"
         raise
-    return run.warnings
+    return context.warnings
 
 
-def _carry_out(steps: Iterable[HostStep], run: Run, values: list[list[str]]) -> None:
+def _carry_out(steps: Iterable[HostStep], context: Context, values: list[list[str]]) -> None:
     """Do the steps; `values` is filled with what the files said before."""
     files: set[str] = set()
     for step in steps:
@@ -101,7 +101,7 @@ def _carry_out(steps: Iterable[HostStep], run: Run, values: list[list[str]]) -> 
                     if file not in files or "unset" in step.args:
                         values.append([file, value])
                         files.add(file)
-            module_of(step.subject).apply(step, run)
+            module_of(step.subject).apply(step, context)
         except StepFailed as failure:
             failure.step = step.describe()
             raise

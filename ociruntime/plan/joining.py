@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 _INIT = Slot("init")
@@ -52,11 +52,11 @@ class Target:
         self.cgroups = cgroups
 
 
-def target_of(run: Run) -> Target:
-    """The container of a Run."""
-    facts = run.facts.get("cgroups")
+def target_of(context: Context) -> Target:
+    """The container of a Context."""
+    facts = context.facts.get("cgroups")
     paths: dict[str, str] = facts["paths"] if isinstance(facts, dict) else {}
-    return Target(run.pid, run.start_time, run.rootfs, paths)
+    return Target(context.pid, context.start_time, context.rootfs, paths)
 
 
 def plan_open(config: Node, target: Target, move: bool = False) -> Iterator[Step]:
@@ -94,24 +94,24 @@ def plan_root(config: Node, target: Target) -> Iterator[Step]:
         yield InitStep("chroot")
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Open init, and not a process that has got its number since. Raises StepFailed if it has ended."""
     pid, start_time = step.args["pid"], step.args["start_time"]
     assert isinstance(pid, int)
     try:
-        run.slots[_INIT.key] = open_process(pid)
+        context.slots[_INIT.key] = open_process(pid)
     except ProcessLookupError:
         raise StepFailed("init has ended", step=step.name) from None
     if start_time and start_time_of(pid) != start_time:
         raise StepFailed("init has ended", step=step.name)
     thread = living_thread(pid)
     while thread not in (0, pid):
-        if _open_thread(step, run, pid, thread):
+        if _open_thread(step, context, pid, thread):
             return
         thread = living_thread(pid)
 
 
-def _open_thread(step: HostStep, run: Run, pid: int, thread: int) -> bool:
+def _open_thread(step: HostStep, context: Context, pid: int, thread: int) -> bool:
     """Init's first thread has ended and has no namespaces any more; another of its threads still has them.
 
     False if that one has ended meanwhile, too: its number may be a process of the host's by then.
@@ -122,8 +122,8 @@ def _open_thread(step: HostStep, run: Run, pid: int, thread: int) -> bool:
             # It is alive, and a thread of init's: no two of the machine have this number at the same time.
             if not is_thread(opened["thread"], pid, thread):
                 return False
-            os.close(run.slots.pop(_INIT.key))
-            run.slots[_INIT.key] = opened.pop("thread")
+            os.close(context.slots.pop(_INIT.key))
+            context.slots[_INIT.key] = opened.pop("thread")
         return True
     except ProcessLookupError:
         return False

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import HostStep, InitStep
 
 # The key of the slot with the cgroup2 directory that init is born in (CLONE_INTO_CGROUP).
@@ -124,16 +124,16 @@ def plan_join_self(config: Node, host: Host, container_id: str, manager: str) ->
     return planned(config, host, container_id, manager)
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Carry out one step of ours. Raises OSError (with the cgroup's file) or StepFailed."""
     from ociruntime.linux.cgroups.make import apply as carry_out
 
-    carry_out(step, run)
+    carry_out(step, context)
 
 
-def undo(name: str, args: dict[str, object], run: Run) -> None:
+def undo(name: str, args: dict[str, object], context: Context) -> None:
     """Remove what "make cgroup" made. Raises OSError if something in it doesn't go away."""
     if name == "make cgroup":
         from ociruntime.linux.cgroups.remove import remove
 
-        remove(args["paths"], args["made"], run.deadline)  # type: ignore[arg-type]
+        remove(args["paths"], args["made"], context.deadline)  # type: ignore[arg-type]

@@ -16,31 +16,31 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import HostStep
 
 _MKDIR_TRIES = 5
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Do one step. OSError names the cgroup's file; StepFailed says why the cgroup is unfit."""
     try:
-        _apply(step, run)
+        _apply(step, context)
     except StepFailed as failure:
         failure.pointer, failure.step = step.pointer, step.name
         raise
 
 
-def _apply(step: HostStep, run: Run) -> None:
+def _apply(step: HostStep, context: Context) -> None:
     args: dict[str, Any] = step.args
     if step.name == "check cgroup":
         _check(args)
     elif step.name == "make cgroup":
-        _make(args, run)
+        _make(args, context)
     elif step.name == "set cgroup":
         from ociruntime.linux.cgroups.setting import set_limit
 
-        set_limit(args, run.warnings)
+        set_limit(args, context.warnings)
     elif step.name == "set device rules":
         _write_devices(args["directory"], args["lines"])
     elif step.name == "load device program":
@@ -62,7 +62,7 @@ def _apply(step: HostStep, run: Run) -> None:
     elif step.name == "open cgroup":
         for key, path in args["slots"].items():
             flags = os.O_RDONLY | os.O_DIRECTORY if key == CLONE_SLOT else os.O_WRONLY
-            run.slots[key] = os.open(path, flags | os.O_CLOEXEC)
+            context.slots[key] = os.open(path, flags | os.O_CLOEXEC)
     else:
         raise AssertionError(f"unknown step {step.name}")
 
@@ -105,9 +105,9 @@ def _is_frozen(controller: str, directory: str) -> bool:
     return False
 
 
-def _make(args: dict[str, Any], run: Run) -> None:
+def _make(args: dict[str, Any], context: Context) -> None:
     paths = args["paths"]
-    run.facts["cgroups"] = {"kind": args["kind"], "paths": paths}
+    context.facts["cgroups"] = {"kind": args["kind"], "paths": paths}
     for directory in args["made"]:
         _mkdir(directory)
     if "cpuset" in paths:
