@@ -69,7 +69,7 @@ def apply(step: HostStep, context: Context) -> None:  # noqa: ARG001 - the signa
     os.mkdir(str(step.args["path"]), 0o755)
 
 
-def undo(_name: str, args: dict[str, object], context: Context) -> None:  # noqa: ARG001
+def undo(_op: str, args: dict[str, object], context: Context) -> None:  # noqa: ARG001
     """Remove the directory with the socket, and anything else that somebody has put there."""
     from ociruntime.removal import remove_tree
 

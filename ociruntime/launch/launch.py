@@ -19,7 +19,7 @@
 
 One loop walks the steps: a host step is done here, init steps let init go on, a sync step waits for it.
 An undoable step is noted in the journal first; after a failure the journal is undone backwards.
-This module must not import a verb or container.py; subjects are imported by the name in the step.
+This module must not import a verb or container.py; subjects are imported by the op of the step.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ import os
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import identify
-from ociruntime.launch.undo import module_of
 from ociruntime.linux.cgroups import CLONE_SLOT
 from ociruntime.native.encode import SYNC_POINTS, encode
 from ociruntime.native.spawn import CONTINUE, Child, ChildFailed, descriptor_of, progress_size
-from ociruntime.step import HostStep, InitStep, SyncStep
+from ociruntime.step import HostStep, InitStep, SyncStep, module_of, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,13 +71,14 @@ _DETAILS = {
 
 # Steps whose text is a list that errors should not repeat: their reasons name the rule, the file or the mount.
 _LISTS = (
-    "check cgroup",
-    "make cgroup",
-    "set device rules",
-    "load device program",
-    "hold id maps",
-    "write id map",
+    "check_cgroup",
+    "make_cgroup",
+    "set_device_rules",
+    "load_device_program",
+    "hold_id_maps",
+    "write_id_map",
 )
+_CLONES = ("clone_init", "clone_helper", "clone_hook")
 
 
 class Launch:
@@ -191,20 +191,20 @@ class Launch:
             return
         self.context.pid = self.child.pid
         if self.directory is not None:
-            self.directory.note({"subject": "launch", "name": "init", "args": identify(self.child.pid)})
+            self.directory.note({"op": "init", "args": identify(self.child.pid)})
 
     def _host_step(self, step: HostStep) -> None:
         try:
-            if step.subject == "launch":
-                if step.name == "commit":
-                    self.commit()
-                else:
-                    self._clone()
+            if step.op == "commit":
+                self.commit()
+                return
+            if step.op in _CLONES:
+                self._clone()
                 return
             if step.undoable:
                 assert self.directory is not None
-                self.directory.note({"subject": step.subject, "name": step.name, "args": step.args})
-            module_of(step.subject).apply(step, self.context)
+                self.directory.note(step.entry())
+            module_of(step.op).apply(step, self.context)
         except StepFailed as failure:
             failure.pointer = failure.pointer or step.pointer
             if failure.step in ("", step.name):
@@ -304,7 +304,7 @@ def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
     """A bind whose source init could not open, in the words for one that the runtime opens."""
     source, flags, *_, place, _ = step.args
     inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
-    name = "open bind source"
+    name = words_of("open_bind_source")
     return StepFailed(
         f"{source}{inside} on {place}",
         pointer=step.pointer,
@@ -330,7 +330,7 @@ _MOUNTING = ("move_mount", "open_tree", "fsmount", "mount", "pivot_root", "bind_
 
 
 def _hint_of_user_namespace(steps: list[Step]) -> str:
-    if any(step.name == "note id maps" for step in steps if isinstance(step, HostStep)):
+    if any(isinstance(step, HostStep) and step.op == "note_id_maps" for step in steps):
         return "a user namespace may mount proc, sysfs and mqueue only for a pid, network and ipc namespace of its own"
     return ""
 
@@ -361,6 +361,6 @@ def step_failed(step: HostStep, failure: OSError) -> StepFailed:
     return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint_for(number, step.name))
 
 
-def said_once(step: Step, reason: str) -> str:
+def said_once(step: HostStep, reason: str) -> str:
     """The step as an error shows it before the reason: with its text, unless the reason contains it."""
-    return step.name if step.text in reason or step.name in _LISTS else step.describe()
+    return step.name if step.text in reason or step.op in _LISTS else step.describe()

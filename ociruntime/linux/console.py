@@ -36,7 +36,6 @@ KEYS = (
     "/process/consoleSize/width",
 )
 
-_SUBJECT = "linux.console"
 _LARGEST = 0xFFFF  # struct winsize has 16 bits for each (ioctl_tty(2))
 
 # Keys of context.slots; the descriptors stay with the runtime.
@@ -80,9 +79,9 @@ def refuse(config: Node, console_socket: str, *, detached: bool) -> None:
 def plan_connect(console_socket: str, pidfd_socket: str) -> Iterator[HostStep]:
     """Before there is a process: is somebody listening?"""
     if console_socket:
-        yield HostStep(_SUBJECT, "connect console socket", {"path": console_socket}, text=console_socket)
+        yield HostStep("connect_console_socket", {"path": console_socket}, text=console_socket)
     if pidfd_socket:
-        yield HostStep(_SUBJECT, "connect pidfd socket", {"path": pidfd_socket}, text=pidfd_socket)
+        yield HostStep("connect_pidfd_socket", {"path": pidfd_socket}, text=pidfd_socket)
 
 
 def plan_terminal(process: Node) -> Iterator[InitStep]:
@@ -123,18 +122,18 @@ def plan_send(config: Node, console_socket: str, pidfd_socket: str) -> Iterator[
     """When the environment stands, and before anything says so."""
     if console_socket:
         pointer = config.at("process", "terminal").pointer
-        yield HostStep(_SUBJECT, "send terminal", {}, pointer=pointer, text="to the console socket")
+        yield HostStep("send_terminal", {}, pointer=pointer, text="to the console socket")
     if pidfd_socket:
-        yield HostStep(_SUBJECT, "send pidfd", {}, text="of init to the pidfd socket")
+        yield HostStep("send_pidfd", {}, text="of init to the pidfd socket")
 
 
 def apply(step: HostStep, context: Context) -> None:
     """Connect to a socket, or send over it; OSError if nobody listens there."""
-    if step.name == "connect console socket":
+    if step.op == "connect_console_socket":
         context.slots[_CONSOLE_SOCKET] = connect(str(step.args["path"]))
-    elif step.name == "connect pidfd socket":
+    elif step.op == "connect_pidfd_socket":
         context.slots[_PIDFD_SOCKET] = connect(str(step.args["path"]))
-    elif step.name == "send terminal":
+    elif step.op == "send_terminal":
         send(context.slots[_CONSOLE_SOCKET], TERMINAL_NAME, context.terminal)
     else:
         with Descriptors() as opened:

@@ -46,8 +46,7 @@ def plan(steps: list[Step], slots: int, has_limit: bool) -> list[Step]:
     count: dict[str, object] = {"count": slots}
     made: list[Step] = [
         HostStep(
-            "descriptor_limit",
-            "raise descriptor limit",
+            "raise_descriptor_limit",
             count,
             pointer="/mounts",
             text=f"for {slots} of init's",
@@ -55,22 +54,20 @@ def plan(steps: list[Step], slots: int, has_limit: bool) -> list[Step]:
     ]
     for step in steps:
         made.append(step)
-        if isinstance(step, HostStep) and (step.subject, step.name) == ("launch", "clone init"):
-            made.append(HostStep("descriptor_limit", "lower descriptor limit", {}, text="the runtime's"))
+        if isinstance(step, HostStep) and step.op == "clone_init":
+            made.append(HostStep("lower_descriptor_limit", {}, text="the runtime's"))
         elif isinstance(step, SyncStep) and step.point == "ready" and not has_limit:
-            made.append(
-                HostStep("descriptor_limit", "give descriptor limit", {}, text="the caller's, to init")
-            )
+            made.append(HostStep("give_descriptor_limit", {}, text="the caller's, to init"))
     return made
 
 
 def apply(step: HostStep, context: Context) -> None:
     """Raise, lower or give the limit. Raises StepFailed if the hard limit is too low."""
-    if step.name == "raise descriptor limit":
+    if step.op == "raise_descriptor_limit":
         count = step.args["count"]
         assert isinstance(count, int)
         _raise(step, context, count)
-    elif step.name == "lower descriptor limit":
+    elif step.op == "lower_descriptor_limit":
         release(context)
     else:
         import resource

@@ -222,7 +222,7 @@ class _Device:
         kind, major, minor = self.node
         args: dict[str, object] = {"file": file, "mode": kind | self.mode, "major": major, "minor": minor}
         args.update(uid=self.owner[0], gid=self.owner[1], slot=f"device {self.path}")
-        return HostStep("linux.devices", "make device node", args, pointer=self.pointer, text=self.text)
+        return HostStep("make_device_node", args, pointer=self.pointer, text=self.text)
 
     def mount_step(self) -> InitStep:
         """Init mounts the runtime's."""

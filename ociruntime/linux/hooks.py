@@ -93,7 +93,7 @@ def _plan(config: Node, kind: str) -> Iterator[HostStep]:
             if hook.at(name):
                 args[name] = hook.at(name).value
         text = f"{kind} {hook.at('path').text()}"
-        yield HostStep("hooks", "run hook", args, pointer=hook.pointer, text=text)
+        yield HostStep("run_hook", args, pointer=hook.pointer, text=text)
 
 
 def apply(step: HostStep, context: Context) -> None:
@@ -229,7 +229,7 @@ def _steps(step: HostStep, context: Context) -> Iterator[Step]:
         yield from joining.plan_enter(config)
         directory = context.rootfs if kind == "createContainer" else config.at("process", "cwd").text("/")
     else:
-        yield HostStep("launch", "clone hook", {}, text="a process of the host")
+        yield HostStep("clone_hook", {}, text="a process of the host")
     if kind == "startContainer":
         yield from joining.plan_root(config, joining.target_of(context))
     else:

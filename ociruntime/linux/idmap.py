@@ -34,8 +34,6 @@ KEYS = (
     *(f"/linux/gidMappings/*/{name}" for name in _RANGES),
 )
 
-SUBJECT = "linux.idmap"
-
 CLONE_NEWUSER = 0x10000000
 _LIMIT = f"the kernel takes up to {id_ranges.MOST_RANGES} ranges, as text in less than one page of memory"
 
@@ -70,7 +68,7 @@ def plan_host(config: Node) -> Iterator[HostStep]:
                 text, args = f"of {entry.at('path').text()}", {**args, "slot": id_ranges.JOINED}
             else:
                 text = f"uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}"
-            yield HostStep(SUBJECT, "note id maps", args, pointer=entry.pointer, text=text)
+            yield HostStep("note_id_maps", args, pointer=entry.pointer, text=text)
     held = {id_ranges.JOINED}
     for mount in config.at("mounts"):
         slot = id_ranges.slot_of(config, mount)
@@ -81,8 +79,7 @@ def plan_host(config: Node) -> Iterator[HostStep]:
             else:
                 uids, gids = _own(config)
             yield HostStep(
-                SUBJECT,
-                "hold id maps",
+                "hold_id_maps",
                 {"uid": uids, "gid": gids, "slot": slot, "destination": mount.at("destination").text()},
                 pointer=mount.pointer,
                 text=f"for mounts: uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}",
@@ -95,8 +92,7 @@ def plan_write(config: Node) -> Iterator[HostStep]:
         mappings = config.at("linux", name)
         ranges = id_ranges.read(mappings)
         yield HostStep(
-            SUBJECT,
-            "write id map",
+            "write_id_map",
             {"file": file, "ranges": ranges},
             pointer=mappings.pointer,
             text=f"{file}: {id_ranges.words(ranges)}",
@@ -135,9 +131,9 @@ def apply(step: HostStep, context: Context) -> None:
 
     Raises StepFailed if the kernel refuses mappings, or if a joined user namespace has others than the config.
     """
-    if step.name == "write id map":
+    if step.op == "write_id_map":
         _write(context.pid, str(step.args["file"]), _ranges(step.args["ranges"]), step)
-    elif step.name == "hold id maps":
+    elif step.op == "hold_id_maps":
         context.slots[str(step.args["slot"])] = _hold(step)
     else:
         uids, gids = _ranges(step.args["uid"]), _ranges(step.args["gid"])

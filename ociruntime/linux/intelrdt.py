@@ -39,7 +39,6 @@ KEYS = (
     "/linux/intelRdt/enableMonitoring",
 )
 
-_SUBJECT = "linux.intelrdt"
 # Directories of resctrl that are no groups.
 _RESERVED = ("info", "mon_groups", "mon_data")
 _DEFAULT = "/"
@@ -80,12 +79,11 @@ def plan_make(config: Node, host: Host, container_id: str) -> Iterator[HostStep]
         "made": made,
     }
     text = name or container_id
-    yield HostStep(_SUBJECT, "check resctrl group", args, pointer=rdt.pointer, text=text)
-    yield HostStep(_SUBJECT, "make resctrl group", args, pointer=rdt.pointer, text=text, undoable=True)
+    yield HostStep("check_resctrl_group", args, pointer=rdt.pointer, text=text)
+    yield HostStep("make_resctrl_group", args, pointer=rdt.pointer, text=text, undoable=True)
     if monitor:
         yield HostStep(
-            _SUBJECT,
-            "make monitoring group",
+            "make_monitoring_group",
             {"monitor": monitor},
             pointer=rdt.at("enableMonitoring").pointer,
             text=monitor,
@@ -114,13 +112,11 @@ def plan_update(facts: dict[str, object], root: str, lines: dict[str, str]) -> I
             hint="only one whose config has intelRdt can get another share",
         )
     args: dict[str, object] = {"root": root, "group": str(groups[0]), "lines": list(lines.values())}
-    yield HostStep(_SUBJECT, "set schemata", args, pointer=asking, text=", ".join(lines.values()))
+    yield HostStep("set_schemata", args, pointer=asking, text=", ".join(lines.values()))
 
 
 def _join(groups: list[str], pointer: str) -> HostStep:
-    return HostStep(
-        _SUBJECT, "join resctrl group", {"groups": groups}, pointer=pointer, text=" and ".join(groups)
-    )
+    return HostStep("join_resctrl_group", {"groups": groups}, pointer=pointer, text=" and ".join(groups))
 
 
 def _places(config: Node, host: Host, container_id: str) -> tuple[str, str]:
@@ -140,30 +136,30 @@ def _lines(rdt: Node) -> list[str]:
 def apply(step: HostStep, context: Context) -> None:
     """Do one step. OSError names the file; StepFailed says what is wrong with the group."""
     args: dict[str, Any] = step.args
-    if step.name == "check resctrl group":
+    if step.op == "check_resctrl_group":
         _check(args)
-    elif step.name == "make resctrl group":
+    elif step.op == "make_resctrl_group":
         context.facts["intelrdt"] = [place for place in (args["group"], args["monitor"]) if place]
         for place in args["made"]:
             os.mkdir(place, 0o755)
             if args["lines"]:
                 _write_schemata(args)
-    elif step.name == "make monitoring group":
+    elif step.op == "make_monitoring_group":
         os.mkdir(args["monitor"], 0o755)
-    elif step.name == "set schemata":
+    elif step.op == "set_schemata":
         _write_schemata(args)
     else:
         for group in args["groups"]:
             _write(f"{group}/tasks", str(context.pid))
 
 
-def undo(name: str, args: dict[str, object], context: Context) -> None:
+def undo(op: str, args: dict[str, object], context: Context) -> None:
     """Remove the groups that were made for this container. Raises OSError if one doesn't go away.
 
     A group that the config names is not this container's alone: it stays (R172), unless the container never
     came to be and nobody else has come into the group.
     """
-    if name == "make monitoring group":
+    if op == "make_monitoring_group":
         _remove(str(args["monitor"]))
         return
     made = args["made"]

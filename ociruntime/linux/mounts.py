@@ -84,7 +84,6 @@ ON_PROC = frozenset(
     )
 )
 
-SUBJECT = "linux.mounts"
 _LONGEST_PATH = 4095  # PATH_MAX without its NUL
 
 
@@ -223,7 +222,7 @@ def plan_sources(
             }
             if mount.source.root:
                 args["root"] = mount.source.root
-            yield HostStep(SUBJECT, "open bind source", args, pointer=entry.pointer, text=mount.source.path)
+            yield HostStep("open_bind_source", args, pointer=entry.pointer, text=mount.source.path)
             if is_id_mapped(entry):
                 yield _id_map(config, mount)
         elif entry.at("type").text() == "cgroup" and mount.source is None and not mount.options.remount:
@@ -244,8 +243,7 @@ def _id_map(config: Node, mount: Mount) -> HostStep:
     entry = mount.entry
     maps, recursive = id_ranges.slot_of(config, entry), mount.options.id_map == "ridmap"
     return HostStep(
-        SUBJECT,
-        "id-map bind source",
+        "id_map_bind_source",
         {
             "slot": mount.slot(),
             "destination": mount.place,
@@ -408,7 +406,7 @@ def apply(step: HostStep, context: Context) -> None:
 
     Raises StepFailed if the source does not exist, or can't be bound or mapped.
     """
-    if step.name == "open bind source":
+    if step.op == "open_bind_source":
         _open_source(step, context)
     else:
         _map_ids(step, context)

@@ -140,8 +140,7 @@ def plan_paths(config: Node) -> Iterator[HostStep]:
         name, path = entry.at("type").text(), entry.at("path").text()
         if path:
             yield HostStep(
-                "linux.namespaces",
-                "open namespace",
+                "open_namespace",
                 {"path": path, "type": name, "slot": _slot_key(name), "changed": _changes(config, name)},
                 pointer=entry.at("path").pointer,
                 text=f"{name} {path}",

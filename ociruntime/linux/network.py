@@ -83,8 +83,7 @@ def plan_devices(config: Node) -> Iterator[HostStep]:
     for number, (name, device) in enumerate(config.at("linux", "netDevices").members()):
         inside = device.at("name").text()
         yield HostStep(
-            "linux.network",
-            "move network device",
+            "move_network_device",
             {
                 "device": name,
                 "name": inside,
@@ -116,7 +115,7 @@ def apply(step: HostStep, context: Context) -> None:
         raise StepFailed(reason, pointer=step.pointer, step=step.describe(), errno=number, hint=hint)
 
 
-def undo(_name: str, args: dict[str, object], context: Context) -> None:
+def undo(_op: str, args: dict[str, object], context: Context) -> None:
     """After a failed create: take the device back, with its name and addresses, if its namespace still exists.
 
     A device that has come to a container is its container's, also at the end (R122): then nothing is done.

@@ -29,8 +29,6 @@ KEYS = (
     "/process/oomScoreAdj",
 )
 
-_SUBJECT = "linux.process"
-
 
 def check(config: Node) -> Iterator[Violation]:
     """Yield what the schema cannot say about the program and its environment."""
@@ -66,8 +64,7 @@ def plan(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the sign
     score = config.at("process", "oomScoreAdj")
     if score:
         yield HostStep(
-            _SUBJECT,
-            "set oom_score_adj",
+            "set_oom_score_adj",
             {"value": score.number()},
             pointer=score.pointer,
             text=str(score.number()),

@@ -53,8 +53,6 @@ _FILES = "RLIMIT_NOFILE"
 _NEEDED = 8
 _LOCKS = 10  # the same on every architecture; Python's resource module does not name it
 
-_SUBJECT = "linux.rlimits"
-
 
 def check(config: Node) -> Iterator[Violation]:
     """Yield unknown and repeated types, and soft limits above their hard limit."""
@@ -112,8 +110,7 @@ def plan_last(config: Node, passed: int = 0, *, by_init: bool = True) -> Iterato
 def _host_step(limit: Node, soft: int, hard: int) -> HostStep:
     kind = limit.at("type").text()
     return HostStep(
-        _SUBJECT,
-        "set rlimit",
+        "set_rlimit",
         {"type": kind, "soft": soft, "hard": hard},
         pointer=limit.pointer,
         text=f"{kind} soft {_words(soft)} hard {_words(hard)}",

@@ -97,8 +97,7 @@ def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:
     if not has_mount_namespace(config):
         path = path_of(config, bundle)
         yield HostStep(
-            "linux.rootfs",
-            "note mounts",
+            "note_mounts",
             {"path": path},
             pointer="/linux/namespaces",
             text=f"below {path}: the container has no mount namespace",
@@ -173,7 +172,7 @@ def apply(step: HostStep, context: Context) -> None:
         ) from None
 
 
-def undo(_name: str, args: dict[str, object], context: Context) -> None:
+def undo(_op: str, args: dict[str, object], context: Context) -> None:
     """Take down the mounts below the rootfs that came after the note; without a note nothing was mounted."""
     try:
         with open(_note_path(context), "rb", buffering=0) as file:

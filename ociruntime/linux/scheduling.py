@@ -98,7 +98,6 @@ _CPUS, _NODES = 8192, 1024
 
 _REAL_TIME = ("SCHED_FIFO", "SCHED_RR")
 _DEADLINE = "SCHED_DEADLINE"
-_SUBJECT = "linux.scheduling"
 
 
 def check(config: Node) -> Iterator[Violation]:
@@ -203,8 +202,7 @@ def plan(process: Node) -> Iterator[HostStep]:
         }
         shown = [f"{name} {number}" for name, number in numbers.items() if number]
         yield HostStep(
-            _SUBJECT,
-            "set scheduler",
+            "set_scheduler",
             {"policy": policy, "flags": flags, **numbers},
             pointer=scheduler.pointer,
             text=" ".join([policy, *shown, *flags]),
@@ -212,8 +210,7 @@ def plan(process: Node) -> Iterator[HostStep]:
     if priority:
         kind, level = priority.at("class").text(), priority.at("priority").number()
         yield HostStep(
-            _SUBJECT,
-            "set I/O priority",
+            "set_io_priority",
             {"class": kind, "priority": level},
             pointer=priority.pointer,
             text=f"{kind} {level}",
@@ -225,7 +222,7 @@ def apply(step: HostStep, context: Context) -> None:
     from ociruntime.native._shim import ffi, lib
 
     args = step.args
-    if step.name == "set scheduler":
+    if step.op == "set_scheduler":
         numbers = {name: value for name, value in args.items() if isinstance(value, int)}
         words = args["flags"]
         assert isinstance(words, list)

@@ -112,7 +112,6 @@ _EPERM = 1
 _LAST_ARGUMENT = 5  # a system call has six
 _LARGEST = {_ERRNO: 4094, _TRACE: 0xFFFF}  # libseccomp wants less than MAX_ERRNO; 16 bits are what fits
 
-_SUBJECT = "linux.seccomp"
 _BLOB = "seccomp filter"
 
 
@@ -162,8 +161,7 @@ def plan_compile(config: Node, host: Host) -> Iterator[HostStep]:  # noqa: ARG00
     if seccomp:
         count = len(seccomp.at("syscalls"))
         yield HostStep(
-            _SUBJECT,
-            "compile seccomp filter",
+            "compile_seccomp_filter",
             {"failUnknown": config.at("annotations").has(FAIL_UNKNOWN_CALL)},
             pointer=seccomp.pointer,
             text=f"{seccomp.at('defaultAction').text()} and {count} rule{'' if count == 1 else 's'}",
@@ -189,8 +187,7 @@ def plan_load(config: Node) -> Iterator[Step]:
         path = seccomp.at("listenerPath")
         yield SyncStep("listener", "the filter waits for its agent", path.pointer)
         yield HostStep(
-            _SUBJECT,
-            "send seccomp listener",
+            "send_seccomp_listener",
             {"path": path.text(), "metadata": seccomp.at("listenerMetadata").text()},
             pointer=path.pointer,
             text=f"to {path.text()}",
@@ -244,7 +241,7 @@ def apply(step: HostStep, context: Context) -> None:
 
     Raises StepFailed if the rules can't be compiled or libseccomp is missing; OSError if the agent can't be reached.
     """
-    if step.name == "compile seccomp filter":
+    if step.op == "compile_seccomp_filter":
         from ociruntime.linux import seccomp_cache
 
         wanted = request(context.config, bool(step.args["failUnknown"]))

@@ -279,7 +279,7 @@ def _enter_cgroup_of_init(target: Target) -> bool:
 
 def _thaw(child: Child | None, made: Plan) -> None:
     """A process in a frozen cgroup of version 1 does not even die: it is taken out of it first."""
-    opened = next((step for step in made.steps if step.name == "open cgroup"), None)
+    opened = made.host_step("open_cgroup")
     slots = getattr(opened, "args", {}).get("slots", {})
     path = slots.get("cgroup freezer")
     pid = child.pid or child.helper if child is not None else 0

@@ -25,7 +25,7 @@ import os
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import InitLost, NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.identity import open_process, start_time_of
-from ociruntime.launch.undo import end_init, module_of
+from ociruntime.launch.undo import end_init
 from ociruntime.operations.delete import context_of, delete, finish
 
 TYPE_CHECKING = False
@@ -186,6 +186,7 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
     Raises StepFailed; then init has been ended, as no agent would ever answer its program.
     """
     from ociruntime.launch.launch import step_failed
+    from ociruntime.step import module_of
 
     context = context_of(container.directory, container.stored)
     context.config = _bundle(container).config
@@ -194,7 +195,7 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
         try:
             with timeline.host(index, step) if timeline is not None else _UNTIMED:
                 context.received["listener"] = _copy_of(container, number)
-                module_of(step.subject).apply(step, context)
+                module_of(step.op).apply(step, context)
         except RuntimeFailure:
             end_init(container.stored)
             raise

@@ -13,10 +13,10 @@ from ociruntime import host
 from ociruntime.check import schema
 from ociruntime.config import Node, parse
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
-from ociruntime.launch.undo import module_of
 from ociruntime.linux.cgroups import setting, update
 from ociruntime.operations.delete import context_of
 from ociruntime.statedir import StateDir
+from ociruntime.step import module_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,13 +95,13 @@ def _carry_out(steps: Iterable[HostStep], context: Context, values: list[list[st
     files: set[str] = set()
     for step in steps:
         try:
-            if step.name == "set cgroup":
+            if step.op == "set_cgroup":
                 for file, value in setting.held(step.args):
                     # of a file that is written twice the first is the old value; lines for devices add up
                     if file not in files or "unset" in step.args:
                         values.append([file, value])
                         files.add(file)
-            module_of(step.subject).apply(step, context)
+            module_of(step.op).apply(step, context)
         except StepFailed as failure:
             failure.step = step.describe()
             raise

@@ -125,7 +125,7 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
     if options.signals:
         committed.append("pass the caller's signals on")
     if committed:
-        yield HostStep("launch", "commit", {}, text=", ".join(committed))
+        yield HostStep("commit", {}, text=", ".join(committed))
     yield from process.plan_no_new_privs(config, host)
     yield from shared_order.plan_last(config, options.preserve_fds)
     yield from process.plan_exec(config, options.home)

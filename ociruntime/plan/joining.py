@@ -65,13 +65,12 @@ def plan_open(config: Node, target: Target, move: bool = False) -> Iterator[Step
     move  enter the cgroup2 cgroup by a step, instead of being born in it
     """
     yield HostStep(
-        "joining",
-        "open init",
+        "open_init",
         {"pid": target.pid, "start_time": target.start_time},
         text="a pidfd of the container's init",
     )
     yield from cgroups.plan_open(target.cgroups, _cgroup_pointer(config), move, "the process")
-    yield HostStep("launch", "clone helper", {}, text="a process that enters the container")
+    yield HostStep("clone_helper", {}, text="a process that enters the container")
 
 
 def plan_cgroups(config: Node, target: Target, move: bool = False) -> Iterator[Step]:

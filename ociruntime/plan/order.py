@@ -136,7 +136,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from cgroups.plan_make(config, host, options.container_id, options.cgroup_manager)
     if options.notify:
         args: dict[str, object] = {"path": options.notify}
-        yield HostStep("notify", "make notify directory", args, text=options.notify, undoable=True)
+        yield HostStep("make_notify_directory", args, text=options.notify, undoable=True)
     # A tree that is opened after the cgroups were made shows them.
     yield from mounts.plan_sources(config, host, mounted, own_cgroups)
     yield from devices.plan_nodes(config)
@@ -147,9 +147,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
         yield from intelrdt.plan_make(config, host, options.container_id)
         rdt += intelrdt.plan_join(config, host, options.container_id)
-    yield HostStep(
-        "launch", "clone init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True
-    )
+    yield HostStep("clone_init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True)
     # A helper enters what other namespaces own, then forks init into the new ones.
     yield from namespaces.plan_join(config)
     outside: list[Step] = [*_write_id_maps(config), *process.plan(config, host), *rdt]
@@ -211,7 +209,7 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         from ociruntime.linux import console
 
         yield from console.plan_send(config, options.console_socket, options.pidfd_socket)
-    yield HostStep("launch", "commit", {}, text="write state.json: the container is created")
+    yield HostStep("commit", {}, text="write state.json: the container is created")
 
 
 def _terminal(config: Node) -> Iterator[Step]:

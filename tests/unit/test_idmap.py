@@ -211,7 +211,7 @@ def test_facts_are_those_of_the_config() -> None:
 def test_mappings_that_are_too_long_are_refused_with_the_limit() -> None:
     """70 kB in one write (CVE-2021-43784): the kernel's answer with its reason, and nothing is cut off."""
     many = [[number, 100000 + number, 1] for number in range(4000)]
-    step = HostStep("linux.idmap", "write id map", {"file": "uid_map", "ranges": many}, pointer="/p")
+    step = HostStep("write_id_map", {"file": "uid_map", "ranges": many}, pointer="/p")
     context = Context("x", "/b", "/s", Node({}))
     context.pid = os.getpid()
     assert len(id_ranges.lines(many)) > 50_000

@@ -49,7 +49,7 @@ class Machine:
         """As launch does: journal first, then the step."""
         for step in self.plan(rdt):
             if step.undoable:
-                self.journal.append((step.name, dict(step.args)))
+                self.journal.append((step.op, dict(step.args)))
             intelrdt.apply(step, self.context)
         if to_the_end:
             (self.state / "state.json").touch()

@@ -79,5 +79,5 @@ def test_undo_removes_whatever_is_there(tmp_path: Path) -> None:
     (tmp_path / "notify" / "notify.sock").write_text("")
     context = Context("x", "/b", str(tmp_path), Node({}))
     for _ in range(2):  # a second time is nothing
-        undo("make notify directory", {"path": str(tmp_path / "notify")}, context)
+        undo("make_notify_directory", {"path": str(tmp_path / "notify")}, context)
     assert list(tmp_path.iterdir()) == []

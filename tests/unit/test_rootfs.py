@@ -116,21 +116,21 @@ def test_check(node: Node, expected: list[str]) -> None:
 def test_undo_without_a_note_does_nothing(tmp_path: Any) -> None:
     """A container that never came to note its mounts has none to take down."""
     context = new_context(str(tmp_path))
-    rootfs.undo("note mounts", {"path": "/"}, context)
+    rootfs.undo("note_mounts", {"path": "/"}, context)
     assert context.warnings == []
 
 
 def test_apply_notes_the_mounts_that_exist(tmp_path: Any) -> None:
     """The note holds ids and devices of all mounts at and below the path."""
     context = new_context(str(tmp_path))
-    rootfs.apply(HostStep("linux.rootfs", "note mounts", {"path": "/"}), context)
+    rootfs.apply(HostStep("note_mounts", {"path": "/"}), context)
     noted = (tmp_path / "mounts-before").read_text().split()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         table = [line.split() for line in file]
     assert set(noted) <= {f"{fields[0]}@{fields[2]}" for fields in table}
     assert noted
     # everything that is mounted was there before: nothing is taken down, or this machine would notice
-    rootfs.undo("note mounts", {"path": "/nonexistent"}, context)
+    rootfs.undo("note_mounts", {"path": "/nonexistent"}, context)
     assert context.warnings == []
 
 
@@ -159,7 +159,7 @@ def undo(tmp_path: Any, before: str) -> list[str]:
     """Undo below /r with a note of this text; returns the warnings."""
     (tmp_path / "mounts-before").write_text(before)
     context = new_context(str(tmp_path))
-    rootfs.undo("note mounts", {"path": "/r"}, context)
+    rootfs.undo("note_mounts", {"path": "/r"}, context)
     return context.warnings
 
 

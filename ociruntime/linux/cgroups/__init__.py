@@ -131,9 +131,9 @@ def apply(step: HostStep, context: Context) -> None:
     carry_out(step, context)
 
 
-def undo(name: str, args: dict[str, object], context: Context) -> None:
-    """Remove what "make cgroup" made. Raises OSError if something in it doesn't go away."""
-    if name == "make cgroup":
+def undo(op: str, args: dict[str, object], context: Context) -> None:
+    """Remove what make_cgroup made. Raises OSError if something in it doesn't go away."""
+    if op == "make_cgroup":
         from ociruntime.linux.cgroups.remove import remove
 
         remove(args["paths"], args["made"], context.deadline)  # type: ignore[arg-type]

@@ -32,8 +32,7 @@ def plan(config: Node, layout: Layout, directory: str) -> Iterator[HostStep]:
     owner = host_uid(config, user.number())
     if owner > 0:  # root of the host has made it, and owns it already; -1: nobody that the host knows
         yield HostStep(
-            "linux.cgroups",
-            "delegate cgroup",
+            "delegate_cgroup",
             {"directory": directory, "uid": owner},
             pointer=user.pointer if user else "/linux/namespaces",
             text=f"to uid {owner}",

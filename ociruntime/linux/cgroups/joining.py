@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-_SUBJECT = "linux.cgroups"
 _MOVE_SLOT = "cgroup2 procs"
 
 
@@ -32,8 +31,7 @@ def plan_open(
     slots = _slots(paths, move)
     if slots:
         yield HostStep(
-            _SUBJECT,
-            "open cgroup",
+            "open_cgroup",
             {"slots": {key: path for key, path, _ in slots}},
             pointer=pointer,
             text=f"what {who} needs to join it",

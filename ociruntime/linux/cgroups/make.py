@@ -33,38 +33,38 @@ def apply(step: HostStep, context: Context) -> None:
 
 def _apply(step: HostStep, context: Context) -> None:
     args: dict[str, Any] = step.args
-    if step.name == "check cgroup":
+    if step.op == "check_cgroup":
         _check(args)
-    elif step.name == "make cgroup":
+    elif step.op == "make_cgroup":
         _make(args, context)
-    elif step.name == "set cgroup":
+    elif step.op == "set_cgroup":
         from ociruntime.linux.cgroups.setting import set_limit
 
         set_limit(args, context.warnings)
-    elif step.name == "set device rules":
+    elif step.op == "set_device_rules":
         _write_devices(args["directory"], args["lines"])
-    elif step.name == "load device program":
+    elif step.op == "load_device_program":
         from ociruntime.linux.cgroups.ebpf import attach
 
         attach(args["directory"], args["rules"])
-    elif step.name == "check memory in use":
+    elif step.op == "check_memory_in_use":
         from ociruntime.linux.cgroups.update import check_use
 
         check_use(args)
-    elif step.name == "enable controllers":
+    elif step.op == "enable_controllers":
         from ociruntime.linux.cgroups.v2 import enable
 
         enable(args["directory"], args["mount"], args["controllers"])
-    elif step.name == "delegate cgroup":
+    elif step.op == "delegate_cgroup":
         from ociruntime.linux.cgroups.delegation import give
 
         give(args["directory"], args["uid"])
-    elif step.name == "open cgroup":
+    elif step.op == "open_cgroup":
         for key, path in args["slots"].items():
             flags = os.O_RDONLY | os.O_DIRECTORY if key == CLONE_SLOT else os.O_WRONLY
             context.slots[key] = os.open(path, flags | os.O_CLOEXEC)
     else:
-        raise AssertionError(f"unknown step {step.name}")
+        raise AssertionError(f"unknown step {step.op}")
 
 
 def _check(args: dict[str, Any]) -> None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ociruntime.linux.cgroups.setting import Setting
     from ociruntime.step import InitStep
 
-_SUBJECT = "linux.cgroups"
-
 
 def directories(config: Node, host: Host, container_id: str, manager: str) -> dict[str, str]:
     """The container's directory per v1 controller, "" for v2; empty without a manager or a mount."""
@@ -61,8 +59,8 @@ def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iter
         "controllers": enabled(layout, settings) if layout.kind == "v2" else [],
     }
     text = _where(layout, paths)
-    yield HostStep(_SUBJECT, "check cgroup", args, pointer=_pointer(config), text=text)
-    yield HostStep(_SUBJECT, "make cgroup", args, pointer=_pointer(config), text=text, undoable=True)
+    yield HostStep("check_cgroup", args, pointer=_pointer(config), text=text)
+    yield HostStep("make_cgroup", args, pointer=_pointer(config), text=text, undoable=True)
     for setting in settings:
         if not _is_late(layout, setting):
             yield _set(layout, paths, setting)
@@ -117,8 +115,7 @@ def _plan_devices(config: Node, layout: Layout, paths: dict[str, str]) -> Iterat
         directory = paths["devices"]
         for place, lines in devices.writes_v1(rules):
             yield HostStep(
-                _SUBJECT,
-                "set device rules",
+                "set_device_rules",
                 {"directory": directory, "lines": lines},
                 pointer=place,
                 text=", ".join(f"{file.rpartition('.')[2]} {line}" for file, line in lines),
@@ -126,8 +123,7 @@ def _plan_devices(config: Node, layout: Layout, paths: dict[str, str]) -> Iterat
     elif layout.v2:
         # The program does its work in any cgroup2 hierarchy, with or without controllers.
         yield HostStep(
-            _SUBJECT,
-            "load device program",
+            "load_device_program",
             {"directory": paths[""], "rules": [rule.as_list() for rule in rules]},
             pointer=pointer,
             text="; ".join(str(rule) for rule in rules),
