@@ -288,12 +288,13 @@ def context_of(directory: StateDir, stored: dict[str, object], needs_config: boo
 
 def run_poststop(context: Context) -> list[str]:
     """Run the poststop hooks; a failing one is a warning, and the others still run (R215)."""
+    from ociruntime.launch.hooks import apply
     from ociruntime.linux import hooks
 
     warnings = []
     for step in hooks.plan_poststop(context.config):
         try:
-            hooks.apply(step, context)
+            apply(step, context)
         except RuntimeFailure as failure:
             warnings.append(str(failure))
     return warnings

@@ -31,7 +31,7 @@ from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.operations import exec_document
 from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
 from ociruntime.plan import exec_order
-from ociruntime.plan.joining import Target
+from ociruntime.plan.entering import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

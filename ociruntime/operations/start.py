@@ -122,6 +122,7 @@ def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
     """A failing hook of start ends the container's life: stopped, deleted, poststop (R211, R213)."""
     from ociruntime import host
     from ociruntime.errors import HookFailed
+    from ociruntime.launch.hooks import apply
     from ociruntime.linux import credentials, hooks as programs
 
     context = context_of(container.directory, container.stored)
@@ -138,7 +139,7 @@ def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
         for step in steps:
             number = numbers.get((step.pointer, step.describe()), -1)
             with timeline.host(number, step) if timeline is not None else _UNTIMED:
-                programs.apply(step, context)
+                apply(step, context)
     except HookFailed as failure:
         try:
             delete(os.path.dirname(container.directory.path), container.id, True)

@@ -9,7 +9,7 @@ execution or a verb.
 from __future__ import annotations
 
 from ociruntime.linux import namespaces, process
-from ociruntime.plan import joining, shared_order
+from ociruntime.plan import entering, shared_order
 from ociruntime.step import HostStep, Plan, SyncStep
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.plan.joining import Target
+    from ociruntime.plan.entering import Target
     from ociruntime.step import Step
 
 
@@ -93,11 +93,11 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
         from ociruntime.linux import seccomp
 
         yield from seccomp.plan_compile(config, host)
-    yield from joining.plan_open(config, target, move)
+    yield from entering.plan_open(config, target, move)
     yield from initial
-    yield from joining.plan_cgroups(config, target, move)
+    yield from entering.plan_cgroups(config, target, move)
     yield from final
-    yield from joining.plan_enter(config)
+    yield from entering.plan_enter(config)
 
     # In the container, with all rights still.
     if namespaces.has(config, "user"):
@@ -106,7 +106,7 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
         # At once: until then it is the host's root, to whom files and a keyring would belong.
         yield from idmap.plan_root(config)
     yield from shared_order.plan_session(config, host, options.keyring, new=False)
-    yield from joining.plan_root(config, target)
+    yield from entering.plan_root(config, target)
     if config.at("process", "terminal").flag():
         from ociruntime.linux import console
 

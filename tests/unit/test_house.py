@@ -37,8 +37,8 @@ GROUPS = (
     ("layout", r"ociruntime\.linux\.cgroups\.layout"),
     ("cgroups", r"ociruntime\.linux\.cgroups(\..*)?"),
     ("tables", r"ociruntime\.linux\.(mount_options|bind_sources|cgroup_mounts|id_ranges)"),
-    ("joining", r"ociruntime\.plan\.joining"),
-    ("hooks", r"ociruntime\.linux\.hooks"),
+    ("entering", r"ociruntime\.plan\.entering"),
+    ("hooks", r"ociruntime\.launch\.hooks"),
     ("seccomp", r"ociruntime\.linux\.seccomp(_compiler|_cache)?"),
     ("idmap", r"ociruntime\.linux\.idmap"),
     ("subject", r"ociruntime\.linux\..*"),
@@ -79,22 +79,22 @@ EDGES: dict[str, str] = {
     # a user namespace is held, and asked, by a process
     "idmap": "errors native spine step tables",
     # a hook is a process in the container, and planned as one: it needs the subjects of a process, and spawn
-    "hooks": "annotations document errors idmap joining order seccomp spine step subject",
-    "joining": "cgroups errors live step subject",
+    "hooks": "annotations document errors idmap entering order seccomp spine step subject",
+    "entering": "cgroups errors live step subject",
     "build": "schema",
     "native": "native errors step",
     "host": "layout",
     "schema": "schema errors document",
     "bundle": "command errors document",
-    "check": "annotations cgroups check errors hooks schema subject",
-    "plan": "cgroups hooks idmap order seccomp step subject",
+    "check": "annotations cgroups check errors schema subject",
+    "plan": "cgroups idmap order seccomp step subject",
     "order": "seccomp step subject",
-    "exec": "check document errors idmap joining order schema seccomp step subject",
+    "exec": "check document errors idmap entering order schema seccomp step subject",
     "command": "errors",
-    "spine": "spine bundle cgroups check command document errors exec hooks host joining layout live native plan schema step subject",
+    "spine": "spine bundle cgroups check command document errors exec hooks host entering layout live native plan schema step subject",
     "log": "errors document",
     "flags": "flags package errors document",
-    "features": "annotations cgroups document hooks package seccomp subject tables",
+    "features": "annotations cgroups document package seccomp subject tables",
     "observation": "errors",
     "verbs": "bundle command errors plan spine",
     "verb": "annotations verbs bundle check command document errors exec features host log observation plan spine",
@@ -291,7 +291,7 @@ def schema_properties() -> tuple[set[str], set[str]]:
 
 
 # Groups whose modules have KEYS.
-_OWNERS = {"annotations", "subject", "idmap", "seccomp", "hooks", "cgroups", "check", "bundle"}
+_OWNERS = {"annotations", "subject", "idmap", "seccomp", "cgroups", "check", "bundle"}
 
 
 def owners() -> dict[str, list[str]]:

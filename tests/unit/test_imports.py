@@ -103,7 +103,7 @@ EXEC = {
     "ociruntime.plan.exec_order",
     "ociruntime.operations.exec",
     "ociruntime.host",
-    "ociruntime.plan.joining",
+    "ociruntime.plan.entering",
     "ociruntime.launch.launch",
     "ociruntime.linux.cgroups",
     "ociruntime.linux.cgroups.joining",

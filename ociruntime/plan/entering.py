@@ -10,7 +10,7 @@
 
 The helper runs the sealed executable, can't be traced, and is in no pid namespace of the container: nothing in there
 sees it. The process that it makes can be seen, but neither traced nor entered until it is its program.
-What follows after these steps is decided in plan/exec_order.py and linux/hooks.py. This module must not import launch.
+What follows after these steps is decided in plan/exec_order.py and launch/hooks.py. This module must not import launch.
 """
 
 from __future__ import annotations
