@@ -36,7 +36,7 @@ class Step:
         return f"{self.name} {self.text}" if self.text else self.name
 
     def as_dict(self) -> dict[str, object]:
-        """The step as `plan --format json` prints it; see specs/plan.md."""
+        """The step as `plan --format json` prints it; see docs/internals/plan.md."""
         return {"where": self.where, "name": self.name, "pointer": self.pointer, "text": self.text}
 
 
@@ -138,7 +138,7 @@ class HostStep(Step):
         return {**super().as_dict(), "op": self.op, "subject": OPS[self.op], "args": self.args}
 
     def entry(self) -> dict[str, object]:
-        """The step as the journal has it; see specs/state.md."""
+        """The step as the journal has it; see docs/internals/state.md."""
         return {"op": self.op, "args": self.args}
 
 

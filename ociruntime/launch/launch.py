@@ -1,22 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spine 5: a plan is carried out. The only part with effects.
 
-        runtime                                     init
-    host steps: cgroups, sources of binds
-    clone init  ----------------------------------->  (a helper joins namespaces and forks)
-                <---------------- started -----------  (only if it forked, or for the next line)
-    host steps: id maps of its user namespace, oom_score_adj, cgroup2's pids.max of 0 or 1, network devices
-                ----------------- continue --------->  cgroup, mounts, devices, links, terminal
-                <---------------- mounted -----------  (only if there are hooks)
-    hooks: prestart, createRuntime, createContainer
-                ----------------- continue --------->  pivot_root, masks
-                <---------------- limits ------------  (only if there are rlimits)
-    host steps: rlimits
-                ----------------- continue --------->  user, capabilities
-                <---------------- ready -------------
-    host steps: the terminal goes to the console socket; state.json
-                ----------------- continue --------->  waits on the start socket
-
+docs/internals/handshake.md has a diagram of what the two sides say to each other.
 One loop walks the steps: a host step is done here, init steps let init go on, a sync step waits for it.
 An undoable step is noted in the journal first; after a failure the journal is undone backwards.
 This module must not import a verb or container.py; subjects are imported by the op of the step.

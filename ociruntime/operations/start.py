@@ -1,16 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The start operation.
-
-    start                                      init
-      connect  ------------------------------->  accepts
-               <----------- hello --------------
-    startContainer hooks                        (if this side is lost, it waits for the next one)
-               -------------- 'g' ------------->  closes descriptors, loads the seccomp filter
-               <---------- listener ------------  (only if an agent is to be notified)
-    the descriptor goes to the agent
-               ----------- continue ----------->  execve
-               <-- {error, ...} or the end -----
-    poststart hooks
+"""The start operation; docs/internals/handshake.md has a diagram of its messages.
 
 No lock is held meanwhile: kill, state and delete --force never wait for a hook. Init takes one starter at
 a time, so two starts can't both succeed. This module must not import a verb.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a container undone whose journal was written before steps had ops? (specs/state.md, "The journal")
+"""Is a container undone whose journal was written before steps had ops? (docs/internals/state.md, "The journal")
 
 former_journal.jsonl has an entry of each kind, as the last commit before ops wrote them; only its paths are others.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terminal of a container: what the image, or a shared volume, can put at /dev/console, /dev/pts and /dev/null.
+"""Invariant 22: what can the image, or a shared volume, put at /dev/console, /dev/pts and /dev/null?
 
 CVE-2025-52565 (another file than the terminal is bound), CVE-2026-88264 (a file is made outside), CVE-2026-88265
 (somebody else's file is given to the user).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can another, unprivileged user of the host prepare for a container that is not made yet?"""
+"""What can another, unprivileged user of the host prepare for a container that is not made yet? (invariant 26)"""
 
 from __future__ import annotations
 
