@@ -22,7 +22,7 @@ from ociruntime.jsontext import compact
 from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
-from ociruntime.linux import capabilities, credentials, namespaces, process
+from ociruntime.linux import awake, capabilities, credentials, namespaces, process
 from ociruntime.linux.annotations import HOOK_STDERR, HOOK_STDOUT, value_of
 from ociruntime.plan import entering, shared_order
 from ociruntime.step import HostStep, InitStep, Plan
@@ -155,7 +155,7 @@ def _steps(step: HostStep, context: Context) -> Iterator[Step]:
     directory = context.bundle
     load_filter: list[Step] = []
     needs_admin = False
-    if kind == "startContainer" and config.at("linux", "seccomp"):
+    if kind == "startContainer" and awake(config, "seccomp"):
         # The container's system call filter is also its startContainer hooks', as in runc and crun.
         from ociruntime.linux import seccomp
 

@@ -91,6 +91,8 @@ def plan_terminal(process: Node) -> Iterator[InitStep]:
     container's own (EPERM).
     """
     terminal, size = process.at("terminal"), process.at("consoleSize")
+    if not terminal.flag():
+        return
     height, width = size.at("height").number(), size.at("width").number()
     rows, columns = (height, width) if height and width else (0, 0)
     text = f"of /dev/pts, {rows} rows of {columns} columns" if rows else "of /dev/pts"
@@ -108,11 +110,14 @@ def plan_terminal(process: Node) -> Iterator[InitStep]:
 
 def plan_device(process: Node) -> Iterator[InitStep]:
     """R113: /dev/console is the terminal. In a /dev that is the host's it is not made (ENOENT), only covered."""
+    terminal = process.at("terminal")
+    if not terminal.flag():
+        return
     yield InitStep(
         "console",
         "/dev/console",
         name="bind terminal",
-        pointer=process.at("terminal").pointer,
+        pointer=terminal.pointer,
         text="on /dev/console",
         ignore=ENOENT,
     )

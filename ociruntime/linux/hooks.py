@@ -17,7 +17,7 @@ from ociruntime.step import HostStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
 
@@ -40,6 +40,11 @@ def check(config: Node) -> Iterator[Violation]:
                 yield Violation(
                     hook.at("path").pointer, f"the path {hook.at('path').text()!r} must be absolute", "R068"
                 )
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject
+    """Its part of the features document; `takes` says whether check() has nothing against a config."""
+    return {"hooks": list(KINDS)}
 
 
 def plan_create(config: Node) -> Iterator[HostStep]:

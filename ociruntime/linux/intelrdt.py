@@ -23,7 +23,7 @@ from ociruntime.step import HostStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from ociruntime.config import Node
@@ -60,6 +60,16 @@ def check(config: Node) -> Iterator[Violation]:
         yield Violation(
             cache.pointer, f"l3CacheSchema should begin with L3:, not {cache.text()!r}", "R160", "warning"
         )
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() has nothing against a config."""
+    rdt = {
+        "enabled": takes(linux={"intelRdt": {"closID": "x"}}),
+        "schemata": takes(linux={"intelRdt": {"schemata": ["L3:0=f"]}}),
+        "monitoring": takes(linux={"intelRdt": {"enableMonitoring": True}}),
+    }
+    return {"linux": {"intelRdt": rdt}}
 
 
 def plan_make(config: Node, host: Host, container_id: str) -> Iterator[HostStep]:

@@ -23,13 +23,14 @@ from ociruntime.linux.mount_options import (
     MountOptions,
     check_words,
     is_id_mapped,
+    known_options,
     parse,
 )
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.host import Host
@@ -102,6 +103,19 @@ def check(config: Node) -> Iterator[Violation]:
         yield from check_words(entry, options)
         if is_id_mapped(entry):
             yield from _check_id_maps(entry, options, has_user)
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() has nothing against a config."""
+    ids = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    mount = {"destination": "/x", "type": "bind", "source": "/x", "options": ["bind", "idmap"]}
+    id_mapped = takes(mounts=[{**mount, "uidMappings": ids, "gidMappings": ids}])
+    return {
+        "mountOptions": [
+            option for option in known_options() if id_mapped or option not in {"idmap", "ridmap"}
+        ],
+        "linux": {"mountExtensions": {"idmap": {"enabled": id_mapped}}},
+    }
 
 
 def _check_place(entry: Node, options: MountOptions) -> Iterator[Violation]:

@@ -22,7 +22,7 @@ from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.launch.context import Context
@@ -100,6 +100,12 @@ def check(config: Node) -> Iterator[Violation]:
         if nanoseconds >= _SECOND:
             reason = f"nanosecs of the {name} clock must be below {_SECOND}"
             yield Violation(offset.at("nanosecs").pointer, reason, "R104")
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() has nothing against a config."""
+    names = sorted(name for name in TYPES if takes(linux={"namespaces": [{"type": name}]}))
+    return {"linux": {"namespaces": names}}
 
 
 def has(config: Node, name: str) -> bool:

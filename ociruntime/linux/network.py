@@ -20,7 +20,7 @@ from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.launch.context import Context
@@ -55,6 +55,12 @@ def check(config: Node) -> Iterator[Violation]:
         if inside in taken and "%" not in target.text():
             yield Violation(device.pointer, f"two devices would be called {inside}", "R117")
         taken.add(inside)
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() has nothing against a config."""
+    moved = takes(linux={"netDevices": {"eth0": {}}, "namespaces": [{"type": "network"}]})
+    return {"linux": {"netDevices": {"enabled": moved}}}
 
 
 def _check_name(place: Violation, name: str, pattern: bool = False) -> Iterator[Violation]:

@@ -17,7 +17,7 @@ from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.launch.context import Context
@@ -111,6 +111,11 @@ def check(config: Node) -> Iterator[Violation]:
     yield from _check_list(affinity.at("initial"), _CPUS, "R060")
     yield from _check_list(affinity.at("final"), _CPUS, "R061")
     yield from _check_memory_policy(config.at("linux", "memoryPolicy"))
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject
+    """Its part of the features document; `takes` says whether check() has nothing against a config."""
+    return {"linux": {"memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)}}}
 
 
 def _check_scheduler(scheduler: Node) -> Iterator[Violation]:

@@ -25,7 +25,7 @@ from ociruntime.step import Blob, HostStep, InitStep, SyncStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.host import Host
@@ -137,6 +137,19 @@ def check(config: Node) -> Iterator[Violation]:
             index = condition.at("index")
             if index.number() > _LAST_ARGUMENT:
                 yield Violation(index.pointer, f"a system call has no argument {index.number()}", "R189")
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject
+    """Its part of the features document; `takes` says whether check() has nothing against a config."""
+    seccomp = {
+        "enabled": True,
+        "actions": list(ACTIONS),
+        "operators": list(OPERATORS),
+        "archs": list(ARCHITECTURES),
+        "knownFlags": list(FLAGS),
+        "supportedFlags": list(FLAGS),
+    }
+    return {"linux": {"seccomp": seccomp}}
 
 
 def _check_errno(action: str, value: Node, rule: str) -> Iterator[Violation]:

@@ -8,7 +8,7 @@ execution or a verb.
 
 from __future__ import annotations
 
-from ociruntime.linux import namespaces, process
+from ociruntime.linux import awake, namespaces, process
 from ociruntime.plan import entering, shared_order
 from ociruntime.step import HostStep, Plan, SyncStep
 
@@ -89,7 +89,7 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
         yield from console.plan_connect(options.console_socket, options.pidfd_socket)
     # R060: `initial` holds before the cgroup is entered, so the process can't be born in it.
     move = options.move or bool(initial)
-    if config.at("linux", "seccomp"):
+    if awake(config, "seccomp"):
         from ociruntime.linux import seccomp
 
         yield from seccomp.plan_compile(config, host)
@@ -107,7 +107,7 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
         yield from idmap.plan_root(config)
     yield from shared_order.plan_session(config, host, options.keyring, new=False)
     yield from entering.plan_root(config, target)
-    if config.at("process", "terminal").flag():
+    if awake(config, "console"):
         from ociruntime.linux import console
 
         yield from console.plan_terminal(config.at("process"))
@@ -141,7 +141,7 @@ def _affinity(config: Node, host: Host) -> tuple[list[Step], list[Step]]:
 
 
 def _rdt(config: Node, host: Host, options: Options) -> Iterator[Step]:
-    if config.at("linux", "intelRdt"):
+    if awake(config, "intelrdt"):
         from ociruntime.linux import intelrdt
 
         yield from intelrdt.plan_join(config, host, options.container_id)

@@ -9,6 +9,7 @@ This module must not import launch, container, statedir or a verb.
 from __future__ import annotations
 
 from ociruntime.linux import (
+    awake,
     cgroups,
     devices,
     hooks,
@@ -108,7 +109,7 @@ def make(bundle: Bundle, host: Host, options: Options) -> Plan:
     config = bundle.config
     flags = 0 if namespaces.forks(config) else namespaces.clone_flags(config)
     steps = [*_create(bundle, host, options), *_start(bundle, host, options)]
-    if shared_order.has_label(config):
+    if awake(config, "lsm"):
         from ociruntime.linux import lsm
 
         steps = [*lsm.labelled(steps, config, host)]
@@ -142,7 +143,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from devices.plan_nodes(config)
     yield from cgroups.plan_open(config, host, options.container_id, options.cgroup_manager)
     rdt: list[Step] = []
-    if config.at("linux", "intelRdt"):
+    if awake(config, "intelrdt"):
         from ociruntime.linux import intelrdt
 
         yield from intelrdt.plan_make(config, host, options.container_id)
@@ -214,18 +215,17 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
 def _terminal(config: Node) -> Iterator[Step]:
     """While /dev can still be written to; the session that it belongs to is new already."""
-    process = config.at("process")
-    if process.at("terminal").flag():
+    if awake(config, "console"):
         from ociruntime.linux import console
 
-        yield from console.plan_terminal(process)
-        yield from console.plan_device(process)
+        yield from console.plan_terminal(config.at("process"))
+        yield from console.plan_device(config.at("process"))
 
 
 def _open_and_compile(config: Node, host: Host) -> Iterator[Step]:
     yield from namespaces.plan_paths(config)
     yield from _id_maps(config)
-    if config.at("linux", "seccomp"):
+    if awake(config, "seccomp"):
         from ociruntime.linux import seccomp
 
         yield from seccomp.plan_compile(config, host)
@@ -243,7 +243,7 @@ def _start(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
 def _id_maps(config: Node) -> Iterator[Step]:
     """Few containers have a user namespace or id-mapped mounts: only they load the subject."""
-    if namespaces.has(config, "user") or mounts.has_mapped(config):
+    if awake(config, "idmap") or mounts.has_mapped(config):
         from ociruntime.linux import idmap
 
         yield from idmap.plan_host(config)

@@ -12,7 +12,7 @@ from ociruntime.errors import Violation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.host import Host
@@ -87,6 +87,13 @@ def check(config: Node) -> Iterator[Violation]:
             reason = "is required, and counts as false: access is denied"
             yield Violation(entry.at("allow").pointer, reason, "R139", "warning")
     yield from check_resources(resources)
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() has nothing against a config."""
+    rdma = takes(linux={"resources": {"rdma": {"x": {"hcaHandles": 1}}}})
+    cgroup = {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": rdma}
+    return {"linux": {"cgroup": cgroup}}
 
 
 def directories(config: Node, host: Host, container_id: str, manager: str) -> dict[str, str]:
