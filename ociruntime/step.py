@@ -107,7 +107,7 @@ def module_of(op: str) -> ModuleType:
 
 
 class HostStep(Step):
-    """A step of the runtime's side, done by the module that OPS names for its op.
+    """A step on the runtime's side, done by the module that OPS names for its op.
 
     That module has `apply(step, context)`, and `undo(op, args, context)` if steps of it can be undone.
 
@@ -173,11 +173,11 @@ Argument = int | str | None | Slot | Blob | list[str] | list[int]
 
 
 class InitStep(Step):
-    """A step of the container's side, done by one op of native/plan.h.
+    """A step on the container's side, done by one op of native/plan.h.
 
     op       the op's name in plan.h: "mount_fs", "mknod", ...
     args     its arguments in the order of plan.h
-    ignore   an errno that is no failure for this step, or 0
+    ignore   an errno that is not a failure for this step, or 0
     """
 
     __slots__ = ("args", "ignore", "op")
@@ -220,7 +220,7 @@ class Plan:
     steps        all of them, in order; create does those before the sync "start", start the others
     clone_flags  CLONE_NEW* flags of the clone that makes init (or its helper: then 0)
     slots        keys of the descriptors that host steps open for init, in init's order
-    warnings     what the config asks for and does not get
+    warnings     what the config asks for but does not get
     """
 
     __slots__ = ("clone_flags", "slots", "steps", "warnings")

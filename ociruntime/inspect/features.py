@@ -41,7 +41,7 @@ def features() -> dict[str, object]:
 
 
 class _Takes:
-    """Says whether a subject has nothing against a config that uses a feature."""
+    """Says whether a subject accepts a config that uses a feature."""
 
     def __init__(self, module: Any) -> None:
         self._module = module

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How is a hook run? The step "run hook". (config.md, POSIX-platform Hooks)
 
-All six kinds go the same way: the sealed executable is given a short plan (join the container's
+All six kinds work the same way: the sealed executable is given a short plan (join the container's
 namespaces, if the hook belongs there; change directory; exec), its standard input is the state, and
-what it prints is kept for the error message, or goes to the files that two annotations name. A hook that is a program of the host never gets the image's
-environment: LD_PRELOAD in it would run the image's code with the host's privileges (CVE-2025-23266).
+what it prints is kept for the error message, or goes to the files that two annotations name. A hook that is a program
+of the host never gets the image's environment: LD_PRELOAD in it would run the image's code with the host's privileges
+(CVE-2025-23266).
 
 Which kinds there are and where each runs is in linux/hooks.py; how a process gets into the container, in plan/entering.py.
 This module must not import container, an operation or a verb.
@@ -44,7 +45,7 @@ _OUTPUT_SHOWN = 4096
 def apply(step: HostStep, context: Context) -> None:
     """Run one hook and wait for it.
 
-    Raises HookFailed if it can't be run, ends with another status than 0, or is still running after
+    Raises HookFailed if it can't be run, ends with a status other than 0, or is still running after
     its timeout (then it is killed).
     """
     context.hooked = True
@@ -82,7 +83,7 @@ def _failed(step: HostStep, reason: str, output: int) -> HookFailed:
 
 def _spawn(step: HostStep, context: Context, output: int) -> Child:
     """Let the hook run; returns its process. What it prints goes to the file `output`."""
-    # Of its own: the hook's process is the one that its host steps are about.
+    # One of its own: its host steps are about the hook's process.
     inner = Context(context.container_id, context.bundle, context.directory, context.config)
     inner.init_pid = context.pid
     launch: Launch | None = None
@@ -115,7 +116,7 @@ def _spawn(step: HostStep, context: Context, output: int) -> Child:
 
 
 def _not_run(step: HostStep, failure: StepFailed) -> HookFailed:
-    """What kept the hook from running, at the hook; a filter is the container's, and so is its mistake."""
+    """What kept the hook from running, reported at the hook; a mistake in the filter is the container's."""
     own = failure.pointer.startswith("/linux/seccomp")
     return HookFailed(
         f"{failure.step}: {failure.reason}" if failure.reason else failure.step,
@@ -132,7 +133,7 @@ def _stream(step: HostStep, context: Context, annotation: str, opened: Descripto
     if not path:
         return default
     try:
-        # what is there may be a FIFO that nobody reads, or a terminal
+        # what is there may be a FIFO that no one reads, or a terminal
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         opened[annotation] = os.open(path, flags, 0o600)
     except OSError as failure:
@@ -143,7 +144,7 @@ def _stream(step: HostStep, context: Context, annotation: str, opened: Descripto
 
 
 def _nothing() -> None:
-    """A hook leaves nothing behind that would have to be written down."""
+    """A hook leaves nothing behind that would have to be recorded."""
 
 
 def _steps(step: HostStep, context: Context) -> Iterator[Step]:
@@ -159,7 +160,7 @@ def _steps(step: HostStep, context: Context) -> Iterator[Step]:
         # The container's system call filter is also its startContainer hooks', as in runc and crun.
         from ociruntime.linux import seccomp
 
-        assert context.host is not None  # whoever runs startContainer hooks has probed it
+        assert context.host is not None  # the caller that runs startContainer hooks has probed it
         yield from seccomp.plan_compile(config, context.host)
         load_filter += seccomp.plan_load(config)
         needs_admin = seccomp.needs_admin(config)
@@ -182,7 +183,7 @@ def _steps(step: HostStep, context: Context) -> Iterator[Step]:
         yield from idmap.plan_root(config)
     if kind == "startContainer":
         host = context.host
-        assert host is not None  # whoever runs startContainer hooks has probed it
+        assert host is not None  # the caller that runs startContainer hooks has probed it
         # It is a program of the image: the caller's terminal and keys are out of its reach, and it has the labels.
         yield from shared_order.plan_session(config, host, context.keyring, new=False)
         yield from capabilities.plan_early(config, host)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that the config wants to be run at points of the life cycle. (config.md, POSIX-platform Hooks)
+"""Programs that the config wants run at points of the life cycle. (config.md, POSIX-platform Hooks)
 
     kind                              path found in   runs in        directory   env, if it has none
     prestart createRuntime            runtime         runtime        bundle      the runtime's
@@ -28,7 +28,7 @@ KEYS = tuple(
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Rules that the schema can't say."""
+    """Rules that the schema can't express."""
     for kind in KINDS:
         for hook in config.at("hooks", kind):
             for variable in hook.at("env"):
@@ -43,7 +43,7 @@ def check(config: Node) -> Iterator[Violation]:
 
 
 def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject
-    """Its part of the features document; `takes` says whether check() has nothing against a config."""
+    """Its part of the features document; `takes` says whether check() accepts a config."""
     return {"hooks": list(KINDS)}
 
 

@@ -3,7 +3,7 @@
 
 Three groups of init steps, for three places in the plan: `plan` before the mounts, `plan_enter` when all
 mounts and devices are there, `plan_finish` in the new root. Without a mount namespace the container is
-only chrooted, and what it mounts is taken down by this module's undo.
+only chrooted, and this module's undo unmounts what it mounts.
 Must not import another subject.
 """
 
@@ -33,7 +33,7 @@ MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MOUNT_ATTR_RDONLY = 1
 
-# Errors of a path to a mount that others rename; then the mount table is read again, at most _LOOKS times.
+# Errors when others have renamed the path to a mount; then the mount table is read again, at most _LOOKS times.
 _MOVED = frozenset((errno.ESTALE, errno.ENOENT, errno.ELOOP, errno.ENOTDIR))
 _LOOKS = 100
 
@@ -93,7 +93,7 @@ def path_of(config: Node, bundle: str) -> str:
 
 
 def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:
-    """Without a mount namespace: note which mounts there are, so that the container's can be taken down."""
+    """Without a mount namespace: note which mounts there are, so that the container's can be unmounted later."""
     if not has_mount_namespace(config):
         path = path_of(config, bundle)
         yield HostStep(
@@ -156,7 +156,7 @@ def apply(step: HostStep, context: Context) -> None:
     """Write the ids of the mounts that are at or below the rootfs now into the state directory."""
     path = str(step.args["path"])
     noted = b" ".join(mount.key for mount in _mounts_below(path))
-    temporary = f"{_note_path(context)}.new"  # by rename: half a list would have foreign mounts taken down
+    temporary = f"{_note_path(context)}.new"  # by rename: half a list would get mounts of others unmounted
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -173,7 +173,7 @@ def apply(step: HostStep, context: Context) -> None:
 
 
 def undo(_op: str, args: dict[str, object], context: Context) -> None:
-    """Take down the mounts below the rootfs that came after the note; without a note nothing was mounted."""
+    """Unmount what was mounted below the rootfs after the note; without a note nothing was mounted."""
     try:
         with open(_note_path(context), "rb", buffering=0) as file:
             before = set(file.read().split())
@@ -209,7 +209,7 @@ def _note_path(context: Context) -> str:
 
 
 class _Mount:
-    """One mount: its id, its mount point, and a key that another mount with the same id later does not have."""
+    """One mount: its id, its mount point, and a key that a later mount with the same id does not have."""
 
     __slots__ = ("key", "number", "point")
 

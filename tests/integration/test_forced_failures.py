@@ -126,7 +126,9 @@ _OPS: dict[str, Case] = {
     "symlink": _edited("symlink", "ENOTDIR"),
     "mkdir": _edited("mkdir", "ENOTDIR"),
     "terminal": _edited("terminal", "ENOENT", config=lambda config: _devpts(config, "")),
-    "terminal: no devpts": _edited("terminal", "no devpts", config=lambda config: _devpts(config, "tmpfs")),
+    "terminal: no devpts": _edited(
+        "terminal", "not a devpts", config=lambda config: _devpts(config, "tmpfs")
+    ),
     "terminal_owner": _edited("terminal_owner", "EPERM"),
     "console": _edited("console", "ENOTDIR"),
     "pivot_root": _edited("pivot_root", "EBUSY"),
@@ -464,7 +466,7 @@ def test_no_process_is_left_to_make(stage: Stage, pids_cgroup: Path) -> None:
 
 
 def test_what_a_hook_put_into_the_cgroup(stage: Stage) -> None:
-    """Undoing removes the container's cgroup also with a directory in it that somebody else has made."""
+    """Undo removes the container's cgroup even if there is a directory in it that something else has made."""
     holder = _PIDS / f"{MARK}-second"
 
     def edit(config: Config) -> None:
@@ -476,7 +478,7 @@ def test_what_a_hook_put_into_the_cgroup(stage: Stage) -> None:
     result = stage.container("true", edit=edit).create()
     assert result.code == 1
     _is_one_line(result.err, "create", ("/hooks/createRuntime/0", "exit status 3"))
-    # What somebody else made inside goes with the container's cgroup.
+    # What others made inside goes with the container's cgroup.
     assert not holder.exists()
     assert stage.runtime.ids() == []
 

@@ -91,7 +91,7 @@ def test_no_verb_touches_it(stage: Stage, theirs: Stage, status: str) -> None:
     for verb in ("create", "run"):
         bundle = str(own.bundle.directory)
         result = stage.runtime.call(verb, "--bundle", bundle, container.id)
-        result.refused(f"container with id exists already: {container.id}", belongs, remedy)
+        result.refused(f"container already exists: {container.id}", belongs, remedy)
     assert _look(container) == files
     assert container.status() == status
     container.delete("--force").ok()
@@ -139,7 +139,7 @@ def _pid(container: Container) -> int:
 
 @pytest.mark.parametrize("verb", ["state", "delete", "delete --force", "start"])
 def test_unknown_directories(stage: Stage, verb: str) -> None:
-    """What nobody knows is left alone, too."""
+    """What is of unknown origin is left alone, too."""
     directory = stage.runtime.root / "unknown"
     (directory / "inner").mkdir(parents=True)
     stage.runtime.root.chmod(0o700)

@@ -3,7 +3,7 @@
 
 The package is one subject. create and run need planner.py and make.py; delete, kill and state need only
 remove.py or freezer.py: so everything is imported by the function that needs it.
-Must not import another subject, nor verbs, launch or statedir.
+Must not import another subject, verbs, launch or statedir.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ociruntime.launch.context import Context
     from ociruntime.step import HostStep, InitStep
 
-# The key of the slot with the cgroup2 directory that init is born in (CLONE_INTO_CGROUP).
+# The key of the slot with the cgroup2 directory that init is cloned into (CLONE_INTO_CGROUP).
 CLONE_SLOT = "cgroup2"
 
 _R = "/linux/resources"
@@ -84,13 +84,13 @@ def check(config: Node) -> Iterator[Violation]:
     yield from check_path(config)
     for entry in resources.at("devices"):
         if not entry.at("allow"):
-            reason = "is required, and counts as false: access is denied"
+            reason = "is required; false is assumed: access is denied"
             yield Violation(entry.at("allow").pointer, reason, "R139", "warning")
     yield from check_resources(resources)
 
 
 def features(takes: Callable[..., bool]) -> dict[str, object]:
-    """Its part of the features document; `takes` says whether check() has nothing against a config."""
+    """Its part of the features document; `takes` says whether check() accepts a config."""
     rdma = takes(linux={"resources": {"rdma": {"x": {"hcaHandles": 1}}}})
     cgroup = {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": rdma}
     return {"linux": {"cgroup": cgroup}}
@@ -111,7 +111,7 @@ def plan_make(config: Node, host: Host, container_id: str, manager: str) -> Iter
 
 
 def plan_late(config: Node, host: Host, container_id: str, manager: str) -> Iterator[HostStep]:
-    """When init is there, and before it goes on: limits under which it could not have been born."""
+    """Once init exists, and before it goes on: limits under which it could not have been cloned."""
     from ociruntime.linux.cgroups.planner import plan_late as planned
 
     return planned(config, host, container_id, manager)
@@ -125,14 +125,14 @@ def plan_open(config: Node, host: Host, container_id: str, manager: str) -> Iter
 
 
 def plan_join_self(config: Node, host: Host, container_id: str, manager: str) -> Iterator[InitStep]:
-    """Init's own part of joining: the v1 hierarchies; in the cgroup2 one it has been born."""
+    """Init's own part of joining: the v1 hierarchies; it is cloned into the cgroup2 one."""
     from ociruntime.linux.cgroups.planner import plan_join_self as planned
 
     return planned(config, host, container_id, manager)
 
 
 def apply(step: HostStep, context: Context) -> None:
-    """Carry out one step of ours. Raises OSError (with the cgroup's file) or StepFailed."""
+    """Carry out one of our steps. Raises OSError (with the cgroup's file) or StepFailed."""
     from ociruntime.linux.cgroups.make import apply as carry_out
 
     carry_out(step, context)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How does a process get into a cgroup that exists? Which files it needs, and its own steps. Pure.
+"""How does a process get into an existing cgroup? Which files it needs, and its own steps. Pure.
 
 A pid that is written from outside makes the kernel wait until no process of the machine is forking or exiting
 (6 to 12 ms for the first write). A thread that writes 0 to v1's `tasks` for itself, and a clone straight into a
@@ -26,7 +26,7 @@ def plan_open(
     """Before the clone: open what the process needs to put itself into its cgroup.
 
     paths   directory per v1 controller, "" for v2
-    move    the process enters the cgroup2 directory by itself, and is not born in it
+    move    the process enters the cgroup2 directory by itself, and is not cloned into it
     """
     slots = _slots(paths, move)
     if slots:
@@ -67,7 +67,7 @@ def below(paths: dict[str, str], wanted: list[str]) -> dict[str, str]:
 
     paths    the container's own
     wanted   "PATH" for all hierarchies, or "CONTROLLER[,CONTROLLER...]:PATH" for some of version 1
-    Raises UsageError: a path that leads out of the container's cgroup, a controller that it has not.
+    Raises UsageError for a path that leads out of the container's cgroup, or a controller that it does not have.
     """
     found = dict(paths)
     for text in wanted:
@@ -79,7 +79,9 @@ def below(paths: dict[str, str], wanted: list[str]) -> dict[str, str]:
             raise UsageError(f"flag --cgroup: {path!r} is not below the container's cgroup")
         for controller in names.split(",") if colon else paths:
             if controller not in paths or (colon and not controller):
-                raise UsageError(f"flag --cgroup: the container has no cgroup of a controller {controller!r}")
+                raise UsageError(
+                    f"flag --cgroup: the container has no cgroup of the controller {controller!r}"
+                )
             for other, directory in paths.items():  # controllers that are mounted together go together
                 if directory == paths[controller]:
                     found[other] = "/".join([directory, *parts])

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which directories are the container's cgroup, one per hierarchy? (R124-R129)
 
-An absolute cgroupsPath stands below each hierarchy's mount point. A relative one, and the container's
-id if there is none, stands below the cgroup of the calling process in that hierarchy; on cgroup v2
+An absolute cgroupsPath is taken below each hierarchy's mount point. A relative one, or the container's
+id if there is none, is taken below the cgroup of the calling process in that hierarchy; on cgroup v2
 below its parent, because a v2 cgroup with processes in it can't have children with limits. This is
-what runc does, so that containers of both runtimes stand side by side.
+what runc does, so that containers of both runtimes are side by side.
 
 Pure: nothing here looks at the machine.
 """
@@ -26,7 +26,7 @@ _LONGEST_PATH = 3800
 
 
 def check_path(config: Node) -> Iterator[Violation]:
-    """R128: the values of cgroupsPath that are held invalid."""
+    """R128: the values of cgroupsPath that count as invalid."""
     node = config.at("linux", "cgroupsPath")
     path = node.text()
     if not path:
@@ -69,7 +69,7 @@ def container_paths(layout: Layout, cgroups_path: str, container_id: str) -> dic
         mounts[""] = layout.v2
     for controller, mount in mounts.items():
         base = [] if absolute else components(layout.own.get(controller, "/"))
-        # Outside of our cgroup namespace the kernel shows "..": then we take the top that we see.
+        # Outside our cgroup namespace the kernel shows "..": then we take the topmost cgroup that we see.
         base = [] if ".." in base else base
         if layout.kind == "v2":
             base = base[:-1]
