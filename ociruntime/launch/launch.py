@@ -289,25 +289,27 @@ def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
     """A bind whose source init could not open, reported like one that the runtime opens."""
     source, flags, *_, place, _ = step.args
     inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
-    name = words_of("open_bind_source")
+    op = "open_bind_source"
     return StepFailed(
         f"{source}{inside} on {place}",
         pointer=step.pointer,
-        step=name,
+        step=words_of(op),
         errno=failure.errno,
-        hint=hint_for(failure.errno, name),
+        hint=hint_for(failure.errno, op),
     )
 
 
 def _hint(failure: ChildFailed, step: Step, steps: list[Step]) -> str:
-    op = step.op if isinstance(step, InitStep) else ""
+    op = step.op if isinstance(step, InitStep) else "sync"
     if failure.errno == errno.EPERM and op == "mount_fs":
-        return _hint_of_user_namespace(steps) or hint_for(failure.errno, step.name)
+        return _hint_of_user_namespace(steps) or hint_for(failure.errno, op)
     if failure.errno == errno.EPERM and failure.detail == "mount_setattr":
         return "the source has flags that are locked in this user namespace: leave out the option that clears one"
     if failure.errno == errno.ENOSPC:  # a mount point is a file, and needs room on a disk
-        return hint_for(failure.errno, "mount" if failure.detail in _MOUNTING else "")
-    return hint_for(failure.errno, step.name)
+        return hint_for(failure.errno, "mount_fs" if failure.detail in _MOUNTING else "")
+    if isinstance(step, InitStep) and op == "attribute":
+        op = f"{op} {step.args[0]}"
+    return hint_for(failure.errno, op)
 
 
 # The calls that add to the mounts of a namespace.
@@ -343,7 +345,7 @@ def step_failed(step: HostStep, failure: OSError) -> StepFailed:
     number = failure.errno or 0
     name = os.fsdecode(failure.filename) if isinstance(failure.filename, (str, bytes)) else ""
     shown = said_once(step, name)
-    return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint_for(number, step.name))
+    return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint_for(number, step.op))
 
 
 def said_once(step: HostStep, reason: str) -> str:
