@@ -85,7 +85,7 @@ EDGES: dict[str, str] = {
     "entering": "cgroups errors live step subject",
     "build": "schema",
     "native": "native errors step",
-    "host": "layout",
+    "host": "layout subjects",
     "schema": "schema errors document",
     "bundle": "command errors document",
     "check": "check errors schema subjects",
