@@ -15,7 +15,14 @@ import os
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
-from ociruntime.identity import identify
+from ociruntime.identity import (
+    identify,
+    is_thread,
+    living_thread,
+    open_process,
+    open_thread,
+    start_time_of,
+)
 from ociruntime.linux.cgroups import CLONE_SLOT
 from ociruntime.native.encode import SYNC_POINTS, encode
 from ociruntime.native.spawn import CONTINUE, Child, ChildFailed, descriptor_of, progress_size
@@ -186,6 +193,9 @@ class Launch:
             if step.op in _CLONES:
                 self._clone()
                 return
+            if step.op == "open_init":
+                open_init(step, self.context)
+                return
             if step.undoable:
                 assert self.directory is not None
                 self.directory.note(step.entry())
@@ -233,6 +243,48 @@ class Launch:
             start=start,
             forks=self.plan.forks(),
         )
+
+
+def open_init(step: HostStep, context: Context) -> None:
+    """Open init, and not a process that has its number by now. Raises StepFailed if it has ended."""
+    pid, start_time = step.args["pid"], step.args["start_time"]
+    assert isinstance(pid, int)
+    try:
+        context.slots["init"] = open_process(pid)
+    except ProcessLookupError:
+        raise StepFailed("init has ended", step=step.name) from None
+    if start_time and start_time_of(pid) != start_time:
+        raise StepFailed("init has ended", step=step.name)
+    thread = living_thread(pid)
+    while thread not in (0, pid):
+        if _open_thread(step, context, pid, thread):
+            return
+        thread = living_thread(pid)
+
+
+def _open_thread(step: HostStep, context: Context, pid: int, thread: int) -> bool:
+    """Init's first thread has ended and has no namespaces any more; another of its threads still has them.
+
+    False if that one has ended in the meantime, too: its number may belong to a process of the host by then.
+    """
+    try:
+        with Descriptors() as opened:
+            opened["thread"] = open_thread(thread)
+            # It is alive, and a thread of init's: no two threads of the machine have this number at the same time.
+            if not is_thread(opened["thread"], pid, thread):
+                return False
+            os.close(context.slots.pop("init"))
+            context.slots["init"] = opened.pop("thread")
+        return True
+    except ProcessLookupError:
+        return False
+    except OSError as failure:
+        raise StepFailed(
+            f"thread {thread}",
+            step=step.name,
+            errno=failure.errno or 0,
+            hint="init's first thread has ended; entering by another one needs Linux 6.9 or newer",
+        ) from None
 
 
 def _committed() -> None:

@@ -82,7 +82,7 @@ EDGES: dict[str, str] = {
     "idmap": "errors native spine step tables",
     # a hook is a process in the container, and planned as one: it needs the subjects of a process, and spawn
     "hooks": "annotations document entering errors idmap order seccomp spine step subject subjects",
-    "entering": "cgroups errors live step subject",
+    "entering": "cgroups step subject",
     "build": "schema",
     "native": "native errors step",
     "host": "layout subjects",

@@ -10,7 +10,7 @@ from ociruntime.native.encode import OPS as INIT_OPS
 from ociruntime.step import OPS, HostStep, module_of, words_of
 
 # Done by Launch itself.
-_OF_LAUNCH = {"clone_init", "clone_helper", "clone_hook", "commit"}
+_OF_LAUNCH = {"clone_init", "clone_helper", "clone_hook", "commit", "open_init"}
 
 
 @pytest.mark.parametrize("op", sorted(OPS))
