@@ -30,7 +30,6 @@ class Trace:
         self.verb = verb
         self.events: list[dict[str, object]] = []
         self._begun = time.time_ns()
-        self._first_init_step = 0
 
     def host(self, index: int, step: Step) -> _Span:
         """A context manager around one host step."""

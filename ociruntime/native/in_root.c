@@ -107,15 +107,13 @@ again:
         path[end] = cut;
         int moved = ++links > MAX_LINKS ? fail_with(ELOOP, DETAIL_too_many_links)
                                         : follow(parent, name, path, start, path + next);
-        close(parent);
+        close_keeping_errno(parent);
         if (moved < 0)
           return -1;
         goto again;
       }
       int made = make(parent, name, path[next] || cut == '/' ? KIND_DIRECTORY : kind);
-      int error = errno;
-      close(parent);
-      errno = error;
+      close_keeping_errno(parent);
       if (made < 0)
         return -1;
     }
@@ -141,7 +139,7 @@ int open_or_make(const char *path, int kind, uint32_t mount_flags) {
     return target;
   if (errno == ELOOP && extra)
     return fail_with(ELOOP, DETAIL_target_is_link);
-  if (errno != ENOENT || mount_flags & MOUNT_NO_CREATE)
+  if (errno != ENOENT)
     return fail(DETAIL_openat2);
   if (copy_path(path, strlen(path), copy) < 0 || make_path(copy, kind) < 0)
     return -1;

@@ -35,7 +35,7 @@ PLAN_OPS(OP)
 // fail: errno stands; fail_with: this errno. Both note the part that failed and return -1.
 int fail(enum plan_detail detail);
 int fail_with(int error, enum plan_detail detail);
-int close_keeping_errno(int descriptor);  // -1
+int close_keeping_errno(int descriptor);  // returns -1
 
 // Arguments.
 static inline char *text(const struct plan_record *record, int argument) {
@@ -74,20 +74,23 @@ int write_proc(const char *directory, const char *path, const char *value);
 // "self/fd/N" below init.proc, for the calls that only take a path; changes the cwd to procfs.
 const char *proc_path(int descriptor);
 
-// mount_api.c: system calls without a wrapper in every libc.
+// mount_api.c
 int sys_open_tree(int directory, const char *path, unsigned flags);
 int sys_move_mount(int from, int to);
 int sys_fsopen(const char *type);
 int sys_fsconfig(int context, unsigned command, const char *key, const char *value);
 int sys_fsmount(int context, unsigned attributes);
-// The root and the file systems made for this container are its own; a bind shows the host's files,
-// in which no device or link is made (an image's symbolic link may lead there).
+int mount_id(int descriptor, uint64_t *id);
+
+// own_mounts.c: no device or link is made in the host's files, where an image's symbolic link may lead.
 int note_own_mount(int mount);
 int is_own_mount(int descriptor);
-int mount_id(int descriptor, uint64_t *id);
+
+// mount_attributes.c
 int has_mount_setattr(void);
 unsigned long old_flags(uint64_t set);  // MOUNT_ATTR_* as MS_*, for mount(2)
 int set_attributes(int mount, uint64_t set, uint64_t clear, uint64_t propagation, int recursive);
+int propagate(int mount, uint32_t plain, uint32_t recursive);  // of the top one, and of all
 
 // An empty read-only tmpfs, not yet attached. *first is one that has been attached, to be shown again, or -1.
 int open_empty_directory(const char *label, int *first);
@@ -97,11 +100,8 @@ int clear_old_root(int old);
 
 // tmpcopyup; keep_mode: the copy's root gets the mode and attributes of the directory, not its owner only.
 int copy_up(int from, int to, int keep_mode);
-// ops_mount.c: a mount that is attached nowhere gets its place; its propagation, of the top one and of all.
+// ops_mount.c: a mount that is attached nowhere gets its place.
 int attach(int mount, int target);
-int propagate(int mount, uint32_t plain, uint32_t recursive);
-// Closes it; errno stands. Returns -1.
-int close_keeping_errno(int descriptor);
 
 // From the runtime: 0 if it said `expected`, else -1 (ECANCELED; the runtime gave up or is gone).
 int wait_reply(char expected);

@@ -14,12 +14,12 @@
 #include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
+#include "kernel.h"
 
 enum { TABLE_END = -1, TABLE_BROKEN = -2 };
 
@@ -44,9 +44,7 @@ static int open_table(struct table *table) {
 }
 
 static int close_table(struct table *table, int done) {
-  int error = errno;
-  close(table->file);
-  errno = error;
+  close_keeping_errno(table->file);
   return done;
 }
 

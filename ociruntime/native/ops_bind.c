@@ -7,19 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "init.h"
-
-#ifndef AT_RECURSIVE
-#define AT_RECURSIVE 0x8000
-#endif
-
-int umount2(const char *path, int flags);
+#include "kernel.h"
 
 // Since Linux 6.8 mountinfo lists mounts by age, and a tree that the runtime opened is older than all that
 // init mounts: two mounts at one place would appear in the wrong order. So the tree is exchanged for a copy
@@ -31,10 +25,10 @@ static int attach_copy(int tree, int target) {
   if (copy < 0)
     return fail(DETAIL_open_tree);
   // The first one may be a peer of the host's: as such it would take the host's mounts with it.
-  int done = set_attributes(tree, 0, 0, 1 << 18 /* MS_PRIVATE */, 1);
+  int done = set_attributes(tree, 0, 0, MS_PRIVATE, 1);
   const char *path = done == 0 ? proc_path(tree) : NULL;
   if (done == 0)
-    done = path && umount2(path, 2 /* MNT_DETACH */) == 0 ? attach(copy, target) : fail(DETAIL_umount2);
+    done = path && umount2(path, MNT_DETACH) == 0 ? attach(copy, target) : fail(DETAIL_umount2);
   if (done == 0 &&
       dup3(copy, tree, O_CLOEXEC) < 0)  // what follows is about the mount that the container sees
     done = fail(DETAIL_dup3);

@@ -45,9 +45,7 @@ static int make_device(int parent, const char *name, const struct plan_record *r
     done = fail_with(EEXIST, DETAIL_exists_with_other_type);
   else if (fchownat(node, "", record->args[4], record->args[5], AT_EMPTY_PATH) < 0)
     done = fail(DETAIL_fchownat);
-  int error = errno;
-  close(node);
-  errno = error;
+  close_keeping_errno(node);
   return done;
 }
 
@@ -70,9 +68,7 @@ static int attach_device(int parent, const char *name, const struct plan_record 
     done = may_cover(file, 0) < 0 ? -1 : sys_move_mount(tree, file) < 0 ? fail(DETAIL_move_mount) : 0;
   else
     done = same_device(parent, name, device.st_mode, device.st_rdev);
-  int error = errno;
-  close(file);
-  errno = error;
+  close_keeping_errno(file);
   return done;
 }
 
@@ -87,9 +83,7 @@ static int in_own_mount(const char *path, uint32_t flags, const struct plan_reco
     done = make(parent, name, record);
   else if (own < 0 || !(flags & MKNOD_OPTIONAL))
     done = own < 0 ? -1 : fail_with(EPERM, DETAIL_foreign_mount);
-  int error = errno;
-  close(parent);
-  errno = error;
+  close_keeping_errno(parent);
   return done;
 }
 
@@ -118,7 +112,7 @@ int op_symlink(const struct plan_record *record) {
     return -1;
   int own = is_own_mount(parent);
   if (own <= 0) {
-    close(parent);
+    close_keeping_errno(parent);
     return own;
   }
   int done = symlinkat(target, parent, name);
@@ -132,9 +126,7 @@ int op_symlink(const struct plan_record *record) {
     done = 0;  // the image has its own
   if (done < 0 && init.detail == DETAIL_none)
     fail(DETAIL_symlinkat);
-  int error = errno;
-  close(parent);
-  errno = error;
+  close_keeping_errno(parent);
   return done;
 }
 
@@ -149,9 +141,7 @@ int op_xattr(const struct plan_record *record) {
     done = fail_with(EPERM, DETAIL_foreign_mount);
   else if (own > 0 && done < 0)
     fail(DETAIL_fsetxattr);
-  int error = errno;
-  close(file);
-  errno = error;
+  close_keeping_errno(file);
   return done;
 }
 

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,11 +16,7 @@
 #include <unistd.h>
 
 #include "init.h"
-
-#define MS_REMOUNT 32
-
-int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
-int umount2(const char *path, int flags);
+#include "kernel.h"
 
 // Nothing may be put over procfs but what the plan allows by name: else a volume could replace
 // the files through which labels and limits are set (CVE-2019-16884).
@@ -61,19 +56,8 @@ int attach(int mount, int target) {
   return sys_move_mount(mount, target) < 0 ? fail(DETAIL_move_mount) : 0;
 }
 
-int propagate(int mount, uint32_t plain, uint32_t recursive) {
-  if (plain && set_attributes(mount, 0, 0, plain, 0) < 0)
-    return -1;
-  return recursive ? set_attributes(mount, 0, 0, recursive, 1) : 0;
-}
-
 int op_propagation(const struct plan_record *record) {
-  int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (root < 0)
-    return fail(DETAIL_open);
-  int done = mount(NULL, "/", NULL, record->args[0], NULL) < 0 ? fail(DETAIL_mount) : 0;
-  close_keeping_errno(root);
-  return done;
+  return mount(NULL, "/", NULL, record->args[0], NULL) < 0 ? fail(DETAIL_mount) : 0;
 }
 
 // pivot_root wants a mount point whose parent is not shared. The mount below which the rootfs
@@ -95,7 +79,7 @@ static int make_parent_private(int rootfs) {
     int top = here.stx_mnt_id != above.stx_mnt_id || here.stx_ino == above.stx_ino;
     if (top) {
       close(parent);
-      int done = set_attributes(directory, 0, 0, 1 << 18 /* MS_PRIVATE */, 0);
+      int done = set_attributes(directory, 0, 0, MS_PRIVATE, 0);
       close_keeping_errno(directory);
       return done;
     }
@@ -113,12 +97,12 @@ int op_root(const struct plan_record *record) {
     init.root = place;
     return 0;
   }
-  int tree = sys_open_tree(place, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | 0x8000 /* AT_RECURSIVE */);
+  int tree = sys_open_tree(place, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE);
   if (tree < 0)
     return close_keeping_errno(place), fail(DETAIL_open_tree);
   int done = record->args[1] & ROOT_PARENT_PRIVATE ? make_parent_private(place) : 0;
   if (done == 0) {  // pivot_root wants it not shared; as slaves, mounts below still follow the host's
-    uint32_t kind = record->args[1] & ROOT_PRIVATE ? 1 << 18 /* MS_PRIVATE */ : 1 << 19 /* MS_SLAVE */;
+    uint32_t kind = record->args[1] & ROOT_PRIVATE ? MS_PRIVATE : MS_SLAVE;
     done = set_attributes(tree, 0, 0, kind, 1);
   }
   if (done == 0)
@@ -261,9 +245,7 @@ static int mount_file_system(const struct plan_record *record, int target) {
 
 int op_mount_fs(const struct plan_record *record) {
   uint32_t flags = record->args[8];
-  int kind = flags & MOUNT_TARGET_FILE ? KIND_FILE
-             : flags & MOUNT_KEEP_MODE ? KIND_OPEN_DIRECTORY
-                                       : KIND_DIRECTORY;
+  int kind = flags & MOUNT_KEEP_MODE ? KIND_OPEN_DIRECTORY : KIND_DIRECTORY;
   int target = open_target(text(record, 7), kind, flags);
   if (target < 0)
     return -1;
@@ -406,7 +388,7 @@ int op_readonly(const struct plan_record *record) {
   int target = open_in_root(text(record, 0), O_PATH);
   if (target < 0)
     return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
-  int tree = sys_open_tree(target, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | 0x8000 /* AT_RECURSIVE */);
+  int tree = sys_open_tree(target, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE);
   if (tree < 0)
     return close_keeping_errno(target), fail(DETAIL_open_tree);
   // With mount(2) only what lies on top can be made read-only, as runc does anyway.

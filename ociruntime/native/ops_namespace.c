@@ -32,10 +32,8 @@ int op_unshare(const struct plan_record *record) {
 // opens one of its own.
 int op_time_offsets(const struct plan_record *record) {
   int done = write_proc("self/", "timens_offsets", text(record, 0));
-  int error = errno;
-  close(init.proc);
+  close_keeping_errno(init.proc);
   init.proc = -1;
-  errno = error;
   return done;
 }
 
@@ -117,13 +115,11 @@ int op_loopback(const struct plan_record *record) {
   if (plug < 0)
     return fail(DETAIL_socket);
   int done = ioctl(plug, SIOCGIFFLAGS, &request);
-  if (done == 0) {
-    request.ifr_flags |= IFF_UP;
+  request.ifr_flags |= IFF_UP;
+  if (done == 0)
     done = ioctl(plug, SIOCSIFFLAGS, &request);
-  }
-  int error = errno;
-  close(plug);
-  return done < 0 ? fail_with(error, DETAIL_ioctl) : 0;
+  close_keeping_errno(plug);
+  return done < 0 ? fail(DETAIL_ioctl) : 0;
 }
 
 int op_sysctl(const struct plan_record *record) {

@@ -33,10 +33,9 @@ int op_chdir(const struct plan_record *record) {
   if (directory < 0)
     return -1;
   int done = fchdir(directory);
-  int error = errno;
-  close(directory);
+  close_keeping_errno(directory);
   if (done < 0)
-    return fail_with(error, DETAIL_chdir);
+    return fail(DETAIL_chdir);
   if (syscall(SYS_getcwd, path, sizeof path) < 0)
     return fail(DETAIL_getcwd);
   return path[0] == '/' ? 0 : fail_with(ENOENT, DETAIL_cwd_outside_root);

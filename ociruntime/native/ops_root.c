@@ -6,11 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
+#include "kernel.h"
 
 // "/" is the new root now; the old descriptor of it may be of the mount below.
 static int reopen_root(void) {

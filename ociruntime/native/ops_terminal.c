@@ -32,9 +32,7 @@ static int open_master(void) {
     fail_with(ENODEV, DETAIL_not_devpts);
   else if ((master = (int)syscall(SYS_openat2, directory, "ptmx", &how, sizeof how)) < 0)
     fail(DETAIL_openat2);
-  int error = errno;
-  close(directory);
-  errno = error;
+  close_keeping_errno(directory);
   return master;
 }
 
@@ -51,7 +49,7 @@ static int become_terminal(int master, const struct plan_record *record) {
   int done = 0;
   for (int i = 0; i < 3 && done == 0; i++)
     done = dup3(peer, i, 0) < 0 ? fail(DETAIL_dup3) : 0;
-  close(peer);
+  close_keeping_errno(peer);
   if (done == 0 && ioctl(0, TIOCSCTTY, 0) < 0)
     done = fail(DETAIL_ioctl);
   if (done == 0)
@@ -64,9 +62,8 @@ int op_terminal(const struct plan_record *record) {
   int master = open_master();
   if (master < 0)
     return -1;
-  int done = become_terminal(master, record), error = errno;
-  close(master);
-  errno = error;
+  int done = become_terminal(master, record);
+  close_keeping_errno(master);
   return done;
 }
 

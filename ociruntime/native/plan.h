@@ -116,11 +116,9 @@ enum {
 
 // Flags of mount_fs, bind and mount_tree.
 enum {
-  MOUNT_TARGET_FILE = 1,  // a missing mount point is made as a file, else as a directory
   MOUNT_TARGET_REAL = 2,  // no component may be a symbolic link (/proc and /sys: CVE-2019-19921)
   MOUNT_ON_PROC = 4,      // the target may lie on procfs (else refused: CVE-2019-16884)
   MOUNT_COPY_UP = 8,      // tmpcopyup: copy what the directory held into the new file system
-  MOUNT_NO_CREATE = 16,   // a missing mount point is an error
   MOUNT_KEEP_MODE = 32,   // the new file system gets the mode of the directory that it covers, as its option
                           // mode=; a missing directory is made with 1777, what it would have without
   MOUNT_IN_ORDER = 64,    // mountinfo lists the tree as mounted now, not when the runtime opened it
@@ -159,11 +157,11 @@ enum plan_sync {
   D(mount_setattr) D(mount) D(umount2) D(pivot_root) D(chroot) D(chdir) D(getcwd) D(setns) D(unshare) \
   D(clone3) D(setsid) D(keyctl) D(sethostname) D(setdomainname) D(socket) D(ioctl) D(write) D(read)   \
   D(setgroups) D(setresgid) D(setresuid) D(capset) D(prctl) D(faccessat) D(execve) D(close_range)     \
-  D(dup3) D(accept4) D(recv) D(send) D(mmap) D(target_is_link) D(target_is_root) D(target_on_proc)    \
+  D(dup3) D(accept4) D(recv) D(source_no_procfs) D(mmap) D(target_is_link) D(target_is_root) D(target_on_proc)    \
   D(not_a_device) D(exists_with_other_type) D(cwd_outside_root) D(is_a_directory) D(too_many_links)   \
   D(name_too_long) D(getdents64) D(copy) D(foreign_mount) D(runtime_gone) D(bad_plan)                 \
   D(sched_setaffinity) D(personality) D(set_mempolicy) D(fsetxattr) D(not_devpts) D(seccomp)        \
-  D(foreign_keyring) D(prlimit64) D(hidden_mount) D(bind_source) D(source_no_procfs)
+  D(foreign_keyring) D(prlimit64) D(hidden_mount) D(bind_source)
 // clang-format on
 enum plan_detail {
 #define D(name) DETAIL_##name,

@@ -6,18 +6,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "shim.h"
-
-// <sys/mount.h> clashes with <linux/mount.h>
-int umount2(const char *path, int flags);
-int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
 
 static int result(long value) { return value < 0 ? -errno : (int)value; }
 
@@ -53,7 +49,7 @@ int shim_open_in_root(int root, const char *path) {
 // descriptor.
 static int set_propagation(int tree, int recursive, uint64_t propagation) {
   char link[LINK_SIZE];
-  unsigned long flags = propagation | (recursive ? 16384 : 0 /* MS_REC */);
+  unsigned long flags = propagation | (recursive ? MS_REC : 0);
   return result(mount(NULL, descriptor_link(tree, link), NULL, flags, NULL));
 }
 
@@ -63,7 +59,7 @@ int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t
       .attr_set = set, .attr_clr = clear, .propagation = propagation, .userns_fd = (uint64_t)userns_fd};
   int done = result(syscall(SYS_mount_setattr, directory, path, flags, &attributes, sizeof attributes));
   if (done == -ENOSYS && !set && !clear && *path == 0)
-    return set_propagation(directory, (flags & 0x8000 /* AT_RECURSIVE */) != 0, propagation);
+    return set_propagation(directory, (flags & AT_RECURSIVE) != 0, propagation);
   return done;
 }
 
@@ -95,7 +91,7 @@ int shim_umount_id(const char *path, uint64_t id) {
   if (done == 0 && status.stx_mnt_id != id)
     done = -ESTALE;
   if (done == 0)
-    done = result(umount2(descriptor_link(place, link), 2 /* MNT_DETACH */));
+    done = result(umount2(descriptor_link(place, link), MNT_DETACH));
   close(place);
   return done;
 }
@@ -105,7 +101,7 @@ int shim_sched_setattr(int pid, const void *attributes) {
 }
 
 int shim_ioprio_set(int pid, int priority) {
-  return result(syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, pid, priority));
+  return result(syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, priority));
 }
 
 int shim_bpf(int command, void *attributes, unsigned size) {
