@@ -32,7 +32,7 @@ from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import identify
 from ociruntime.linux.cgroups import CLONE_SLOT
-from ociruntime.native.encode import SYNC_POINTS, encode
+from ociruntime.native.encode import SYNC_POINTS, encode, named
 from ociruntime.spawn import CONTINUE, Child, ChildFailed, descriptor_of, progress_size
 from ociruntime.step import HostStep, InitStep, SyncStep
 from ociruntime.undo import module_of
@@ -302,11 +302,12 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
 
 def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
     """A bind whose source init could not open, in the words for one that the runtime opens."""
-    source, flags, *_, place, _ = step.args
+    args = named(step)
+    flags = args["source_flags"]
     inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
     name = "open bind source"
     return StepFailed(
-        f"{source}{inside} on {place}",
+        f"{args['source']}{inside} on {args['destination']}",
         pointer=step.pointer,
         step=name,
         errno=failure.errno,

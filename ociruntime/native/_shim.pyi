@@ -27,6 +27,7 @@ class _Lib:
     PLAN_MAGIC: Final[int]
     TABLE_OPS: Final[int]
     TABLE_SIGNATURES: Final[int]
+    TABLE_ARGUMENTS: Final[int]
     TABLE_DETAILS: Final[int]
     def shim_spawn(self, spawn: CData) -> int: ...
     def shim_open_tree(self, directory: int, path: bytes, flags: int) -> int: ...

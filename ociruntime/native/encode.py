@@ -54,6 +54,13 @@ def _ops() -> dict[str, tuple[int, str]]:
 OPS = _ops()
 
 
+def named(step: InitStep) -> dict[str, Argument]:
+    """The arguments of a step by the names that they have in plan.h, for people and for errors."""
+    code, _ = OPS[step.op]
+    names = word(lib.TABLE_ARGUMENTS, code).split()
+    return dict(zip(names, step.args, strict=True))
+
+
 class _Writer:
     """Strings, lists and bytes of one buffer; offsets are known once the number of records is."""
 

@@ -8,11 +8,18 @@
 
 #include "plan.h"
 
-static const char *const signatures[OP_count] = {[OP_none] = NULL,
-#define OP(name, signature) [OP_##name] = signature,
-                                                 PLAN_OPS(OP)
+// The kinds of each op's arguments, one letter each.
+static const char *const signatures[OP_count] = {
+#define A(kind, name) #kind
+#define OP(name, arguments) [OP_##name] = "" arguments,
+    PLAN_OPS(OP, A)
 #undef OP
 };
+
+#define OP(name, arguments) _Static_assert(sizeof("" arguments) <= PLAN_ARGS + 1, #name " has too many");
+PLAN_OPS(OP, A)
+#undef OP
+#undef A
 
 struct view {
   const unsigned char *bytes;
@@ -118,9 +125,17 @@ static int record_fits(struct view *view, const struct plan_record *record) {
 }
 
 static const char *const op_names[OP_count] = {[OP_none] = "none",
-#define OP(name, signature) [OP_##name] = #name,
-                                               PLAN_OPS(OP)
+#define A(kind, name) #name " "
+#define OP(name, arguments) [OP_##name] = #name,
+                                               PLAN_OPS(OP, A)
 #undef OP
+};
+
+static const char *const argument_names[OP_count] = {
+#define OP(name, arguments) [OP_##name] = "" arguments,
+    PLAN_OPS(OP, A)
+#undef OP
+#undef A
 };
 
 static const char *const detail_names[DETAIL_count] = {
@@ -136,6 +151,8 @@ const char *plan_word(enum plan_table table, uint32_t number) {
     return number < OP_count ? op_names[number] : NULL;
   case TABLE_SIGNATURES:
     return number < OP_count ? signatures[number] : NULL;
+  case TABLE_ARGUMENTS:
+    return number < OP_count ? argument_names[number] : NULL;
   case TABLE_DETAILS:
     return number < DETAIL_count ? detail_names[number] : NULL;
   }

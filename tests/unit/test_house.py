@@ -96,7 +96,7 @@ EDGES: dict[str, str] = {
     "features": "annotations cgroups document hooks package seccomp subject tables",
     "observation": "errors",
     "verbs": "bundle command errors plan spine",
-    "verb": "annotations verbs bundle check command document errors exec features host log observation plan spine",
+    "verb": "annotations verbs bundle check command document errors exec features host log native observation plan spine step",
     "cli": "package command errors log flags features verbs cli",
 }
 
