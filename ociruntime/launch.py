@@ -32,8 +32,9 @@ from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import identify
 from ociruntime.linux.cgroups import CLONE_SLOT
-from ociruntime.native.encode import SYNC_POINTS, encode, named
-from ociruntime.spawn import CONTINUE, Child, ChildFailed, descriptor_of, progress_size
+from ociruntime.native.encode import encode, named
+from ociruntime.progress import CONTINUE, SYNC_POINTS, progress_size
+from ociruntime.spawn import Child, ChildFailed, descriptor_of
 from ociruntime.step import HostStep, InitStep, SyncStep
 from ociruntime.undo import module_of
 
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from ociruntime.statedir import StateDir
     from ociruntime.step import Plan, Step
     from ociruntime.trace import Trace
-
-_BIND_IN_ROOT = 2  # native/plan.h
 
 # What the parts of an op that are not system calls mean, in words for people.
 _DETAILS = {
@@ -302,9 +301,11 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
 
 def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
     """A bind whose source init could not open, in the words for one that the runtime opens."""
+    from ociruntime.linux.bind_sources import BIND_IN_ROOT
+
     args = named(step)
     flags = args["source_flags"]
-    inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
+    inside = " in the rootfs" if isinstance(flags, int) and flags & BIND_IN_ROOT else ""
     name = "open bind source"
     return StepFailed(
         f"{args['source']}{inside} on {args['destination']}",

@@ -10,6 +10,7 @@ import struct
 
 from ociruntime.errors import InvalidConfig, Violation
 from ociruntime.native._shim import ffi, lib
+from ociruntime.progress import SYNC_POINTS
 from ociruntime.step import Blob, InitStep, Slot, SyncStep
 
 TYPE_CHECKING = False
@@ -22,18 +23,6 @@ MAGIC = lib.PLAN_MAGIC
 _HEADER = struct.Struct("<6I")
 _RECORD = struct.Struct("<HHI12I")
 _ARGUMENTS = 12
-
-# Sync points; enum plan_sync in plan.h. "ready", "start" and "listener" are ops of their own, "terminal" is sent by one.
-SYNC_STARTED, SYNC_MOUNTED, SYNC_READY, SYNC_FORKED, SYNC_LIMITS, SYNC_TERMINAL = 1, 2, 3, 4, 6, 7
-SYNC_LISTENER, SYNC_ENTERED = 8, 9
-SYNC_POINTS = {
-    "started": SYNC_STARTED,
-    "mounted": SYNC_MOUNTED,
-    "ready": SYNC_READY,
-    "limits": SYNC_LIMITS,
-    "listener": SYNC_LISTENER,
-    "entered": SYNC_ENTERED,
-}
 
 
 def word(table: int, number: int) -> str:
