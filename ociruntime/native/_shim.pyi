@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of the cffi module that is built from shim.cdef.txt, so that mypy reaches through the border."""
+"""Types of the cffi module that is built from shim.cdef.txt, so that mypy can check the calls."""
 
 from typing import Any, Final
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How do steps become the flat buffer that init obeys? The writing side of native/plan.h.
 
-Op codes and argument letters are read from the C table, so that they stand in one place only.
+It reads op codes and the kinds of arguments from the C table, so that they are written down only once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def named(step: InitStep) -> dict[str, Argument]:
 
 
 class _Writer:
-    """Strings, lists and bytes of one buffer; offsets are known once the number of records is."""
+    """Strings, lists and bytes of one buffer; their offsets are known once the number of records is."""
 
     __slots__ = ("_blobs", "_lists", "_offsets", "_strings")
 
@@ -96,10 +96,12 @@ def _encoded(text: str, pointer: str) -> bytes:
         data = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise InvalidConfig(
-            [Violation(pointer, "holds a lone surrogate, which is no character", "R002")]
+            [Violation(pointer, "contains a lone surrogate, which is not a character", "R002")]
         ) from None
     if b"\0" in data:
-        raise InvalidConfig([Violation(pointer, "holds a NUL, which ends a string for the kernel", "R092")])
+        raise InvalidConfig(
+            [Violation(pointer, "contains a NUL, where the string would end for the kernel", "R092")]
+        )
     return data
 
 
@@ -182,7 +184,7 @@ def _value(
         assert isinstance(argument, Blob)
         return "l", writer.blob(argument.key)
     assert isinstance(argument, int)
-    if not 0 <= argument <= 0xFFFFFFFF:  # never cut: uid 4294967296 would be root
+    if not 0 <= argument <= 0xFFFFFFFF:  # never truncated: uid 4294967296 would become root
         raise RuntimeError(f"{pointer}: {argument} does not fit into 32 bits")
     return "u", argument
 

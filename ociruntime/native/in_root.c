@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Paths of the container, reached by descriptor. The kernel resolves each path with the
-// container's root as "/" (openat2, RESOLVE_IN_ROOT), so no symbolic link and no race with a
-// process that renames components leads out of it; and nothing is looked up twice.
+// Paths of the container, reached by descriptor. The kernel resolves each path with the container's root as
+// "/" (openat2, RESOLVE_IN_ROOT), so neither a symbolic link nor a race with a process that renames
+// components can lead out of it. No path is looked up twice.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,7 +24,7 @@ static int resolve(const char *path, uint64_t flags, uint64_t extra) {
                          .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | extra};
   for (int attempt = 0;; attempt++) {
     int file = (int)syscall(SYS_openat2, init.root, path, &how, sizeof how);
-    // EAGAIN: somebody renamed a directory meanwhile and the kernel can't tell whether ".." left the root
+    // EAGAIN: a directory was renamed meanwhile, and the kernel can't tell whether ".." left the root
     if (file >= 0 || errno != EAGAIN || attempt == MAX_RACES)
       return file;
   }
@@ -47,8 +47,8 @@ static int make(int parent, const char *name, int kind) {
   return mkdirat(parent, name, 0755) < 0 && errno != EEXIST ? fail(DETAIL_mkdirat) : 0;
 }
 
-// `name` in `path` (of which `prefix` bytes lead to it) is a link whose target is missing:
-// put the target into the path, as the kernel would, and start again.
+// `name` in `path` is a link whose target is missing; the first `prefix` bytes of the path lead to it. Put
+// the target into the path, as the kernel would, and start again.
 static int follow(int parent, const char *name, char *path, size_t prefix, const char *rest) {
   char target[PATH_MAX], joined[PATH_MAX];
   ssize_t length = readlinkat(parent, name, target, sizeof target - 1);
@@ -69,7 +69,7 @@ static int follow(int parent, const char *name, char *path, size_t prefix, const
   return 0;
 }
 
-// Makes the components of `path` that are missing; the last one is of that kind. `path` changes.
+// Makes the missing components of `path`; the last one is made as `kind`. Changes `path`.
 static int make_path(char *path, int kind) {
   int links = 0;
 again:

@@ -2,9 +2,9 @@
 //
 // ociruntime-init: obeys a plan, record by record, and becomes the user's program.
 //
-// It is started from a sealed memfd, in the container's namespaces, as `ociruntime-init FD`:
-// the descriptors FD.. are the plan, the handshake socket, the progress pages, a pidfd of the
-// runtime, the start socket, and then the plan's slots. It has no environment.
+// It is started from a sealed memfd, in the container's namespaces, as `ociruntime-init FD`. From number FD
+// on, its descriptors are the plan, the handshake socket, the progress pages, a pidfd of the runtime, the
+// start socket, and then the plan's slots. It has no environment.
 
 #define _GNU_SOURCE
 #include "init.h"
@@ -48,7 +48,7 @@ static arg_S read_S(uint32_t offset) { return offset ? init.plan + offset : NULL
 static arg_f read_f(uint32_t slot) { return init.base + FD_FIXED + (int)slot; }
 static arg_u read_u(uint32_t value) { return value; }
 
-// In place: offsets become pointers. No two arguments share a list, so each is read once.
+// Turns offsets into pointers in place. No two arguments share a list, so each list is read once.
 static arg_l read_l(uint32_t offset) {
   uint64_t *words = (uint64_t *)(void *)(init.plan + offset);
   for (uint64_t i = 1; i <= words[0]; i++)
@@ -56,7 +56,7 @@ static arg_l read_l(uint32_t offset) {
   return (char **)(void *)(words + 1);
 }
 
-// In place as well: a value takes less room than the pointer to its digits, which has been read by then.
+// Also in place: a value is smaller than the pointer to its digits, and never overtakes the pointers.
 static arg_n read_n(uint32_t offset) {
   char **words = read_l(offset);
   arg_n numbers = {.values = (uint32_t *)(void *)words, .count = ((uint64_t *)(void *)words)[-1]};
@@ -149,7 +149,7 @@ static void reset_signals(void) {
     if (number == SIGCHLD || number == SIGCONT || number == SIGURG || number == SIGWINCH ||
         number == SIGTSTP || number == SIGTTIN || number == SIGTTOU)
       action.sa_handler = SIG_DFL;
-    sigaction(number, &action, NULL);  // EINVAL for SIGKILL, SIGSTOP and libc's own two
+    sigaction(number, &action, NULL);  // EINVAL for SIGKILL, SIGSTOP and the two of libc
   }
   // glibc reserves signals 32 and 33, and its sigaction refuses them; they may be ignored by inheritance.
   struct {

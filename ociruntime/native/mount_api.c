@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which system calls make and move mounts by descriptor, and which number tells a mount from all others? One
-// function for each system call of the mount API. Calls no other file.
+// How are mounts made and moved by descriptor? One function for each system call of the mount API, and the id
+// of a mount. Calls no other file but init.c.
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -30,7 +30,7 @@ int sys_fsmount(int context, unsigned attributes) {
   return (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
 }
 
-// What tells a mount from all others while it lives.
+// No two mounts have the same id at the same time.
 int mount_id(int descriptor, uint64_t *id) {
   struct statx status;
   if (statx(descriptor, "", AT_EMPTY_PATH, STATX_MNT_ID, &status) < 0)

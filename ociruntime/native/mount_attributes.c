@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How does a mount get its attributes and its propagation, also where the kernel has no mount_setattr (before
-// 5.12)? Calls procfs.c, for mount(2) wants a path.
+// How does a mount get its attributes and its propagation, even on a kernel without mount_setattr
+// (before 5.12)? Calls procfs.c, because mount(2) needs a path.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,7 +35,7 @@ unsigned long old_flags(uint64_t set) {
   return flags;
 }
 
-// mount(2) replaces all flags of a mount, so the ones that it has go in again. Not recursive.
+// mount(2) replaces all flags of a mount, so the present ones are passed again. Not recursive.
 static int remount_with(int target, uint64_t set, uint64_t clear) {
   struct statvfs now;
   if (fstatvfs(target, &now) < 0)
@@ -48,7 +48,7 @@ static int remount_with(int target, uint64_t set, uint64_t clear) {
   return path && mount(NULL, path, NULL, flags, NULL) == 0 ? 0 : fail(DETAIL_mount);
 }
 
-// Linux 5.12. Without a structure the answer is ENOSYS or EINVAL.
+// Since Linux 5.12. A call without a structure fails with EINVAL, or with ENOSYS if there is no such call.
 int has_mount_setattr(void) {
   static int known;
   if (!known)

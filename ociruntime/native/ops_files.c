@@ -71,7 +71,7 @@ static int attach_device(int parent, const char *name, int tree) {
   return done;
 }
 
-// 1 if a device may be made in this directory, 0 if it is to be left out, or -1.
+// 1 if a device may be made in this directory, 0 if it must be left out, or -1.
 static int may_make_device(int parent, uint32_t flags) {
   int own = is_own_mount(parent);
   if (own == 0 && !(flags & MKNOD_OPTIONAL))
@@ -103,7 +103,7 @@ static int put_device(const struct device_args *a) {
   return done;
 }
 
-// The slot is closed, as a bind's tree is.
+// The tree is closed for the same reason as a bind's.
 int op_device(const struct device_args *a) {
   int done = put_device(a);
   close_keeping_errno(a->tree);

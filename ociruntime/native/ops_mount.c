@@ -18,8 +18,8 @@
 #include "init.h"
 #include "kernel.h"
 
-// Nothing may be put over procfs but what the plan allows by name: else a volume could replace
-// the files through which labels and limits are set (CVE-2019-16884).
+// Only the plan can allow a mount on procfs. Otherwise a volume could replace the files through which labels
+// and limits are set (CVE-2019-16884).
 int may_cover(int target, uint32_t flags) {
   struct statfs status;
   if (flags & MOUNT_ON_PROC)
@@ -29,8 +29,8 @@ int may_cover(int target, uint32_t flags) {
   return status.f_type == PROC_SUPER_MAGIC ? fail_with(EINVAL, DETAIL_target_on_proc) : 0;
 }
 
-// A mount on top of the root would not be seen by init, which stays below it, but be what a process sees
-// that enters the namespace later, without masks and read-only paths.
+// init would stay below a mount on top of the root. A process that enters the namespace later would be above
+// it, without masks and read-only paths.
 static int is_below_root(int target) {
   struct stat root, place;
   if (fstat(init.root, &root) < 0 || fstat(target, &place) < 0)
@@ -46,7 +46,7 @@ int open_target(const char *path, int kind, uint32_t flags) {
   return target;
 }
 
-// The kernel says EINVAL for a directory on a file, as for much else.
+// For a directory on a file the kernel says EINVAL, which means many other things as well.
 int attach(int mount, int target) {
   struct stat source, place;
   if (fstat(mount, &source) < 0 || fstat(target, &place) < 0)
@@ -60,8 +60,8 @@ int op_propagation(const struct propagation_args *a) {
   return mount(NULL, "/", NULL, a->flags, NULL) < 0 ? fail(DETAIL_mount) : 0;
 }
 
-// pivot_root wants a mount point whose parent is not shared. The mount below which the rootfs
-// lies is found by walking up until the mount id changes.
+// pivot_root needs a mount point whose parent mount is not shared. To find that parent, walk up until the
+// mount id changes.
 static int make_parent_private(int rootfs) {
   struct statx here, above;
   int directory = openat(rootfs, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -100,7 +100,7 @@ int op_root(const struct root_args *a) {
   if (tree < 0)
     return close_keeping_errno(place), fail(DETAIL_open_tree);
   int done = a->flags & ROOT_PARENT_PRIVATE ? make_parent_private(place) : 0;
-  if (done == 0) {  // pivot_root wants it not shared; as slaves, mounts below still follow the host's
+  if (done == 0) {  // pivot_root needs it not shared; slaves still follow the host's mounts
     uint32_t kind = a->flags & ROOT_PRIVATE ? MS_PRIVATE : MS_SLAVE;
     done = set_attributes(tree, 0, 0, kind, 1);
   }
@@ -132,7 +132,7 @@ static int configure(int context, const struct mount_fs_args *a, const char *mod
   return sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL) < 0 ? fail(DETAIL_fsconfig) : 0;
 }
 
-// A new file system, not yet attached. On failure its context stays open for its log of errors.
+// A new file system, not yet attached. On failure its context stays open, because it holds a log of errors.
 static int make_file_system(const struct mount_fs_args *a, const char *mode) {
   int context = sys_fsopen(a->type);
   if (context < 0)
@@ -150,7 +150,7 @@ static int make_file_system(const struct mount_fs_args *a, const char *mode) {
   return fresh;
 }
 
-// The mode of the directory that is going to be covered, in octal digits.
+// The mode of the directory that will be covered, in octal digits.
 static const char *mode_of(int target) {
   static char digits[8];
   struct stat status;
@@ -161,8 +161,8 @@ static const char *mode_of(int target) {
   return digits;
 }
 
-// fsconfig takes values of up to 255 bytes; an overlay of many layers has longer ones. Then the
-// old call, by descriptor, with all options in the one page that it takes.
+// fsconfig takes values of up to 255 bytes, but an overlay of many layers needs longer ones. For these there
+// is the old call, which takes all options in one page.
 static int needs_old_call(const struct mount_fs_args *a) {
   for (char **option = a->options; *option; option++) {
     const char *value = strchr(*option, '=');
@@ -182,15 +182,15 @@ static int append(char *data, size_t size, const char *option) {
   return 0;
 }
 
-// Opens what has been mounted on a directory, without its name, which may mean something else by now: ".." of
-// a root is that root, and a step to it enters what is mounted there.
+// Opens what has been mounted on a directory without using its path, which may lead elsewhere by now. With
+// the directory as root, ".." leads to the root itself, and so into what is mounted there.
 static int open_mounted_on(int target) {
   struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
   uint64_t below, above;
   int fresh;
   do
     fresh = (int)syscall(SYS_openat2, target, "..", &how, sizeof how);
-  while (fresh < 0 && errno == EAGAIN);  // a directory was renamed somewhere
+  while (fresh < 0 && errno == EAGAIN);  // a directory was renamed meanwhile
   if (fresh < 0)
     return fail(DETAIL_openat2);
   if (mount_id(target, &below) < 0 || mount_id(fresh, &above) < 0)
@@ -224,7 +224,7 @@ static int mount_by_new_calls(const struct mount_fs_args *a, int target, const c
   return attach(fresh, target) < 0 ? close_keeping_errno(fresh) : fresh;
 }
 
-// The new mount, attached.
+// Returns the new mount, already attached.
 static int mount_file_system(const struct mount_fs_args *a, int target) {
   const char *mode = a->flags & MOUNT_KEEP_MODE ? mode_of(target) : NULL;
   if (a->flags & MOUNT_KEEP_MODE && !mode)
@@ -253,8 +253,8 @@ int op_mount_fs(const struct mount_fs_args *a) {
   return done;
 }
 
-// What is missing is made in the container's own mounts only. The name is looked up once, and never
-// followed: a link leads to a file of the image's choice.
+// A missing file is made only in the container's own mounts. The name is looked up once, and a link is not
+// followed, because the image chooses where it leads.
 static int open_console(const char *path) {
   const char *name;
   struct stat status;
@@ -273,7 +273,7 @@ static int open_console(const char *path) {
   return fail_with(ELOOP, DETAIL_target_is_link);
 }
 
-// The source is the terminal that the process has (op terminal), never a name below /dev/pts.
+// The source is the process's own terminal (op terminal), never a path below /dev/pts.
 int op_console(const struct console_args *a) {
   int target = open_console(a->path);
   if (target < 0)
@@ -317,8 +317,8 @@ int op_root_attributes(const struct root_attributes_args *a) {
   return propagate(init.root, a->propagation, 0);
 }
 
-// The source of a mask must be the null device itself, not what somebody put at /dev/null
-// (CVE-2025-31133); the descriptor that is checked is the one that is mounted.
+// The source of a mask must be the real null device, not whatever the image has at /dev/null
+// (CVE-2025-31133). The descriptor that is checked is the one that is mounted.
 static int open_null(void) {
   struct stat status;
   int null = open_in_root("/dev/null", O_PATH | O_NOFOLLOW);
@@ -335,7 +335,7 @@ static int open_null(void) {
   return tree < 0 ? fail(DETAIL_open_tree) : tree;
 }
 
-// One file system for all: each costs the kernel an inode, a superblock and its place in the shrinkers' list.
+// One file system serves all masks: each one costs the kernel an inode, a superblock and a shrinker.
 int open_empty_directory(const char *label, int *first) {
   if (*first >= 0) {
     int again = sys_open_tree(*first, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
@@ -382,7 +382,7 @@ int op_readonly(const struct readonly_args *a) {
   int tree = sys_open_tree(target, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE);
   if (tree < 0)
     return close_keeping_errno(target), fail(DETAIL_open_tree);
-  // With mount(2) only what lies on top can be made read-only, as runc does anyway.
+  // With mount(2) only the top mount can be made read-only, which is all that runc ever does.
   int before = has_mount_setattr();
   int done = before ? set_attributes(tree, MOUNT_ATTR_RDONLY, 0, 0, 1) : 0;
   if (done == 0)

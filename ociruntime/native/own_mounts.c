@@ -9,8 +9,8 @@
 
 #include "init.h"
 
-// The ids of the container's own mounts, in a hash table with room for one of each record of the plan and
-// more: never full, so that each search ends. No mount has id 0.
+// The ids of the container's own mounts, in a hash table. It has at least two places for each record of the
+// plan, so it is never full and each search ends. No mount has id 0.
 static uint64_t *own_mounts;
 static uint64_t own_mask;
 

@@ -7,7 +7,7 @@
 // A string argument is an offset from the start of the buffer to NUL-terminated bytes. A list argument is an
 // offset to an 8-aligned array of u64: the number of elements, then one string offset for each, and a final
 // zero, so that init can turn the array into a char *[] in place. That is why no two arguments share a list:
-// lists come in the order of the records. Bytes stand among the lists. Offset 0 means "none".
+// lists come in the order of the records. Bytes are stored among the lists. Offset 0 means "none".
 
 #ifndef OCIRUNTIME_PLAN_H
 #define OCIRUNTIME_PLAN_H

@@ -17,8 +17,8 @@
 #include "init.h"
 #include "kernel.h"
 
-// A mount that is attached nowhere; where that is not allowed (a user namespace whose /proc is
-// partly covered), the /proc of the runtime's mount namespace, if it is a procfs.
+// A mount that is not attached anywhere. The kernel does not allow one in a user namespace whose /proc is
+// partly covered; there it is the /proc of the runtime's mount namespace, which must be a procfs.
 static int open_private_proc(void) {
   int context = sys_fsopen("proc");
   if (context >= 0) {

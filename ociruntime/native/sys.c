@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The system calls that the runtime's own side needs and Python's standard library lacks.
-// Each returns 0 or a descriptor, or -errno.
+// System calls that the runtime needs and that Python's standard library lacks. Each returns 0 or a
+// descriptor, or -errno.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,17 +35,17 @@ static const char *descriptor_link(int descriptor, char link[LINK_SIZE]) {
   return digit;
 }
 
-// A path whose "/" is `root`, whatever its links say; see in_root.c.
+// Resolves a path with `root` as "/", for its links as well; see in_root.c.
 int shim_open_in_root(int root, const char *path) {
   struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
   for (int attempt = 0;; attempt++) {
     int file = result(syscall(SYS_openat2, root, path, &how, sizeof how));
-    if (file != -EAGAIN || attempt == 128)  // somebody renamed a directory meanwhile
+    if (file != -EAGAIN || attempt == 128)  // a directory was renamed meanwhile
       return file;
   }
 }
 
-// Before Linux 5.12 there is no mount_setattr; the propagation of a tree can be set by mount(2) on its
+// Before Linux 5.12 there is no mount_setattr. Then mount(2) sets a tree's propagation through its
 // descriptor.
 static int set_propagation(int tree, int recursive, uint64_t propagation) {
   char link[LINK_SIZE];
@@ -63,7 +63,7 @@ int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t
   return done;
 }
 
-// A tmpfs that is attached nowhere: whoever has the descriptor is the only one who can reach it.
+// A tmpfs that is not attached anywhere, so that it can only be reached through the descriptor.
 int shim_detached_tmpfs(void) {
   int context = result(syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC));
   if (context < 0)
@@ -77,8 +77,8 @@ int shim_detached_tmpfs(void) {
 
 int shim_pidfd_getfd(int pidfd, int number) { return result(syscall(SYS_pidfd_getfd, pidfd, number, 0)); }
 
-// Exactly the mount with this id, with what is mounted on it: the path, of which others may exchange a
-// directory for a link, must not lead to another one. -ESTALE if it does.
+// Unmounts the mount with this id, and what is mounted on it, but no other. Another process may replace a
+// directory of the path by a link. If the path leads to another mount, the answer is -ESTALE.
 int shim_umount_id(const char *path, uint64_t id) {
   struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
                          .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
