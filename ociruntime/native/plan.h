@@ -16,9 +16,10 @@
 
 #include "handshake.h"
 
-// Also says how many ops and details there are: while a package is being upgraded, a runtime and an init of
-// two builds may meet, and must not misunderstand each other.
-#define PLAN_MAGIC (0x3143504fu ^ OP_count * 0x9e3779b1u ^ DETAIL_count * 0x85ebca6bu)
+// Also says how many ops, arguments and details there are: while a package is being upgraded, a runtime and
+// an init of two builds may meet, and must not misunderstand each other.
+#define PLAN_MAGIC                                                                                           \
+  (0x3143504fu ^ OP_count * 0x9e3779b1u ^ DETAIL_count * 0x85ebca6bu ^ ARGUMENT_count * 0xc2b2ae35u)
 #define PLAN_ARGS 12
 
 // The one table of operations: OP(name, arguments), and each argument as A(kind, name), in the order in which
@@ -119,6 +120,14 @@ enum plan_op {
 #undef OP
 #undef A
       OP_count
+};
+
+enum {
+#define A(kind, name) +1
+#define OP(name, arguments) arguments
+  ARGUMENT_count = PLAN_OPS(OP, A)  // of all ops together
+#undef OP
+#undef A
 };
 
 // Flags of root.

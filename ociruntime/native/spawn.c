@@ -27,7 +27,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "plan.h"
+#include "handshake.h"
 #include "shim.h"
 
 #define STACK_SIZE (64 * 1024)
