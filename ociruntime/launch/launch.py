@@ -18,8 +18,9 @@ from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import identify
 from ociruntime.launch.undo import module_of
 from ociruntime.linux.cgroups import CLONE_SLOT
-from ociruntime.native.encode import SYNC_POINTS, encode
-from ociruntime.native.spawn import CONTINUE, Child, ChildFailed, descriptor_of, progress_size
+from ociruntime.native.encode import encode, named
+from ociruntime.native.spawn import Child, ChildFailed, descriptor_of
+from ociruntime.progress import CONTINUE, SYNC_POINTS, progress_size
 from ociruntime.step import HostStep, InitStep, SyncStep
 
 TYPE_CHECKING = False
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from ociruntime.launch.trace import Trace
     from ociruntime.statedir import StateDir
     from ociruntime.step import Plan, Step
-
-_BIND_IN_ROOT = 2  # native/plan.h
 
 # What the parts of an op that are not system calls mean, in words for people.
 _DETAILS = {
@@ -286,12 +285,15 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
 
 
 def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
-    """A bind whose source init could not open, reported like one that the runtime opens."""
-    source, flags, *_, place, _ = step.args
-    inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
+    """A bind whose source init could not open, in the words for one that the runtime opens."""
+    from ociruntime.linux.bind_sources import BIND_IN_ROOT
+
+    args = named(step)
+    flags = args["source_flags"]
+    inside = " in the rootfs" if isinstance(flags, int) and flags & BIND_IN_ROOT else ""
     name = "open bind source"
     return StepFailed(
-        f"{source}{inside} on {place}",
+        f"{args['source']}{inside} on {args['destination']}",
         pointer=step.pointer,
         step=name,
         errno=failure.errno,

@@ -18,7 +18,8 @@ from __future__ import annotations
 import posixpath
 
 from ociruntime.errors import NotSupported
-from ociruntime.linux.mount_options import MS_PRIVATE, MS_SHARED, MS_SLAVE, MountOptions, is_id_mapped
+from ociruntime.linux.mount_options import MountOptions, is_id_mapped
+from ociruntime.linux.uapi import MS_PRIVATE, MS_SHARED, MS_SLAVE
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:

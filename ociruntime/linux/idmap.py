@@ -198,8 +198,9 @@ def _map_of(pid: int, file: str) -> Ranges:
 
 def _waiting_child(joined: list[int], flags: int, step: HostStep) -> Child:
     """A process in a user namespace, that of a descriptor or a new one, that waits until it is killed."""
-    from ociruntime.native.encode import SYNC_STARTED, encode
+    from ociruntime.native.encode import encode
     from ociruntime.native.spawn import Child, ChildFailed
+    from ociruntime.progress import SYNC_STARTED
 
     slots = [Slot("user") for _ in joined]
     steps = [*(InitStep("join", slot, CLONE_NEWUSER) for slot in slots), SyncStep("started", "")]

@@ -51,6 +51,7 @@ STATE = {
     "ociruntime.descriptors",
     "ociruntime.host_path",
     "ociruntime.identity",
+    "ociruntime.progress",
     "ociruntime.statedir",
     "ociruntime.stateroot",
 }
