@@ -15,6 +15,7 @@ from ociruntime.config import Node, parse
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
 from ociruntime.launch.undo import module_of
 from ociruntime.linux.cgroups import setting, update
+from ociruntime.linux.cgroups.placement import Placement
 from ociruntime.operations.delete import run_of
 from ociruntime.statedir import StateDir
 
@@ -70,7 +71,7 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
     if wrong:
         raise InvalidConfig(wrong)
     machine = host.probe(Node({"linux": {"intelRdt": {}}}) if schemata else None)
-    steps = list(update.plan(resources, held, machine.cgroups, group["paths"]))
+    steps = list(update.plan(resources, held, Placement(machine.cgroups, group["paths"])))
     if schemata:
         from ociruntime.linux import intelrdt
 

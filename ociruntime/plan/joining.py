@@ -21,7 +21,7 @@ from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed
 from ociruntime.identity import is_thread, living_thread, open_process, open_thread, start_time_of
 from ociruntime.linux import namespaces
-from ociruntime.linux.cgroups import joining as cgroups
+from ociruntime.linux.cgroups import enter
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False
@@ -70,13 +70,13 @@ def plan_open(config: Node, target: Target, move: bool = False) -> Iterator[Step
         {"pid": target.pid, "start_time": target.start_time},
         text="a pidfd of the container's init",
     )
-    yield from cgroups.plan_open(target.cgroups, _cgroup_pointer(config), move, "the process")
+    yield from enter.plan_open(target.cgroups, enter.pointer_of(config), move, "the process")
     yield HostStep("launch", "clone helper", {}, text="a process that enters the container")
 
 
 def plan_cgroups(config: Node, target: Target, move: bool = False) -> Iterator[Step]:
     """The helper: into the cgroups, so that nothing of the container's runs without its limits."""
-    yield from cgroups.plan_join_self(target.cgroups, _cgroup_pointer(config), move)
+    yield from enter.plan_join_self(target.cgroups, enter.pointer_of(config), move)
 
 
 def plan_enter(config: Node) -> Iterator[Step]:
@@ -134,8 +134,3 @@ def _open_thread(step: HostStep, run: Run, pid: int, thread: int) -> bool:
             errno=failure.errno or 0,
             hint="init's first thread has ended, and another one can be entered since Linux 6.9",
         ) from None
-
-
-def _cgroup_pointer(config: Node) -> str:
-    node = config.at("linux", "cgroupsPath")
-    return node.pointer if node else ""

@@ -9,7 +9,6 @@ This module must not import launch, container, statedir or a verb.
 from __future__ import annotations
 
 from ociruntime.linux import (
-    cgroups,
     devices,
     hooks,
     hostname,
@@ -21,6 +20,8 @@ from ociruntime.linux import (
     rootfs,
     sysctl,
 )
+from ociruntime.linux.cgroups import enter as into_cgroups, planner as cgroups
+from ociruntime.linux.cgroups.placement import place
 from ociruntime.plan import shared_order
 from ociruntime.step import HostStep, Plan, SyncStep
 
@@ -123,7 +124,7 @@ def make(bundle: Bundle, host: Host, options: Options) -> Plan:
 
 def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     config = bundle.config
-    own_cgroups = cgroups.directories(config, host, options.container_id, options.cgroup_manager)
+    placement = place(config, host.cgroups, options.container_id, options.cgroup_manager)
     mounted = mounts.read(config, bundle.directory, rootfs.path_of(config, bundle.directory))
 
     # Before there is a process: what can fail without one.
@@ -133,14 +134,14 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield from console.plan_connect(options.console_socket, options.pidfd_socket)
     yield from _open_and_compile(config, host)
     yield from rootfs.plan_host(config, bundle.directory)
-    yield from cgroups.plan_make(config, host, options.container_id, options.cgroup_manager)
+    yield from cgroups.plan_make(config, placement)
     if options.notify:
         args: dict[str, object] = {"path": options.notify}
         yield HostStep("notify", "make notify directory", args, text=options.notify, undoable=True)
     # A tree that is opened after the cgroups were made shows them.
-    yield from mounts.plan_sources(config, host, mounted, own_cgroups)
+    yield from mounts.plan_sources(config, host, mounted, placement.paths)
     yield from devices.plan_nodes(config)
-    yield from cgroups.plan_open(config, host, options.container_id, options.cgroup_manager)
+    yield from into_cgroups.plan_open(placement.paths, placement.pointer)
     rdt: list[Step] = []
     if config.at("linux", "intelRdt"):
         from ociruntime.linux import intelrdt
@@ -153,19 +154,19 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     # A helper enters what other namespaces own, then forks init into the new ones.
     yield from namespaces.plan_join(config)
     outside: list[Step] = [*_write_id_maps(config), *process.plan(config, host), *rdt]
-    outside += cgroups.plan_late(config, host, options.container_id, options.cgroup_manager)
+    outside += cgroups.plan_late(config, placement)
     # Devices before lo comes up, as in runc, so that hooks and whatever init does find the network complete.
     outside += network.plan_devices(config)
     if outside or namespaces.forks(config):
         yield SyncStep("started", "init runs in its namespaces, and its pid is known")
         yield from outside
-    yield from cgroups.plan_join_self(config, host, options.container_id, options.cgroup_manager)
+    yield from into_cgroups.plan_join_self(placement.paths, placement.pointer)
     yield from process.plan_affinity(host)  # what is allowed is known in the cgroup
 
     # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.
     yield from namespaces.plan_cgroup(config)
     yield from _session_and_root(bundle, host, options)
-    yield from mounts.plan(config, host, mounted, own_cgroups)
+    yield from mounts.plan(config, host, mounted, placement.paths)
     yield from devices.plan(config)
     yield from devices.plan_links(config, host)
     yield from _terminal(config)

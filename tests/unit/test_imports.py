@@ -106,7 +106,7 @@ EXEC = {
     "ociruntime.plan.joining",
     "ociruntime.launch.launch",
     "ociruntime.linux.cgroups",
-    "ociruntime.linux.cgroups.joining",
+    "ociruntime.linux.cgroups.enter",
     "ociruntime.linux.cgroups.layout",
     "ociruntime.linux.cgroups.make",
     "ociruntime.linux.cgroups.v1",

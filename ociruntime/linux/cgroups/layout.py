@@ -46,6 +46,10 @@ class Layout:
             f"Layout({self.kind!r}, {self.controllers!r}, {self.v2!r}, {self.own!r}, {self.v2_controllers!r})"
         )
 
+    def mounts(self) -> dict[str, str]:
+        """Mount point per v1 controller, "" for v2."""
+        return {**self.controllers, "": self.v2} if self.v2 else dict(self.controllers)
+
     def hierarchies(self) -> dict[str, list[str]]:
         """v1 mount point -> the controllers mounted together there, each hierarchy once."""
         found: dict[str, list[str]] = {}

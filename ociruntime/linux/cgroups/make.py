@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from ociruntime.errors import StepFailed
-from ociruntime.linux.cgroups import CLONE_SLOT
+from ociruntime.linux.cgroups.enter import CLONE_SLOT
 from ociruntime.linux.cgroups.v1 import inherit_cpuset, read, write
 
 TYPE_CHECKING = False

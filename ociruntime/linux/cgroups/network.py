@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
+KEYS = tuple(
+    f"/linux/resources/network{tail}"
+    for tail in ("", "/classID", "/priorities", "/priorities/*/name", "/priorities/*/priority")
+)
+
 _LONGEST_NAME = 15  # IFNAMSIZ - 1
 
 

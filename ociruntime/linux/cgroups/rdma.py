@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
+KEYS = tuple(f"/linux/resources/rdma{tail}" for tail in ("", "/*", "/*/hcaHandles", "/*/hcaObjects"))
+
 
 def check(rdma: Node) -> Iterator[Violation]:
     """Yield device names that would become other words of the kernel's file."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
+KEYS = ("/linux/resources/unified", "/linux/resources/unified/*")
+
 # With these it is the runtime that works: who is in the cgroup, and whether it runs.
 _OURS = ("cgroup.procs", "cgroup.threads", "cgroup.freeze", "cgroup.kill")
 

@@ -9,16 +9,23 @@ cgroup2 directory, don't. This module is on the path of exec: it must not import
 from __future__ import annotations
 
 from ociruntime.errors import UsageError
-from ociruntime.linux.cgroups import CLONE_SLOT
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ociruntime.config import Node
 
 _SUBJECT = "linux.cgroups"
+CLONE_SLOT = "cgroup2"  # the cgroup2 directory that the process is cloned into (CLONE_INTO_CGROUP)
 _MOVE_SLOT = "cgroup2 procs"
+
+
+def pointer_of(config: Node) -> str:
+    """cgroupsPath, if the config has one; else the steps belong to every container."""
+    node = config.at("linux", "cgroupsPath")
+    return node.pointer if node else ""
 
 
 def plan_open(
