@@ -18,6 +18,7 @@ from ociruntime.linux import (
     hooks,
     hostname,
     mounts,
+    namespace_entries,
     namespaces,
     paths,
     process,
@@ -125,7 +126,7 @@ def _subjects(config: Node) -> Iterator[Violation]:
     rare = [name for name, path in _RARE if config.at(*path)]
     if config.at("process", "terminal").flag():
         rare.append("console")
-    if namespaces.has(config, "user"):
+    if namespace_entries.has(config, "user"):
         rare.append("idmap")
     for name in dict.fromkeys(rare):
         module = __import__(f"ociruntime.linux.{name}", fromlist=["check"])

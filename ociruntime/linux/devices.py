@@ -12,6 +12,7 @@ import posixpath
 import stat
 
 from ociruntime.errors import StepFailed, Violation, hint_for
+from ociruntime.linux import namespace_entries
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -109,7 +110,7 @@ def _check_numbers(entry: Node, kind: str) -> Iterator[Violation]:
 
 def plan_nodes(config: Node) -> Iterator[HostStep]:
     """With a user namespace: the nodes, made before the clone."""
-    if _has_user_namespace(config):
+    if namespace_entries.has(config, "user"):
         for number, device in enumerate(_devices(config)):
             if not device.is_fifo():
                 yield device.host_step(f"device-{number}")
@@ -117,7 +118,7 @@ def plan_nodes(config: Node) -> Iterator[HostStep]:
 
 def plan(config: Node) -> Iterator[InitStep]:
     """The nodes of the config, then the default ones that it does not list; after the mounts."""
-    mounted = _has_user_namespace(config)
+    mounted = namespace_entries.has(config, "user")
     for device in _devices(config):
         yield device.mount_step() if mounted and not device.is_fifo() else device.init_step()
 
@@ -137,10 +138,6 @@ def _devices(config: Node) -> Iterator[_Device]:
     for path, major, minor in DEFAULT_DEVICES:
         if path not in listed:
             yield _Device(path, (stat.S_IFCHR, major, minor), DEFAULT_MODE, (0, 0), "")
-
-
-def _has_user_namespace(config: Node) -> bool:
-    return any(entry.at("type").text() == "user" for entry in config.at("linux", "namespaces"))
 
 
 def plan_links(config: Node, host: Host) -> Iterator[InitStep]:

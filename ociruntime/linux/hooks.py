@@ -25,7 +25,7 @@ import time
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import HookFailed, StepFailed, Violation
 from ociruntime.jsontext import compact
-from ociruntime.linux import capabilities, credentials, namespaces, process
+from ociruntime.linux import capabilities, credentials, namespace_entries, process
 from ociruntime.linux.annotations import HOOK_STDERR, HOOK_STDOUT, value_of
 from ociruntime.plan import joining
 from ociruntime.step import HostStep, InitStep, Plan, Step
@@ -235,7 +235,7 @@ def _steps(step: HostStep, run: Run) -> Iterator[Step]:
     else:
         yield InitStep("root", "/", 0, name="open root", text="/")
     yield InitStep("chdir", directory, 0, text=directory)
-    if kind in _IN_CONTAINER and namespaces.has(config, "user"):
+    if kind in _IN_CONTAINER and namespace_entries.has(config, "user"):
         from ociruntime.linux import idmap
 
         yield from idmap.plan_root(config)

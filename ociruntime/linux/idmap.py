@@ -13,7 +13,7 @@ import errno
 import os
 
 from ociruntime.errors import StepFailed, Violation
-from ociruntime.linux import id_ranges
+from ociruntime.linux import id_ranges, namespace_entries
 from ociruntime.linux.mount_options import is_id_mapped
 from ociruntime.step import HostStep, InitStep, Slot, SyncStep
 
@@ -42,20 +42,19 @@ _LIMIT = f"the kernel takes up to {id_ranges.MOST_RANGES} ranges, as text in les
 
 def check(config: Node) -> Iterator[Violation]:
     """A new user namespace needs mappings of both kinds; mappings need a user namespace."""
-    entries = {entry.at("type").text(): entry for entry in config.at("linux", "namespaces")}
-    user = entries.get("user")
+    user = namespace_entries.entry(config, "user")
     for name in ("uidMappings", "gidMappings"):
         mappings = config.at("linux", name)
-        if len(mappings) and user is None:
+        if len(mappings) and not user:
             shown = id_ranges.words(id_ranges.read(mappings)[:3])
             yield Violation(mappings.pointer, f"{name} need a user namespace: {shown}", "R102")
-        elif not len(mappings) and user is not None and not user.at("path").text():
+        elif not len(mappings) and user and not user.at("path").text():
             reason = (
                 f"a new user namespace needs {name}: nothing says which ids of the host its own stand for"
             )
             yield Violation(mappings.pointer, reason, "R102")
         yield from id_ranges.check(mappings, "R102")
-    if user is not None and "mount" not in entries:
+    if user and not namespace_entries.has(config, "mount"):
         reason = "a user namespace without a mount namespace is not supported yet"
         yield Violation(user.pointer, reason, "R095", "unsupported")
 
@@ -63,14 +62,14 @@ def check(config: Node) -> Iterator[Violation]:
 def plan_host(config: Node) -> Iterator[HostStep]:
     """Before the clone: know the mappings, and have a user namespace for each kind of id-mapped mount."""
     uids, gids = _own(config)
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "user":
-            args: dict[str, object] = {"uid": uids, "gid": gids}
-            if entry.at("path").text():
-                text, args = f"of {entry.at('path').text()}", {**args, "slot": id_ranges.JOINED}
-            else:
-                text = f"uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}"
-            yield HostStep(SUBJECT, "note id maps", args, pointer=entry.pointer, text=text)
+    user = namespace_entries.entry(config, "user")
+    if user:
+        args: dict[str, object] = {"uid": uids, "gid": gids}
+        if user.at("path").text():
+            text, args = f"of {user.at('path').text()}", {**args, "slot": id_ranges.JOINED}
+        else:
+            text = f"uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}"
+        yield HostStep(SUBJECT, "note id maps", args, pointer=user.pointer, text=text)
     held = {id_ranges.JOINED}
     for mount in config.at("mounts"):
         slot = id_ranges.slot_of(config, mount)

@@ -13,7 +13,7 @@ import posixpath
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation, hint_for
-from ociruntime.linux import cgroup_mounts
+from ociruntime.linux import cgroup_mounts, namespace_entries
 from ociruntime.linux.bind_sources import Source, Sources
 from ociruntime.linux.mount_options import (
     MOUNT_ATTR_IDMAP,
@@ -95,7 +95,7 @@ def destination_of(entry: Node) -> str:
 
 def check(config: Node) -> Iterator[Violation]:
     """What an entry must have, where it may go, and what is not supported yet."""
-    has_user = any(entry.at("type").text() == "user" for entry in config.at("linux", "namespaces"))
+    has_user = namespace_entries.has(config, "user")
     for entry in config.at("mounts"):
         options = parse(entry.at("options").texts())
         yield from _check_place(entry, options)

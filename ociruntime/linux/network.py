@@ -16,6 +16,7 @@ from errno import EINVAL, ENODEV
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation
+from ociruntime.linux import namespace_entries
 from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -39,7 +40,7 @@ _HINTS = {
 def check(config: Node) -> Iterator[Violation]:
     """Names that the kernel takes, each once in the container, and a namespace to move the devices to."""
     devices = config.at("linux", "netDevices")
-    if len(devices) and not _namespace(config):
+    if len(devices) and not namespace_entries.has(config, "network"):
         yield Violation(
             devices.pointer,
             f"{', '.join(name for name, _ in devices.members())}: needs a network namespace, which the config does not have",
@@ -70,16 +71,9 @@ def _check_name(place: Violation, name: str, pattern: bool = False) -> Iterator[
         yield Violation(place.pointer, f"the name {name!r} of a network device {reason}", place.rule)
 
 
-def _namespace(config: Node) -> Node | None:
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "network":
-            return entry
-    return None
-
-
 def plan_devices(config: Node) -> Iterator[HostStep]:
     """Move the devices, once init is in the network namespace; before its loopback device comes up."""
-    entry = _namespace(config)
+    entry = namespace_entries.entry(config, "network")
     for number, (name, device) in enumerate(config.at("linux", "netDevices").members()):
         inside = device.at("name").text()
         yield HostStep(
@@ -88,7 +82,7 @@ def plan_devices(config: Node) -> Iterator[HostStep]:
             {
                 "device": name,
                 "name": inside,
-                "path": entry.at("path").text() if entry is not None else "",
+                "path": entry.at("path").text(),
                 "note": f"network-device-{number}",
             },
             pointer=device.pointer,
@@ -99,8 +93,8 @@ def plan_devices(config: Node) -> Iterator[HostStep]:
 
 def plan(config: Node) -> Iterator[InitStep]:
     """Bring the loopback device up in a new network namespace; a joined one is left as it is."""
-    entry = _namespace(config)
-    if entry is not None and not entry.at("path").text():
+    entry = namespace_entries.entry(config, "network")
+    if entry and not entry.at("path").text():
         yield InitStep("loopback", pointer=entry.pointer, text="lo up")
 
 

@@ -14,6 +14,7 @@ import os
 
 from ociruntime.errors import StepFailed, Violation, hint_for
 from ociruntime.host_path import joined
+from ociruntime.linux import namespace_entries
 from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -76,15 +77,10 @@ def check(config: Node) -> Iterator[Violation]:
             f"unknown propagation {propagation.text()!r}, expected one of {names}",
             "R194",
         )
-    if not has_mount_namespace(config) and propagation.text():
+    if not namespace_entries.has(config, "mount") and propagation.text():
         yield Violation(
             propagation.pointer, f"rootfsPropagation {propagation.text()} needs a mount namespace", "R194"
         )
-
-
-def has_mount_namespace(config: Node) -> bool:
-    """True if the container gets or joins a mount namespace."""
-    return any(entry.at("type").text() == "mount" for entry in config.at("linux", "namespaces"))
 
 
 def path_of(config: Node, bundle: str) -> str:
@@ -94,7 +90,7 @@ def path_of(config: Node, bundle: str) -> str:
 
 def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:
     """Without a mount namespace: note which mounts there are, so that the container's can be taken down."""
-    if not has_mount_namespace(config):
+    if not namespace_entries.has(config, "mount"):
         path = path_of(config, bundle)
         yield HostStep(
             "linux.rootfs",
@@ -109,7 +105,7 @@ def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:
 def plan(config: Node, bundle: str) -> Iterator[InitStep]:
     """Before the mounts: cut the new namespace off from the host's, and make the rootfs a mount."""
     flags = ROOT_BIND
-    if has_mount_namespace(config):
+    if namespace_entries.has(config, "mount"):
         yield InitStep("propagation", MS_REC | MS_SLAVE, name="set propagation", text="/ to rslave")
         flags |= ROOT_PARENT_PRIVATE
         if _PROPAGATION[config.at("linux", "rootfsPropagation").text()][0] == MS_PRIVATE:
@@ -121,7 +117,7 @@ def plan(config: Node, bundle: str) -> Iterator[InitStep]:
 
 def plan_enter(config: Node, no_pivot: bool = False) -> Iterator[InitStep]:
     """Make the rootfs the root directory; no_pivot is runc's --no-pivot, for a host root on an initramfs."""
-    if not has_mount_namespace(config):
+    if not namespace_entries.has(config, "mount"):
         yield InitStep("chroot", pointer="/root/path", text="no mount namespace of its own")
     elif no_pivot:
         yield InitStep("move_root", name="move root", pointer="/root/path")

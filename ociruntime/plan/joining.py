@@ -20,7 +20,7 @@ import os
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed
 from ociruntime.identity import is_thread, living_thread, open_process, open_thread, start_time_of
-from ociruntime.linux import namespaces
+from ociruntime.linux import namespace_entries, namespaces
 from ociruntime.linux.cgroups import enter
 from ociruntime.step import HostStep, InitStep, Slot
 
@@ -87,7 +87,7 @@ def plan_enter(config: Node) -> Iterator[Step]:
 
 def plan_root(config: Node, target: Target) -> Iterator[Step]:
     """The process: what "/" is from now on. In the container's mount namespace it is its root already."""
-    if namespaces.has(config, "mount"):
+    if namespace_entries.has(config, "mount"):
         yield InitStep("root", "/", 0, name="open root", text="/")
     else:
         yield InitStep("root", target.rootfs, 0, name="open root", text=target.rootfs)

@@ -13,6 +13,7 @@ from ociruntime.linux import (
     hooks,
     hostname,
     mounts,
+    namespace_entries,
     namespaces,
     network,
     paths,
@@ -183,13 +184,13 @@ def _session_and_root(bundle: Bundle, host: Host, options: Options) -> Iterator[
     keyring = "" if options.no_new_keyring else f"_ses.{options.container_id}"
     # The root filesystem, while the host's paths are still there.
     root = [*rootfs.plan(config, bundle.directory)]
-    if namespaces.has(config, "user"):
+    if namespace_entries.has(config, "user"):
         # At once: the new root may not search the way to it. And a keyring must be the new root's.
         yield from root
         yield from _become_root(config)
     yield from shared_order.plan_session(config, host, keyring, new=True)
     yield from network.plan(config)
-    if not namespaces.has(config, "user"):
+    if not namespace_entries.has(config, "user"):
         yield from root
 
 
@@ -246,14 +247,14 @@ def _start(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
 def _id_maps(config: Node) -> Iterator[Step]:
     """Few containers have a user namespace or id-mapped mounts: only they load the subject."""
-    if namespaces.has(config, "user") or mounts.has_mapped(config):
+    if namespace_entries.has(config, "user") or mounts.has_mapped(config):
         from ociruntime.linux import idmap
 
         yield from idmap.plan_host(config)
 
 
 def _write_id_maps(config: Node) -> Iterator[Step]:
-    if namespaces.is_new(config, "user"):
+    if namespace_entries.is_new(config, "user"):
         from ociruntime.linux import idmap
 
         yield from idmap.plan_write(config)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How does a process get into a cgroup that exists? Which files it needs, and its own steps. Pure.
+"""How does a process get into an existing cgroup? Which files it needs, and its own steps.
 
 A pid that is written from outside makes the kernel wait until no process of the machine is forking or exiting
 (6 to 12 ms for the first write). A thread that writes 0 to v1's `tasks` for itself, and a clone straight into a
@@ -7,6 +7,8 @@ cgroup2 directory, don't. This module is on the path of exec: it must not import
 """
 
 from __future__ import annotations
+
+import os
 
 from ociruntime.errors import UsageError
 from ociruntime.step import HostStep, InitStep, Slot
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
+    from ociruntime.launch.context import Run
 
 _SUBJECT = "linux.cgroups"
 CLONE_SLOT = "cgroup2"  # the cgroup2 directory that the process is cloned into (CLONE_INTO_CGROUP)
@@ -45,6 +48,15 @@ def plan_open(
             pointer=pointer,
             text=f"what {who} needs to join it",
         )
+
+
+def open_files(step: HostStep, run: Run) -> None:
+    """Do the step "open cgroup". Raises OSError with the file."""
+    slots = step.args["slots"]
+    assert isinstance(slots, dict)
+    for key, path in slots.items():
+        flags = os.O_RDONLY | os.O_DIRECTORY if key == CLONE_SLOT else os.O_WRONLY
+        run.slots[key] = os.open(path, flags | os.O_CLOEXEC)
 
 
 def plan_join_self(paths: dict[str, str], pointer: str, move: bool = False) -> Iterator[InitStep]:
