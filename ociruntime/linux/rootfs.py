@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.launch.context import Run
+    from ociruntime.linux.mountinfo import Mount
 
 KEYS = ("/root", "/root/path", "/root/readonly", "/linux/rootfsPropagation")
 
@@ -152,7 +153,7 @@ def _set_propagation(flags: int) -> InitStep:
 def apply(step: HostStep, run: Run) -> None:
     """Write the ids of the mounts that are at or below the rootfs now into the state directory."""
     path = str(step.args["path"])
-    noted = b" ".join(mount.key for mount in _mounts_below(path))
+    noted = b" ".join(_key(mount) for mount in _mounts_below(path))
     temporary = f"{_note_path(run)}.new"  # by rename: half a list would have foreign mounts taken down
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -181,7 +182,7 @@ def undo(_name: str, args: dict[str, object], run: Run) -> None:
     # table says where it is now.
     failures: dict[int, int] = {}
     for _ in range(_LOOKS):
-        later = [mount for mount in _mounts_below(path) if not before & {mount.key, b"%d" % mount.number}]
+        later = [mount for mount in _mounts_below(path) if not before & {_key(mount), b"%d" % mount.number}]
         failures = _take_down(later)
         if _MOVED.isdisjoint(failures.values()):
             break
@@ -193,7 +194,7 @@ def undo(_name: str, args: dict[str, object], run: Run) -> None:
             run.warnings.append(f"unmount {mount.point}: {os.strerror(failures[mount.number]).lower()}")
 
 
-def _take_down(mounts: list[_Mount]) -> dict[int, int]:
+def _take_down(mounts: list[Mount]) -> dict[int, int]:
     # errno by mount; the deepest first, and of several on one mount point the topmost, which came last
     from ociruntime.native._shim import lib
 
@@ -205,32 +206,15 @@ def _note_path(run: Run) -> str:
     return f"{run.directory}/mounts-before"
 
 
-class _Mount:
-    """One mount: its id, its mount point, and a key that another mount with the same id later does not have."""
-
-    __slots__ = ("key", "number", "point")
-
-    def __init__(self, number: int, device: bytes, point: str) -> None:
-        self.number = number
-        self.key = b"%d@%s" % (number, device)
-        self.point = point
+def _key(mount: Mount) -> bytes:
+    """What another mount with the same id later does not have."""
+    return f"{mount.number}@{mount.device}".encode()
 
 
-def _mounts_below(path: str) -> list[_Mount]:
-    # at or below `path`, in the order of mounting
+def _mounts_below(path: str) -> list[Mount]:
+    """Those at or below `path`, in the order of mounting."""
+    from ociruntime.linux.mountinfo import mounts
+
     real = os.path.realpath(path)
-    found: list[_Mount] = []
-    with open("/proc/self/mountinfo", "rb") as file:
-        for line in file:
-            fields = line.split(b" ", 5)
-            point = os.fsdecode(_unescape(fields[4]))
-            if point == real or point.startswith(real.rstrip("/") + "/"):
-                found.append(_Mount(int(fields[0]), fields[2], point))
-    return found
-
-
-def _unescape(field: bytes) -> bytes:
-    # proc(5): space, tab, newline and backslash are written as \ooo
-    for code, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-        field = field.replace(code, character)
-    return field
+    prefix = real.rstrip("/") + "/"
+    return [mount for mount in mounts() if mount.point == real or mount.point.startswith(prefix)]
