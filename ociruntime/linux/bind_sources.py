@@ -19,7 +19,8 @@ import posixpath
 
 from ociruntime.errors import NotSupported
 from ociruntime.linux import namespace_entries
-from ociruntime.linux.mount_options import MS_PRIVATE, MS_SHARED, MS_SLAVE, MountOptions, is_id_mapped
+from ociruntime.linux.mount_options import MountOptions, is_id_mapped
+from ociruntime.linux.uapi import MS_PRIVATE, MS_SHARED, MS_SLAVE
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:

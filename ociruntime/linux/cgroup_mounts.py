@@ -14,13 +14,12 @@ import posixpath
 
 from ociruntime.linux import namespace_entries
 from ociruntime.linux.bind_sources import opened_by_runtime
-from ociruntime.linux.mount_options import (
+from ociruntime.linux.uapi import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
     MS_SLAVE,
-    MountOptions,
 )
 from ociruntime.step import HostStep, InitStep, Slot
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
+    from ociruntime.linux.mount_options import MountOptions
 
 
 def plan_sources(

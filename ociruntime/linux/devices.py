@@ -13,6 +13,14 @@ import stat
 
 from ociruntime.errors import StepFailed, Violation, hint_for
 from ociruntime.linux import namespace_entries
+from ociruntime.linux.uapi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    MOUNT_ATTR_NODEV,
+    MS_PRIVATE,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
+)
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -65,13 +73,6 @@ _LINKS = (
 _PTMX = "/dev/ptmx"
 
 _MAX_NUMBER = 0xFFFFFFFF
-
-# open_tree(2), mount_setattr(2), statvfs(3)
-_AT_FDCWD = -100
-_AT_EMPTY_PATH = 0x1000
-_OPEN_TREE_CLONE = 1
-_MOUNT_ATTR_NODEV = 4
-_MS_PRIVATE = 1 << 18
 
 
 def check(config: Node) -> Iterator[Violation]:
@@ -253,12 +254,12 @@ def _open_tree(path: str, step: HostStep, run: Run) -> None:
 
     slot = str(step.args["slot"])
     run.slots[slot] = failed = lib.shim_open_tree(
-        _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC
+        AT_FDCWD, os.fsencode(path), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
     )
     if failed >= 0:
         # /run is a file system without devices on many hosts
-        clear = _MOUNT_ATTR_NODEV if os.fstatvfs(run.slots[slot]).f_flag & _MOUNT_ATTR_NODEV else 0
-        failed = lib.shim_mount_setattr(run.slots[slot], b"", _AT_EMPTY_PATH, 0, clear, _MS_PRIVATE, -1)
+        clear = MOUNT_ATTR_NODEV if os.fstatvfs(run.slots[slot]).f_flag & os.ST_NODEV else 0
+        failed = lib.shim_mount_setattr(run.slots[slot], b"", AT_EMPTY_PATH, 0, clear, MS_PRIVATE, -1)
     else:
         del run.slots[slot]
     if failed < 0:

@@ -15,6 +15,7 @@ import os
 from ociruntime.errors import StepFailed, Violation
 from ociruntime.linux import id_ranges, namespace_entries
 from ociruntime.linux.mount_options import is_id_mapped
+from ociruntime.linux.namespace_entries import CLONE_NEWUSER
 from ociruntime.step import HostStep, InitStep, Slot, SyncStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -36,7 +37,6 @@ KEYS = (
 
 SUBJECT = "linux.idmap"
 
-CLONE_NEWUSER = 0x10000000
 _LIMIT = f"the kernel takes up to {id_ranges.MOST_RANGES} ranges, as text in less than one page of memory"
 
 

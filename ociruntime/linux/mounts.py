@@ -16,14 +16,21 @@ from ociruntime.errors import StepFailed, Violation, hint_for
 from ociruntime.linux import cgroup_mounts, namespace_entries
 from ociruntime.linux.bind_sources import Source, Sources
 from ociruntime.linux.mount_options import (
-    MOUNT_ATTR_IDMAP,
-    MOUNT_ATTR_RDONLY,
-    MS_I_VERSION,
-    MS_RDONLY,
     MountOptions,
     check_words,
     is_id_mapped,
     parse,
+)
+from ociruntime.linux.uapi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_RECURSIVE,
+    MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_RDONLY,
+    MS_I_VERSION,
+    MS_RDONLY,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
 )
 from ociruntime.step import HostStep, InitStep, Slot
 
@@ -58,13 +65,6 @@ MOUNT_COPY_UP = 8
 MOUNT_KEEP_MODE = 32
 MOUNT_IN_ORDER = 64
 MOUNT_SOURCE_PROC = 128
-
-# open_tree(2), mount_setattr(2)
-AT_FDCWD = -100
-AT_EMPTY_PATH = 0x1000
-AT_RECURSIVE = 0x8000
-OPEN_TREE_CLONE = 1
-OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 
 # Files of procfs that lxcfs and engines replace by binds; a mount on any other could fake what the
 # runtime writes there, LSM labels above all (CVE-2019-16884).

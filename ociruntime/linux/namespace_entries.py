@@ -10,6 +10,16 @@ TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
     from ociruntime.config import Node
 
+# clone(2); include/uapi/linux/sched.h
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
 
 def entry(config: Node, kind: str) -> Node:
     """The entry of this type; false if there is none, which leaves the container in the runtime's namespace (R100).

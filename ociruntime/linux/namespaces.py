@@ -19,6 +19,16 @@ import stat
 
 from ociruntime.errors import StepFailed, Violation, hint_for
 from ociruntime.linux import namespace_entries
+from ociruntime.linux.namespace_entries import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -40,16 +50,6 @@ KEYS = (
     "/linux/timeOffsets/boottime/secs",
     "/linux/timeOffsets/boottime/nanosecs",
 )
-
-# clone(2); include/uapi/linux/sched.h
-CLONE_NEWTIME = 0x00000080
-CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
-CLONE_NEWUTS = 0x04000000
-CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
 
 # ioctl_nsfs(2): _IO(0xb7, 3), the CLONE_NEW* type of a namespace descriptor
 NS_GET_NSTYPE = 0xB703

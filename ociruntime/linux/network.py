@@ -17,6 +17,7 @@ from errno import EINVAL, ENODEV
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation
 from ociruntime.linux import namespace_entries
+from ociruntime.linux.uapi import IFNAMSIZ
 from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 KEYS = ("/linux/netDevices", "/linux/netDevices/*/name")
 
-_LONGEST_NAME = 15  # bytes; IFNAMSIZ of linux/if.h counts the NUL
 _HELD = "network namespace"  # name of the descriptor that keeps a new namespace alive until create has ended
 _NAMESPACE = 3  # its number in the child
 _HINTS = {
@@ -61,8 +61,8 @@ def check(config: Node) -> Iterator[Violation]:
 def _check_name(place: Violation, name: str, pattern: bool = False) -> Iterator[Violation]:
     """dev_valid_name() and dev_alloc_name() of the kernel, net/core/dev.c."""
     reason = ""
-    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
-        reason = f"is longer than {_LONGEST_NAME} bytes"
+    if len(name.encode("utf-8", "surrogatepass")) >= IFNAMSIZ:
+        reason = f"is longer than {IFNAMSIZ - 1} bytes"
     elif name in (".", "..") or any(letter in "/:" or letter.isspace() for letter in name):
         reason = "is . or .., or has a slash, a colon or white space"
     elif pattern and "%" in name and (name.count("%") != 1 or "%d" not in name):

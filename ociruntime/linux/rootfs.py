@@ -15,6 +15,7 @@ import os
 from ociruntime.errors import StepFailed, Violation, hint_for
 from ociruntime.host_path import joined
 from ociruntime.linux import namespace_entries
+from ociruntime.linux.uapi import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
     from ociruntime.linux.mountinfo import Mount
 
 KEYS = ("/root", "/root/path", "/root/readonly", "/linux/rootfsPropagation")
-
-# mount(2), mount_setattr(2), umount2(2)
-MS_REC = 16384
-MS_UNBINDABLE = 1 << 17
-MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
-MS_SHARED = 1 << 20
-MOUNT_ATTR_RDONLY = 1
 
 # Errors of a path to a mount that others rename; then the mount table is read again, at most _LOOKS times.
 _MOVED = frozenset((errno.ESTALE, errno.ENOENT, errno.ELOOP, errno.ENOTDIR))

@@ -94,7 +94,7 @@ def test_what_they_mean() -> None:
     config = Node(of_linux(namespaces=[{"type": "ipc", "path": ""}]))
     assert namespace_entries.is_new(config, "ipc")
     assert not namespaces.forks(config)
-    assert namespaces.clone_flags(config) == namespaces.CLONE_NEWIPC
+    assert namespaces.clone_flags(config) == namespace_entries.CLONE_NEWIPC
     assert str(devices.rules(Node(rule(type="")))[0]) == "deny a *:* rwm"
     (step,) = scheduling.plan(Node({"ioPriority": {"class": "IOPRIO_CLASS_BE"}}))
     assert step.args == {"class": "IOPRIO_CLASS_BE", "priority": 0}

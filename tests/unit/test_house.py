@@ -34,7 +34,7 @@ GROUPS = (
     ("step", r"ociruntime\.(step|launch\.context)"),
     ("live", r"ociruntime\.(frozen|identity)"),
     ("annotations", r"ociruntime\.(linux\.annotations|linux\.gvariant|signals)"),
-    ("ground", r"ociruntime\.linux\.(namespace_entries|mountinfo)"),
+    ("ground", r"ociruntime\.linux\.(namespace_entries|mountinfo|uapi)"),
     ("layout", r"ociruntime\.linux\.cgroups\.layout"),
     ("cgroups", r"ociruntime\.linux\.cgroups(\..*)?"),
     ("tables", r"ociruntime\.linux\.(mount_options|bind_sources|cgroup_mounts|id_ranges)"),

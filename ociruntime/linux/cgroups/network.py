@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ociruntime.errors import NotSupported, Violation
 from ociruntime.linux.cgroups.setting import Setting
+from ociruntime.linux.uapi import IFNAMSIZ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,19 +21,13 @@ KEYS = tuple(
     for tail in ("", "/classID", "/priorities", "/priorities/*/name", "/priorities/*/priority")
 )
 
-_LONGEST_NAME = 15  # IFNAMSIZ - 1
-
 
 def check(network: Node) -> Iterator[Violation]:
     """Yield names that no interface can have, and that would become other words of the kernel's file."""
     for entry in network.at("priorities"):
         name = entry.at("name")
         text = name.text()
-        if (
-            text.split() != [text]
-            or "/" in text
-            or len(text.encode("utf-8", "surrogatepass")) > _LONGEST_NAME
-        ):
+        if text.split() != [text] or "/" in text or len(text.encode("utf-8", "surrogatepass")) >= IFNAMSIZ:
             yield Violation(name.pointer, f"{text!r} is no name of a network interface", "R149")
 
 
