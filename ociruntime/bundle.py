@@ -52,7 +52,7 @@ class Bundle:
 def load(bundle_dir: str, config_file: str | None = None) -> Bundle:
     """Read a bundle.
 
-    config_file  another config than `config.json` of the bundle, or None
+    config_file  a config to read in place of the bundle's `config.json`, or None
     Raises BundleError if it can't be read or is not JSON.
     """
     directory = absolute(bundle_dir)
@@ -95,7 +95,7 @@ def _read(path: str) -> bytes:
 
 
 def _is_pipe(descriptor: int) -> bool:
-    """True for a pipe without a name, which the caller writes to: `--process <(jq ...)` gives it as /dev/fd/63."""
+    """True for an unnamed pipe, which the caller writes to: `--process <(jq ...)` gives it as /dev/fd/63."""
     return os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:")
 
 

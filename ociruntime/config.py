@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spine 2: JSON bytes -> Node, a read-only view on a value that knows its JSON pointer.
 
-Nothing is translated: a Node is the parsed value and where it stands, so that a step or an error
+Nothing is translated: a Node is the parsed value and its place, so that a step or an error
 can always name the property behind it, and unknown properties stay where they are (R091).
 
 The `json` package costs 5 ms to import (it compiles regular expressions); its C scanner alone costs
@@ -19,8 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Levels of a document from outside. The specification needs at most ten, and code that walks through a value later
-# (a validator, a writer of JSON) may need several stack frames for each. Our own files contain such documents, and
+# Levels of nesting in a document from outside. The specification needs at most ten, and code that walks through a value
+# later (a validator, a writer of JSON) may need several stack frames for each. Our own files contain such documents, and
 # may be somewhat deeper.
 DEEPEST = 100
 _DEEPEST_OF_OURS = DEEPEST + 20
@@ -148,14 +148,14 @@ def parse(data: bytes, origin: str, deepest: int = _DEEPEST_OF_OURS) -> Node:
     except StopIteration as stop:
         raise BundleError(f"{origin}: not JSON: a value is missing at {_place(text, stop.value)}") from None
     except SystemError:
-        # The C scanner raises json.decoder's own error, and only if that module is loaded: load it, and look again.
+        # The C scanner raises json.decoder's own error, but only if that module is loaded: load it, and parse again.
         if "json.decoder" in sys.modules:
             raise
         __import__("json.decoder")
         return parse(data, origin, deepest)
     except RecursionError:
         raise BundleError(f"{origin}: nested more than {deepest} levels deep") from None
-    except ValueError as mistake:  # json.JSONDecodeError is one, but for a number that is too long
+    except ValueError as mistake:  # json.JSONDecodeError, unless a number is too long
         place = getattr(mistake, "pos", None)
         if place is None:
             raise BundleError(f"{origin}: a number has more digits than Python converts") from None

@@ -43,7 +43,7 @@ __all__ = ["Container", "create", "default_root", "delete", "gc", "list_all", "r
 
 
 def _silent(_warning: str) -> None:
-    """Warnings that nobody wants to hear."""
+    """Drop a warning."""
 
 
 SPEC_VERSION = "1.3.0"
@@ -55,7 +55,7 @@ class Container:
 
     warnings     what create could not do quite as the config says; after `load`, what is wrong with the container's files
     unfinished   "create" or "delete" while that runs, or after it was interrupted; else ""
-    interrupted  no process is at work on it any more: `delete`, `start`, `gc` and a create of this id finish it
+    interrupted  no process is working on it any more: `delete`, `start`, `gc` and a create of this id finish it
     terminal     after a create with keep_terminal: the master of the program's terminal, the caller's to close; else -1
     """
 
@@ -206,7 +206,7 @@ class Container:
         console_socket, pidfd_socket  sockets to send its terminal, or a pidfd, to; or ""
         take_terminal  is called with the master of its terminal, and owns it, before the program runs
         pass_signals   is called before the program runs, with two functions: whether it has begun, and one that sends
-                       it a signal; for a command that passes on what it receives
+                       it a signal; for a command that forwards what it receives
         trace     file for a timeline of the steps, or ""
         Raises WrongState unless the container is created or running; UsageError, InvalidConfig, NotSupported,
         StepFailed: then there is no process.
@@ -240,7 +240,7 @@ class Container:
         everybody = all_processes or (signal == SIGKILL and self.stored.get("shares_pids"))
         reached = bool(everybody) and self._kill_all(signal)
         if reached and signal != SIGKILL:
-            return  # init has had it with the others
+            return  # init has received it with the others
         try:
             self._signal_init(signal, status)
         except WrongState:
@@ -297,7 +297,7 @@ class Container:
                     raise WrongState("container not running")
                 pidfd_send_signal(opened["init"], signal)
                 if signal == SIGKILL and status == "paused":
-                    self._thaw()  # a process frozen by cgroup v1 does not even die
+                    self._thaw()  # cgroup v1 does not let a frozen process die
         except ProcessLookupError:
             raise WrongState("container not running") from None
         except OSError as failure:
@@ -321,8 +321,8 @@ class Container:
     def update(self, resources: object, schemata: dict[str, str] | None = None) -> list[str]:
         """Change limits; what `resources` (as /linux/resources of config.json) does not name stays as it is.
 
-        schemata   lines for the container's group of resctrl, by what an error is to name
-        All of them are set, or none. Returns warnings. Raises WrongState unless created, running or paused;
+        schemata   lines for the container's resctrl group, keyed by the name that an error shows
+        Either all of them are set, or none. Returns warnings. Raises WrongState unless created, running or paused;
         InvalidConfig, NotSupported or StepFailed with a pointer below /linux/resources.
         """
         from ociruntime.operations.update import change
@@ -403,8 +403,8 @@ def run(
     """Create and start a container and, unless `detach`, wait for it and delete it.
 
     keep             do not delete it
-    forward_signals  pass this process's signals on to the program, join its terminal to this process's own, or give
-                     it pipes in the place of this process's terminal (for a command, not for a library)
+    forward_signals  forward this process's signals to the program, and connect its terminal to this process's own, or
+                     give it pipes in place of this process's terminal (for a command, not for a library)
     notify           the service manager's socket ($NOTIFY_SOCKET), if options.notify is set, or ""
     warn             is called with each warning
     Returns the program's exit status (128 + n for signal n), 0 if detached.
@@ -440,7 +440,7 @@ def list_all(root: str, warn: Callable[[str], None] = _silent) -> list[dict[str,
 
     warn   is called with what is wrong with a container, and with what does not belong to this runtime; a container
            that can't be read is left out
-    Raises RuntimeFailure if the root is no directory, or one that another user can change.
+    Raises RuntimeFailure if the root is not a directory, or another user can change it.
     """
     states = []
     for name in names(root):
@@ -448,7 +448,7 @@ def list_all(root: str, warn: Callable[[str], None] = _silent) -> list[dict[str,
             container = Container.of(StateDir.within(root, name))
             states.append(container.state())
         except NoSuchContainer:
-            continue  # gone meanwhile
+            continue  # deleted in the meantime
         except RuntimeFailure as failure:
             warn(f"{name}: {failure}")
             continue
@@ -470,7 +470,7 @@ def gc(
     warn   is called with what does not belong to this runtime
     fail   is called with the error of each container that can't be cleaned up now, and the others are cleaned up.
            None: the first of these errors is raised at the end
-    Raises RuntimeFailure if the root is no directory, or one that another user can change.
+    Raises RuntimeFailure if the root is not a directory, or another user can change it.
     """
     from ociruntime.operations.delete import collect
 

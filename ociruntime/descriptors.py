@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who closes a descriptor, if an exception of the caller's signal handler comes at the worst moment?
+"""How is a descriptor closed if the caller's signal handler raises an exception at the worst moment?
 
-Such an exception can come between any two lines, also between the line that opens something and the `try` that closes
+Such an exception can come between any two lines, even between the line that opens something and the `try` that closes
 it. So the line that opens a descriptor also gives it an owner. This module must not import anything of the package.
 """
 

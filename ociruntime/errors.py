@@ -5,7 +5,7 @@
     ├── UsageError                 the command line is wrong
     ├── BundleError                no bundle, no config.json, not JSON
     ├── InvalidConfig              config.json breaks the specification: all violations at once
-    ├── NotSupported               valid, but this runtime does not do it (yet): named, never ignored
+    ├── NotSupported               valid, but this runtime does not do it (yet): refused by name, never ignored
     ├── NoSuchContainer            "container does not exist"
     ├── ContainerExists            the id is taken
     ├── WrongState                 the operation is not allowed in the container's state
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LINE_LIMIT = 4096  # bytes of an error or a warning as people see it; a log in JSON has all of it
-MOST_VIOLATIONS = 200  # of each severity; nobody reads more, and a hostile config may have any number
+MOST_VIOLATIONS = 200  # of each severity; no one reads more, and a hostile config may have any number
 EXIT_ERROR = 1
 EXIT_EXEC_FAILED = 255
 
 
 class Violation:
-    """One sentence of the specification that a config breaks.
+    """One rule of the specification that a config breaks.
 
     pointer   JSON pointer (RFC 6901) of the offending value; "" is the whole document
     reason    what is wrong, lower case, no full stop
@@ -89,14 +89,14 @@ class Findings(list[Violation]):
 
     @property
     def cut(self) -> bool:
-        """True if there are more errors than those listed, and nobody has counted them."""
+        """True if there are more errors than those listed, and they have not been counted."""
         return self._found.get("error", 0) > MOST_VIOLATIONS
 
     def left_out(self) -> list[str]:
         """What is not listed, one sentence each."""
         said = []
         for severity, count in self._found.items():
-            words = {"error": "errors", "warning": "warnings"}.get(severity, "things that are not supported")
+            words = {"error": "errors", "warning": "warnings"}.get(severity, "unsupported properties")
             if count > MOST_VIOLATIONS and severity == "error":
                 said.append(f"only the first {MOST_VIOLATIONS} errors are shown: there may be more")
             elif count > MOST_VIOLATIONS:
@@ -165,9 +165,9 @@ class BundleError(RuntimeFailure):
 
 
 class InvalidConfig(RuntimeFailure):
-    """config.json breaks the specification; `violations` has every place where.
+    """config.json breaks the specification; `violations` lists every place.
 
-    all_shown   the text has all of them: no verb would list them
+    all_shown   the text has all of them, because no verb would list them
     cut         there are more than these
     """
 
@@ -187,7 +187,7 @@ class NotSupported(RuntimeFailure):
 
 
 class NoSuchContainer(RuntimeFailure):
-    """No container of this id; engines look for the words "container does not exist"."""
+    """There is no container of this id; engines look for the words "container does not exist"."""
 
     def __init__(self, container_id: str) -> None:
         super().__init__(f"container does not exist: {container_id}")
@@ -197,11 +197,11 @@ class ContainerExists(RuntimeFailure):
     """The id is in use (R223)."""
 
     def __init__(self, container_id: str, hint: str = "") -> None:
-        super().__init__(f"container with id exists already: {container_id}", hint=hint)
+        super().__init__(f"container already exists: {container_id}", hint=hint)
 
 
 class WrongState(RuntimeFailure):
-    """The operation is not allowed now; the container is as it was (R229, R233, R236)."""
+    """The container's state does not allow the operation; the container is unchanged (R229, R233, R236)."""
 
 
 class StateUnreadable(RuntimeFailure):
@@ -277,7 +277,7 @@ def errno_text(number: int) -> str:
     return f"{name} ({os.strerror(number).lower()})"
 
 
-# What a bare errno hides. Keyed by (errno, step name); a step name of "" is any step.
+# What a bare errno does not say. Keyed by (errno, step name); a step name of "" is any step.
 _HINTS: dict[tuple[int, str], str] = {
     (
         _errno.EPERM,
@@ -289,20 +289,23 @@ _HINTS: dict[tuple[int, str], str] = {
     ): "the kernel lacks this system call or an outer seccomp filter hides it; Linux 5.10 or newer is needed",
     (_errno.EPERM, "sync"): "a filter with SCMP_ACT_NOTIFY must allow write and read",
     (_errno.EPERM, "set rlimit"): "raising a hard limit needs CAP_SYS_RESOURCE",
-    (_errno.ENOSPC, "mount"): "for a mount ENOSPC means the limit fs.mount-max, not the disk",
-    (_errno.ENOENT, "open bind source"): "what a bind shows must exist",
+    (
+        _errno.ENOSPC,
+        "mount",
+    ): "for a mount, ENOSPC means that fs.mount-max is reached, not that the disk is full",
+    (_errno.ENOENT, "open bind source"): "the source of a bind mount must exist",
     (_errno.ENOTDIR, "mount"): "a directory can't be mounted on a file, nor a file on a directory",
-    (_errno.ENOENT, "set AppArmor profile"): "the profile is not loaded: apparmor_parser loads it",
+    (_errno.ENOENT, "set AppArmor profile"): "the profile is not loaded: load it with apparmor_parser",
     (_errno.EINVAL, "set SELinux label"): "the loaded policy has no such label",
-    (_errno.ENOSPC, "make resctrl group"): "the hardware has no further class of service",
+    (_errno.ENOSPC, "make resctrl group"): "the hardware has no free class of service",
     (
         _errno.EPERM,
         "set scheduler",
-    ): "real time needs CAP_SYS_NICE, and with cgroup v1 a linux.resources.cpu.realtimeRuntime",
-    (_errno.EPERM, "set I/O priority"): "real time needs CAP_SYS_NICE",
-    (_errno.EBUSY, "set scheduler"): "the deadline tasks of this machine leave no such share of the CPUs",
+    ): "real-time scheduling needs CAP_SYS_NICE, and with cgroup v1 linux.resources.cpu.realtimeRuntime",
+    (_errno.EPERM, "set I/O priority"): "the real-time class needs CAP_SYS_NICE",
+    (_errno.EBUSY, "set scheduler"): "the deadline tasks of this machine do not leave enough CPU time",
     (_errno.EBUSY, "remove cgroup"): "a process is still in the cgroup",
-    (_errno.ENOENT, "open terminal"): "a terminal needs a devpts, which the config mounts at /dev/pts",
+    (_errno.ENOENT, "open terminal"): "a terminal needs a devpts, which the config must mount at /dev/pts",
     (_errno.ENODEV, "mount"): "the kernel does not know this file system type",
 }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a directory below --root one of ours? Another runtime may have been given the same --root, or have been replaced by us.
+"""Is a directory below --root one of ours? Another runtime may use the same --root, or may have been replaced by us.
 
-Every verb reports what is not ours and leaves it alone: its files mean something else, and if they were removed its
-processes would go on running without a runtime that knows of them.
+Every verb reports what is not ours and leaves it alone: its files mean something else, and if they were removed, its
+processes would keep running without a runtime that knows about them.
 
     runc, and runtimes made from it   state.json with init_process_pid
     crun                              status, with pid
@@ -51,15 +51,15 @@ def refuse(directory: StateDir) -> None:
     except OSError as failure:
         raise StateUnreadable(directory.path, errno=failure.errno or 0) from None
     raise ForeignContainer(
-        f"{directory.path} belongs to another runtime or program: it has none of the files of ociruntime",
-        hint="remove it by hand if nobody needs it, or use another --root",
+        f"{directory.path} belongs to another runtime or program: it has none of ociruntime's files",
+        hint="remove it by hand if it is not needed, or use another --root",
     )
 
 
 def _bears_our_mark(directory: StateDir) -> bool:
-    """Other programs have files named lock and journal, too: it is what stands in them, or what is beside them.
+    """Other programs have files named lock and journal, too: what counts is their content, or the files beside them.
 
-    A lock that nobody has signed is all there is of a create that was killed at once.
+    An unsigned lock is all there is of a create that was killed at once.
     """
     from ociruntime.statedir import is_entry
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is a cgroup frozen? Every poll of `state` asks, so this is a module of its own, and one that imports nothing.
 
-Who freezes and thaws is linux/cgroups/freezer.py.
+Freezing and thawing is in linux/cgroups/freezer.py.
 """
 
 from __future__ import annotations

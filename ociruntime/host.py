@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this machine offers, as far as a plan depends on it. Probed once, then plain data.
 
-`plan(config, host)` is pure: everything that it wants to know about the machine stands here, so
+`plan(config, host)` is pure: everything that it needs to know about the machine is here, so
 that a plan can be made (and compared in tests) for a machine that is not this one.
 Must not import a subject other than the cgroup layout.
 """
@@ -28,7 +28,7 @@ class Host:
     cpus      how many CPUs there can be, also those that are not plugged in
     machine   uname's machine ("x86_64")
     apparmor, selinux   whether that LSM is enabled
-    resctrl   where resctrl is mounted, or "" (also if nobody wanted to know)
+    resctrl   where resctrl is mounted, or "" (also if it was not looked for)
     kcore     whether /proc/kcore exists (then /dev/core is linked to it, as runc does)
     """
 
@@ -59,7 +59,7 @@ class Host:
 def probe(config: Node | None = None, cgroups: Layout | None = None) -> Host:
     """Look at this machine; needs no privilege.
 
-    config    what only rare properties need is looked for if it has them
+    config    what only rare properties need is looked for only if it has them
     cgroups   the hierarchies, where they are known or don't matter: the mount table may be long
     """
     return Host(
@@ -83,7 +83,7 @@ def _has_selinux() -> bool:
 
 
 def _possible_cpus() -> int:
-    """The number after the last one in a list such as "0-63"; without sysfs what kernels are built for at most."""
+    """The number after the last one in a list such as "0-63"; without sysfs the most that kernels are built for."""
     try:
         with open("/sys/devices/system/cpu/possible", "rb", buffering=0) as file:
             return int(file.read(4096).replace(b",", b"-").split(b"-")[-1]) + 1
@@ -92,7 +92,7 @@ def _possible_cpus() -> int:
 
 
 def _mount_point(kind: str) -> str:
-    """Where a file system of which there is one is mounted, or ""; the first place counts."""
+    """Where a file system that exists only once is mounted, or ""; the first mount point counts."""
     from ociruntime.linux.mountinfo import mounts
 
     try:

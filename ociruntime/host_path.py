@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What does a path of the host mean? What the kernel finds under it, and nothing else.
 
-A path is made absolute by its text alone, and `..` stays in it: behind a symbolic link it does not lead back to the
+A path is made absolute by its text alone, and `..` stays in it: after a symbolic link it does not lead back to the
 link's directory, so that `link/../b` must be opened unchanged. Must not import anything of the package but errors.
 """
 
@@ -24,7 +24,7 @@ def absolute(path: str) -> str:
             raise UsageError(
                 f"{path}: the current directory can't be found",
                 errno=failure.errno or 0,
-                hint="it has been removed; an absolute path needs none",
+                hint="it has been removed; use an absolute path",
             ) from None
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 

@@ -56,7 +56,7 @@ def _is_over(fields: list[bytes]) -> bool:
 
 
 def _stat(name: str) -> list[bytes]:
-    """What stands in /proc/NAME/stat after the program's name; nothing if there is no such process or thread."""
+    """What /proc/NAME/stat has after the program's name; nothing if there is no such process or thread."""
     try:
         with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
             return file.read().rpartition(b")")[2].split()
@@ -86,7 +86,7 @@ def open_thread(thread: int) -> int:
 def is_thread(pidfd: int, pid: int, thread: int) -> bool:
     """Does a pidfd of this thread's number refer to it, and is it a living thread of that process?
 
-    A number is used again: first it is looked whether the process has the thread, then whether the pidfd's one lives.
+    Numbers are reused: check first that the process has the thread, then that the pidfd's thread lives.
     """
     if not os.path.exists(f"/proc/{pid}/task/{thread}"):
         return False
@@ -95,7 +95,7 @@ def is_thread(pidfd: int, pid: int, thread: int) -> bool:
 
 
 def root_of(pid: int) -> str:
-    """A path that leads to the root directory of a process, also if its first thread has ended."""
+    """A path that leads to the root directory of a process, even if its first thread has ended."""
     return f"/proc/{pid}/task/{living_thread(pid) or pid}/root"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How is a directory removed that somebody has put where files belong?
+"""How is a directory removed that lies where a file belongs?
 
 By descriptors, so that no link is followed, and without entering another mount: the runtime must not remove what is
 mounted there. Must not import anything of the package: undo of a damaged state directory needs it.

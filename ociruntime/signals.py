@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which number has a signal that somebody names? `kill` is polled by engines: this module imports nothing dear.
+"""Which number does a signal have, given its name? Engines poll with `kill`: this module imports nothing expensive.
 
 Must not import anything of the package but errors.
 """
@@ -21,7 +21,7 @@ def parse(text: str) -> int:
     if text.isascii() and text.isdigit():
         number = int(text) if len(text) < 4 else _HIGHEST + 1
         if number > _HIGHEST:
-            raise UsageError(f"unknown signal {text!r}", hint=f"signals have the numbers 0 to {_HIGHEST}")
+            raise UsageError(f"unknown signal {text!r}", hint=f"signals are numbered 0 to {_HIGHEST}")
         return number
     name = text.upper().removeprefix("SIG")
     base, sign, offset = name, "", "0"
@@ -33,4 +33,6 @@ def parse(text: str) -> int:
         number = {"": found, "+": found + int(offset), "-": found - int(offset)}.get(sign, 0)
         if _signal.SIGRTMIN <= number <= _signal.SIGRTMAX or (number == found and not sign):
             return number
-    raise UsageError(f"unknown signal {text!r}", hint="a number, or a name as in TERM, SIGTERM, RTMIN+1")
+    raise UsageError(
+        f"unknown signal {text!r}", hint="use a number, or a name such as TERM, SIGTERM or RTMIN+1"
+    )

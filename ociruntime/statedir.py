@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spine 7: what is written down about a container, and how does it survive kill -9?
 
-    ROOT/ID/                0700; that it can be made is what makes an id unique (R201)
+    ROOT/ID/                0700; an id is unique because this can be made only once (R201)
         lock                flock: held while the container is made or deleted
         journal             one line of JSON before each host step that must be undone
         state.json          written last; without it the container is being made, or was never finished
@@ -11,7 +11,7 @@
         deleted.json        state.json, renamed by delete: from then on only forward
 
 Files are replaced by rename, and read only if they are regular files of a sensible size. Anything else in their place is
-damage of that container: an error names it, and no verb waits for it. Whether another user could change the directory
+damage to that container: an error names it, and no verb waits for it. Whether another user could change the directory
 is for stateroot.py. This module must not import a subject, launch or a verb: `state`, `kill` and `delete`
 are on the path of every engine's poll.
 """
@@ -39,7 +39,7 @@ from ociruntime.stateroot import check_id, check_root, make_root
 
 STATE_VERSION = 1
 _LARGEST = 64 << 20  # bytes of a file: configs and journals have kilobytes, so a larger one is not ours
-# How its files are opened: no link is followed, and a FIFO or a terminal in the place of one is not waited for.
+# How its files are opened: no link is followed, and a FIFO or a terminal in place of one is not waited for.
 _AS_IT_IS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _WAY_OUT = "delete --force cleans it up"
 
@@ -89,7 +89,7 @@ class StateDir:
     def find(cls, root: str, container_id: str) -> StateDir:
         """The directory of a container that exists in whatever form; raises NoSuchContainer.
 
-        Raises RuntimeFailure if the root is no directory, or one that another user can change.
+        Raises RuntimeFailure if the root is not a directory, or another user can change it.
         """
         check_id(container_id)
         if check_root(root):
@@ -112,7 +112,7 @@ class StateDir:
             raise ForeignContainer(
                 f"{directory.path} belongs to uid {status.st_uid} and has mode "
                 f"{stat.S_IMODE(status.st_mode):04o}: another user has made it, or could change it",
-                hint="remove it by hand if nobody needs it",
+                hint="remove it by hand if it is not needed",
             )
         return directory
 
@@ -127,7 +127,7 @@ class StateDir:
     def read(self, name: str, most: int = _LARGEST) -> bytes | None:
         """One of the files, up to `most` bytes of it; None if there is none.
 
-        Raises StateUnreadable if it is no regular file, can't be read, or is too large.
+        Raises StateUnreadable if it is not a regular file, can't be read, or is too large.
         """
         path = self.file(name)
         with Descriptors() as opened:
@@ -138,7 +138,7 @@ class StateDir:
                 if not stat.S_ISREG(status.st_mode):
                     raise StateUnreadable(f"{path}: not a regular file", hint=_WAY_OUT)
                 if status.st_size > _LARGEST:
-                    raise StateUnreadable(f"{path}: {status.st_size} bytes are too many", hint=_WAY_OUT)
+                    raise StateUnreadable(f"{path}: too large: {status.st_size} bytes", hint=_WAY_OUT)
                 data = os.read(descriptor, min(most, status.st_size + 1))
                 while len(data) < min(most, status.st_size) and (more := os.read(descriptor, _LARGEST)):
                     data += more
@@ -156,7 +156,7 @@ class StateDir:
             return None
 
     def lock(self, wait: bool, create: bool = False) -> bool:
-        """Take the lock; false if somebody else has it (and `wait` is false), or it is gone.
+        """Take the lock; false if another process has it (and `wait` is false), or it is gone.
 
         Raises StateUnreadable if what is there can't be the lock.
         """
@@ -186,7 +186,7 @@ class StateDir:
             return True
 
     def mend_lock(self) -> None:
-        """Remove what is in the place of the lock, if it is not a file and so can't be held."""
+        """Remove what is in place of the lock, if it is not a file and so can't be held."""
         path = self.file("lock")
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -195,14 +195,14 @@ class StateDir:
             return
 
     def _sign(self, words: bytes) -> None:
-        """Write into the lock who holds it; without room for it nobody knows, which is no harm."""
+        """Record in the lock who holds it; if there is no room this stays unknown, which does no harm."""
         try:
             os.pwrite(self._held["lock"], words, 0)
         except OSError:
             return
 
     def _holder(self) -> tuple[int, int]:
-        """Process id and start time of whoever has signed the lock; (0, 0) if it was given back, or is gone."""
+        """Process id and start time of the process that signed the lock; (0, 0) if it was released, or is gone."""
         try:
             words = (self.read("lock", 64) or b"").split()
             pid, start_time = (int(word) for word in words)
@@ -220,7 +220,7 @@ class StateDir:
         return pid > 0 and not lives(pid, start_time)
 
     def is_in_work(self) -> bool:
-        """Is the process alive that is making or deleting the container, as far as the lock's file says?
+        """Is a living process making or deleting the container, as far as the lock's file says?
 
         This looks only: `state` and `list` must not hold the lock, not even for a moment.
         """
@@ -265,7 +265,7 @@ class StateDir:
         version = state.get("version") if isinstance(state, dict) else None
         if not isinstance(state, dict) or version != STATE_VERSION:
             raise StateUnreadable(
-                f"{self.file(name)}: version {version} of the state, and this is version {STATE_VERSION}",
+                f"{self.file(name)}: the state has version {version}, but this runtime uses version {STATE_VERSION}",
                 hint=_WAY_OUT,
             )
         if not _has_shape(state):
@@ -306,14 +306,14 @@ class StateDir:
     def journal(self) -> list[dict[str, object]]:
         """What must be undone, in the order in which it was done.
 
-        A line cut off by a crash was not begun; one that is no entry can be undone by nobody, and must not
+        A step whose line was cut off by a crash was not begun; a line that is not an entry can't be undone, and must not
         keep the others from being undone. Raises StateUnreadable if it can't be read at all.
         """
         lines = (self.read("journal") or b"").split(b"\n")
         return [entry for entry in map(_entry_of, lines[:-1]) if entry]
 
     def remove(self) -> None:
-        """Remove the directory, lock last; what is gone already is fine. Raises RuntimeFailure."""
+        """Remove the directory, lock last; a file that is already gone is ignored. Raises RuntimeFailure."""
         try:
             names = [name for name in os.listdir(self.path) if name not in ("lock", "deleted.json")]
             # deleted.json first: if it stayed, the next verb would run the poststop hooks a second time
@@ -333,7 +333,7 @@ class StateDir:
             os.unlink(self.file(name))
         except FileNotFoundError:
             return
-        except IsADirectoryError:  # made by somebody else: removed with all that is in it
+        except IsADirectoryError:  # not made by us: removed with everything in it
             from ociruntime.removal import remove_tree
 
             remove_tree(self.file(name))
@@ -354,7 +354,7 @@ def init_of(journal: list[dict[str, object]]) -> dict[str, object]:
 
 
 def is_entry(line: bytes) -> bool:
-    """Is this a line of a journal of ours?"""
+    """Is this a line of one of our journals?"""
     return bool(_entry_of(line))
 
 

@@ -2,12 +2,12 @@
 """Where are containers kept, which names may they have, and could another user change what is written there?
 
 Verbs trust a container's state: they kill its pid and run its hooks. So the directory of --root must be the caller's alone,
-and nobody else may be able to put another directory in its place:
+and no one else may be able to put another directory in its place:
 
     /                 each directory on the way down belongs to root or the caller, and group and others can't write to it
-    /tmp              unless it is sticky: there nobody can exchange what belongs to root or the caller
+    /tmp              unless it is sticky: there no one else can replace what belongs to root or the caller
     /tmp/link         a symbolic link that is followed belongs to root or the caller, too
-    /tmp/mine/state   the caller's, and writable by nobody else, sticky or not
+    /tmp/mine/state   the caller's, and writable by no one else, sticky or not
 
 `state` and `kill` are polled by engines: one lstat(2) for each directory, and no import.
 """
@@ -61,7 +61,7 @@ def is_id(name: str) -> bool:
 def names(root: str) -> list[str]:
     """Ids of everything below a root that could be a container, in order; none if the root does not exist.
 
-    Raises RuntimeFailure if it is no directory, or one that another user can change.
+    Raises RuntimeFailure if it is not a directory, or another user can change it.
     """
     if check_root(root):
         return []
@@ -80,7 +80,7 @@ def check_root(root: str, step: str = "read state directory") -> str:
 
     step   what is about to be done, for the text of an error
     Returns the first directory of the path that is missing, or "". Raises RuntimeFailure if another user could change
-    what is in the root, or if it is no directory.
+    what is in the root, or if it is not a directory.
     """
     here, status = "/", os.lstat("/")
     # The owner of "/" is trusted: it is root, but in a user namespace that does not map root it has another number.
@@ -123,7 +123,7 @@ def make_root(root: str) -> None:
         try:
             os.mkdir(missing, 0o700)
         except FileExistsError:
-            continue  # another create has made it meanwhile: it is checked like any other
+            continue  # another create has just made it: it is checked like any other
         except OSError as failure:
             raise RuntimeFailure(missing, step=step, errno=failure.errno or 0) from None
 

@@ -34,12 +34,12 @@ class Step:
         return f"{self.name} {self.text}" if self.text else self.name
 
     def as_dict(self) -> dict[str, object]:
-        """The step as `plan --format json` prints it; see specs/plan.md."""
+        """The step as `plan --format json` prints it; see docs/internals/plan.md."""
         return {"where": self.where, "name": self.name, "pointer": self.pointer, "text": self.text}
 
 
 class HostStep(Step):
-    """A step of the runtime's side, done by the subject module that planned it.
+    """A step on the runtime's side, done by the subject module that planned it.
 
     subject  the module below `ociruntime` with `apply(step, run)`, and `undo(name, args, run)` if undoable
     args     what to do; JSON values only, because they are written to the journal as they are
@@ -100,11 +100,11 @@ Argument = int | str | None | Slot | Blob | list[str] | list[int]
 
 
 class InitStep(Step):
-    """A step of the container's side, done by one op of native/plan.h.
+    """A step on the container's side, done by one op of native/plan.h.
 
     op       the op's name in plan.h: "mount_fs", "mknod", ...
     args     its arguments in the order of plan.h
-    ignore   an errno that is no failure for this step, or 0
+    ignore   an errno that is not a failure for this step, or 0
     """
 
     __slots__ = ("args", "ignore", "op")
@@ -147,7 +147,7 @@ class Plan:
     steps        all of them, in order; create does those before the sync "start", start the others
     clone_flags  CLONE_NEW* flags of the clone that makes init (or its helper: then 0)
     slots        keys of the descriptors that host steps open for init, in init's order
-    warnings     what the config asks for and does not get
+    warnings     what the config asks for but does not get
     """
 
     __slots__ = ("clone_flags", "slots", "steps", "warnings")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said of a container that is just being made or deleted, or whose create or delete was interrupted?
+"""What is known about a container that is being made or deleted, or whose create or delete was interrupted?
 
 This looks, and changes nothing: create, start, delete and gc finish what was interrupted (operations/delete.py).
 
@@ -37,7 +37,7 @@ def look(directory: StateDir) -> Container:
     if stored is not None:
         return _marked(Container(directory, stored), "delete")
     stored = directory.read_state()
-    if stored is not None:  # its create has been completed meanwhile
+    if stored is not None:  # its create has been completed in the meantime
         return Container(directory, stored)
     container = Container(directory, {})
     entry = init_of(directory.journal())

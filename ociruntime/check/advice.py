@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What should the author of a config.json do otherwise, although it runs? The specification's rules for authors.
+"""What should the author of a config.json do differently, although it runs? The specification's rules for authors.
 
-For `validate` only: engines write such configs all the time, and to say so at every create would help nobody.
+For `validate` only: engines write such configs all the time, and a warning at every create would help no one.
 Pure. Must not be imported on the way of create.
 """
 
@@ -31,7 +31,7 @@ _IMAGE_NAMES = frozenset(
 
 
 def advice(config: Node) -> Iterator[Violation]:
-    """Warnings about what the specification asks of whoever writes a config (SHOULD, and names that are reserved)."""
+    """Warnings about what the specification asks of the author of a config (SHOULD, and names that are reserved)."""
     for part in (_root, _annotations, _mappings, _devices):
         yield from part(config)
 
@@ -47,12 +47,15 @@ def _annotations(config: Node) -> Iterator[Violation]:
         if name.startswith(_RESERVED):
             if name not in _IMAGE_NAMES:
                 yield Violation(
-                    value.pointer, f"names in {_RESERVED} are the specification's own", "R088", "warning"
+                    value.pointer,
+                    f"names in {_RESERVED} are reserved for the specification",
+                    "R088",
+                    "warning",
                 )
         elif name and "." not in name:
             yield Violation(
                 value.pointer,
-                "should be named like a domain, in reverse: org.example.name",
+                "should be named in reverse domain notation: org.example.name",
                 "R087",
                 "warning",
             )
@@ -63,7 +66,7 @@ def _mappings(config: Node) -> Iterator[Violation]:
         if entry.at("uidMappings") and not {"idmap", "ridmap"} & set(entry.at("options").texts()):
             yield Violation(
                 entry.at("options").pointer,
-                "should have idmap or ridmap, as the mount has mappings",
+                "should have idmap or ridmap, because the mount has mappings",
                 "R036",
                 "warning",
             )
@@ -77,5 +80,5 @@ def _devices(config: Node) -> Iterator[Violation]:
             continue
         numbers = (kind, entry.at("major").number(), entry.at("minor").number())
         if numbers in first:
-            yield Violation(entry.pointer, f"is the device of {first[numbers]} once more", "R110", "warning")
+            yield Violation(entry.pointer, f"is the same device as {first[numbers]}", "R110", "warning")
         first.setdefault(numbers, entry.pointer)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spine 3: is this config valid, and do we do what it asks for? Everything that is wrong, at once.
+"""Spine 3: is this config valid, and can we do what it asks for? Everything that is wrong, at once.
 
-The schema speaks about single properties, each subject's check() about how they go together. Both
+The schema covers single properties, each subject's check() covers how they go together. Both
 are pure. This module must not import launch, container or a verb; jsonschema is loaded (50 ms) only
 to explain a rejection.
 """
@@ -50,7 +50,7 @@ _SUBJECTS = (
     annotation,
 )
 
-# Subjects that few configs have: imported when one of these properties is there.
+# Subjects that few configs need: imported when one of these properties is there.
 _RARE = (
     ("idmap", ("linux", "uidMappings")),
     ("idmap", ("linux", "gidMappings")),
@@ -77,9 +77,9 @@ _NEWEST_MINOR = "3"
 
 
 def violations(config: Node, explain: bool = True) -> Findings:
-    """Everything that is wrong with a config, sorted by pointer; if there is very much, only the first part.
+    """Everything that is wrong with a config, sorted by pointer; if there are very many violations, only the first.
 
-    explain   use jsonschema to say what the schema objects to (else one violation says that it does)
+    explain   use jsonschema to say what the schema objects to (else a single violation says only that it does)
     Severities: "error" breaks the specification, "unsupported" is valid but refused by this version,
     "warning" is logged and has no effect on the container.
     """
@@ -94,7 +94,7 @@ def violations(config: Node, explain: bool = True) -> Findings:
         found.take(
             violation
             for violation in _subjects(config)
-            # the schema's word on the same value goes first
+            # what the schema says about the same value takes precedence
             if violation.pointer not in known or violation.severity != "error"
         )
     if found:
@@ -144,11 +144,11 @@ def _version(config: Node) -> Iterator[Violation]:
     if len(core) != 3 or not all(part.isascii() and part.isdigit() for part in core):
         return  # not SemVer: the schema says so
     if core[0] != "1":
-        reason = f"version {text} of the specification is not supported: {OCI_VERSION_MIN} to 1.x are"
+        reason = f"version {text} of the specification is not supported, only {OCI_VERSION_MIN} to 1.x"
         yield Violation("/ociVersion", reason, "R008")
     elif len(core[1]) > 1 or core[1] > _NEWEST_MINOR:
         reason = (
             f"version {text} of the specification is newer than {OCI_VERSION_MAX}: "
-            "properties that it has added are ignored"
+            "properties that it adds are ignored"
         )
         yield Violation("/ociVersion", reason, "R008", "warning")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which thing of the container does a JSON pointer lead to, in words for somebody who never saw config.json?
+"""What in the container does a JSON pointer refer to, in words for someone who has never seen config.json?
 
 `/mounts/7/options` says nothing to a user who typed `docker run -v /src:/dst`; "mount on /dst" does. Loaded only when
 something is wrong. Must not import a subject, nor the spine.

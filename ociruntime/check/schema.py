@@ -61,9 +61,9 @@ def explain(value: object, schema: str = "config") -> list[Violation]:
     found: dict[str, Violation] = {}
     judge = validator(schema)
     document: Any = judge.schema
-    # One more than is shown tells that there are more.
+    # One more than is shown, to know whether there are more.
     errors = islice(judge.iter_errors(value), MOST_VIOLATIONS + 1)
-    # What an ordinary keyword says about a value goes before what a condition says about it.
+    # What an ordinary keyword says about a value takes precedence over what a condition says about it.
     for error in sorted(errors, key=lambda error: not _CONDITIONAL.isdisjoint(error.absolute_schema_path)):
         for violation in _violations(document, error):
             found.setdefault(violation.pointer, violation)

@@ -6,7 +6,7 @@ build writes it to ociruntime/check/_config_validator.py; `python -m ociruntime.
 same in a working tree. It says yes or no; jsonschema explains (check/schema.py), and a differential test
 holds the two together.
 
-Understood is the part of JSON Schema 2020-12 that our schema uses. An unknown keyword, a pattern
+It understands the part of JSON Schema 2020-12 that our schema uses. An unknown keyword, a pattern
 without a row in PATTERNS or a construct whose meaning would not be kept stops the build.
 
 Values are what a JSON parser makes (dict, list, str, int, float, bool, None and nothing derived from
@@ -165,7 +165,7 @@ class _Compiler:
     def function(self, name: str, schema: Schema, where: str) -> str:
         """Write `def name(v)` for a schema, once; its name."""
         if self.places.setdefault(name, where) != where:
-            raise SchemaError(where, f"its function {name} would be that of {self.places[name]} too")
+            raise SchemaError(where, f"its function {name} would also be that of {self.places[name]}")
         if name not in self.functions:
             lines = self.functions[name] = [f"def {name}(v: object) -> bool:"]
             lines.extend(self.check(schema, "v", "    ", where, inside=True))

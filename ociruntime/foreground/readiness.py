@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How does a service manager hear that a container's program is ready? (sd_notify(3), $NOTIFY_SOCKET)
 
-The manager's socket is not let into the container. The program gets one of ours, at /run/notify, and of what it says
-only this is passed on, as by runc:
+The manager's socket stays outside the container. The program gets one of ours, at /run/notify, and of what it says
+only this is forwarded, as with runc:
 
     program                     runtime                                      service manager
       READY=1  ---------------->  READY=1, MAINPID=(see below) -------------->
@@ -45,7 +45,7 @@ def amended(bundle: Bundle, directory: str) -> Bundle:
     config = bundle.config.value
     assert isinstance(config, dict)
     if not isinstance(config.get("process"), dict) or not isinstance(config.get("mounts", []), list):
-        return bundle  # what is wrong with it is said by check()
+        return bundle  # check() says what is wrong with it
     mount = {
         "destination": INSIDE,
         "type": "bind",
@@ -70,7 +70,7 @@ def apply(step: HostStep, run: Run) -> None:  # noqa: ARG001 - the signature of 
 
 
 def undo(_name: str, args: dict[str, object], run: Run) -> None:  # noqa: ARG001
-    """Remove the directory with the socket, and anything else that somebody has put there."""
+    """Remove the directory with the socket, and anything else that is in it."""
     from ociruntime.removal import remove_tree
 
     try:
@@ -80,7 +80,7 @@ def undo(_name: str, args: dict[str, object], run: Run) -> None:  # noqa: ARG001
 
 
 class Proxy:
-    """The program's socket, and the way from there to the service manager's.
+    """The program's socket, and what forwards from there to the service manager's.
 
     directory   where the socket is made; as Options.notify
     manager     $NOTIFY_SOCKET of the caller: a path, or @ and an abstract name
@@ -91,10 +91,10 @@ class Proxy:
         self.manager = f"\0{manager[1:]}" if manager.startswith("@") else manager
         self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
         place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        path = f"/proc/self/fd/{place}/{_NAME}"  # the real one may be longer than a socket's may be
+        path = f"/proc/self/fd/{place}/{_NAME}"  # the real path may be too long for a socket
         try:
             if os.path.lexists(path):
-                os.unlink(path)  # of a start that was lost
+                os.unlink(path)  # left over from a start that was killed
             self.socket.bind(path)
             os.chmod(path, 0o777)
         except BaseException:
@@ -108,10 +108,10 @@ class Proxy:
         self.socket.close()
 
     def serve(self, init: int, main: int, warn: Callable[[str], None]) -> None:
-        """Wait until the program is ready, or init has ended, and pass the news on.
+        """Wait until the program is ready, or init has ended, and forward the notification.
 
         init   process id of the container's init
-        main   what the manager shall take for the service's main process
+        main   what the manager is told is the service's main process
         warn   is called if the manager can't be reached, or does not answer
         """
         try:
@@ -182,7 +182,7 @@ class News:
         self._finished: Callable[[], None] | None = None
 
     def pass_on(self, wait: bool) -> None:
-        """Pass the news on; at once, or beside what the caller does until `finish`."""
+        """Forward the notification; now, or in a thread beside what the caller does until `finish`."""
         if wait:
             try:
                 self.proxy.serve(self.init, self.main, self.warn)
@@ -197,7 +197,7 @@ class News:
         self._finished = thread.join
 
     def finish(self) -> None:
-        """After the end of init: what the program has said is passed on, and the socket closed."""
+        """After the end of init: what the program has said is forwarded, and the socket closed."""
         if self._finished is not None:
             self._finished()
         self.proxy.close()

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does a program in the foreground without a terminal get in the place of the caller's terminal? A pipe.
+"""What does a program in the foreground without a terminal get in place of the caller's terminal? A pipe.
 
     caller's terminal                            program
         0  ----- what is typed ------->  pipe     0
         1  <---- what is printed ------  pipe     1
         2  <----------------------------  "       2    (its own pipe, unless 1 and 2 are one terminal)
 
-Whoever has a descriptor of a terminal can read what is typed at it and change its modes, for as long as it lives: a
-process that a container's program leaves behind would read what root types in the shell afterwards. Only terminals
-are replaced: files, sockets and pipes, as engines pass them, are given as they are, and cost nothing. Whoever runs a
-program looks first whether there is a terminal, and imports this only then. A program with a terminal of its own:
+A process with a descriptor of a terminal can read what is typed at it and change its modes, for as long as the process
+lives: one that a container's program leaves behind would read what root types in the shell afterwards. Only terminals
+are replaced: files, sockets and pipes, as engines pass them, are passed on unchanged, and cost nothing. The code that
+runs a program imports this module only if there is a terminal. A program with a terminal of its own:
 foreground/terminal.py. This module must not import a verb.
 """
 
@@ -27,7 +27,7 @@ from ociruntime.errors import RuntimeFailure
 
 _CHUNK = 16384
 _PIECE = 4096  # bytes that are written at once: what a terminal takes whole, where writes may block
-_LOOK_AGAIN = 500  # milliseconds until it is looked again whether the runtime is in the foreground
+_LOOK_AGAIN = 500  # milliseconds until the next check whether the runtime is in the foreground
 _PTMX = os.makedev(5, 2)
 
 
@@ -67,9 +67,9 @@ class Streams:
     def copy(self, pid: int) -> None:
         """Copy until this process (not reaped yet) has ended, and what has been printed until then is written.
 
-        Nobody waits for a process that it leaves behind: that can't print any more, and reads the end of its input.
+        A process that it leaves behind is not waited for: it can't print any more, and reads the end of its input.
         """
-        self._close_given()  # a pipe ends for one side only if nobody holds the other
+        self._close_given()  # one side of a pipe sees its end only if no one holds the other
         # In the background the terminal would stop this process; with both blocked reads fail (EIO), writes don't.
         before = _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTTIN, _signal.SIGTTOU))
         try:
@@ -119,14 +119,14 @@ class _Flow:
         self.waiting = b""
 
     def register(self, poll: select.poll) -> bool:
-        """Ask for what it waits for; False if that can't be asked for, and must be looked at again."""
+        """Ask for what it waits for; False if that can't be asked for, and must be checked again."""
         if self.waiting:
             poll.register(self.target, select.POLLOUT)
             return True
         if self.typed:
-            poll.register(self.target, 0)  # POLLERR: nobody can read it any more
+            poll.register(self.target, 0)  # POLLERR: no one can read it any more
             if _is_in_background(self.source):
-                return False  # what is typed is another's
+                return False  # what is typed is for another process
         poll.register(self.source, select.POLLIN)
         return True
 
@@ -161,9 +161,9 @@ class _Flow:
         try:
             self.waiting = os.read(self.source, size)
         except BlockingIOError:
-            return  # another one who reads this terminal was faster
+            return  # another reader of this terminal was faster
         except OSError as failure:
-            # EIO: the terminal was hung up, or somebody else came to the foreground just now
+            # EIO: the terminal was hung up, or another process group has just come to the foreground
             if failure.errno == errno.EIO and _is_in_background(self.source):
                 return
             self.waiting = b""
@@ -171,7 +171,7 @@ class _Flow:
             self.close()
 
     def _write(self) -> None:
-        """If nobody takes it any more (EPIPE, or EIO of a terminal that was hung up), the flow has ended."""
+        """If no one takes it any more (EPIPE, or EIO of a terminal that was hung up), the flow has ended."""
         try:
             self.waiting = self.waiting[os.write(self.target, self.waiting[:_PIECE]) :]
         except BlockingIOError:
@@ -216,5 +216,5 @@ def _is_in_background(terminal: int) -> bool:
     """True if this is the controlling terminal, and another process group is in its foreground."""
     try:
         return os.tcgetpgrp(terminal) != os.getpgrp()
-    except OSError:  # ENOTTY: it is not the controlling one, and whoever has it may read it
+    except OSError:  # ENOTTY: it is not the controlling one, and any process that has it may read it
         return False

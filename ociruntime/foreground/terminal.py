@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How is the terminal of a program in the foreground joined to the caller's?
+"""How is the terminal of a program in the foreground connected to the caller's?
 
     caller's terminal (raw)             program's terminal
         0  ----- what is typed ------->  master | peer: 0, 1, 2 and /dev/console
         1  <---- what is printed ------
            ----- its size ------------>
 
-One loop copies, without threads; whatever ends it, `close` gives the caller's terminal its modes back.
+One loop copies, without threads; whatever ends it, `close` restores the modes of the caller's terminal.
 `exec` uses it as `run` does. This module must not import a verb.
 """
 
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CHUNK = 16384
-_UNUSED = (
-    100  # milliseconds until it is looked again whether a process has opened a terminal that none had open
-)
-# Bytes that may stand in the program's terminal when it ends: those that the kernel keeps on the way (64 KiB at most
+_UNUSED = 100  # milliseconds until the next check whether a process has opened a terminal that none had open
+# Bytes that may be left in the program's terminal when it ends: those that the kernel keeps on the way (64 KiB at most
 # for any kind of terminal), and those that can be read already (4 KiB).
 _MOST_LEFT = 128 * 1024
 _ANY_SIZE = bytes(8)  # struct winsize
@@ -40,7 +38,7 @@ _ANY_SIZE = bytes(8)  # struct winsize
 class Terminal:
     """The caller's terminal, and the program's once `begin` has been called.
 
-    Signals that interrupt the loop are handled by whoever has installed handlers; `resize` is for SIGWINCH.
+    Signals that interrupt the loop are handled by the handlers that the caller has installed; `resize` is for SIGWINCH.
     """
 
     def __init__(self) -> None:
@@ -60,12 +58,12 @@ class Terminal:
                 f"open {path}",
                 pointer="/process/terminal",
                 errno=failure.errno or 0,
-                hint="a terminal in the foreground needs one here; --detach and --console-socket do without",
+                hint="a terminal in the foreground needs one here; --detach and --console-socket need none",
             ) from None
         return self._opened[-1]
 
     def begin(self, master: int) -> None:
-        """Join both: newlines as the caller's terminal expects them, its size, and its keys unchanged.
+        """Connect both: newlines as the caller's terminal expects them, its size, and its keys unchanged.
 
         master   of the program's terminal; closed at the end
         """
@@ -80,14 +78,14 @@ class Terminal:
         termios.tcsetattr(self._host, termios.TCSANOW, _raw(self._modes))
 
     def resize(self) -> None:
-        """Give the program's terminal the size of the caller's, if that has one still."""
+        """Give the program's terminal the size of the caller's, if that still has one."""
         if self._master < 0:
             return
         try:
             size = fcntl.ioctl(self._host, termios.TIOCGWINSZ, _ANY_SIZE)
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
         except OSError:
-            return  # one of them is gone, and whoever copies is about to notice
+            return  # one of them is gone, and `copy` is about to notice
 
     def copy(self, pid: int) -> None:
         """Copy both ways until this process (not reaped yet) has ended and everything printed is written."""
@@ -110,7 +108,7 @@ class Terminal:
         return 1
 
     def close(self) -> None:
-        """Give the caller's terminal its modes back, and close what was opened here. May be called again."""
+        """Restore the modes of the caller's terminal, and close what was opened here. May be called again."""
         if self._modes is not None:
             # in the background tcsetattr(3) would stop or interrupt this process, unless the signal is blocked
             before = _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTTOU,))
@@ -164,7 +162,7 @@ class _Copy:
                 self.write_text()
 
     def wait(self) -> set[int]:
-        """The descriptors that are ready; nobody is asked for more before the other side has taken what there is."""
+        """The descriptors that are ready; no more is read before the other side has taken what there is."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         if self.typing and not self.keys:
@@ -207,7 +205,7 @@ class _Copy:
         return bool(self.text)
 
     def write_text(self) -> None:
-        """If nobody takes what is printed any more (EPIPE, EIO), the program's terminal is hung up, as with runc."""
+        """If no one takes what is printed any more (EPIPE, EIO), the program's terminal is hung up, as with runc."""
         try:
             self.text = self.text[os.write(self.output, self.text[:4096]) :]
         except BlockingIOError:

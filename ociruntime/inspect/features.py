@@ -80,7 +80,7 @@ def features() -> dict[str, object]:
 
 
 def _takes(check: Callable[[Node], Iterable[Violation]], **config: object) -> bool:
-    """True if a subject has nothing against a config that uses a feature."""
+    """True if a subject accepts a config that uses a feature."""
     return not list(check(Node(config)))
 
 

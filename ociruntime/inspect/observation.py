@@ -4,7 +4,7 @@
 A container is made of a copy of the bundle in which the program is a tiny static one that only waits (made here,
 byte by byte: an image need not have one), so that there is something to look at. The answer is a flat table:
 {"mounts /proc": "proc nosuid,nodev,noexec", "status CapEff": "...", ...}; two tables can be compared line by line.
-Must not import launch, container, a subject or a verb: the runtime is a command, ours as the peers'.
+Must not import launch, container, a subject or a verb: the runtime is a command, ours as well as the peers'.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _STATUS = (
     "CapAmb", "NoNewPrivs", "Seccomp", "Speculation_Store_Bypass", "Cpus_allowed_list", "Mems_allowed_list",
 )  # fmt: skip
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
-# Files of a cgroup that are written to do something, or that count: no settings.
+# Files of a cgroup that are written to do something, or that count: they are not settings.
 _NO_SETTING = (
     "cgroup.procs", "cgroup.threads", "tasks", "cgroup.event_control", "cgroup.kill", "memory.force_empty",
     "memory.reclaim", "notify_on_release",
@@ -77,7 +77,7 @@ def observe(command: str, bundle: Bundle, scratch: str) -> Observed:
 
     command   name or path of the runtime
     scratch   an existing directory of the caller's, for the bundle's copy and the runtime's state
-    Raises BundleError if the runtime can't be found, RuntimeFailure if it does not end what it was asked.
+    Raises BundleError if the runtime can't be found, RuntimeFailure if it does not finish what it was asked to do.
     """
     program = shutil.which(command)
     if program is None:
@@ -209,7 +209,7 @@ def _lower_version(place: str) -> None:
 
 
 def _state(when: str, runtime: _Runtime, wanted: str = "") -> Table:
-    """The state document, without what differs from run to run; `wanted` is a status that is waited for."""
+    """The state document, without what differs from run to run; `wanted` is a status to wait for."""
     end = time.monotonic() + _SECONDS
     while True:
         document = json.loads(runtime.call("state", runtime.identity).stdout or b"{}")
@@ -231,7 +231,7 @@ def _wait_for_program(pid: int) -> None:
 
 
 def look_at(pid: int, bundle: Bundle, identity: str) -> Table:
-    """Everything that is looked up about the process `pid` and what it sees."""
+    """Everything that can be observed about the process `pid` and what it sees."""
     table: Table = {}
     for name, value in _lines(f"/proc/{pid}/status", ":"):
         if name in _STATUS:
@@ -259,7 +259,7 @@ def look_at(pid: int, bundle: Bundle, identity: str) -> Table:
 
 
 def _shown(path: str) -> str:
-    """Where a link leads, or what a file has; why that can't be told, as attr/current without a security module."""
+    """A link's target, or a file's content; or why that can't be read, as for attr/current without a security module."""
     try:
         return os.readlink(path) if os.path.islink(path) else _read(path).strip("\0\n")
     except OSError as failure:
@@ -281,7 +281,7 @@ def _mounts(pid: int) -> Table:
 
 
 def _devices(pid: int) -> Table:
-    """What lies in /dev, without what is mounted below it."""
+    """What is in /dev, without what is mounted below it."""
     table: Table = {}
     root = f"/proc/{pid}/root/dev"
     for name in sorted(set(os.listdir(root)) - {_PROBE}) if os.path.isdir(root) else ():
@@ -315,7 +315,7 @@ def _described(path: str) -> str:
 
 
 def _cgroups(pid: int, identity: str) -> Table:
-    """In which cgroup of each hierarchy, and the settings there that can be read."""
+    """The process's cgroup in each hierarchy, and the settings there that can be read."""
     table: Table = {}
     for line in _read(f"/proc/{pid}/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -344,7 +344,7 @@ def _settings(directory: str, name: str) -> Table:
 
 
 def _kernel_settings(pid: int, bundle: Bundle) -> Table:
-    """Host name and sysctls, which show the namespace of whoever reads: nsenter(1) of the host reads them."""
+    """Host name and sysctls, which show the namespace of the process that reads: the host's nsenter(1) reads them."""
     keys = ["kernel.hostname", "kernel.domainname"]
     keys += [name for name, _ in bundle.config.at("linux", "sysctl").members()]
     nsenter = shutil.which("nsenter", path=_HOST_PATH)

@@ -32,7 +32,7 @@ class Run:
     slots         descriptors opened by host steps for init, by the key of their Slot
     held          descriptors that undoing a failed create needs; closed when create has ended
     received      descriptors that came from init: "terminal", "listener"
-    committed     the container came into being: what is undone is its end, not a create that failed
+    committed     the container has been created: undoing is the end of its life, not of a create that failed
     blobs         bytes made by host steps for init, by the key of their Blob
     keyring       name of the container's session keyring, or "" if it has the caller's
     init_pid      init's process id where `pid` is another process (hook, exec); else 0
@@ -40,9 +40,9 @@ class Run:
     soft_limit    the caller's soft RLIMIT_NOFILE, if this one had to be raised; see linux/descriptor_limit.py
     needs_descriptors  true while it is raised for this container
     facts         what later verbs need and state.json keeps, by subject: {"cgroups": {...}}
-    hooked        a hook has been begun: the container goes through the rest of its life, also after a failure
+    hooked        a hook has been started: the container goes through the rest of its life cycle, even after a failure
     deadline      when (time.monotonic) undoing stops waiting for processes to end, one for all of them; 0: not set yet
-    warnings      what went not quite as the config says; logged by whoever called
+    warnings      what did not go quite as the config says; the caller logs them
     """
 
     __slots__ = (
@@ -132,7 +132,7 @@ class Run:
 
     @property
     def terminal(self) -> int:
-        """Master of the program's terminal, until somebody takes it; -1 if there is none."""
+        """Master of the program's terminal, until it is taken; -1 if there is none."""
         return self.received.get("terminal", -1)
 
     @property

@@ -1,22 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spine 5: a plan is carried out. The only part with effects.
 
-        runtime                                     init
-    host steps: cgroups, sources of binds
-    clone init  ----------------------------------->  (a helper joins namespaces and forks)
-                <---------------- started -----------  (only if it forked, or for the next line)
-    host steps: id maps of its user namespace, oom_score_adj, cgroup2's pids.max of 0 or 1, network devices
-                ----------------- continue --------->  cgroup, mounts, devices, links, terminal
-                <---------------- mounted -----------  (only if there are hooks)
-    hooks: prestart, createRuntime, createContainer
-                ----------------- continue --------->  pivot_root, masks
-                <---------------- limits ------------  (only if there are rlimits)
-    host steps: rlimits
-                ----------------- continue --------->  user, capabilities
-                <---------------- ready -------------
-    host steps: the terminal goes to the console socket; state.json
-                ----------------- continue --------->  waits on the start socket
-
+docs/internals/handshake.md has a diagram of what the two sides say to each other.
 One loop walks the steps: a host step is done here, init steps let init go on, a sync step waits for it.
 An undoable step is noted in the journal first; after a failure the journal is undone backwards.
 This module must not import a verb or container.py; subjects are imported by the name in the step.
@@ -52,20 +37,20 @@ _BIND_IN_ROOT = 2  # native/plan.h
 _DETAILS = {
     "target_is_link": "the mount point is, or lies behind, a symbolic link",
     "target_is_root": "the mount point is the container's root",
-    "target_on_proc": "the mount point lies on /proc, where nothing may be covered",
-    "foreign_mount": "a bind mount shows the host's files there, and no device is made among them",
+    "target_on_proc": "the mount point is on /proc, where nothing may be covered",
+    "foreign_mount": "a bind mount shows the host's files there, and a device must not be made among them",
     "not_a_device": "/dev/null in the container is not the null device",
     "exists_with_other_type": "another file is there already",
     "cwd_outside_root": "the directory is not inside the container's root",
     "is_a_directory": "it is a directory",
     "too_many_links": "too many symbolic links",
     "name_too_long": "the path or the options are too long",
-    "source_no_procfs": "its source is no proc file system",
-    "not_devpts": "/dev/pts in the container is no devpts",
-    "foreign_keyring": "somebody else has made a keyring of this name",
-    "hidden_mount": "a procfs or sysfs of the host lies where it can be neither unmounted nor covered",
+    "source_no_procfs": "its source is not a proc file system",
+    "not_devpts": "/dev/pts in the container is not a devpts",
+    "foreign_keyring": "another user has made a keyring of this name",
+    "hidden_mount": "a procfs or sysfs of the host is mounted where it can be neither unmounted nor covered",
     "runtime_gone": "the runtime gave up",
-    "copy": "copying the directory's content",
+    "copy": "copying the directory's contents",
     "bad_plan": "the plan is malformed",
 }
 
@@ -139,10 +124,10 @@ class Launch:
         return self.child
 
     def finish(self, keep_terminal: bool = False) -> None:
-        """Close what only the launch needed, and take over the times that init has noted; the child is kept."""
+        """Close what only the launch needed, and take over the times that init has recorded; the child is kept."""
         self._close_slots(keep_terminal)
         self.commit = (
-            _committed  # what was here refers to this object: a circle would keep the child from being closed
+            _committed  # what was here refers to this object: a reference cycle would keep the child open
         )
         if self.child is not None and self.child.progress >= 0 and not self._stamps_taken:
             self.trace.init(self.child.progress, self.plan)
@@ -185,7 +170,7 @@ class Launch:
                 raise StepFailed("copy the filter's descriptor", errno=failure.errno or 0) from None
 
     def _note_init(self) -> None:
-        """As soon as init's pid is known: whoever undoes the journal must end it first."""
+        """As soon as init's pid is known: undoing the journal must end it first."""
         assert self.child is not None
         if self.run.pid == self.child.pid:
             return
@@ -301,7 +286,7 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
 
 
 def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
-    """A bind whose source init could not open, in the words for one that the runtime opens."""
+    """A bind whose source init could not open, reported like one that the runtime opens."""
     source, flags, *_, place, _ = step.args
     inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
     name = "open bind source"
@@ -331,7 +316,7 @@ _MOUNTING = ("move_mount", "open_tree", "fsmount", "mount", "pivot_root", "bind_
 
 def _hint_of_user_namespace(steps: list[Step]) -> str:
     if any(step.name == "note id maps" for step in steps if isinstance(step, HostStep)):
-        return "a user namespace may mount proc, sysfs and mqueue only for a pid, network and ipc namespace of its own"
+        return "a user namespace may mount proc, sysfs and mqueue only with a pid, network and ipc namespace of its own"
     return ""
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ociruntime.launch.context import Run
     from ociruntime.statedir import StateDir
 
-PATIENCE = 10.0  # seconds until all that was killed must be gone
+PATIENCE = 10.0  # seconds until everything that was killed must be gone
 _LEAST = 500  # milliseconds for each process, even if others have used up PATIENCE
-_FROZEN_AFTER = 200  # milliseconds until it is asked whether it is frozen
+_FROZEN_AFTER = 200  # milliseconds until the check whether it is frozen
 
 # Subjects whose names in plans and journals are older than the folders.
 _ROOMS = {
@@ -46,7 +46,8 @@ def undo(directory: StateDir, run: Run, journal: list[dict[str, object]] | None 
 
     journal   what it says, if that was read already
     Returns what could not be undone, in words; entries are idempotent, so it may be called again.
-    Waits for processes that do not end until run.deadline, which is set here if it is 0: once for all entries. Raises StateUnreadable if the journal can't be read.
+    Waits for processes that do not end until run.deadline, which is set here if it is 0: once for all entries.
+    Raises StateUnreadable if the journal can't be read.
     """
     problems: list[str] = []
     if journal is None:
@@ -83,7 +84,7 @@ def end_init(
     """Kill the init that a journal names, if it is still that process, and wait for its end.
 
     cgroups   its cgroup directories, to be thawed if it does not die because it is frozen
-    deadline  until when (time.monotonic) it is waited for; None: for as long as PATIENCE says
+    deadline  when (time.monotonic) to stop waiting for it; None: after PATIENCE
     Raises RuntimeFailure if it does not end: it hangs in the kernel.
     """
     pid = int(str(args["pid"]))
@@ -92,7 +93,7 @@ def end_init(
             opened["init"] = open_process(pid)
         except ProcessLookupError:
             return
-        # Also if its first thread has ended, which looks as if the whole process had.
+        # Even if its first thread has ended, which looks as if the whole process had.
         if start_time_of(pid) == args["start_time"]:
             last = time.monotonic() + PATIENCE if deadline is None else deadline
             _kill_and_wait(opened["init"], cgroups or {}, last)
@@ -112,7 +113,7 @@ def _kill_and_wait(pidfd: int, cgroups: dict[str, str], deadline: float) -> None
     from ociruntime.frozen import frozen
     from ociruntime.linux.cgroups.freezer import set_frozen
 
-    if frozen(cgroups):  # with cgroup v1 a frozen process does not even die
+    if frozen(cgroups):  # cgroup v1 does not let a frozen process die
         try:
             set_frozen(cgroups, False, max(deadline - time.monotonic(), _LEAST / 1000))
         except TimeoutError as late:  # frozen from a cgroup above
@@ -121,4 +122,6 @@ def _kill_and_wait(pidfd: int, cgroups: dict[str, str], deadline: float) -> None
 
     thaw_below(cgroups)
     if not poll.poll(max((deadline - time.monotonic()) * 1000, _LEAST)):
-        raise RuntimeFailure("init does not end after SIGKILL", hint="/proc/PID/stack says what it waits for")
+        raise RuntimeFailure(
+            "init does not end after SIGKILL", hint="/proc/PID/stack says what it is waiting for"
+        )

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which annotations have an effect, and which values do they take?
 
-Annotations are free text for whoever reads the state (config.md, Annotations); these few change what the runtime
-does. They are crun's, and two of them are more than text: KEEP_GROUPS gives the caller's groups away, and the files of
-HOOK_STDOUT and HOOK_STDERR are the host's. So an engine must not take names of `run.oci.` from an image (SECURITY.md);
-the others take values of closed sets (invariant 11). `features` lists them all. crun's
-others cause a warning: they must not be ignored silently, but an engine may have copied them, so that no container fails.
+Annotations are free text for those who read the state (config.md, Annotations); these few change what the runtime
+does. They are crun's, and two of them are more than text: KEEP_GROUPS gives the program the caller's groups, and
+HOOK_STDOUT and HOOK_STDERR name files of the host. So an engine must not take names of `run.oci.` from an image
+(SECURITY.md); the others take values of closed sets (invariant 11). `features` lists them all. crun's other annotations
+cause a warning: they must not be ignored silently, but an engine may have copied them, so the container does not fail.
 Must not import a subject, nor the spine.
 """
 
@@ -32,13 +32,13 @@ SYSTEMD_PROPERTY = "org.systemd.property."
 
 # Name, or beginning of a name if it ends with a dot -> what it does.
 EFFECTS = {
-    STOP_SIGNAL: "the signal of `kill` without one (R089)",
+    STOP_SIGNAL: "the signal that `kill` sends by default (R089)",
     SYSTEMD_PROPERTY: "a property of the container's systemd unit; kept for the systemd driver",
     KEEP_GROUPS: "the program keeps the supplementary groups of the runtime's caller",
     MOUNT_CONTEXT: "which mount option carries linux.mountLabel; linux/lsm.py checks it",
     HOOK_STDOUT: "the file that gets what hooks print",
     HOOK_STDERR: "the file that gets the errors that hooks print",
-    FAIL_UNKNOWN_CALL: "a name in linux.seccomp that is no system call is an error",
+    FAIL_UNKNOWN_CALL: "a name in linux.seccomp that is not a system call is an error",
 }
 
 # Annotations that crun reads and this runtime does not -> what happens instead, or what to use.
@@ -60,7 +60,7 @@ _DEFAULT_SIGNAL = 15  # SIGTERM
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Values that are of no use, of the annotations that have an effect."""
+    """Values that an annotation with an effect can't have, and crun's annotations that have none here."""
     for name, value in config.at("annotations").members():
         text = value.text()
         if name == STOP_SIGNAL:
@@ -77,13 +77,15 @@ def check(config: Node) -> Iterator[Violation]:
             yield from _check_property(name.removeprefix(SYSTEMD_PROPERTY), value)
         elif name in WITHOUT_EFFECT or (name.startswith(_OF_CRUN) and name not in EFFECTS):
             why = f": {WITHOUT_EFFECT[name]}" if name in WITHOUT_EFFECT else ""
-            yield Violation(value.pointer, f"{name} of crun has no effect here{why}", "R085", "warning")
+            yield Violation(
+                value.pointer, f"crun's annotation {name} has no effect here{why}", "R085", "warning"
+            )
 
 
 def _check_property(name: str, value: Node) -> Iterator[Violation]:
-    """A name as systemd's are, and a value in GVariant's text format; as in runc it matters to systemd's driver only."""
+    """A name like systemd's, and a value in GVariant's text format; as in runc only the systemd driver uses them."""
     if len(name) < 3 or not (name.isascii() and name.isalpha() and name[0].isupper()):
-        yield Violation(value.pointer, f"{name!r} is no name of a systemd property", "R085", "warning")
+        yield Violation(value.pointer, f"{name!r} is not the name of a systemd property", "R085", "warning")
         return
     from ociruntime.linux.gvariant import parse as parse_value
 
@@ -107,7 +109,7 @@ def value_of(config: Node, name: str) -> str:
 
 
 def stop_signal(annotations: object) -> int:
-    """The signal for `kill` without one, by the annotations that the state has."""
+    """The signal that `kill` sends by default, according to the annotations in the state."""
     text = annotations.get(STOP_SIGNAL) if isinstance(annotations, dict) else None
     found = _signal_of(text) if isinstance(text, str) else None
     return found if found is not None else _DEFAULT_SIGNAL

@@ -3,7 +3,7 @@
 
 The runtime opens what init can't open itself (bind_sources.py), and keeps one descriptor for each until init has been
 cloned. Until then it raises the soft limit, never above the hard one. Other threads of the program may make containers
-at the same time: the last one sets the program's limit back. When init has mounted everything, it gets the caller's
+at the same time: the last one restores the program's limit. When init has mounted everything, it gets the caller's
 limit, or the one that the config sets. Must not import a subject, launch or a verb.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ociruntime.launch.context import Run
     from ociruntime.step import Step
 
-# For what create opens besides (namespaces, cgroups, sockets, pages), and what the caller's other threads open meanwhile.
+# For what else create opens (namespaces, cgroups, sockets, pages), and what the caller's other threads open meanwhile.
 _MARGIN = 64
 
 
@@ -50,16 +50,16 @@ def plan(steps: list[Step], slots: int, has_limit: bool) -> list[Step]:
             "raise descriptor limit",
             count,
             pointer="/mounts",
-            text=f"for {slots} of init's",
+            text=f"for {slots} descriptors of init",
         )
     ]
     for step in steps:
         made.append(step)
         if isinstance(step, HostStep) and (step.subject, step.name) == ("launch", "clone init"):
-            made.append(HostStep("descriptor_limit", "lower descriptor limit", {}, text="the runtime's"))
+            made.append(HostStep("descriptor_limit", "lower descriptor limit", {}, text="of the runtime"))
         elif isinstance(step, SyncStep) and step.point == "ready" and not has_limit:
             made.append(
-                HostStep("descriptor_limit", "give descriptor limit", {}, text="the caller's, to init")
+                HostStep("descriptor_limit", "give descriptor limit", {}, text="of the caller to init")
             )
     return made
 
@@ -91,7 +91,7 @@ def _raise(step: HostStep, run: Run, count: int) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if not _is_enough(hard, needed):
             raise StepFailed(
-                f"RLIMIT_NOFILE is {hard}, and {needed} descriptors are needed for {count} mounts and devices",
+                f"RLIMIT_NOFILE is {hard}, but {needed} descriptors are needed for {count} mounts and devices",
                 pointer=step.pointer,
                 step=step.name,
                 errno=EMFILE,
@@ -107,7 +107,7 @@ def _raise(step: HostStep, run: Run, count: int) -> None:
 
 
 def release(run: Run) -> None:
-    """This container needs no more. Set the program's limit back, unless another container needs it or the program set one."""
+    """This container needs no more. Restore the program's limit, unless another one needs it or the program set one."""
     import resource
 
     if not run.needs_descriptors:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written in GVariant's text format? (docs.gtk.org/glib/gvariant-text.html)
+"""What does a value in GVariant's text format mean? (docs.gtk.org/glib/gvariant-text.html)
 
-That is how annotations `org.systemd.property.*` give values of D-Bus types: "uint64 5", "'inactive'", "['a', 'b']".
-Read by hand, as the dialect of systemd's properties is small: no dictionaries, maybes or variants in variants.
+Annotations `org.systemd.property.*` use it for values of D-Bus types: "uint64 5", "'inactive'", "['a', 'b']".
+Parsed by hand, because the dialect of systemd's properties is small: no dictionaries, maybes or variants in variants.
 Must not import anything.
 """
 
@@ -87,7 +87,7 @@ class _Reader:
             return self.array(depth, word[2:])
         if word and (word[0].isdigit() or word[0] in "+-."):
             return ("d", _double(word)) if "." in word else ("i", _integer(word, "i"))
-        raise ValueError(f"no value at character {self.at + 1}" if not word else f"{word!r} is no value")
+        raise ValueError(f"no value at character {self.at + 1}" if not word else f"{word!r} is not a value")
 
     def string(self, quote: str) -> str:
         self.at += 1
@@ -124,7 +124,7 @@ class _Reader:
         kinds = {kind for kind, _ in found} | ({signature} if signature else set())
         if len(kinds) != 1:
             raise ValueError(
-                "the elements of an array have one type"
+                "the elements of an array must have the same type"
                 if found
                 else "an empty array needs its type, as in @as []"
             )

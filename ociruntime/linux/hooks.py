@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that the config wants to be run at points of the life cycle. (config.md, POSIX-platform Hooks)
+"""Programs that the config wants run at points of the life cycle. (config.md, POSIX-platform Hooks)
 
-All six kinds go the same way: the sealed executable is given a short plan (join the container's
+All six kinds work the same way: the sealed executable is given a short plan (join the container's
 namespaces, if the hook belongs there; change directory; exec), its standard input is the state, and
-what it prints is kept for the error message, or goes to the files that two annotations name. A hook that is a program of the host never gets the image's
-environment: LD_PRELOAD in it would run the image's code with the host's privileges (CVE-2025-23266).
+what it prints is kept for the error message, or goes to the files that two annotations name. A hook that is a program
+of the host never gets the image's environment: LD_PRELOAD in it would run the image's code with the host's privileges
+(CVE-2025-23266).
 
     kind                              path found in   runs in        directory   env, if it has none
     prestart createRuntime            runtime         runtime        bundle      the runtime's
@@ -51,7 +52,7 @@ _OUTPUT_SHOWN = 4096
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Rules that the schema can't say."""
+    """Rules that the schema can't express."""
     for kind in KINDS:
         for hook in config.at("hooks", kind):
             for variable in hook.at("env"):
@@ -99,7 +100,7 @@ def _plan(config: Node, kind: str) -> Iterator[HostStep]:
 def apply(step: HostStep, run: Run) -> None:
     """Run one hook and wait for it.
 
-    Raises HookFailed if it can't be run, ends with another status than 0, or is still running after
+    Raises HookFailed if it can't be run, ends with a status other than 0, or is still running after
     its timeout (then it is killed).
     """
     run.hooked = True
@@ -141,7 +142,7 @@ def _spawn(step: HostStep, run: Run, output: int) -> Child:
     from ociruntime.launch.launch import Launch
     from ociruntime.launch.trace import Trace
 
-    # Of its own: the hook's process is the one that its host steps are about.
+    # One of its own: its host steps are about the hook's process.
     inner = Inner(run.container_id, run.bundle, run.directory, run.config)
     inner.init_pid = run.pid
     launch: Launch | None = None
@@ -174,7 +175,7 @@ def _spawn(step: HostStep, run: Run, output: int) -> Child:
 
 
 def _not_run(step: HostStep, failure: StepFailed) -> HookFailed:
-    """What kept the hook from running, at the hook; a filter is the container's, and so is its mistake."""
+    """What kept the hook from running, reported at the hook; a mistake in the filter is the container's."""
     own = failure.pointer.startswith("/linux/seccomp")
     return HookFailed(
         f"{failure.step}: {failure.reason}" if failure.reason else failure.step,
@@ -191,7 +192,7 @@ def _stream(step: HostStep, run: Run, annotation: str, opened: Descriptors, defa
     if not path:
         return default
     try:
-        # what is there may be a FIFO that nobody reads, or a terminal
+        # what is there may be a FIFO that no one reads, or a terminal
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         opened[annotation] = os.open(path, flags, 0o600)
     except OSError as failure:
@@ -202,7 +203,7 @@ def _stream(step: HostStep, run: Run, annotation: str, opened: Descriptors, defa
 
 
 def _nothing() -> None:
-    """A hook leaves nothing behind that would have to be written down."""
+    """A hook leaves nothing behind that would have to be recorded."""
 
 
 def _steps(step: HostStep, run: Run) -> Iterator[Step]:
@@ -218,7 +219,7 @@ def _steps(step: HostStep, run: Run) -> Iterator[Step]:
         # The container's system call filter is also its startContainer hooks', as in runc and crun.
         from ociruntime.linux import seccomp
 
-        assert run.host is not None  # whoever runs startContainer hooks has probed it
+        assert run.host is not None  # the caller that runs startContainer hooks has probed it
         yield from seccomp.plan_compile(config, run.host)
         load_filter += seccomp.plan_load(config)
         needs_admin = seccomp.needs_admin(config)
@@ -243,7 +244,7 @@ def _steps(step: HostStep, run: Run) -> Iterator[Step]:
         from ociruntime.plan import shared_order
 
         host = run.host
-        assert host is not None  # whoever runs startContainer hooks has probed it
+        assert host is not None  # the caller that runs startContainer hooks has probed it
         # It is a program of the image: the caller's terminal and keys are out of its reach, and it has the labels.
         yield from shared_order.plan_session(config, host, run.keyring, new=False)
         yield from capabilities.plan_early(config, host)

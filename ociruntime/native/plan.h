@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The plan format: what Python writes, plan_check verifies and init obeys. See specs/plan.md.
+// The plan format: what Python writes, plan_check verifies and init obeys. See docs/internals/plan.md.
 //
 //   header | records[count] | lists | strings
 //
@@ -133,7 +133,7 @@ enum {
   SYMLINK_REPLACE = 2,    // an existing file or link is replaced
 };
 
-// Where the two sides meet; names in specs/handshake.md.
+// Where the two sides meet; names in docs/internals/handshake.md.
 #define PLAN_SYNCS(SYNC)                                                                                     \
   SYNC(started, 1)  /* init runs in its namespaces, its pid is known */                                      \
   SYNC(mounted, 2)  /* everything is mounted, the old root is still there: hooks of create */                \
@@ -207,7 +207,7 @@ struct plan_message {
 // From the runtime to init: one byte.
 enum { REPLY_CONTINUE = 'c', REPLY_GO = 'g' };
 
-// The shared page(s) `progress`: what happened, also after kill -9 (specs/handshake.md).
+// The shared page(s) `progress`: what happened, also after kill -9 (docs/internals/handshake.md).
 enum { PHASE_none, PHASE_creating, PHASE_created, PHASE_starting, PHASE_executing };
 struct plan_progress {
   uint32_t magic;

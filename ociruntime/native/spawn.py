@@ -11,8 +11,8 @@
            |<----------- {error, op, index, errno, ...} -|  and ends
            |              end of the connection          |  execve worked (phase "executing")
 
-init's own pair of a SOCK_SEQPACKET socket carries it; the page(s) `progress` say the same to
-whoever comes later. This module must not import a subject, the state directory or a verb.
+init's own pair of a SOCK_SEQPACKET socket carries it; the page(s) `progress` hold the same
+for later readers. This module must not import a subject, the state directory or a verb.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def sealed_executable() -> int:
         raise RuntimeFailure(reason, hint="pip install compiles it") from None
     _make_copy(opened)
     os.close(opened.pop("source"))
-    return _sealed.setdefault(_EXECUTABLE, opened)["copy"]  # threads may have made one each: the first stays
+    return _sealed.setdefault(_EXECUTABLE, opened)[
+        "copy"
+    ]  # threads may have made one each: the first one is kept
 
 
 def _make_copy(opened: Descriptors) -> None:
@@ -105,7 +107,7 @@ def _make_copy(opened: Descriptors) -> None:
 def _copy_in_tmpfs(opened: Descriptors) -> None:
     """Where no memory file may be executed (vm.memfd_noexec=2): a file of a read-only tmpfs that is attached nowhere.
 
-    Never a bind of the host's own file: a bind's read-only flag was cleared through /proc/self/exe before.
+    Never a bind of the host's own file: a bind's read-only flag has been cleared through /proc/self/exe in the past.
     """
     with Descriptors() as made:
         made["directory"] = directory = lib.shim_detached_tmpfs()
@@ -123,20 +125,20 @@ def _copy_in_tmpfs(opened: Descriptors) -> None:
 
 
 def _copy_whole(source: int, target: int) -> None:
-    """By the kernel: through a bytes object of 700 KB the first copy of a process takes 0.8 ms, so 0.3."""
+    """By the kernel: the first copy of a process takes 0.3 ms, and through a bytes object of 700 KB 0.8."""
     size = os.fstat(source).st_size
     if os.sendfile(target, source, 0, size) != size:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))  # RLIMIT_FSIZE holds for memory files too
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))  # RLIMIT_FSIZE applies to memory files too
 
 
 def _write_whole(descriptor: int, content: bytes) -> None:
-    """RLIMIT_FSIZE holds for memory files too, and a part of a program or of a plan is worse than none."""
+    """RLIMIT_FSIZE applies to memory files too, and a part of a program or of a plan is worse than none."""
     if os.write(descriptor, content) != len(content):
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
 def progress_size(records: int) -> int:
-    """Bytes that the progress pages need for a plan of so many records."""
+    """Bytes that the progress pages need for a plan of this many records."""
     size = PROGRESS_HEAD.size + MESSAGE.size + 8 * (records + 1)
     return (size + _PAGE - 1) // _PAGE * _PAGE
 
@@ -166,7 +168,7 @@ class Child:
 
     pid    the process that becomes the program, in the runtime's pid namespace; 0 until it is known
     helper the process that makes it, while there is one
-    opened  its descriptors: "first" and "init", pidfds; "progress"; "terminal" once it has come, until somebody takes it
+    opened  its descriptors: "first" and "init", pidfds; "progress"; "terminal" once it has come, until it is taken
     listener  number that the notify descriptor of its filter has in the process; -1 until SYNC_LISTENER
     """
 
@@ -282,8 +284,8 @@ class Child:
     def wait_end(self) -> None:
         """Wait until the process has become its program.
 
-        Raises ChildFailed if a record failed, InitLost if it ended before: kill -9 looks like success, but for
-        the phase that is written down.
+        Raises ChildFailed if a record failed, InitLost if it ended before: kill -9 looks like success, except for
+        the phase that is recorded.
         """
         while self.receive() is not None:
             continue
@@ -293,7 +295,7 @@ class Child:
     def receive(self) -> tuple[int, int] | None:
         """The next message as (kind, op); None at the end of the connection or of the process.
 
-        Raises ChildFailed if it tells of a failure.
+        Raises ChildFailed if it reports a failure.
         """
         if not self._read():
             return None
@@ -350,7 +352,7 @@ class Child:
     def _hear_of_init(self) -> None:
         """If a helper has made a process, its pid: the helper's message may come after the failure of that process.
 
-        Who does not know it can't reap it, and a zombie keeps its pid namespace, and so init, from ending.
+        Without the pid it can't be reaped, and a zombie keeps its pid namespace, and so init, from ending.
         """
         self._note()
         while self.helper and self._read():
@@ -407,7 +409,7 @@ class Child:
 
     def _lost(self) -> InitLost:
         """Reap init, by force if its connection has ended but it has not, and say how it ended."""
-        fate = "nobody knows how"
+        fate = "for an unknown reason"
         try:
             done, status = os.waitpid(self.pid or self.helper, os.WNOHANG)
             if done == 0:
@@ -415,7 +417,7 @@ class Child:
                 _, status = os.waitpid(self.pid or self.helper, 0)
             fate = describe_status(status)
         except ChildProcessError:
-            fate = "somebody else has reaped it"
+            fate = "its exit status has already been collected"
         killed = fate == "killed by signal 9"
         hint = "the memory limit may be too low for it, see the kernel log" if killed else ""
         return InitLost(f"init ended before it was ready: {fate}", hint=hint)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The create operation: check, plan, launch, write down; and after any failure, everything undone.
+"""The create operation: check, plan, launch, record; after any failure everything is undone.
 
 This module must not import a verb.
 """
@@ -45,7 +45,7 @@ def create(
 ) -> Container:
     """Make a container; see container.create.
 
-    done   is called when all steps have been done, or undone, with the failure; if it fails, the container is removed again
+    done   is called when all steps have been done, or undone, with the failure; if it raises, the container is removed
     """
     if options.notify:
         from ociruntime.foreground.readiness import amended
@@ -109,9 +109,9 @@ def _claim(root: str, container_id: str) -> StateDir:
                 raise
         except ForeignContainer as other:
             raise ContainerExists(container_id, hint=f"{other.reason}; {other.hint}") from None
-        except NoSuchContainer:  # deleted meanwhile, or no directory
+        except NoSuchContainer:  # deleted in the meantime, or not a directory
             if os.path.lexists(os.path.join(root, container_id)):
-                hint = f"{root}/{container_id} is no directory"
+                hint = f"{root}/{container_id} is not a directory"
                 raise ContainerExists(container_id, hint=hint) from None
         return StateDir.claim(root, container_id)
 
@@ -156,7 +156,7 @@ class _Creation:
         self.directory.unlock()
 
     def undo(self, failure: BaseException) -> None:
-        """Leave nothing behind. After a hook the container goes through the rest of its life (R208-R210)."""
+        """Leave nothing behind. After a hook the container goes through the rest of its life cycle (R208-R210)."""
         if self.launch is not None:
             self.launch.give_up()
         if self.made is not None and self.made.terminal >= 0:
@@ -203,7 +203,7 @@ class _Creation:
         self.directory.write_state(self.state)
 
     def _forget(self) -> None:
-        """After a failure: what is not in the state directory."""
+        """After a failure: remove what is outside the state directory."""
         if self.pid_file_written:
             remove_pid_file(self.pid_file)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The delete operation, and the end of what kill -9 interrupted.
+"""The delete operation, which also finishes what kill -9 interrupted.
 
-Only forward: state.json becomes deleted.json, the journal is undone backwards, the poststop hooks run,
-the directory goes. create, delete, start and gc go on from there if they find deleted.json, or no state.json at
+It only goes forward: state.json becomes deleted.json, the journal is undone backwards, the poststop hooks run,
+the directory is removed. create, delete, start and gc go on from there if they find deleted.json, or no state.json at
 all, and can take the lock; queries (`state`, `list`, ...) don't: see unfinished.py. What belongs to another runtime
 is never touched: see foreign.py. This module must not import a verb, nor what only create needs.
 """
@@ -54,7 +54,7 @@ def delete(root: str, container_id: str, force: bool) -> list[str]:
         raise WrongState(f"cannot delete container {container_id} that is not stopped: {status}")
     if force:
         directory.mend_lock()
-    # The lock file may have been swept away; a directory that is being removed has no state.json any more.
+    # The lock file may have been cleaned up; a directory that is being removed has no state.json any more.
     create = directory.has("state.json") or directory.has("deleted.json")
     try:
         if not directory.lock(wait=True, create=create):
@@ -80,7 +80,7 @@ def _begin(directory: StateDir) -> None:
 def collect(
     root: str, warn: Callable[[str], None], fail: Callable[[RuntimeFailure], None] | None
 ) -> list[str]:
-    """Finish everything below a root that was interrupted; see container.gc. PATIENCE is for all of it together."""
+    """Finish everything below a root that was interrupted; see container.gc. PATIENCE covers all of it together."""
     cleaned: list[str] = []
     failures: list[RuntimeFailure] = []
     deadline = time.monotonic() + PATIENCE
@@ -92,7 +92,7 @@ def collect(
             if not directory.has("state.json") and finish(directory, deadline):
                 cleaned.append(name)
         except NoSuchContainer:
-            continue  # gone meanwhile
+            continue  # deleted in the meantime
         except ForeignContainer as other:
             warn(f"{name}: {other}")
         except RuntimeFailure as failure:
@@ -108,9 +108,9 @@ def collect(
 
 
 def finish(directory: StateDir, deadline: float = 0.0) -> bool:
-    """Finish an interrupted create or delete; true if nothing is left, false if somebody is at work on the container.
+    """Finish an interrupted create or delete; true if nothing is left, false if another process is working on it.
 
-    deadline  until when (time.monotonic) processes that do not end are waited for; 0: for as long as PATIENCE says
+    deadline  when (time.monotonic) to stop waiting for processes that do not end; 0: after PATIENCE
     Raises RuntimeFailure if something can't be undone, ForeignContainer if it is not ours.
     """
     return _finish(directory, deadline) is not None
@@ -171,7 +171,7 @@ def _complete(directory: StateDir, stored: dict[str, object], deadline: float = 
     run.deadline = deadline
     problems = _undo(directory, run, stored)
     if problems:
-        raise RuntimeFailure("; ".join(problems), hint="delete --force or gc tries again")
+        raise RuntimeFailure("; ".join(problems), hint="run delete --force or gc to try again")
     hooks = stored.get("hooks")
     warnings = run_poststop(run) if isinstance(hooks, list) and "poststop" in hooks else []
     directory.remove()
@@ -179,25 +179,25 @@ def _complete(directory: StateDir, stored: dict[str, object], deadline: float = 
 
 
 def _undo(directory: StateDir, run: Run, stored: dict[str, object]) -> list[str]:
-    """Undo the journal; where it is damaged, what the state says of init and its cgroup. Returns problems."""
+    """Undo the journal; if it is damaged, what the state says about init and its cgroup. Returns problems."""
     try:
         journal = directory.journal()
         if not run.committed or init_of(journal):
             return undo(directory, run, journal)
-        damage = f"{directory.file('journal')}: init is missing in it"
+        damage = f"{directory.file('journal')}: it has no entry for init"
     except StateUnreadable as failure:
         if not run.committed:
             raise RuntimeFailure(
-                f"{failure.reason}: nobody knows what its create has made",
-                hint=f"end its processes, and remove {directory.path}",
+                f"{failure.reason}: what its create has made is unknown",
+                hint=f"end its processes and remove {directory.path}",
             ) from None
         damage = failure.reason
     if not stored:
         raise RuntimeFailure(
-            f"{damage}, and its state can't be read: nobody knows its processes",
-            hint=f"end them, and remove {directory.path}",
+            f"{damage}, and its state can't be read: its processes are unknown",
+            hint=f"end them and remove {directory.path}",
         )
-    run.warnings.append(f"{damage}: what its state names is ended and removed")
+    run.warnings.append(f"{damage}: what its state names is ended and removed instead")
     return _undo_by_state(directory, run)
 
 
@@ -226,7 +226,7 @@ def _undo_by_state(directory: StateDir, run: Run) -> list[str]:
 
 
 def _end_unfinished(container: Container, force: bool) -> list[str]:
-    """Finish what was interrupted; if somebody is at work, wait for a delete, and end a create with `force`."""
+    """Finish what was interrupted; wait for a delete by another process, and with `force` end its create."""
     directory = container.directory
     deadline = time.monotonic() + PATIENCE
     if force:
@@ -240,12 +240,12 @@ def _end_unfinished(container: Container, force: bool) -> list[str]:
     if directory.has("state.json"):
         return delete(os.path.dirname(directory.path), container.id, force)
     if not force:
-        raise NoSuchContainer(container.id)  # somebody else has deleted it
+        raise NoSuchContainer(container.id)  # another process has deleted it
     return []
 
 
 def _wait_for_end(container: Container, deadline: float) -> None:
-    """Somebody is creating or deleting it: end its init, then that create fails and cleans up by itself."""
+    """Another process is creating or deleting it; end the init of a create, which then fails and cleans up by itself."""
     directory = container.directory
     while os.path.isdir(directory.path) and not directory.has("state.json"):
         if container.unfinished == "create":
@@ -255,7 +255,7 @@ def _wait_for_end(container: Container, deadline: float) -> None:
         if finish(directory, deadline):
             return
         if time.monotonic() > deadline:
-            raise RuntimeFailure(f"the {container.unfinished} that is going on does not end")
+            raise RuntimeFailure(f"the {container.unfinished} in progress does not end")
         time.sleep(0.01)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens in a container? Its statistics now and then, and each time that the kernel was out of memory in it.
+"""What happens in a container? Its statistics now and then, and each time that it was out of memory.
 
                         cgroup v1                              cgroup v2
     out of memory       eventfd(2) in cgroup.event_control     memory.events: POLLPRI, oom_kill has grown
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ociruntime.container import Container
 
 Event = dict[str, object]
-_LONGEST_WAIT = 1.0  # seconds after which somebody looks whether the cgroup is still there
+_LONGEST_WAIT = 1.0  # seconds until the next check whether the cgroup is still there
 
 
 def statistics(container: Container) -> Event:

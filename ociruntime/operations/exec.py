@@ -3,12 +3,12 @@
 
     container is       exec
     created, running   joins it
-    paused             refused, unless the caller wants to wait until it goes on
+    paused             refused, unless the caller wants to wait until it is resumed
     stopped, creating  refused
 
-Nothing is written down about the process: when the runtime is killed before it has become its program, it ends; after
-that it is the container's. No lock is held, so that any number may be made at once. This module must not import
-creation, starting or a verb: it is on the path of every health probe.
+Nothing is recorded about the process: if the runtime is killed before the process has become its program, the process
+ends; after that it belongs to the container. No lock is held, so any number may be made at once. This module must not
+import creation, starting or a verb: it is on the path of every health probe.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Executed:
     def wait(self) -> int:
         """Wait for its end: its exit status, or 128 + n if signal n ended it.
 
-        Raises RuntimeFailure if somebody else has waited for it.
+        Raises RuntimeFailure if its exit status has been collected already.
         """
         try:
             _, status = os.waitpid(self.pid, 0)
         except ChildProcessError:
-            raise RuntimeFailure("somebody else has waited for the process") from None
+            raise RuntimeFailure("the exit status of the process has already been collected") from None
         code = os.waitstatus_to_exitcode(status)
         return code if code >= 0 else 128 - code
 
@@ -89,7 +89,7 @@ class Executed:
         return self if self._child.let_go() else self  # noqa: RUF034 - in one line, so that nothing comes between
 
     def close(self) -> None:
-        """Forget it; it runs on."""
+        """Forget it; it keeps running."""
         self._child.close()
 
     def __enter__(self) -> Executed:  # noqa: PYI034 - Self is in typing, which costs 6 ms
@@ -118,7 +118,7 @@ def execute(
         )
     status = container.status()
     if status in _REFUSALS and not (status == "paused" and request.ignore_paused):
-        hint = "--ignore-paused waits until it goes on" if status == "paused" else ""
+        hint = "--ignore-paused waits until it is resumed" if status == "paused" else ""
         raise WrongState(_REFUSALS[status], hint=hint)
     timeline = Trace(trace, "exec")
     options = exec_order.Options(
@@ -140,9 +140,9 @@ def execute(
             )
     except BaseException:
         if executed is not None:
-            executed.close()  # nobody else knows of it: it is ended
+            executed.close()  # no one else knows about it: it is ended
         raise
-    # In one line: before it an exception of a signal handler has ended the process, after it the caller has it.
+    # In one line: if a signal handler raises before it, the process is ended; after it, the caller has the process.
     return executed.let_go()
 
 
@@ -199,7 +199,7 @@ class _Execution:
             made = exec_order.make(config, machine, target, options)
             child = self._launch(made, config)
         if not (request.document or request.capabilities or request.apparmor or request.process_label):
-            # create has said so; a probe's output is not the place to repeat it
+            # create has given these warnings; a probe's output is not the place to repeat them
             made.warnings, warnings = [], []
         told = [*warnings, *made.warnings]
         for violation in told if request.document is not None else ():
@@ -219,7 +219,7 @@ class _Execution:
                 self.pid_file_written = True
             child = launch.child
             if self.pass_signals is not None and child is not None:
-                # Now, and not when it is known that the program runs: by then it may have been sent one.
+                # Now, rather than when the program is known to run: a signal may have come by then.
                 self.pass_signals(child.has_begun, Executed(child, []).kill)
 
         launch = Launch(
@@ -259,14 +259,14 @@ def target_of(container: Container, below: list[str]) -> Target:
 
 
 def _enter_cgroup_of_init(target: Target) -> bool:
-    """A cgroup2 cgroup with controllers for those below it takes no process: init, then, has gone further down."""
+    """A cgroup2 cgroup that enables controllers for its children takes no process: then init has moved further down."""
     place = target.cgroups.get("", "")
     layout = host.probe().cgroups
     try:
         with open(f"/proc/{target.pid}/cgroup", "rb", buffering=0) as file:
             lines = os.fsdecode(file.read()).splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        return False  # it has ended meanwhile
+        return False  # it has ended in the meantime
     own = next((line[3:] for line in lines if line.startswith("0::")), "")
     if not place or not f"{layout.v2}{own}".startswith(f"{place}/") or ".." in own.split("/"):
         return False
@@ -275,7 +275,7 @@ def _enter_cgroup_of_init(target: Target) -> bool:
 
 
 def _thaw(child: Child | None, made: Plan) -> None:
-    """A process in a frozen cgroup of version 1 does not even die: it is taken out of it first."""
+    """A process in a frozen cgroup of version 1 can't die: it is moved out first."""
     opened = next((step for step in made.steps if step.name == "open cgroup"), None)
     slots = getattr(opened, "args", {}).get("slots", {})
     path = slots.get("cgroup freezer")
@@ -290,7 +290,7 @@ def _thaw(child: Child | None, made: Plan) -> None:
 
 
 def _relative(failure: RuntimeFailure) -> RuntimeFailure:
-    """The error of a process document: its pointers begin in that document."""
+    """The error of a process document: its pointers are relative to that document."""
     if isinstance(failure, InvalidConfig):
         found = [
             Violation(_own(one.pointer), one.reason, one.rule, one.severity) for one in failure.violations
@@ -301,5 +301,5 @@ def _relative(failure: RuntimeFailure) -> RuntimeFailure:
 
 
 def _own(pointer: str) -> str:
-    """The pointer of a property of the process object, as one of a document that is this object."""
+    """A pointer into the config's process object, as a pointer into a document that is this object."""
     return (pointer.removeprefix("/process") or "/") if f"{pointer}/".startswith("/process/") else pointer

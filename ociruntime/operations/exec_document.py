@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which process document does an exec run, and is it valid?
 
-Either a whole document (`--process FILE`), or the container's own process with what the flags change. The result is
+Either a whole document (`--process FILE`), or the container's own process as the flags change it. The result is
 put into the container's config in place of its process, so that the subjects see it as they see create's.
 Everything here is pure. This module must not import plan, check or launch: it is on the path of every health probe.
 """
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _LARGEST_ID = 0xFFFFFFFE  # to the kernel the next one means "no change": the process would stay root
 _DIGITS = 10
 
-# What a document that does not say it, or leaves it empty, takes from the container, as with runc: that must not
-# unconfine.
+# What a document takes from the container if it leaves it out or empty, as with runc: leaving it out must not
+# unconfine the process.
 _INHERITED = (
     "capabilities",
     "apparmorProfile",
@@ -46,8 +46,8 @@ class Request:
     no_new_privs      None leaves what the container has
     cgroups           "PATH" or "CONTROLLER:PATH": cgroups below the container's own
     tty               give it a terminal; a document says so itself
-    preserve_fds      so many descriptors from 3 on are passed to the program
-    ignore_paused     do it in a paused container too: then it waits until the container goes on
+    preserve_fds      how many descriptors, from 3 on, are passed to the program
+    ignore_paused     do it in a paused container too: then it waits until the container is resumed
     """
 
     __slots__ = (
@@ -104,14 +104,14 @@ class Request:
 def with_process(config: Node, request: Request) -> Node:
     """The container's config with the requested process in place of its own.
 
-    Raises UsageError for what is no user, group or program.
+    Raises UsageError if a user or group is not valid, or if there is no program.
     """
     own = config.at("process").value
     base: dict[str, object] = dict(own) if isinstance(own, dict) else {}
     if request.document is not None:
         return _put(config, _completed(base, request))
     if not request.args:
-        raise UsageError("process args cannot be empty", hint="a program, or --process FILE")
+        raise UsageError("process args cannot be empty", hint="give a program, or --process FILE")
     made = {**base, "args": list(request.args)}
     made["terminal"] = request.tty  # it belongs to a process, not to the container
     if request.cwd:
@@ -144,7 +144,7 @@ def _completed(base: dict[str, object], request: Request) -> dict[str, object]:
         given = getattr(request, name)
         if given or given is False:
             what = "the program" if name == "args" else name.replace("_", "-")
-            raise UsageError(f"{what} stands in the process document, and can't be given beside it")
+            raise UsageError(f"{what} can't be given together with a process document")
     said = {
         name: value
         for name, value in request.document.items()
@@ -173,12 +173,12 @@ def _user(base: dict[str, object], request: Request) -> dict[str, object]:
 
 
 def number_of(text: str, what: str) -> int:
-    """A decimal id, whole and exact: what is not one is never taken for root (CVE-2026-30892)."""
+    """A decimal id, whole and exact: anything else is never taken for root (CVE-2026-30892)."""
     if not (text.isascii() and text.isdigit()):
         raise UsageError(f"{what}: not a number", hint="UID or UID:GID, decimal; names are not looked up")
     number = int(text) if len(text) <= _DIGITS else _LARGEST_ID + 1
     if number > _LARGEST_ID:
-        raise UsageError(f"{what}: no id is larger than {_LARGEST_ID}")
+        raise UsageError(f"{what}: the largest id is {_LARGEST_ID}")
     return number
 
 
@@ -224,14 +224,14 @@ def _violations(config: Node) -> Iterator[Violation]:
         known.add("/process/args")
     for subject in (process, credentials, capabilities, rlimits):
         for violation in subject.check(config):
-            # the schema's word on the same value goes first
+            # what the schema says about the same value takes precedence
             if violation.pointer.startswith("/process") and violation.pointer not in known:
                 yield violation
     yield from _rare(config)
 
 
 def _rare(config: Node) -> Iterator[Violation]:
-    """Subjects that few processes have: imported when one of these properties is there."""
+    """Subjects that few processes need: imported when one of these properties is there."""
     own = config.at("process")
     names = [
         name

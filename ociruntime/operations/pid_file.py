@@ -14,7 +14,7 @@ def write_pid_file(path: str, pid: int) -> None:
     temporary = os.path.join(folder, f".{name}")
     remove_pid_file(temporary)
     try:
-        # O_EXCL ("x") follows no link: a pid file in /tmp must not overwrite the target of somebody else's link
+        # O_EXCL ("x") follows no link: a pid file in /tmp must not overwrite the target of another user's link
         with open(temporary, "xb", buffering=0, opener=_open_for_all_to_read) as file:
             file.write(str(pid).encode())
         os.rename(temporary, path)
@@ -30,7 +30,7 @@ def _open_for_all_to_read(path: str, flags: int) -> int:
 
 
 def remove_pid_file(path: str) -> None:
-    """Take a pid file back, or what is left of one."""
+    """Remove a pid file, or what is left of one."""
     try:
         os.unlink(path)
     except OSError:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from ociruntime.container import Container
 
 _MARK = "OCIRUNTIME"  # title of our column: wider than any pid, and not a title that ps uses
-# Where `ps` is looked for: never in the caller's PATH, as an engine's may be anybody's.
+# Where `ps` is looked for: never in the caller's PATH, where an engine may have anyone's directories.
 _PLACES = ("/usr/bin/ps", "/bin/ps", "/usr/sbin/ps", "/sbin/ps", "/usr/local/bin/ps")
 
 
 def of(container: Container) -> list[int]:
     """The process ids, in the runtime's pid namespace, of all processes in the container's cgroup.
 
-    Raises RuntimeFailure if it has none (then nobody knows them), WrongState if the container is not made yet.
+    Raises RuntimeFailure if it has none (then they are unknown), WrongState if the container is not made yet.
     """
     if not container.stored:
         raise WrongState(
@@ -52,7 +52,7 @@ def table(pids: list[int], arguments: list[str]) -> str:
 def _marked(arguments: list[str]) -> list[tuple[str, str]]:
     """(pid, line) of what ps prints if the arguments choose the columns; else nothing.
 
-    Our column comes first: behind it the name of a process (`a 1`) may look like another column.
+    Our column comes first: after it, the name of a process (`a 1`) may look like another column.
     """
     # -o, -eo and axo; --format. Whether it really is one of these, ps itself decides.
     if not any("o" in word and (word[:2] != "--" or word.startswith("--f")) for word in arguments):
@@ -68,7 +68,7 @@ def _marked(arguments: list[str]) -> list[tuple[str, str]]:
 
 
 def _split(arguments: list[str]) -> list[tuple[str, str]]:
-    """The same for formats with fixed columns, like -ef and aux: there no process name stands before PID."""
+    """The same for formats with fixed columns, like -ef and aux: there no process name comes before PID."""
     lines = _lines(arguments)
     titles = lines[0].split() if lines else []
     column = titles.index("PID") if "PID" in titles else 0

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The run operation: create, start, wait, delete; and the signals meanwhile.
 
-Until the program runs a signal undoes everything (the caller has made it raise Interrupted);
-afterwards it is the program's. Any exception that comes before the program's end removes the container. A program with a
-terminal shares it with the caller's: foreground/terminal.py; one without gets pipes where the caller has a terminal: foreground/streams.py. Each is
-imported only then. This module must not import a verb.
+Until the program runs, a signal undoes everything (the caller has made it raise Interrupted);
+afterwards it is forwarded to the program. Any exception that comes before the program's end removes the container. A
+program's terminal is connected to the caller's: foreground/terminal.py; a program without one gets pipes where the caller has a
+terminal: foreground/streams.py. Each is imported only when needed. This module must not import a verb.
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ def _delete(root: str, container: Container, warn: Callable[[str], None]) -> Non
         for warning in delete(root, container.id, True):
             warn(warning)
     except NoSuchContainer:
-        return  # another call has ended and deleted it
+        return  # another call has deleted it
 
 
 def _news(container: Container, manager: str, detach: bool, warn: Callable[[str], None]) -> News | None:
-    """Whoever passes on that the program is ready, if a service manager wants to know."""
+    """What forwards the readiness notification, if a service manager wants it."""
     if not manager or not container.notify_directory():
         return None
     from ociruntime.foreground.readiness import News
@@ -113,7 +113,7 @@ def _terminal(bundle: Bundle, forward_signals: bool) -> Terminal | None:
         return None
     if not forward_signals:
         raise RuntimeFailure(
-            "a terminal in the foreground is joined to that of the calling process, and only if asked for",
+            "a terminal in the foreground is connected to that of the calling process, but only on request",
             pointer=wanted.pointer,
             hint="forward_signals=True, or create(keep_terminal=True)",
         )
@@ -123,7 +123,7 @@ def _terminal(bundle: Bundle, forward_signals: bool) -> Terminal | None:
 
 
 def _streams() -> Streams | None:
-    """Pipes in the place of the caller's terminal; engines give none, and pay three ioctls for that."""
+    """Pipes in place of the caller's terminal; engines pass no terminal, and pay three ioctls for the check."""
     if not any(os.isatty(number) for number in (0, 1, 2)):
         return None
     from ociruntime.foreground.streams import Streams
@@ -139,7 +139,7 @@ def _begin(container: Container, terminal: Terminal | None, forward_signals: boo
 
 
 def _delete_after_failure(root: str, container: Container) -> None:
-    """The failure of start is the error to report; a failing hook of start has deleted it already."""
+    """The failure of start is the error to report; if a hook of start has failed, the container is deleted already."""
     try:
         delete(root, container.id, True)
     except RuntimeFailure as second:
@@ -148,5 +148,5 @@ def _delete_after_failure(root: str, container: Container) -> None:
 
 
 def _forward(container: Container, terminal: Terminal | None) -> None:
-    """The program's end is noticed by `wait`, which is about to say so."""
+    """Forward signals to the program; if it has ended, `wait` is about to say so."""
     forwarding.forward_signals(container.has_begun, container.kill, terminal)

@@ -1,16 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The start operation.
-
-    start                                      init
-      connect  ------------------------------->  accepts
-               <----------- hello --------------
-    startContainer hooks                        (if this side is lost, it waits for the next one)
-               -------------- 'g' ------------->  closes descriptors, loads the seccomp filter
-               <---------- listener ------------  (only if an agent is to be notified)
-    the descriptor goes to the agent
-               ----------- continue ----------->  execve
-               <-- {error, ...} or the end -----
-    poststart hooks
+"""The start operation; docs/internals/handshake.md has a diagram of its messages.
 
 No lock is held meanwhile: kill, state and delete --force never wait for a hook. Init takes one starter at
 a time, so two starts can't both succeed. This module must not import a verb.
@@ -63,7 +52,7 @@ def start(container: Container, timeline: Trace | None = None) -> None:
         raise WrongState(_REFUSALS[status], hint="; ".join(container.warnings))
     if not container.stored.get("has_process"):
         raise WrongState(
-            "process property must not be empty", pointer="/process", hint="R231: start needs one"
+            "process property must not be empty", pointer="/process", hint="start needs a process to run"
         )
     starter = _connect(container)
     try:
@@ -74,7 +63,7 @@ def start(container: Container, timeline: Trace | None = None) -> None:
 
 
 def _refuse_unfinished(container: Container) -> NoReturn:
-    """There is nothing to start: finish what was interrupted, and leave what another process is at work on."""
+    """There is nothing to start: finish what was interrupted, and leave what another process is working on."""
     if finish(container.directory):
         raise NoSuchContainer(container.id)
     raise WrongState(_REFUSALS["creating" if container.unfinished == "create" else "deleting"])
@@ -93,7 +82,7 @@ def _connect(container: Container) -> _socket.socket:
 
 
 def _greet(container: Container, starter: _socket.socket) -> None:
-    """Wait for init's hello: it is busy with another starter, or gone, if there is none."""
+    """Wait for init's hello: if none comes, init is busy with another starter, or gone."""
     try:
         hello = starter.recv(_MESSAGE_SIZE)
     except ConnectionResetError:
@@ -178,7 +167,7 @@ def _ask(starter: _socket.socket, word: bytes) -> bytes:
 
 
 def _serve_listener(container: Container, number: int, timeline: Trace | None) -> None:
-    """Init has loaded a filter that asks an agent: do what stands behind the sync "listener" in the plan.
+    """Init has loaded a filter that asks an agent: do what follows the sync "listener" in the plan.
 
     number   of the notify descriptor in init
     Raises StepFailed; then init has been ended, as no agent would ever answer its program.
@@ -263,7 +252,7 @@ def _take_stamps(container: Container, timeline: Trace) -> None:
 
 
 class _Untimed:
-    """In place of a span where nobody wants to know."""
+    """In place of a span when no trace is wanted."""
 
     def __enter__(self) -> None:
         return None

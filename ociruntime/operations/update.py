@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The update operation: other limits for a container that exists, all of them or none.
 
-What it sets stands in state.json afterwards, because a later update needs to know it; the kept config.json stays as
+What it sets is kept in state.json, because a later update needs to know it; the kept config.json stays as
 create read it (R207). This module must not import a verb.
 """
 
@@ -92,13 +92,13 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
 
 
 def _carry_out(steps: Iterable[HostStep], run: Run, values: list[list[str]]) -> None:
-    """Do the steps; `values` is filled with what the files said before."""
+    """Do the steps; `values` is filled with what the files had before."""
     files: set[str] = set()
     for step in steps:
         try:
             if step.name == "set cgroup":
                 for file, value in setting.held(step.args):
-                    # of a file that is written twice the first is the old value; lines for devices add up
+                    # if a file is written twice, the first is the old value; lines for devices add up
                     if file not in files or "unset" in step.args:
                         values.append([file, value])
                         files.add(file)

@@ -2,7 +2,7 @@
 """THE ORDER of exec: which steps make one more process in a container, and when does each happen?
 
 plan/order.py has the order of create and start. It imports what mounts, devices and cgroups need, 3 ms in every health
-probe; so this order stands in a file of its own. Pure, as plan/order.py is. This module must not import launch, container,
+probe; so this order has a file of its own. Pure, as plan/order.py is. This module must not import launch, container,
 execution or a verb.
 """
 
@@ -26,12 +26,12 @@ class Options:
     """What the caller says besides the process.
 
     keyring       name of the container's session keyring, or "" if the caller's stays
-    preserve_fds  so many descriptors from 3 on are passed to the program
-    home          the user's home by the container's /etc/passwd, or None; see credentials.home_of
+    preserve_fds  how many descriptors, from 3 on, are passed to the program
+    home          the user's home according to the container's /etc/passwd, or None; see credentials.home_of
     pid_file      where the process id goes, or ""
     container_id  for the Intel RDT group
     foreground    the caller of exec takes the terminal
-    signals       the caller of exec passes on the signals that it gets
+    signals       the caller of exec forwards the signals that it gets
     console_socket, pidfd_socket   sockets to send the terminal, or a pidfd, to; or ""
     move          enter the cgroup2 cgroup by a step: in a frozen one the clone would be frozen before its exec
     """
@@ -99,11 +99,11 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
     yield from final
     yield from joining.plan_enter(config)
 
-    # In the container, with all rights still.
+    # In the container, still with all privileges.
     if namespace_entries.has(config, "user"):
         from ociruntime.linux import idmap
 
-        # At once: until then it is the host's root, to whom files and a keyring would belong.
+        # At once: until then it is the host's root, which would own the files and the keyring that it makes.
         yield from idmap.plan_root(config)
     yield from shared_order.plan_session(config, host, options.keyring, new=False)
     yield from joining.plan_root(config, target)
@@ -115,15 +115,15 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
     outside = [*process.plan(config, host), *_rdt(config, host, options)]
     yield from shared_order.plan(config, host, options.preserve_fds, outside)
 
-    # The last moment at which the end of the runtime is the end of this process.
-    yield SyncStep("entered", "it is its user in the container, and has found its program")
+    # The last moment at which this process ends if the runtime does.
+    yield SyncStep("entered", "it runs as its user in the container, and has found its program")
     if sockets:
         yield from console.plan_send(config, options.console_socket, options.pidfd_socket)
     committed = [f"write pid file {options.pid_file}"] if options.pid_file else []
     if options.foreground:
         committed.insert(0, "give the terminal to the caller")
     if options.signals:
-        committed.append("pass the caller's signals on")
+        committed.append("forward the caller's signals")
     if committed:
         yield HostStep("launch", "commit", {}, text=", ".join(committed))
     yield from process.plan_no_new_privs(config, host)
@@ -132,7 +132,7 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
 
 
 def _affinity(config: Node, host: Host) -> tuple[list[Step], list[Step]]:
-    """Before and after the cgroup is entered; for a config that says nothing the caller's CPUs are not kept."""
+    """Before and after the cgroup is entered; without the property the caller's CPU affinity is not kept."""
     if not config.at("process", "execCPUAffinity"):
         return [], [*process.plan_affinity(host)]
     from ociruntime.linux import scheduling

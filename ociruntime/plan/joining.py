@@ -10,7 +10,7 @@
 
 The helper runs the sealed executable, can't be traced, and is in no pid namespace of the container: nothing in there
 sees it. The process that it makes can be seen, but neither traced nor entered until it is its program.
-What follows after these steps is decided in plan/exec_order.py and linux/hooks.py. This module must not import launch.
+What follows these steps is decided in plan/exec_order.py and linux/hooks.py. This module must not import launch.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def plan_root(config: Node, target: Target) -> Iterator[Step]:
 
 
 def apply(step: HostStep, run: Run) -> None:
-    """Open init, and not a process that has got its number since. Raises StepFailed if it has ended."""
+    """Open init, and not a process that has its number by now. Raises StepFailed if it has ended."""
     pid, start_time = step.args["pid"], step.args["start_time"]
     assert isinstance(pid, int)
     try:
@@ -114,12 +114,12 @@ def apply(step: HostStep, run: Run) -> None:
 def _open_thread(step: HostStep, run: Run, pid: int, thread: int) -> bool:
     """Init's first thread has ended and has no namespaces any more; another of its threads still has them.
 
-    False if that one has ended meanwhile, too: its number may be a process of the host's by then.
+    False if that one has ended in the meantime, too: its number may belong to a process of the host by then.
     """
     try:
         with Descriptors() as opened:
             opened["thread"] = open_thread(thread)
-            # It is alive, and a thread of init's: no two of the machine have this number at the same time.
+            # It is alive, and a thread of init's: no two threads of the machine have this number at the same time.
             if not is_thread(opened["thread"], pid, thread):
                 return False
             os.close(run.slots.pop(_INIT.key))
@@ -132,5 +132,5 @@ def _open_thread(step: HostStep, run: Run, pid: int, thread: int) -> bool:
             f"thread {thread}",
             step=step.name,
             errno=failure.errno or 0,
-            hint="init's first thread has ended, and another one can be entered since Linux 6.9",
+            hint="init's first thread has ended; entering by another one needs Linux 6.9 or newer",
         ) from None

@@ -46,13 +46,13 @@ class Options:
     cgroup_manager  "cgroupfs" or "disabled"
     no_pivot        use MS_MOVE and chroot instead of pivot_root
     no_new_keyring  stay in the caller's session keyring
-    preserve_fds    so many descriptors are passed to the program, from 3 on or after those of listen_fds
-    listen_fds      so many sockets from 3 on are passed to it as well, and it is told so (sd_listen_fds(3))
+    preserve_fds    how many descriptors are passed to the program, from 3 on or after those of listen_fds
+    listen_fds      how many sockets, from 3 on, are passed to it as well; it is told of them (sd_listen_fds(3))
     listen_names    their names, separated by colons, or ""
     console_socket  path of a socket that gets the master of the program's terminal, or ""
     pidfd_socket    path of a socket that gets a pidfd of init, or ""
     notify          directory for the socket on which the program says that it is ready, or ""; see foreground/readiness.py
-    home            the user's home by the container's /etc/passwd, or None; see credentials.home_of
+    home            the user's home according to the container's /etc/passwd, or None; see credentials.home_of
     """
 
     __slots__ = (
@@ -162,7 +162,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield SyncStep("started", "init runs in its namespaces, and its pid is known")
         yield from outside
     yield from into_cgroups.plan_join_self(placement.paths, placement.pointer)
-    yield from process.plan_affinity(host)  # what is allowed is known in the cgroup
+    yield from process.plan_affinity(host)  # which CPUs are allowed is known once it is in the cgroup
 
     # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.
     yield from namespaces.plan_cgroup(config)
@@ -185,7 +185,7 @@ def _session_and_root(bundle: Bundle, host: Host, options: Options) -> Iterator[
     # The root filesystem, while the host's paths are still there.
     root = [*rootfs.plan(config, bundle.directory)]
     if namespace_entries.has(config, "user"):
-        # At once: the new root may not search the way to it. And a keyring must be the new root's.
+        # At once: the new root may lack search permission on the way to it. And a keyring must be the new root's.
         yield from root
         yield from _become_root(config)
     yield from shared_order.plan_session(config, host, keyring, new=True)
@@ -208,7 +208,7 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     # The process, as it will be; capabilities last, because the others need them.
     yield from process.plan_enter(config, host)
     yield from shared_order.plan(config, host, options.passed_fds())
-    yield SyncStep("ready", "the environment stands")
+    yield SyncStep("ready", "the environment is ready")
     if options.console_socket or options.pidfd_socket:
         from ociruntime.linux import console
 
@@ -217,7 +217,7 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
 
 def _terminal(config: Node) -> Iterator[Step]:
-    """While /dev can still be written to; the session that it belongs to is new already."""
+    """While /dev can still be written to; the session that it belongs to has already been made."""
     process = config.at("process")
     if process.at("terminal").flag():
         from ociruntime.linux import console

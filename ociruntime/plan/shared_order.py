@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """THE ORDER in which a process in the container becomes the one that the config describes; create and exec share it.
 
-It stands in its working directory, as root with all rights; afterwards it is the program's user. plan/order.py and
+Before, it is in its working directory, as root with all privileges; afterwards it is the program's user. plan/order.py and
 plan/exec_order.py say what comes before and after. Pure; rare subjects are imported only for configs that need them.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ociruntime.host import Host
     from ociruntime.step import Step
 
-# keyctl(2): all for whoever possesses it; view, read, search and link for its user (search is runc's addition)
+# keyctl(2): everything for its possessor; view, read, search and link for its user (search is runc's addition)
 KEYRING_SEARCHABLE = 0x3F1B0000
 _SCHEDULING = (
     ("process", "scheduler"),
@@ -33,7 +33,7 @@ def plan(config: Node, host: Host, passed: int, outside: Sequence[Step] = ()) ->
     """Umask and groups, limits, user, capabilities (last, because the others need them), the program's file.
 
     passed    how many descriptors from 3 on are the program's
-    outside   further host steps that want it to be root and to wait
+    outside   further host steps that need it to be root and waiting
     """
     yield from credentials.plan_early(config, host)
     limits: list[Step] = [*outside, *rlimits.plan(config, host, passed)]
@@ -82,14 +82,14 @@ def plan_last(config: Node, passed: int) -> Iterator[Step]:
 
 
 def has_label(config: Node) -> bool:
-    """The subject lsm is imported only for configs that are about it."""
+    """The subject lsm is imported only for configs that need it."""
     own = config.at("process")
     labels = (own.at("apparmorProfile"), own.at("selinuxLabel"), config.at("linux", "mountLabel"))
     return any(label.text() for label in labels)
 
 
 def plan_session(config: Node, host: Host, keyring: str, *, new: bool) -> Iterator[Step]:
-    """A session of its own, its keyring, and the labels: before the image is in sight, so that it has no part in it.
+    """A session of its own, its keyring, and the labels: before the image is visible, so that it can't interfere.
 
     keyring   name of the session keyring, or "" if the caller's stays
     new       it is made here; else the container's is joined
@@ -102,7 +102,7 @@ def plan_session(config: Node, host: Host, keyring: str, *, new: bool) -> Iterat
             yield from lsm.plan_keyring(config.at("process"), host)
         yield InitStep("session_keyring", keyring, name="join session keyring", text=keyring)
         if new:
-            text = "to be found by its name, as exec does"
+            text = "by its name, as exec looks for it"
             yield InitStep("keyring_permissions", KEYRING_SEARCHABLE, name="let keyring be found", text=text)
     if has_label(config):
         from ociruntime.linux import lsm
@@ -112,7 +112,7 @@ def plan_session(config: Node, host: Host, keyring: str, *, new: bool) -> Iterat
 
 
 def warnings(config: Node, host: Host) -> Iterator[Violation]:
-    """What the process asks for and this host can't give."""
+    """What the process asks for but this host can't give."""
     yield from capabilities.warnings(config, host)
     if has_label(config):
         from ociruntime.linux import lsm

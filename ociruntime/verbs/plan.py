@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`plan`: print what create and start would do on this machine, step by step, with the property behind each step.
 
-Nothing is done, so neither root nor the root filesystem is needed. specs/plan.md describes both formats.
+Nothing is done, so neither root nor the root filesystem is needed. docs/internals/plan.md describes both formats.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def run(settings: Settings, given: Arguments) -> int:
 
 
 def as_document(path: str, made: Plan) -> dict[str, object]:
-    """The plan as specs/plan.md describes it."""
+    """The plan as docs/internals/plan.md describes it."""
     steps = [{"index": index, **step.as_dict()} for index, step in enumerate(made.steps, 1)]
     return {"planVersion": FORMAT_VERSION, "config": path, "cloneFlags": made.clone_flags, "steps": steps}
 

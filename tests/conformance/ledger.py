@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in the conformance ledger, specs/conformance.toml, and how does it become docs/conformance.md?
+"""What is in the conformance ledger, specs/conformance.toml, and how does it become docs/evidence/conformance.md?
 
     .venv/bin/python3 -m tests.conformance.ledger --write
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 LEDGER = REPOSITORY / "specs/conformance.toml"
-PAGE = REPOSITORY / "docs/conformance.md"
+PAGE = REPOSITORY / "docs/evidence/conformance.md"
 
 # How a requirement can be tested, and how many of runtime-spec 1.3's are of each kind.
 KINDS = {"plain root": 196, "special set-up": 44, "by validate": 11, "by inspection": 6}
@@ -55,7 +55,7 @@ def load() -> list[Requirement]:
 
 
 def page() -> str:
-    """docs/conformance.md."""
+    """docs/evidence/conformance.md."""
     rows = load()
     return "\n".join([*_top(rows), *_runtime_tools(), *_open(rows), *_all(rows)]) + "\n"
 
@@ -66,9 +66,9 @@ def _top(rows: list[Requirement]) -> Iterator[str]:
     yield "Made from specs/conformance.toml and tests/conformance/runtime_tools/expectations.toml by"
     yield "`.venv/bin/python3 -m tests.conformance.ledger --write`; do not edit."
     yield ""
-    yield "Each requirement of runtime-spec 1.3 on a Linux runtime has a number (R001 to R257), a subject file that carries"
-    yield "it, and tests that fail when it is broken: `sudo ./check tests/conformance/spec` runs those that belong to no"
-    yield "subject, `RUNTIME=runc` or `crun` before it shows where these differ."
+    yield "Each requirement of runtime-spec 1.3 on a Linux runtime has a number ([R001 to R257](README.md#r-numbers)), a subject"
+    yield "file that carries it, and tests that fail when it is broken. `sudo ./check tests/conformance/spec` runs the tests that"
+    yield "belong to no single subject; with `RUNTIME=runc` or `RUNTIME=crun` before it, it shows where these differ."
     yield ""
     yield "| testable | requirements | shown | departs | not testable | pending |"
     yield "|---|---|---|---|---|---|"
@@ -86,13 +86,13 @@ def _runtime_tools() -> Iterator[str]:
     yield "## The validation programs of opencontainers/runtime-tools"
     yield ""
     yield f"Commit {about['commit']}, run on {about['run']}, as root on {about['machine']}:"
-    yield f"{passes['ociruntime']} of {len(table)} programs pass, and {passes['runc']} with {about['runc']}."
+    yield f"{passes['ociruntime']} of {len(table)} programs pass; with {about['runc']}, {passes['runc']} pass."
     for row in table:
         if row.in_user_namespace == "pass":
-            yield f"Where its containers have a user namespace, {row.name} passes as well, with both."
+            yield f"If its containers have a user namespace, {row.name} passes as well, with both."
     if "note" in about:
         yield f"Note: {about['note']}."
-    yield "They are not part of this repository. To run them (about three minutes; Go 1.21 or newer, which bookworm-backports has):"
+    yield "They are not part of this repository. This runs them (about three minutes; needs Go 1.21, from bookworm-backports):"
     yield ""
     yield "    git clone https://github.com/opencontainers/runtime-tools /tmp/runtime-tools"
     yield "    make -C /tmp/runtime-tools runtimetest validation-executables"

@@ -53,6 +53,11 @@ def _has_virtual_machine() -> bool:
     return os.path.exists(f"{image}/key") and shutil.which("qemu-system-x86_64") is not None
 
 
+def has_git_history() -> bool:
+    """Whether the tree is a clone, and there is a git to read it: neither a copy without .git nor a part of another clone."""
+    return (LIST.parents[1] / ".git").exists() and shutil.which("git") is not None
+
+
 # A kind of host, and how to tell that this is one.
 HOST_KINDS: dict[str, Callable[[], bool]] = {
     "not root": lambda: os.geteuid() != 0,
@@ -68,6 +73,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no runtime-tools checkout": lambda: not os.environ.get("RUNTIME_TOOLS"),
     "no pidfd of a thread": lambda: not has_pidfds_of_threads(),
     "no memfd_noexec": lambda: not os.path.exists("/proc/sys/vm/memfd_noexec"),
+    "no git history": lambda: not has_git_history(),
     "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") != "ociruntime",
 }
 

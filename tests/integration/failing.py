@@ -84,7 +84,7 @@ OPS_OF_BINDS = {
             "open bind source",
             "/no/such/source on /mnt",
             "ENOENT",
-            "what a bind shows must exist",
+            "the source of a bind mount must exist",
         ),
         lambda config: add_bind(config, "/no/such/source", "/mnt"),
     ),
@@ -93,19 +93,25 @@ OPS_OF_BINDS = {
         lambda config: add_bind(config, "rootfs/no/such", "/mnt"),
     ),
     "bind: no procfs": Case(
-        ("/mounts/7", "mount bind of /var on /proc", "no proc file system"),
+        ("/mounts/7", "mount bind of /var on /proc", "not a proc file system"),
         lambda config: add_bind(config, "/var", "/proc"),
     ),
     "mount_tree": Case(
         ("/mounts/7", "mount bind of /var on /etc/passwd", "ENOTDIR"), _users_bind("/var", "/etc/passwd")
     ),
     "mount_tree: no procfs": Case(
-        ("/mounts/7", "mount bind of /var on /proc", "no proc file system"), _users_bind("/var", "/proc")
+        ("/mounts/7", "mount bind of /var on /proc", "not a proc file system"), _users_bind("/var", "/proc")
     ),
 }
 HOST_OF_BINDS = {
     "open bind source": Case(
-        ("/mounts/7", "open bind source", "/proc/self/no on /mnt", "ENOENT", "what a bind shows must exist"),
+        (
+            "/mounts/7",
+            "open bind source",
+            "/proc/self/no on /mnt",
+            "ENOENT",
+            "the source of a bind mount must exist",
+        ),
         lambda config: add_bind(config, "/proc/self/no", "/mnt"),
     ),
     "open bind source: in the rootfs": Case(

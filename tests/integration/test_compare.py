@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does `compare` see everything in which runc and crun differ from us, and is each difference in specs/comparison.md?"""
+"""Does `compare` see everything in which runc and crun differ from us, and is each difference in docs/evidence/comparison.md?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.harness.bundle import Bundle
     from tests.harness.stage import Stage
 
-PAGE = Path(__file__).parents[2] / "specs" / "comparison.md"
+PAGE = Path(__file__).parents[2] / "docs/evidence/comparison.md"
 PEERS = ("runc", "crun")
 
 

@@ -114,8 +114,10 @@ def test_document_and_flags_together(stage: Stage) -> None:
     ):
         result = container.exec(flags=("-p", path, *flags))
         assert result.code == 255
-        result.refused("exec: ", "stands in the process document")
-    container.exec("true", flags=("-p", path)).refused("the program stands in the process document")
+        result.refused("exec: ", "can't be given together with a process document")
+    container.exec("true", flags=("-p", path)).refused(
+        "the program can't be given together with a process document"
+    )
     container.delete("--force").ok()
 
 

@@ -126,7 +126,9 @@ _OPS: dict[str, Case] = {
     "symlink": _edited("symlink", "ENOTDIR"),
     "mkdir": _edited("mkdir", "ENOTDIR"),
     "terminal": _edited("terminal", "ENOENT", config=lambda config: _devpts(config, "")),
-    "terminal: no devpts": _edited("terminal", "no devpts", config=lambda config: _devpts(config, "tmpfs")),
+    "terminal: no devpts": _edited(
+        "terminal", "not a devpts", config=lambda config: _devpts(config, "tmpfs")
+    ),
     "terminal_owner": _edited("terminal_owner", "EPERM"),
     "console": _edited("console", "ENOTDIR"),
     "pivot_root": _edited("pivot_root", "EBUSY"),

@@ -91,7 +91,7 @@ def test_no_verb_touches_it(stage: Stage, theirs: Stage, status: str) -> None:
     for verb in ("create", "run"):
         bundle = str(own.bundle.directory)
         result = stage.runtime.call(verb, "--bundle", bundle, container.id)
-        result.refused(f"container with id exists already: {container.id}", belongs, remedy)
+        result.refused(f"container already exists: {container.id}", belongs, remedy)
     assert _look(container) == files
     assert container.status() == status
     container.delete("--force").ok()

@@ -19,7 +19,8 @@ CALLER = """
 import os, signal, threading
 def fields():
     return [line for line in open("/proc/self/status")
-            if line.startswith(("Umask", "Uid", "Gid", "Groups", "Sig", "Shd", "Cap", "NoNewPrivs"))]
+            if line.startswith(("Umask", "Uid", "Gid", "Groups", "Sig", "Shd", "Cap", "NoNewPrivs"))
+            and not line.startswith("SigQ")]  # how many signals wait for all of root's processes
 def own():
     return (os.getcwd(), fields(), [signal.getsignal(number) for number in signal.valid_signals()],
             [os.readlink(f"/proc/self/ns/{name}") for name in sorted(os.listdir("/proc/self/ns"))],

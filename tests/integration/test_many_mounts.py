@@ -96,7 +96,7 @@ def test_a_hard_limit_is_a_true_error(stage: Stage) -> None:
     refused = stage.container("true", edit=many(MANY, users=True)).create()
     words = (
         "/mounts: raise descriptor limit",
-        f"RLIMIT_NOFILE is {MANY}, and ",
+        f"RLIMIT_NOFILE is {MANY}, but ",
         "descriptors are needed for 3",
     )
     refused.refused(*words, "EMFILE", "ulimit -H -n")

@@ -112,8 +112,8 @@ def test_damaged_state(stage: Stage, status: str, damage: str) -> None:
 
 
 def test_the_contract_names_what_is_there(stage: Stage) -> None:
-    """specs/state.md has the files of a container, the members of its state.json, and no others."""
-    page = (Path(__file__).parents[2] / "specs/state.md").read_text()
+    """docs/internals/state.md has the files of a container, the members of its state.json, and no others."""
+    page = (Path(__file__).parents[2] / "docs/internals/state.md").read_text()
 
     def edit(config: Config) -> None:
         config["annotations"] = {"com.example.key": "value"}

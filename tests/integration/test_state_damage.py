@@ -121,7 +121,7 @@ def test_entries_of_the_root(stage: Stage, kind: str) -> None:
     stage.runtime.call("delete", "--force", "entry").ok()
     bundle = str(container.bundle.directory)
     stage.runtime.call("create", "--bundle", bundle, "entry").refused(
-        "container with id exists already: entry", "entry is no directory"
+        "container already exists: entry", "entry is not a directory"
     )
     assert os.path.lexists(entry)
     assert container.status() == "running"

@@ -140,7 +140,7 @@ def test_delete_waits_once(stage: Stage) -> None:
     container = stage.in_state("running")
     with _held(container):
         result = container.delete("--force", timeout=60 * PATIENCE)
-        result.refused("init does not end after SIGKILL", "delete --force or gc tries again")
+        result.refused("init does not end after SIGKILL", "run delete --force or gc to try again")
         assert 9 < result.seconds < _ONE_PATIENCE
         again = stage.runtime.call("state", container.id).ok()
         assert "its delete was interrupted" in again.err

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How are the measurements shown? Plain text tables that can be pasted into docs/performance.md.
+"""How are the measurements shown? Plain text tables that can be pasted into docs/evidence/performance.md.
 
 Must not import anything of `ociruntime`.
 """

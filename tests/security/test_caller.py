@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of the caller's own gets into a container that has not been given it? (invariant 9 and its kin)"""
+"""What of the caller's own gets into a container that has not been given it? (invariants 9 and 24)"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terminal of a container: what the image, or a shared volume, can put at /dev/console, /dev/pts and /dev/null.
+"""Invariant 22: what can the image, or a shared volume, put at /dev/console, /dev/pts and /dev/null?
 
 CVE-2025-52565 (another file than the terminal is bound), CVE-2026-88264 (a file is made outside), CVE-2026-88265
 (somebody else's file is given to the user).
@@ -156,7 +156,7 @@ def test_pts_of_the_image(stage: Stage, canary: Canary, kind: str) -> None:
         ptmx.symlink_to(f"{canary}/ptmx")
     else:
         ptmx.touch()
-    attempt(stage, bundle)[0].refused("open terminal", "/dev/pts in the container is no devpts")
+    attempt(stage, bundle)[0].refused("open terminal", "/dev/pts in the container is not a devpts")
     canary.check()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tmpcopyup copies what an image has put somewhere: does it follow, block, or fill anything?"""
+"""tmpcopyup copies what an image has put somewhere: does it follow, block, or fill anything? (invariant 19)"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can another, unprivileged user of the host prepare for a container that is not made yet?"""
+"""What can another, unprivileged user of the host prepare for a container that is not made yet? (invariant 26)"""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_keyring_of_another_user(stage: Stage, keyring_id: str) -> None:
     container.id = keyring_id
     result = container.create()
     result.refused("keyring")
-    assert "somebody else" in result.err
+    assert "another user" in result.err
     assert not (stage.runtime.root / keyring_id).exists()
     container.create("--no-new-keyring").ok()
     container.delete("--force").ok()

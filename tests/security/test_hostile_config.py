@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can a hostile text do that an engine puts into a document? It costs bounded time and memory, and ends in an error."""
+"""Invariant 29: a hostile text in a document costs bounded time and memory, and ends in an error."""
 
 from __future__ import annotations
 

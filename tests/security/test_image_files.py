@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the runtime itself reads, writes and prints of hostile origin: the image's files, links beside its own files, text."""
+"""Invariant 28: what the runtime reads, writes and prints of hostile origin: files of the image, links, text."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--no-pivot: the host's root stays below the container's. Do the mounts there help a program past the masks?
+"""--no-pivot: the host's root stays below the container's. Do the mounts there help a program past the masks? (invariant 18)
 
 A procfs or sysfs may be mounted in a user namespace by anyone who sees a whole one in their mount namespace, even
 where no path leads to it. Each attack succeeds where the host's is left (mount_too_revealing in the

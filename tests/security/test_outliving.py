@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Can a program outlive its container by ending its first thread, so that it looks as if it had stopped?"""
+"""Can a program outlive its container by ending its first thread, so that it looks as if it had stopped? (invariant 21)"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container that may make cgroups below its own, or freeze itself there, is still listed, killed and deleted."""
+"""Invariant 27: a container that makes cgroups below its own, or freezes itself, is listed, killed and deleted."""
 
 from __future__ import annotations
 

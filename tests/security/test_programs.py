@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Invariant 12 and those for Python: what runs on the host is the runtime's own, whatever config, image and caller say."""
+"""Invariants 12 and 23: what runs on the host is the runtime's own, whatever config, image and caller say."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can another user of the host do who may write to --root, to a directory above it, or to one in it?
+"""What can another user of the host do who may write to --root, to a directory above it, or to one in it? (invariant 31)
 
 Verbs trust a container's directory: it says which hooks run, as root, and which process is killed. If an attacker could put a
 half deleted container there, the next verb would run its poststop hook.

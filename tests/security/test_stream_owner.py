@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes the program's when its standard streams do: a new owner could make a file writable, or a device his.
+"""Invariant 15: which of its standard streams become the program's? A new owner could make a file writable.
 
 CVE-2026-88265 is a chown of what was not made for the container.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Can a process that a container's program leaves behind read, write or change the terminal of whoever called exec?"""
+"""Invariant 25: can a process that a program leaves behind read, write or change the terminal of exec's caller?"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container without a mount namespace: `delete` takes its mounts down, and never one of the host's."""
+"""A container without a mount namespace: `delete` takes its mounts down, and never one of the host's. (invariant 20)"""
 
 from __future__ import annotations
 

@@ -253,7 +253,7 @@ _SECCOMP_PLAIN: dict[str, Any] = {
     },
 }
 
-# What engines write and the specification's own schemas refuse: specs/schema.md says why it is accepted here.
+# What engines write and the specification's own schemas refuse: docs/internals/schema.md says why it is accepted here.
 _ENGINES: dict[str, Any] = {
     **_START,
     "hostname": None,

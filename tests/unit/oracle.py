@@ -3,7 +3,7 @@
 
 The other schemas are draft 4, spread over files that refer to each other; they are read from where
 they are installed or checked out, and nothing of them is kept here. The reasons are the table in
-specs/schema.md.
+docs/internals/schema.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jsonschema import ValidationError
 
-TABLE = Path(schema.schema_file("config")).with_name("schema.md")
+TABLE = Path(__file__).parents[2] / "docs/internals/schema.md"
 _OTHER_PLATFORMS = ("windows", "vm", "solaris", "zos", "freebsd")
 _RANGE = ("minimum", "maximum", "exclusiveMinimum")
 
@@ -68,7 +68,7 @@ def oracle(directory: Path, name: str) -> Draft4Validator:
 
 
 def rows() -> list[Row]:
-    """The lines of the table in specs/schema.md."""
+    """The lines of the table in docs/internals/schema.md."""
     found = []
     for line in TABLE.read_text("utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]

@@ -144,7 +144,7 @@ def test_each_of_crun_has_an_effect_or_a_reason() -> None:
     assert {name for name in OF_CRUN if name not in annotation.EFFECTS} == set(annotation.WITHOUT_EFFECT)
     for name, instead in annotation.WITHOUT_EFFECT.items():
         (found,) = annotation.check(Node({"annotations": {name: "x"}}))
-        assert found.reason == f"{name} of crun has no effect here: {instead}"
+        assert found.reason == f"crun's annotation {name} has no effect here: {instead}"
         assert f"`{name}`" in page
 
 

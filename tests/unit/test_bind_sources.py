@@ -279,7 +279,7 @@ def test_a_missing_source_is_named(tmp_path: Any) -> None:
         mounts.apply(step, run)
     expected = f"/mounts/0: open bind source: {tmp_path}/gone on /d: ENOENT (no such file or directory)"
     assert str(failure.value).startswith(expected)
-    assert failure.value.hint == "what a bind shows must exist"
+    assert failure.value.hint == "the source of a bind mount must exist"
     assert not run.slots
 
 

@@ -334,8 +334,8 @@ def test_ignored_signals_stay_ignored() -> None:
 
 
 def test_the_document_on_errors_names_every_exception() -> None:
-    """specs/errors.md has a row for each class of errors.py, and no others."""
-    with open(os.path.join(REPOSITORY, "specs/errors.md"), encoding="utf-8") as file:
+    """docs/internals/errors.md has a row for each class of errors.py, and no others."""
+    with open(os.path.join(REPOSITORY, "docs/internals/errors.md"), encoding="utf-8") as file:
         listed = set(re.findall(r"^\| `([A-Z]\w+)` \|", file.read(), re.MULTILINE))
     classes = {
         name

@@ -47,19 +47,19 @@ def test_each_line_is_whole() -> None:
         assert line[0]
         assert line[1]
         assert line[4]
-        assert line[2] != "as ours" or line[3] not in ("as ours", "") or line[5] == "-", line
+        assert line[2] != "same" or line[3] not in ("same", "") or line[5] == "-", line
         assert line[5] == "-" or seen_as(line), line
 
 
 def test_every_permitted_difference_has_a_line(departures: dict[str, tuple[peers.Departure, ...]]) -> None:
-    """A new `departure(...)` in a test needs its line, in which that peer is not "as ours"."""
+    """A new `departure(...)` in a test needs its line, in which that peer is not "same"."""
     told = {answer: line for line in lines() for answer in seen_as(line)}
     assert len(departures) > 20
     assert sorted(set(departures) - set(told)) == []
     for answer, entries in departures.items():
         for entry in entries:
             cell = told[answer][2 if entry.peer == "runc" else 3]
-            assert cell != "as ours", f"{answer}: {entry.peer} departs: {entry.why}"
+            assert cell != "same", f"{answer}: {entry.peer} departs: {entry.why}"
 
 
 def test_every_line_that_names_an_answer_is_still_true(

@@ -14,9 +14,10 @@ from ociruntime.cli import flags
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for path in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("specs/*.md")]
+    for pattern in ("*.md", "docs/**/*.md", "specs/*.md", "tests/vm/*.md", "bundle-examples/**/README.md")
+    for path in REPOSITORY.glob(pattern)
     if path.is_file()
-) + sorted(REPOSITORY.glob("bundle-examples/**/README.md"))
+)
 
 
 def page(name: str) -> str:
@@ -35,6 +36,25 @@ def test_links_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
     broken = [one for one in targets if "://" not in one and not (path.parent / one).exists()]
     assert broken == []
+
+
+@pytest.mark.parametrize("shelf", ["docs", "docs/internals", "docs/evidence"])
+def test_each_shelf_has_an_index(shelf: str) -> None:
+    """Its README links to every page beside it, and docs/README.md to the README of the other two."""
+    directory = REPOSITORY / shelf
+    linked = set(re.findall(r"\]\(([^)#]+)\)", (directory / "README.md").read_text(encoding="utf-8")))
+    assert {path.name for path in directory.glob("*.md")} - {"README.md"} - linked == set()
+    if shelf == "docs":
+        assert {"internals/README.md", "evidence/README.md"} <= linked
+
+
+def test_pages_that_use_r_numbers_link_to_their_legend() -> None:
+    """Who reads R092 on a page of specs/ or docs/ finds there where R numbers are explained."""
+    legend = "README.md#r-numbers"
+    using = [path for path in PAGES if re.search(r"\bR[0-2]\d\d\b", path.read_text(encoding="utf-8"))]
+    assert len(using) > 5
+    without = [path for path in using if legend not in path.read_text(encoding="utf-8")]
+    assert without == [REPOSITORY / "docs/evidence/README.md"]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
@@ -68,14 +88,23 @@ def test_readme_s_plan_is_real() -> None:
     assert "  init  exec /bin/sh " in plan[-1], "README says that the last one executes /bin/sh"
 
 
-def test_readme_has_every_verb() -> None:
-    """Those that work in the table; those that don't are named as such."""
+def test_the_verbs_are_listed_once() -> None:
+    """docs/command-line.md has all of them; no other page has such a list, which would have to be kept true as well."""
+    listed = re.findall(r"^## ([a-z]+)$", page("docs/command-line.md"), re.MULTILINE)
+    assert set(listed) == {*flags.VERBS, *flags.LATER}
+    for path in PAGES:
+        rows = re.findall(r"^\| `([a-z]+)` \|", path.read_text(encoding="utf-8"), re.MULTILINE)
+        again = set(rows) & set(flags.VERBS)
+        assert len(again) < 4, (path, again)
+
+
+def test_readme_names_what_others_lack() -> None:
+    """The verbs that no other runtime has, and where those stand that this one doesn't have."""
     readme = page("README.md")
-    table = re.findall(r"^\| `([a-z]+)` \|", readme, re.MULTILINE)
-    assert set(table) == set(flags.VERBS) - {"help"}
-    status = readme.split("## Status")[1]
-    for verb in flags.LATER:
-        assert f"`{verb}`" in status or (verb in {"checkpoint", "restore"} and "checkpoints" in status)
+    for verb in ("validate", "plan", "gc", "compare"):
+        assert verb in flags.VERBS
+        assert f"`{verb}`" in readme
+    assert "](specs/not-supported.md)" in readme
 
 
 def test_architecture_knows_every_file() -> None:
@@ -123,3 +152,17 @@ def test_the_commands_of_the_pages_exist() -> None:
     files = re.findall(r"\btests/[a-z_/]+\.(?:py|toml|sh)\b", "".join(path.read_text() for path in PAGES))
     for name in [*re.findall(r"sudo (tests/\S+)", commands), *files]:
         assert (REPOSITORY / name).is_file(), name
+
+
+def test_security_numbers_each_invariant() -> None:
+    """The rows are numbered from 1 on, in order; each names an attack that is there."""
+    rows = re.findall(r"^\| (\d+) \|(.*)\|$", page("SECURITY.md"), re.MULTILINE)
+    table = page("SECURITY.md").split("## Invariants")[1].split("\n## ")[0]
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    assert table.count("\n|") == len(rows) + 2, "a row without a number"
+    for number, row in rows:
+        named = re.findall(r"`((?:tests/\w+/)?test_\w+\.py)`", row.split(" | ")[-1])
+        assert named, number
+        for name in named:
+            path = REPOSITORY / (name if name.startswith("tests/") else f"tests/security/{name}")
+            assert path.is_file(), (number, name)

@@ -69,8 +69,8 @@ def test_sync_points_are_those_of_plan_h() -> None:
 
 
 def test_the_contract_names_what_plan_h_has() -> None:
-    """specs/handshake.md has every sync point, phase, letter and header member, with the numbers of plan.h."""
-    page = (Path(__file__).parents[2] / "specs/handshake.md").read_text()
+    """docs/internals/handshake.md has every sync point, phase, letter and header member, with the numbers of plan.h."""
+    page = (Path(__file__).parents[2] / "docs/internals/handshake.md").read_text()
     for name, number in re.findall(r"SYNC\((\w+), (\d+)\)", _PLAN_H):
         assert f"| `{name}` | {number} |" in page
     phases = re.findall(r"PHASE_(\w+)", _PLAN_H[_PLAN_H.index("enum { PHASE_none") :].partition(";")[0])

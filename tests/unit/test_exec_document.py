@@ -115,7 +115,7 @@ def test_a_document_is_the_whole_process() -> None:
 )
 def test_nothing_beside_a_document(more: dict[str, Any]) -> None:
     """A wish that would be ignored is refused."""
-    with pytest.raises(UsageError, match="stands in the process document"):
+    with pytest.raises(UsageError, match="can't be given together with a process document"):
         made(Request(document={}, **more))
 
 

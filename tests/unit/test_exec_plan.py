@@ -61,7 +61,7 @@ def test_the_whole_order() -> None:
         "init user uid 0 gid 0",
         f"init capabilities effective: {_THREE}; permitted: {_THREE}; inheritable: none; ambient: none",
         "init find program true",
-        "sync sync entered: it is its user in the container, and has found its program",
+        "sync sync entered: it runs as its user in the container, and has found its program",
         "host commit write pid file /run/pid",
         "init no new privs",
         "init close descriptors all from 3 on",

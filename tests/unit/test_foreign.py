@@ -95,7 +95,7 @@ def test_what_is_not_ours_is_told_and_left_alone(tmp_path: Path, kind: str) -> N
     runtime = kind.partition(",")[0]
     if runtime in ("runc", "crun", "youki"):
         assert caught.value.hint == f"end it with: {runtime} --root {root} delete --force x"
-    with pytest.raises(ContainerExists, match=r"exists already: x .*another runtime"):
+    with pytest.raises(ContainerExists, match=r"already exists: x .*another runtime"):
         _claim(root, "x")
     told: list[str] = []
     assert list_all(root, told.append) == []

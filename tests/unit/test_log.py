@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long is a line for people, and how is a longer one cut? (specs/errors.md)"""
+"""How long is a line for people, and how is a longer one cut? (docs/internals/errors.md)"""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_the_generated_validator_imports_nothing() -> None:
         ({"type": "object", "properties": {"a": {"title": "b"}}}, "/properties/a: a property needs a type"),
         (
             {"type": "object", "properties": {"a_b": {"type": "object"}, "a/b": {"type": "object"}}},
-            "its function _c_a_b would be that of /properties/a_b too",
+            "its function _c_a_b would also be that of /properties/a_b",
         ),
     ],
 )

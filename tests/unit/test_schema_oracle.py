@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does our schema say what the specification's own schemas say, but for the differences in specs/schema.md?"""
+"""Does our schema say what the specification's own schemas say, but for the differences in docs/internals/schema.md?"""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _compare(name: str, other: Draft4Validator, since: tuple[int, ...]) -> None:
     unused = [row for row in comparison.rows if row not in comparison.used]
     unexplained |= {difference: config for config in configs for difference in comparison.unexplained(config)}
     words = [f"{difference}: {str(config)[:300]}" for difference, config in unexplained.items()]
-    assert not words, f"seed {SEED}: differences without a line in specs/schema.md:\n" + "\n".join(words)
-    assert not unused, f"lines of specs/schema.md that no example and no sample config shows: {unused}"
+    assert not words, f"seed {SEED}: differences without a line in schema.md:\n" + "\n".join(words)
+    assert not unused, f"lines of schema.md that no example and no sample config shows: {unused}"
 
 
 def test_the_schema_of_spec_1_0_differs_only_where_the_table_says_so(debian: Path) -> None:

@@ -155,7 +155,7 @@ def test_nothing_known_is_nothing_removed(tmp_path: Path) -> None:
     directory = _made(tmp_path)
     for name in ("state.json", "journal"):
         _replace(directory, name, "directory")
-    with pytest.raises(RuntimeFailure, match="nobody knows its processes") as caught:
+    with pytest.raises(RuntimeFailure, match="its processes are unknown") as caught:
         delete(str(tmp_path), "one", force=True)
     assert f"remove {directory.path}" in caught.value.hint
     assert os.path.isdir(directory.path)
@@ -179,7 +179,7 @@ def test_a_journal_without_init(tmp_path: Path, journal: bytes | None) -> None:
             assert init.wait(5) == -9
         finally:
             init.kill()
-    assert "journal: init is missing in it" in warnings[0]
+    assert "journal: it has no entry for init" in warnings[0]
     assert os.listdir(tmp_path) == []
 
 

@@ -321,10 +321,10 @@ def test_plan_prints_numbered_steps_with_their_reason(
 def test_plan_as_json_has_the_documented_properties(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """specs/plan.md names every property of the plan and of its steps, and no others."""
+    """docs/internals/plan.md names every property of the plan and of its steps, and no others."""
     assert main(["plan", "--format", "json", str(runnable_config(tmp_path))]) == 0
     document = json.loads(capfd.readouterr().out)
-    with open(os.path.join(REPOSITORY, "specs/plan.md"), encoding="utf-8") as file:
+    with open(os.path.join(REPOSITORY, "docs/internals/plan.md"), encoding="utf-8") as file:
         rows = re.findall(r"^\| `(\w+)` \| \w+ \|(?: (all|host|init|sync) \|)?", file.read(), re.MULTILINE)
     assert set(document) == {name for name, where in rows if not where}
     for step in document["steps"]:

@@ -15,7 +15,7 @@ _CHECKOUT = os.environ.get(suite.VARIABLE)
 if not _CHECKOUT:
     pytest.skip(
         f"set {suite.VARIABLE} to a built checkout of github.com/opencontainers/runtime-tools "
-        "(docs/conformance.md says how)",
+        "(docs/evidence/conformance.md says how)",
         allow_module_level=True,
     )
 if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
