@@ -1,5 +1,5 @@
 # bash completion for ociruntime
-# Made from ociruntime/cli/flags.py by `python3 -m ociruntime.cli.flags completion`; do not edit.
+# Made from ociruntime/cli/flags.py by `python3 -m ociruntime.cli.pages completion`; do not edit.
 _ociruntime() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} verb="" words index
   local -a root=()

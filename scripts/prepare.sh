@@ -3,7 +3,7 @@
 # Everything is done once; a second call finds it done and takes a tenth of a second.
 # shellcheck shell=sh
 
-# Ubuntu and Debian call them the same. ca-certificates is what pip needs to trust its index.
+# Ubuntu and Debian use the same names. pip needs ca-certificates to trust its index.
 BUILD_PACKAGES="python3 python3-venv python3-dev gcc libc6-dev ca-certificates"
 
 fail() {
@@ -37,7 +37,7 @@ need_packages() {
     echo "installing: $lacking" >&2
     export DEBIAN_FRONTEND=noninteractive
     log=$(mktemp)
-    # A failing update is no reason to stop: an old index may do as well.
+    # A failing update is no reason to stop: an old index may still do.
     apt-get -qq -o DPkg::Lock::Timeout=300 update </dev/null >"$log" 2>&1 || true
     # shellcheck disable=SC2086
     apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install --no-install-recommends $lacking \
@@ -63,7 +63,7 @@ make_venv() {
     fi
 }
 
-# fingerprint: of everything that an editable install copies, compiles or generates from
+# fingerprint: a hash of everything that an editable install copies, compiles or generates from
 fingerprint() {
     find pyproject.toml setup.cfg launcher specs ociruntime/native ociruntime/check/schema_compiler.py \
         -name __pycache__ -prune -o -type f ! -name '*.so' ! -name ociruntime-init ! -name _seccomp.py -exec sha256sum {} + |
@@ -71,7 +71,7 @@ fingerprint() {
 }
 
 # install_project EXTRAS: build the C part and install the package and what it needs into .venv
-# EXTRAS is "" or "[test]"; an install with more does for one with less
+# EXTRAS is "" or "[test]"; an install with more extras also serves for one with fewer
 install_project() {
     now=$(fingerprint)
     done_before=$(cat .venv/installed 2>/dev/null) || done_before=

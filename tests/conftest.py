@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SkipKeeper:
-    """Counts the skips of a session and tells those that nobody has permitted."""
+    """Counts the skips of a session and reports those that are not permitted."""
 
     def __init__(self) -> None:
         self.entries = skips.load()

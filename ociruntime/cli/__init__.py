@@ -5,7 +5,7 @@
 
 Verbs are imported on demand: `state` must not pay for what `create` needs. Whatever is wrong becomes one line
 on stderr (and in the log) and an exit code; docs/exit-codes.md has the table.
-This module must not import the spine, nor a verb at its top; nor argparse, json, logging, signal.
+This module must not import the spine, argparse, json, logging or signal, nor a verb at its top.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     try:
         try:
             rest = flags.parse(argv, flags.GLOBAL, given, stop_at_word=True)
-        finally:  # also after a flag that is refused: engines show what stands in the log
+        finally:  # even after a flag that is refused: engines show what is in the log
             log = Log(given.text("log"), given.text("log-format", "text"), given.on("debug"))
         if given.on("version"):
             return version()
@@ -73,8 +73,9 @@ def dispatch(verb: str, words: list[str], settings: Settings) -> int:
         return show_help(given.words[0] if given.words else "")
     synopsis, least, most, _ = flags.VERBS[verb]
     if len(given.words) < least or len(given.words) > most >= 0:
-        wanted = synopsis or "no argument"
-        raise UsageError(f"takes {wanted}, not {len(given.words)} words", hint="--help shows the usage")
+        wanted, count = synopsis or "no argument", len(given.words)
+        plural = "" if count == 1 else "s"
+        raise UsageError(f"takes {wanted}, but got {count} argument{plural}", hint="--help shows the usage")
     if settings.log.verbose:
         settings.log.tell_debug(f"{verb}: arguments {given.words}, flags {given.flags}")
     settings.trace = given.text("trace", settings.trace)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which verbs and flags does the command line have? The one table, and the parser that obeys it.
+"""Which verbs and flags does the command line have? The one table, and the parser that follows it.
 
 Help texts, the manual page, the shell completion and docs/command-line.md are made from these tables by
-cli/pages.py (`python3 -m ociruntime.cli.flags man|markdown|completion|exit-codes`); the flags of verbs that this
+cli/pages.py (`python3 -m ociruntime.cli.pages man|markdown|completion|exit-codes`); the flags of verbs that this
 version refuses are in cli/flags_later.py, so that `state` does not read them.
 
 The tables are tuples of plain constants: the interpreter loads them as one constant, without running code.
@@ -28,7 +28,7 @@ Row = tuple[str, str, str, str, str, str, str]
 
 _LATER = "not supported yet"
 
-# What to do instead of a flag, in words for users who never typed it, because an engine did.
+# What to do instead of using a flag, for users who never typed it because an engine did.
 SYSTEMD_HINT = (
     "use the cgroupfs driver: podman --cgroup-manager=cgroupfs, dockerd --exec-opt native.cgroupdriver=cgroupfs, "
     "SystemdCgroup = false of containerd"
@@ -36,15 +36,15 @@ SYSTEMD_HINT = (
 _HINTS = {"systemd-cgroup": SYSTEMD_HINT}
 
 GLOBAL: tuple[Row, ...] = (
-    ("root", "", "DIR", WORKS, "runc", "keep the containers' state below DIR", ""),
-    ("log", "", "FILE", WORKS, "runc", "append errors and warnings to FILE as well", ""),
-    ("log-format", "", "text|json", WORKS, "runc", "how log lines are written (default text)", ""),
+    ("root", "", "DIR", WORKS, "runc", "keep the containers' state in DIR", ""),
+    ("log", "", "FILE", WORKS, "runc", "also append errors and warnings to FILE", ""),
+    ("log-format", "", "text|json", WORKS, "runc", "format of log lines (default text)", ""),
     ("debug", "", "", WORKS, "runc", "log more, and show the traceback of an internal error", ""),
-    ("trace", "", "FILE", WORKS, "ours", "create, start, run, exec: write begin and end of every step to FILE (Chrome trace JSON)", ""),
-    ("cgroup-manager", "", "cgroupfs|disabled|systemd", WORKS, "crun", "who makes the cgroup (default cgroupfs)", "systemd is refused: not supported yet"),
-    ("systemd-cgroup", "", "", REFUSED, "runc", "let systemd make the cgroup", _LATER),
-    ("rootless", "", "auto|false|true", ACCEPTED, "runc", "ignore cgroup permission errors", "the runtime runs as root for now: auto and false mean the same, true is refused: not supported yet"),
-    ("criu", "", "FILE", ACCEPTED, "runc", "the criu program", "only checkpoint and restore would use it"),
+    ("trace", "", "FILE", WORKS, "ours", "create, start, run, exec: write the start and end of every step to FILE (Chrome trace JSON)", ""),
+    ("cgroup-manager", "", "cgroupfs|disabled|systemd", WORKS, "crun", "how cgroups are managed (default cgroupfs)", "systemd is refused: not supported yet"),
+    ("systemd-cgroup", "", "", REFUSED, "runc", "use the systemd cgroup driver", _LATER),
+    ("rootless", "", "auto|false|true", ACCEPTED, "runc", "ignore cgroup permission errors", "the runtime only runs as root for now; auto and false mean the same, and true is refused: not supported yet"),
+    ("criu", "", "FILE", ACCEPTED, "runc", "path of the criu program", "only checkpoint and restore would use it"),
     ("help", "h", "", WORKS, "runc", "show this help", ""),
     ("version", "v", "", WORKS, "runc", "show the version of the runtime and of the specification", ""),
 )  # fmt: skip
@@ -55,8 +55,8 @@ _CREATE: tuple[Row, ...] = (
     ("bundle", "b", "DIR", WORKS, "runc", "the bundle's directory (default: the current one)", ""),
     ("config", "f", "FILE", WORKS, "crun", "read this file instead of the bundle's config.json", ""),
     ("pid-file", "", "FILE", WORKS, "runc", "write the process id of the container's init to FILE", ""),
-    ("preserve-fds", "", "N", WORKS, "runc", "pass N more descriptors, from 3 on, to the container", ""),
-    ("no-pivot", "", "", WORKS, "runc", "change the root by moving the mount instead of pivot_root", ""),
+    ("preserve-fds", "", "N", WORKS, "runc", "pass N more descriptors, starting at 3, to the container", ""),
+    ("no-pivot", "", "", WORKS, "runc", "move the root mount instead of calling pivot_root", ""),
     ("no-new-keyring", "", "", WORKS, "runc", "keep the caller's session keyring", ""),
     _TRACE,
     ("console-socket", "", "FILE", WORKS, "runc", "send the terminal to this socket", ""),
@@ -70,17 +70,17 @@ _RUN: tuple[Row, ...] = (
 
 _EXEC: tuple[Row, ...] = (
     ("cwd", "", "DIR", WORKS, "runc", "working directory in the container", ""),
-    ("env", "e", "NAME=VALUE", WORKS, "runc", "add to the environment; may be given again", ""),
-    ("user", "u", "UID[:GID]", WORKS, "runc", "user and group of the process, decimal; without GID the container's group stays", ""),
-    ("additional-gids", "g", "GID", WORKS, "runc", "add a supplementary group; may be given again", ""),
-    ("process", "p", "FILE", WORKS, "runc", "read the whole process object from FILE; no program is given then", ""),
+    ("env", "e", "NAME=VALUE", WORKS, "runc", "add to the environment; may be repeated", ""),
+    ("user", "u", "UID[:GID]", WORKS, "runc", "user and group of the process, decimal; without GID the container's group is kept", ""),
+    ("additional-gids", "g", "GID", WORKS, "runc", "add a supplementary group; may be repeated", ""),
+    ("process", "p", "FILE", WORKS, "runc", "read the whole process object from FILE, instead of naming a program", ""),
     ("detach", "d", "", WORKS, "runc", "return once the program runs", ""),
     ("pid-file", "", "FILE", WORKS, "runc", "write the process id to FILE", ""),
     ("no-new-privs", "", "", WORKS, "runc", "set no_new_privs", ""),
-    ("cap", "c", "CAP", WORKS, "runc", "add a capability (never to the inheritable set); may be given again", ""),
-    ("preserve-fds", "", "N", WORKS, "runc", "pass N more descriptors, from 3 on", ""),
-    ("cgroup", "", "PATH", WORKS, "runc", "use this cgroup below the container's; cgroup v1: CONTROLLER[,CONTROLLER]:PATH, may be given again", ""),
-    ("ignore-paused", "", "", WORKS, "runc", "in a paused container wait until it goes on, instead of failing", ""),
+    ("cap", "c", "CAP", WORKS, "runc", "add a capability (never to the inheritable set); may be repeated", ""),
+    ("preserve-fds", "", "N", WORKS, "runc", "pass N more descriptors, starting at 3", ""),
+    ("cgroup", "", "PATH", WORKS, "runc", "run in this cgroup below the container's; cgroup v1: CONTROLLER[,CONTROLLER]:PATH, may be repeated", ""),
+    ("ignore-paused", "", "", WORKS, "runc", "in a paused container, wait until it is resumed instead of failing", ""),
     ("tty", "t", "", WORKS, "runc", "give the process a terminal", ""),
     ("console-socket", "", "FILE", WORKS, "runc", "with --detach: send the terminal to this socket", ""),
     ("pidfd-socket", "", "FILE", WORKS, "runc", "send a pidfd of the process to this socket", ""),
@@ -89,63 +89,63 @@ _EXEC: tuple[Row, ...] = (
     _TRACE,
 )  # fmt: skip
 
-_SUBREAPER: Row = ("no-subreaper", "", "", ACCEPTED, "runc", "do not become a subreaper", "this runtime never does; it waits for init alone")  # fmt: skip
+_SUBREAPER: Row = ("no-subreaper", "", "", ACCEPTED, "runc", "do not become a subreaper", "this runtime never does; it waits for init only")  # fmt: skip
 
-_REGEX: Row = ("regex", "r", "", WORKS, "crun", "ID is a regular expression: every container in whose id it is found", "")  # fmt: skip
+_REGEX: Row = ("regex", "r", "", WORKS, "crun", "ID is a regular expression: act on every container whose id it matches", "")  # fmt: skip
 
-_FORMAT_TEXT: Row = ("format", "f", "text|json", WORKS, "ours", "how to print (default text)", "")
+_FORMAT_TEXT: Row = ("format", "f", "text|json", WORKS, "ours", "output format (default text)", "")
 
 _UPDATE: tuple[Row, ...] = (
-    ("resources", "r", "FILE", WORKS, "runc", "read the resources object of config.json from FILE, or - for stdin; other flags then have no effect", ""),
+    ("resources", "r", "FILE", WORKS, "runc", "read the limits from FILE (- for stdin), a resources object as in config.json; other flags then have no effect", ""),
     ("blkio-weight", "", "WEIGHT", WORKS, "runc", "block I/O weight, 10 to 1000", ""),
     ("cpu-period", "", "USEC", WORKS, "runc", "CPU period, microseconds", ""),
-    ("cpu-quota", "", "USEC", WORKS, "runc", "CPU time in a period, microseconds; -1 is no limit", ""),
+    ("cpu-quota", "", "USEC", WORKS, "runc", "CPU time per period, microseconds; -1 means no limit", ""),
     ("cpu-burst", "", "USEC", WORKS, "runc", "CPU time that may be saved up, microseconds", ""),
     ("cpu-share", "", "SHARES", WORKS, "runc", "relative CPU weight", ""),
     ("cpu-rt-period", "", "USEC", WORKS, "runc", "real-time CPU period, microseconds", ""),
-    ("cpu-rt-runtime", "", "USEC", WORKS, "runc", "real-time CPU time in a period, microseconds", ""),
-    ("cpu-idle", "", "0|1", WORKS, "runc", "1: run only when nothing else wants to", ""),
+    ("cpu-rt-runtime", "", "USEC", WORKS, "runc", "real-time CPU time per period, microseconds", ""),
+    ("cpu-idle", "", "0|1", WORKS, "runc", "1: run only when the CPU is otherwise idle", ""),
     ("cpuset-cpus", "", "LIST", WORKS, "runc", "CPUs to use", ""),
     ("cpuset-mems", "", "LIST", WORKS, "runc", "memory nodes to use", ""),
     ("kernel-memory", "", "BYTES", WORKS, "runc", "kernel memory limit (cgroup v1; obsolete, new kernels ignore it)", ""),
     ("kernel-memory-tcp", "", "BYTES", WORKS, "runc", "kernel TCP memory limit (cgroup v1; obsolete)", ""),
-    ("memory", "", "BYTES", WORKS, "runc", "memory limit, bytes or 10M, 1g; -1 is no limit", ""),
+    ("memory", "", "BYTES", WORKS, "runc", "memory limit, in bytes or with a unit as in 10M or 1g; -1 means no limit", ""),
     ("memory-reservation", "", "BYTES", WORKS, "runc", "soft memory limit", ""),
-    ("memory-swap", "", "BYTES", WORKS, "runc", "limit of memory and swap together", ""),
-    ("pids-limit", "", "COUNT", WORKS, "runc", "number of tasks; -1 is no limit", ""),
+    ("memory-swap", "", "BYTES", WORKS, "runc", "limit for memory and swap together", ""),
+    ("pids-limit", "", "COUNT", WORKS, "runc", "maximum number of tasks; -1 means no limit", ""),
     ("l3-cache-schema", "", "TEXT", WORKS, "runc", "Intel RDT cache schema, as in L3:0=ff", ""),
     ("mem-bw-schema", "", "TEXT", WORKS, "runc", "Intel RDT memory bandwidth schema, as in MB:0=50", ""),
 )  # fmt: skip
 
-# verb -> its flags, beside -h and --help, which every verb has
+# verb -> its flags, besides -h and --help, which every verb has
 VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "create": (*_CREATE, _SUBREAPER),
     "start": (_TRACE,),
     "state": (),
     "kill": (
-        ("all", "a", "", WORKS, "runc", "signal every process of the container", ""),
+        ("all", "a", "", WORKS, "runc", "signal every process in the container", ""),
         _REGEX,
     ),
     "delete": (
-        ("force", "f", "", WORKS, "runc", "kill the container first; an unknown id is no error", ""),
+        ("force", "f", "", WORKS, "runc", "kill the container first; an unknown id is not an error", ""),
         _REGEX,
     ),
     "run": (*_CREATE, *_RUN, _SUBREAPER),
     "exec": _EXEC,
     "list": (
-        ("format", "f", "table|json", WORKS, "runc", "how to print (default table)", ""),
-        ("quiet", "q", "", WORKS, "runc", "print the ids only", ""),
+        ("format", "f", "table|json", WORKS, "runc", "output format (default table)", ""),
+        ("quiet", "q", "", WORKS, "runc", "print only the ids", ""),
     ),
     "spec": (
-        ("bundle", "b", "DIR", WORKS, "runc", "where to write config.json (default: here)", ""),
-        ("rootless", "", "", REFUSED, "runc", "make a config for an unprivileged user", _LATER),
+        ("bundle", "b", "DIR", WORKS, "runc", "directory for config.json (default: the current one)", ""),
+        ("rootless", "", "", REFUSED, "runc", "write a config for an unprivileged user", _LATER),
     ),
-    "ps": (("format", "f", "table|json", WORKS, "runc", "how to print (default table)", ""),),
+    "ps": (("format", "f", "table|json", WORKS, "runc", "output format (default table)", ""),),
     "pause": (),
     "resume": (),
     "events": (
-        ("interval", "", "TIME", WORKS, "runc", "time between two reports (default 5s)", ""),
-        ("stats", "", "", WORKS, "runc", "print the statistics once and end", ""),
+        ("interval", "", "TIME", WORKS, "runc", "time between reports (default 5s)", ""),
+        ("stats", "", "", WORKS, "runc", "print the statistics once and exit", ""),
     ),
     "update": _UPDATE,
     "features": (),
@@ -159,7 +159,7 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
             "NAMES",
             WORKS,
             "ours",
-            "the other runtimes, with commas between (default runc,crun)",
+            "the other runtimes, separated by commas (default runc,crun)",
             "",
         ),
         _FORMAT_TEXT,
@@ -169,7 +169,7 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
 
 # verb -> (arguments, least, most, summary); most = -1 is any number
 VERBS: dict[str, tuple[str, int, int, str]] = {
-    "create": ("ID", 1, 1, "make a container from a bundle; its program waits for start"),
+    "create": ("ID", 1, 1, "create a container from a bundle; its program waits for start"),
     "start": ("ID", 1, 1, "run the program of a created container"),
     "state": ("ID", 1, 1, "print the state of a container as JSON"),
     "kill": (
@@ -179,39 +179,39 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
         "send a signal (default: the image's stop signal, or TERM) to the container's init",
     ),
     "delete": ("ID", 1, 1, "remove a stopped container and everything that create made for it"),
-    "run": ("ID", 1, 1, "create, start, wait, delete; ends with the program's exit status"),
+    "run": ("ID", 1, 1, "create, start, wait, delete; exits with the program's exit status"),
     "exec": (
         "ID [PROGRAM [ARGUMENT ...]]",
         1,
         -1,
-        "run one more program in a container; ends with its exit status",
+        "run another program in a container; exits with that program's exit status",
     ),
     "update": ("ID", 1, 1, "change the resource limits of a container"),
     "ps": ("ID [PS-OPTION ...]", 1, -1, "list the processes of a container"),
     "pause": ("ID", 1, 1, "freeze every process of a container"),
-    "resume": ("ID", 1, 1, "let a paused container go on"),
+    "resume": ("ID", 1, 1, "resume every process of a paused container"),
     "events": ("ID", 1, 1, "print statistics and out-of-memory events of a container"),
     "list": ("", 0, 0, "list the containers below --root"),
-    "spec": ("", 0, 0, "write a config.json to begin with"),
+    "spec": ("", 0, 0, "write a config.json to start from"),
     "features": ("", 0, 0, "print what this runtime supports, as JSON"),
     "validate": ("[BUNDLE|FILE]", 0, 1, "print everything that is wrong with a config.json"),
     "plan": ("[BUNDLE|FILE]", 0, 1, "print what create and start would do, step by step"),
-    "gc": ("", 0, 0, "finish what a killed runtime left half done"),
+    "gc": ("", 0, 0, "clean up what a killed runtime left half done"),
     "compare": ("[BUNDLE|FILE]", 0, 1, "run a bundle under several runtimes and print what differs inside"),
     "help": ("[VERB]", 0, 1, "show the help of the command or of a verb"),
 }
 
-# Verbs whose words after the id are another program's, flags as well.
+# Verbs whose words after the id, flags included, belong to another program.
 FOREIGN = ("ps",)
 
-# Verbs whose first word that is no flag, after the id, begins the command line of a program.
+# Verbs for which the first word after the id that is not a flag begins the command line of a program.
 PROGRAM = ("exec",)
 
 # Verbs of runc that are refused by name; cli/flags_later.py has their flags.
 LATER: dict[str, str] = {
     "checkpoint": "save a running container to files",
-    "restore": "bring a saved container back",
-    "mounts": "mount something in a container that exists, or take it away again",
+    "restore": "restore a saved container",
+    "mounts": "mount something in an existing container, or unmount it",
 }
 
 _TRUE = ("true", "1", "t", "T", "TRUE", "True")
@@ -237,7 +237,7 @@ class Arguments:
         return self.flags.get(name, default)
 
     def all(self, name: str) -> list[str]:
-        """Every value of a flag that may be given again, in order."""
+        """Every value of a flag that may be repeated, in order."""
         return self.repeated.get(name, [])
 
     def on(self, name: str) -> bool:
@@ -254,8 +254,8 @@ def parse(argv: list[str], rows: Iterable[Row], given: Arguments, *, stop_at_wor
 
     argv          the words
     rows          the flags that may occur
-    given         is filled in; what was read before a mistake is there (the caller may need --log)
-    stop_at_word  end at the first word that is no flag (global flags); otherwise flags may stand anywhere
+    given         is filled in, even with what was read before a mistake (the caller may need --log)
+    stop_at_word  end at the first word that is not a flag (global flags); otherwise flags may stand anywhere
     Returns the words that were not looked at. After `--` every word is an argument.
     Raises UsageError, or NotSupported for a flag that is refused, naming the flag.
     """
@@ -299,7 +299,7 @@ def parse(argv: list[str], rows: Iterable[Row], given: Arguments, *, stop_at_wor
 
 
 def parse_before_program(argv: list[str], rows: tuple[Row, ...], given: Arguments) -> None:
-    """Read the words of a verb in PROGRAM: flags, the id, more flags, and what is the program's own from there on.
+    """Read the words of a verb in PROGRAM: flags, the id, more flags, and then those that belong to the program.
 
     argv, rows, given, errors: as for `parse`
     """
@@ -313,7 +313,7 @@ def _is_flag(word: str) -> bool:
 
 
 def checked(row: Row, value: str) -> str:
-    """`value` as the flag of this row wants it, or UsageError."""
+    """`value` as the flag of this row needs it, or UsageError."""
     name, kind = row[0], row[2]
     if not kind:
         if value not in _TRUE and value not in _FALSE:
@@ -322,15 +322,7 @@ def checked(row: Row, value: str) -> str:
     elif kind == "N" and not (value.isascii() and value.isdigit() and len(value) < 8):
         raise UsageError(f"flag --{name} needs a number, not {value!r}")
     elif "|" in kind and value not in kind.split("|"):
-        raise UsageError(f"flag --{name} is one of {kind.replace('|', ', ')}, not {value!r}")
+        raise UsageError(f"flag --{name} must be one of {kind.replace('|', ', ')}, not {value!r}")
     if row[3] == REFUSED and value != "false":
         raise NotSupported(f"flag --{name}: {row[6]}", hint=_HINTS.get(name, ""))
     return value
-
-
-if __name__ == "__main__":
-    import sys
-
-    from ociruntime.cli.pages import main
-
-    sys.exit(main(sys.argv[1:]))

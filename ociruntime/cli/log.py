@@ -7,7 +7,7 @@
 
 The form of a log line is logrus's, because engines read the last line of level error and show its `msg`.
 A line for people has at most LINE_LIMIT bytes: what is longer is cut in the middle. JSON lines have all of it.
-This module must not import logging, json or datetime, nor a verb or the spine.
+This module must not import logging, json, datetime, a verb or the spine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROGRAM = "ociruntime"
-_SHOWN_LIMIT = LINE_LIMIT - len(PROGRAM) - 32  # beside the name, "warning" and the newline
+_SHOWN_LIMIT = LINE_LIMIT - len(PROGRAM) - 32  # besides the name, "warning" and the newline
 _MESSAGE_LIMIT = LINE_LIMIT * 3 // 4  # of a line with time, level and fields
 _FIELD_LIMIT = 48  # the least that is left of a field
 
@@ -46,7 +46,7 @@ class Log:
                 raise UsageError(f"flag --log: {path}", errno=failure.errno or 0) from None
 
     def failure(self, failure: RuntimeFailure, verb: str = "") -> None:
-        """An error: one line for people, and one for the log with the error's fields beside it."""
+        """Report an error: one line for people, and one for the log that also has the error's fields."""
         begin = f"{verb}: " if verb else ""
 
         def brief(limit: int) -> str:
@@ -114,7 +114,7 @@ def _tell_people(begin: str, message: str) -> None:
 def _tell(descriptor: int, line: str) -> None:
     """One line in one write, so that lines of two processes don't mix.
 
-    A message that nobody can receive (stderr closed, disk full) must not hide the exit code that says the same.
+    A message that can't be written (stderr closed, disk full) must not hide the exit code that says the same.
     """
     try:
         os.write(descriptor, _encoded(printable(line) + "\n"))
@@ -123,13 +123,13 @@ def _tell(descriptor: int, line: str) -> None:
 
 
 class ReaderGone(Exception):
-    """Whoever read our output has gone away (`plan | head -1`): no error, and nothing more to do."""
+    """The reader of our output has gone away (`plan | head -1`): not an error, and nothing more to do."""
 
 
 def emit(text: str) -> None:
     """Write a verb's result to stdout, at once and whole.
 
-    Raises ReaderGone if nobody reads any more, UsageError if stdout can't be written.
+    Raises ReaderGone if the reader has gone away, UsageError if stdout can't be written.
     """
     data = memoryview(_encoded(text))
     try:
@@ -142,7 +142,7 @@ def emit(text: str) -> None:
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8, in which bytes that never were UTF-8 stand as they came."""
+    """UTF-8, with bytes that never were UTF-8 as they came."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can say ("\\ud800")

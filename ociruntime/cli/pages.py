@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is made of the flag tables: help texts, the manual page, docs/command-line.md, the shell completion.
+"""What is made from the flag tables: help texts, the manual page, docs/command-line.md, the shell completion.
 
-    python3 -m ociruntime.cli.flags man|markdown|completion|exit-codes
+    python3 -m ociruntime.cli.pages man|markdown|completion|exit-codes
 
 A test compares the committed files with what is made here. Imported for --help and by that test only;
 must not import the spine or a subject.
@@ -19,10 +19,10 @@ _HELP_ROW: Row = ("help", "h", "", flags.WORKS, "runc", "show this help", "")
 
 # code -> when
 EXIT_CODES: tuple[tuple[str, str], ...] = (
-    ("0", "the verb did what it was asked to; `delete --force` also if there was no such container"),
+    ("0", "success; `delete --force` also succeeds if there is no such container"),
     ("1", "an error; one line on stderr (and in the log) says which. `validate`: the config breaks the specification"),
-    ("128+n", "`create`, `run`, `exec`: signal n came before the program ran; what had been done is undone"),
-    ("130", "any other verb: SIGINT came"),
+    ("128+n", "`create`, `run`, `exec`: signal n arrived before the program ran; what had been done has been undone"),
+    ("130", "any other verb: interrupted by SIGINT"),
     ("141", "the reader of standard output went away (128 + SIGPIPE), as in `ociruntime plan | head -1`"),
     ("255", "`exec`: the program could not be run in the container; a mistake in the command line is 1"),
     ("program's", "`run` and `exec` in the foreground: the exit status of the program, or 128+n if signal n ended it"),
@@ -36,7 +36,7 @@ def synopsis(verb: str) -> str:
 
 
 def rows_of(verb: str) -> tuple[Row, ...]:
-    """The flags of a verb, wherever they stand."""
+    """The flags of a verb, from either table."""
     return flags.VERB_FLAGS[verb] if verb in flags.VERB_FLAGS else flags_later.LATER_FLAGS[verb]
 
 
@@ -75,7 +75,7 @@ def help_text(verb: str) -> str:
     if verb not in all_verbs():
         raise UsageError(f"unknown verb {verb}", hint="--help lists the verbs")
     lines = [f"usage: ociruntime [global flags] {synopsis(verb)}", "", summary(verb)]
-    lines += ["", "flags (also after the arguments):", *_flag_lines((*rows_of(verb), _HELP_ROW))]
+    lines += ["", "flags (may also follow the arguments):", *_flag_lines((*rows_of(verb), _HELP_ROW))]
     return "\n".join(lines) + "\n"
 
 
@@ -93,13 +93,13 @@ def markdown() -> str:
     lines = [
         "# The command line",
         "",
-        "Made from the flag table in `ociruntime/cli/flags.py` by `python3 -m ociruntime.cli.flags markdown`; do not edit.",
+        "Made from the flag table in `ociruntime/cli/flags.py` by `python3 -m ociruntime.cli.pages markdown`; do not edit.",
         "",
         "    ociruntime [global flags] VERB [flags and arguments]",
         "",
         "Flags are read as runc reads them: `-flag` is `--flag`, `--flag=value` is `--flag value`, a verb's flags may",
-        "stand before and after its arguments, and `--` ends the flags. `-h` and `--help` work with every verb.",
-        "*From* says who has the flag: runc, crun, or this runtime alone (ours).",
+        "come before and after its arguments, and `--` ends the flags. `-h` and `--help` work with every verb.",
+        "*From* says where the flag comes from: runc, crun, or this runtime alone (ours).",
         "",
         "## Global flags",
         "",
@@ -131,8 +131,8 @@ def exit_codes() -> str:
     lines = [
         "# Exit codes",
         "",
-        "Made from the table in `ociruntime/cli/pages.py` by `python3 -m ociruntime.cli.flags exit-codes`; do not edit.",
-        "The codes are stable. Where runc has a meaning, it is the same.",
+        "Made from the table in `ociruntime/cli/pages.py` by `python3 -m ociruntime.cli.pages exit-codes`; do not edit.",
+        "The codes are stable. Where runc gives a code a meaning, it is the same here.",
         "",
         "| code | when |",
         "|---|---|",
@@ -144,7 +144,7 @@ def exit_codes() -> str:
 def man_page() -> str:
     """docs/ociruntime.8, in the man macros."""
     lines = [
-        '.\\" Made from ociruntime/cli/flags.py by `python3 -m ociruntime.cli.flags man`; do not edit.',
+        '.\\" Made from ociruntime/cli/flags.py by `python3 -m ociruntime.cli.pages man`; do not edit.',
         f'.TH OCIRUNTIME 8 "" "ociruntime {__version__}" "System Administration"',
         ".SH NAME",
         "ociruntime \\- run OCI containers",
@@ -152,7 +152,7 @@ def man_page() -> str:
         ".B ociruntime",
         "[global flags] VERB [flags and arguments]",
         ".SH DESCRIPTION",
-        "Makes, starts, inspects, signals and removes containers from OCI bundles: directories with a config.json",
+        "Creates, starts, inspects, signals and deletes containers from OCI bundles: directories with a config.json",
         "and a root filesystem. The command line is compatible with runc(8).",
         ".SH GLOBAL FLAGS",
         *_man_flags(flags.GLOBAL),
@@ -216,7 +216,7 @@ def _dashed(rows: tuple[Row, ...]) -> str:
 
 _COMPLETION = """\
 # bash completion for ociruntime
-# Made from ociruntime/cli/flags.py by `python3 -m ociruntime.cli.flags completion`; do not edit.
+# Made from ociruntime/cli/flags.py by `python3 -m ociruntime.cli.pages completion`; do not edit.
 _ociruntime() {{
   local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} verb="" words index
   local -a root=()
@@ -256,7 +256,7 @@ _ociruntime() {{
 complete -F _ociruntime ociruntime
 """
 
-# What `python3 -m ociruntime.cli.flags NAME` prints, and the committed file that must be the same.
+# What `python3 -m ociruntime.cli.pages NAME` prints, and the committed file that must be the same.
 PAGES = {
     "man": (man_page, "docs/ociruntime.8"),
     "markdown": (markdown, "docs/command-line.md"),
@@ -275,7 +275,13 @@ def main(argv: list[str]) -> int:
                 file.write(make())
         return 0
     if len(argv) != 1 or argv[0] not in PAGES:
-        sys.stderr.write(f"usage: python3 -m ociruntime.cli.flags {'|'.join(PAGES)}|write\n")
+        sys.stderr.write(f"usage: python3 -m ociruntime.cli.pages {'|'.join(PAGES)}|write\n")
         return 1
     sys.stdout.write(PAGES[argv[0]][0]())
     return 0
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.exit(main(sys.argv[1:]))

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who opens a bind's source, under which name, and when? Part of the subject mounts.
+"""Which side opens the source of a bind mount, by which path, and when? Part of the subject mounts.
 
-- Usually init, by the host's path, when it makes the mount. It has a copy of the host's mounts, in which the rootfs
-  already has the mounts of earlier entries. This needs no descriptor, and keeps the order of the config.
-- A source whose path is written as one below the rootfs is opened in the container's root, by either side, so that a
-  link of the image can't lead out. In a user namespace init opens it if earlier entries have changed what is there.
-- The runtime, before the clone, where init lacks the caller's rights (in a user namespace), view (in a mount
-  namespace that is joined) or names (/proc/self); where the tree must be id-mapped or stay in the host's peer group;
-  and where the tree holds the rootfs, because each recursive bind would double it.
+- Usually init, by the host's path, when it makes the mount. Its copy of the host's mounts already has what earlier
+  entries mounted in the rootfs. This needs no descriptor, and keeps the order of the config.
+- A source that is written as a path below the rootfs is opened in the container's root, by either side, so that a link
+  in the image can't lead out of it. In a user namespace init opens it if earlier entries have changed what is there.
+- The runtime, before the clone, where init lacks the caller's rights (in a user namespace), mounts (in a joined mount
+  namespace) or names (/proc/self); where the tree must be id-mapped or stay in the host's peer group; and where the
+  tree holds the rootfs, because each recursive bind would double it.
 
 A path of the host is joined and opened, never normalised: only the kernel knows where `..` behind a link leads.
-Must not import mounts.py (which imports this) nor another subject; pure.
+Must not import mounts.py (which imports this) or another subject; pure.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Source:
     """Where a bind comes from.
 
     path         of the host, absolute; or in the container's root
-    by_runtime   the runtime opens it before the clone, else init when it is mounted
-    root         the directory of the host in which the path is resolved, or "" if it is the host's
+    by_runtime   the runtime opens it before the clone; otherwise init does, when it makes the mount
+    root         the host's directory in which the path is resolved, or "" for the host's own root
     flags        BIND_* for init
     propagation  MS_SLAVE or MS_PRIVATE for the whole tree before it is attached; 0 leaves the host's peer group
     """
@@ -68,7 +68,7 @@ class Sources:
         self._rootfs = rootfs
         self._root = _plain(rootfs)
         written = config.at("root", "path").text()
-        # From the bundle on; None if it is not written so.
+        # Below the bundle; None if it is not written that way.
         self._written = _plain(f"/{written}") if written and not written.startswith("/") else None
         self._foreign = opened_by_runtime(config)
         self._propagation = config.at("linux", "rootfsPropagation").text()
@@ -76,7 +76,7 @@ class Sources:
         self._above: set[str] = set()  # the directories above those
 
     def note(self, place: str) -> None:
-        """An entry mounts something at this path of the container."""
+        """Note that an entry mounts something at this path in the container."""
         self._places.add(place)
         while place != "/" and (place := posixpath.dirname(place)) not in self._above:
             self._above.add(place)
@@ -84,19 +84,19 @@ class Sources:
     def find(self, entry: Node, options: MountOptions) -> Source:
         """The source of a bind.
 
-        Raises NotSupported for an id-mapped bind of what the container itself mounts.
+        Raises NotSupported for an id-mapped bind of one of the container's own mounts.
         """
         source = entry.at("source").text()
         path = posixpath.join(self._bundle, source)
         plain = _plain(path)
-        text = plain or posixpath.normpath(path)  # an approximation will do where it decides the order only
+        text = plain or posixpath.normpath(path)  # an approximation will do: it only decides the order
         inside = None if _names_the_caller(text) else self._inside(plain, source)
         covered = inside is not None and self._is_covered(inside)
         propagation = tree_propagation(self._propagation, options)
         flags = BIND_RECURSIVE if options.recursive else 0
         if is_id_mapped(entry):
             if covered:
-                reason = "an id-mapped bind of what the container mounts itself is not supported yet"
+                reason = "an id-mapped bind of one of the container's own mounts is not supported yet"
                 raise NotSupported(reason, pointer=entry.at("source").pointer)
             by_runtime = True
         elif covered or (options.recursive and inside in self._above):
@@ -111,7 +111,7 @@ class Sources:
         return Source(inside, by_runtime=by_runtime, flags=flags, propagation=propagation, root=self._rootfs)
 
     def _inside(self, plain: str | None, source: str) -> str | None:
-        """The path in the root, for a source that is written as one below the rootfs; with ".." only the kernel knows."""
+        """The path in the root of a source that is written as one below the rootfs; None with "..", see _plain."""
         root = self._root
         if (
             not source.startswith("/") and self._written is not None
@@ -142,10 +142,10 @@ def opened_by_runtime(config: Node) -> bool:
 
 
 def tree_propagation(rootfs_propagation: str, options: MountOptions) -> int:
-    """What a source's tree becomes before it is attached.
+    """The propagation that a source's tree gets before it is attached.
 
     A mount made in the container must not appear on the host (security invariant 16), unless both the rootfs and
-    the entry are to be shared. A private rootfs has private mounts, but for entries that say slave themselves.
+    the entry are to be shared. A private rootfs has private mounts, except for entries that say slave.
     """
     words = (options.propagation, options.rpropagation)
     if MS_SHARED in words and rootfs_propagation in ("shared", "rshared"):
@@ -155,7 +155,7 @@ def tree_propagation(rootfs_propagation: str, options: MountOptions) -> int:
 
 
 def _plain(path: str) -> str | None:
-    """An absolute path without "." and empty names; None if it has "..", which the text can't resolve."""
+    """An absolute path without "." and empty names; None if it has "..", which only the kernel can resolve."""
     if "/." not in path and "//" not in path:
         return path.rstrip("/") or "/"
     names = [name for name in path.split("/") if name not in ("", ".")]

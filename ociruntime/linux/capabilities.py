@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which capabilities does the program have? (config.md, "Linux Process"; capabilities(7))
 
-What cannot be granted is a warning and is left out, never an error (R049, R050). A set that the config
-does not give is empty. Must not import another subject.
+A capability that cannot be granted is left out with a warning; it is never an error (R049, R050). A set that
+is not in the config is empty. Must not import another subject.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ ADMIN = _BITS["CAP_SYS_ADMIN"]
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Warn about names that are no capability; they are left out (R049)."""
+    """Warn about names that are not capabilities; they are left out (R049)."""
     for _, members in _listed(config):
         for member in members:
             if member.text() not in _BITS:
@@ -103,11 +103,11 @@ def warnings(config: Node, host: Host) -> Iterator[Violation]:
 
 # Why capabilities that the runtime has may still not be given in a set (capset(2), prctl(2)).
 _REASONS = {
-    "bounding": "",  # nothing else is asked of these two
+    "bounding": "",  # these two have no other condition
     "permitted": "",
     "effective": "they are not in the permitted set",
     "inheritable": "they are not in the bounding set",
-    "ambient": "they are not both in the permitted and in the inheritable set",
+    "ambient": "they are not in both the permitted and the inheritable set",
 }
 
 
@@ -122,7 +122,7 @@ def granted_sets(config: Node, host: Host) -> dict[str, int]:
 
 
 def plan_early(config: Node, host: Host) -> Iterator[Step]:
-    """While init may still do so: drop what is not in the bounding set."""
+    """Drop what is not in the bounding set, while init still may."""
     if config.at("process"):
         mask = granted_sets(config, host)["bounding"]
         yield InitStep(
@@ -136,8 +136,8 @@ def plan_early(config: Node, host: Host) -> Iterator[Step]:
 def plan_late(config: Node, host: Host, kept: int = 0) -> Iterator[Step]:
     """After the change of user: the four sets of the process itself.
 
-    kept   mask of what init itself needs until execve, beside the config's effective and permitted sets;
-           the program does not get it, as execve makes those two sets anew without regard to what they were
+    kept   mask of what init itself needs until execve, in addition to the config's effective and permitted sets;
+           the program does not get it, as execve computes those two sets from the others
     """
     if config.at("process"):
         sets = granted_sets(config, host)
@@ -155,7 +155,7 @@ def plan_late(config: Node, host: Host, kept: int = 0) -> Iterator[Step]:
 
 
 def _available(config: Node, host: Host) -> int:
-    """What init has to give away: everything in a new user namespace, else what the runtime itself has."""
+    """What init can grant: everything in a new user namespace, otherwise what the runtime itself has."""
     return ALL if namespace_entries.has(config, "user") else host.capabilities & ALL
 
 

@@ -5,7 +5,7 @@ On cgroup v2: the cgroup2 file system, or a bind of the host's mount where the k
 and hybrid: a tmpfs with a directory for each v1 hierarchy, as runc does (the cgroup2 hierarchy of a hybrid
 host is left out): with a cgroup namespace a fresh mount of it, otherwise a bind of the container's own cgroup.
 Controllers that are mounted together get links.
-Must not import mounts.py (which imports this) nor another subject.
+Must not import mounts.py (which imports this) or another subject.
 """
 
 from __future__ import annotations
@@ -114,16 +114,16 @@ def _links(place: str, name: str, names: list[str], entry: Node) -> Iterator[Ini
 
 
 def _is_bound(config: Node, host: Host) -> bool:
-    """Whether cgroup2 is shown by a bind: who mounts it needs CAP_SYS_ADMIN over the cgroup namespace.
+    """True if cgroup2 is shown by a bind: mounting it takes CAP_SYS_ADMIN over the cgroup namespace.
 
-    The root of another user namespace has it in a cgroup namespace of its own only.
+    The root of another user namespace has that only in a cgroup namespace of its own.
     """
     foreign = namespace_entries.has(config, "user") and not namespace_entries.has(config, "cgroup")
     return foreign and not host.cgroups.controllers and host.cgroups.v2 != ""
 
 
 def _directory(names: list[str], cgroup_paths: dict[str, str]) -> str:
-    # "" if the container has no cgroup in this hierarchy: then nothing of it is shown
+    # "" if the container has no cgroup in this hierarchy: then none of it is shown
     return next((cgroup_paths[name] for name in names if name in cgroup_paths), "")
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does the program get a terminal, how large, and who gets its other end? (config.md, "Process")
+"""Does the program get a terminal, of what size, and who gets the other end? (config.md, "Process")
 
         init                                            runtime
     a pair of the container's devpts:
     its peer becomes 0, 1, 2 and /dev/console
     its master  -------- op terminal -------------->  run.terminal
                                                         |-> the console socket (--console-socket)
-                                                        '-> whoever called create (run in the foreground)
+                                                        '-> the caller of create (run in the foreground)
 
 A process that joins a container (exec) has `plan_terminal` among its steps, and its master goes through `send`.
 Must not import another subject.
@@ -41,7 +41,7 @@ _LARGEST = 0xFFFF  # struct winsize has 16 bits for each (ioctl_tty(2))
 
 # Keys of run.slots; the descriptors stay with the runtime.
 _CONSOLE_SOCKET, _PIDFD_SOCKET = "console socket", "pidfd socket"
-# What comes with the descriptor: what runc says, though engines read no meaning into it.
+# The text that is sent with the descriptor. It is runc's, though engines don't interpret it.
 TERMINAL_NAME = "/dev/ptmx"
 PIDFD_NAME = "standard"
 
@@ -54,7 +54,7 @@ def check(config: Node) -> Iterator[Violation]:
     for name in ("height", "width"):
         side = process.at("consoleSize", name)
         if process.at("consoleSize") and not side:
-            yield Violation(side.pointer, "is required, and counts as 0", "R040", "warning")
+            yield Violation(side.pointer, "is required; 0 is assumed", "R040", "warning")
         if side.number() > _LARGEST:
             yield Violation(
                 side.pointer, f"a terminal's {name} is at most {_LARGEST}, not {side.number()}", "R040"
@@ -62,7 +62,7 @@ def check(config: Node) -> Iterator[Violation]:
 
 
 def refuse(config: Node, console_socket: str, *, detached: bool) -> None:
-    """The rules of runc: whoever does not stay needs a socket for the terminal, and nobody else may have one.
+    """The rules of runc: a command that does not stay needs a socket for the terminal, and no other command may have one.
 
     detached   the caller of create does not take the master itself
     Raises RuntimeFailure.
@@ -78,7 +78,7 @@ def refuse(config: Node, console_socket: str, *, detached: bool) -> None:
 
 
 def plan_connect(console_socket: str, pidfd_socket: str) -> Iterator[HostStep]:
-    """Before there is a process: is somebody listening?"""
+    """Before there is a process: connect, which fails if no one is listening."""
     if console_socket:
         yield HostStep(_SUBJECT, "connect console socket", {"path": console_socket}, text=console_socket)
     if pidfd_socket:
@@ -86,10 +86,10 @@ def plan_connect(console_socket: str, pidfd_socket: str) -> Iterator[HostStep]:
 
 
 def plan_terminal(process: Node) -> Iterator[InitStep]:
-    """For a session leader whose root has a devpts at /dev/pts: the terminal, of the size and user of `process`.
+    """For a session leader whose root has a devpts at /dev/pts: a terminal with the size and user of `process`.
 
-    As with runc the size counts if both sides are given, and the user gets the terminal unless its devpts is not the
-    container's own (EPERM).
+    As with runc the size counts only if both height and width are given, and the user gets the terminal unless its
+    devpts is not the container's own (EPERM).
     """
     terminal, size = process.at("terminal"), process.at("consoleSize")
     height, width = size.at("height").number(), size.at("width").number()
@@ -120,7 +120,7 @@ def plan_device(process: Node) -> Iterator[InitStep]:
 
 
 def plan_send(config: Node, console_socket: str, pidfd_socket: str) -> Iterator[HostStep]:
-    """When the environment stands, and before anything says so."""
+    """Once the environment is complete, and before anything reports that."""
     if console_socket:
         pointer = config.at("process", "terminal").pointer
         yield HostStep(_SUBJECT, "send terminal", {}, pointer=pointer, text="to the console socket")
@@ -129,7 +129,7 @@ def plan_send(config: Node, console_socket: str, pidfd_socket: str) -> Iterator[
 
 
 def apply(step: HostStep, run: Run) -> None:
-    """Connect to a socket, or send over it; OSError if nobody listens there."""
+    """Connect to a socket, or send over it; OSError if no one is listening."""
     if step.name == "connect console socket":
         run.slots[_CONSOLE_SOCKET] = connect(str(step.args["path"]))
     elif step.name == "connect pidfd socket":
@@ -159,10 +159,10 @@ def connect(path: str) -> int:
 
 
 def send(connection: int, name: str, descriptor: int) -> None:
-    """One message as runc sends it: the name, and the descriptor beside it. Raises OSError."""
+    """Send one message as runc does: the name, with the descriptor attached. Raises OSError."""
     plug = _socket.socket(fileno=connection)
     try:
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))
         plug.sendmsg([name.encode()], [rights], _socket.MSG_NOSIGNAL)
     finally:
-        plug.detach()  # the connection stays its owner's
+        plug.detach()  # the connection is the caller's: it stays open

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""As which user and with which groups and umask does the program run? (config.md, "User")
+"""Which user, groups and umask does the program run with? (config.md, "User")
 
 Capabilities have their own module. Must not import another subject.
 """
@@ -50,7 +50,7 @@ def check(config: Node) -> Iterator[Violation]:
     for one, mappings in ids:
         if not one:
             if user:
-                yield Violation(one.pointer, "is required, and counts as 0", "R062", "warning")
+                yield Violation(one.pointer, "is required; 0 is assumed", "R062", "warning")
             continue
         if one.number() == _NO_ID:
             yield Violation(one.pointer, f"invalid id {_NO_ID}: to the kernel it means no change", "R062")
@@ -83,10 +83,10 @@ def plan_early(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - th
 
 
 def plan_streams(config: Node) -> Iterator[Step]:
-    """Before `plan_late`, while there is CAP_CHOWN: the standard streams become the user's, who can then open /dev/stdout.
+    """Before `plan_late`, while init has CAP_CHOWN: the user gets the standard streams, and can then open /dev/stdout.
 
-    Root has no such step, for the pipes of an engine are root's; a terminal has one of its own (linux/console.py).
-    Hooks don't come here: what they print may go to a file of the host that several containers share.
+    Root needs no such step, as an engine's pipes are root's already; a terminal has its own (linux/console.py).
+    Hooks have none: what they print may go to a file of the host that several containers share.
     """
     process = config.at("process")
     user = process.at("user")
@@ -108,7 +108,7 @@ def plan_late(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001
 
 
 def home_of(uid: int, rootfs: str) -> str | None:
-    """The home directory of `uid` by the /etc/passwd below `rootfs`, or None.
+    """The home directory of `uid` according to the /etc/passwd below `rootfs`, or None.
 
     Called before the plan is made, because it looks at a file. Symbolic links are followed inside the
     rootfs and never out of it; anything but a regular file, and lines that make no sense, are ignored.
@@ -116,7 +116,7 @@ def home_of(uid: int, rootfs: str) -> str | None:
     wanted = str(uid).encode()
     for line in _read_inside(rootfs, ["etc", "passwd"]).split(b"\n"):
         fields = line.split(b":")
-        # a # line is no comment to getpwent(3), and a short line still names its user
+        # getpwent(3) does not take a # line as a comment, and a short line still names its user
         if len(fields) > 2 and fields[2] and (fields[2].lstrip(b"0") or b"0") == wanted:
             return os.fsdecode(fields[5]).partition("\0")[0] if len(fields) > 5 else ""
     return None
@@ -129,7 +129,7 @@ def _has_own_user_namespace(config: Node) -> bool:
 
 
 def _is_mapped(number: int, mappings: Node) -> bool:
-    """True if an entry has the id, or lacks a number: then the schema has said what is wrong."""
+    """True if an entry has the id, or lacks a number: the schema has reported that already."""
     for entry in mappings:
         first, size = entry.at("containerID"), entry.at("size")
         if not (first and size) or 0 <= number - first.number() < size.number():
@@ -186,8 +186,8 @@ def _contents(name: str, directory: int) -> bytes:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         opened["file"] = descriptor = os.open(name, flags, dir_fd=directory)
         status = os.fstat(descriptor)
-        # Files of procfs have no size. With the rights of the runtime one may be read that is not for the container,
-        # and some that may not even be looked at: what has been read of /proc/kmsg is gone from the kernel's log.
+        # Files of procfs have size 0. The runtime may have the right to read some that the container may not, and some
+        # change when they are read: what has been read from /proc/kmsg is gone from the kernel's log.
         if not stat.S_ISREG(status.st_mode) or not status.st_size:
             return b""
         return os.read(descriptor, _PASSWD_LIMIT)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which device nodes and links are in the container's /dev? (config-linux.md, Devices; runtime-linux.md)
 
-In a user namespace nobody may make a device: the runtime makes each node, with the owner that the config says,
-and init mounts it. Must not import another subject. What a process may do with a device is the cgroup's business.
+Devices can't be made in a user namespace: there the runtime makes each node, with the owner that the config names,
+and init mounts it. Must not import another subject. The cgroup decides what a process may do with a device.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ _LINKS = (
     ("/dev/stderr", "/proc/self/fd/2"),
 )
 
-# Made by plan_links in any case; what the config says about it is left out.
+# plan_links always makes it; what the config says about it is left out.
 _PTMX = "/dev/ptmx"
 
 _MAX_NUMBER = 0xFFFFFFFF
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Absolute paths, numbers where the type needs them (R106), no path twice with different nodes (R107)."""
+    """Paths are absolute, a type that needs numbers has them (R106), no path has two different nodes (R107)."""
     nodes: dict[str, tuple[int, int, int]] = {}
     for entry in config.at("linux", "devices"):
         path, kind = entry.at("path"), entry.at("type").text()
@@ -154,7 +154,7 @@ def plan_links(config: Node, host: Host) -> Iterator[InitStep]:
 
 
 def _dev_is_bind(config: Node) -> bool:
-    # The engine brought a /dev of its own: nothing is made in it, it may be the host's.
+    # The engine has mounted a /dev of its own: nothing is made in it, as it may be the host's.
     return any(
         _clean(entry.at("destination").text()) == "/dev"
         and not {"bind", "rbind"}.isdisjoint(entry.at("options").texts())
@@ -164,7 +164,7 @@ def _dev_is_bind(config: Node) -> bool:
 
 def _node_of(entry: Node) -> tuple[int, int, int]:
     kind = TYPES[entry.at("type").text()]
-    if kind == stat.S_IFIFO:  # a FIFO has no number; some configs give one all the same
+    if kind == stat.S_IFIFO:  # a FIFO has no number; some configs give one anyway
         return kind, 0, 0
     return kind, entry.at("major").number(), entry.at("minor").number()
 
@@ -174,7 +174,7 @@ def _clean(path: str) -> str:
 
 
 class _Device:
-    """One node of the container: what it is, whose, and the property behind it ("" for a default one)."""
+    """One node of the container: what it is, who owns it, and the property behind it ("" for a default one)."""
 
     __slots__ = ("mode", "node", "owner", "path", "pointer", "text")
 
@@ -192,7 +192,7 @@ class _Device:
         self.text = f"{path} {letter}{number} mode {mode:04o} uid {owner[0]} gid {owner[1]}"
 
     def is_fifo(self) -> bool:
-        """True for what everybody may make."""
+        """True for a FIFO, which anyone may make."""
         return self.node[0] == stat.S_IFIFO
 
     def flags(self) -> int:
@@ -200,7 +200,7 @@ class _Device:
         return 0 if self.pointer else MKNOD_OPTIONAL
 
     def init_step(self) -> InitStep:
-        """Init makes it."""
+        """The step with which init makes it."""
         kind, major, minor = self.node
         return InitStep(
             "mknod",
@@ -216,14 +216,14 @@ class _Device:
         )
 
     def host_step(self, file: str) -> HostStep:
-        """The runtime makes it, in the state directory, where nobody else can reach it."""
+        """The step with which the runtime makes it, in the state directory, where no one else can reach it."""
         kind, major, minor = self.node
         args: dict[str, object] = {"file": file, "mode": kind | self.mode, "major": major, "minor": minor}
         args.update(uid=self.owner[0], gid=self.owner[1], slot=f"device {self.path}")
         return HostStep("linux.devices", "make device node", args, pointer=self.pointer, text=self.text)
 
     def mount_step(self) -> InitStep:
-        """Init mounts the runtime's."""
+        """The step with which init mounts the node that the runtime made."""
         return InitStep(
             "device",
             Slot(f"device {self.path}"),
@@ -236,16 +236,16 @@ class _Device:
 
 
 def apply(step: HostStep, run: Run) -> None:
-    """Make a node and take it as a tree of its own. It goes with the state directory; without its name it could
-    not be mounted any more.
+    """Make a node and clone it as a mount of its own. The node goes with the state directory: once unlinked it could
+    no longer be mounted.
 
-    Raises OSError if there can't be such a node, StepFailed if the kernel gives no tree of it.
+    Raises OSError if the node can't be made, StepFailed if the kernel can't clone it.
     """
     mode, number = _number(step, "mode"), os.makedev(_number(step, "major"), _number(step, "minor"))
     path = f"{run.directory}/{step.args['file']}"
     os.mknod(path, mode, number)
     os.chown(path, _host_id(run, "uid", _number(step, "uid")), _host_id(run, "gid", _number(step, "gid")))
-    os.chmod(path, mode & 0o7777)  # the umask has taken from it
+    os.chmod(path, mode & 0o7777)  # mknod has applied the umask
     _open_tree(path, step, run)
 
 
@@ -274,7 +274,7 @@ def _number(step: HostStep, name: str) -> int:
 
 
 def _host_id(run: Run, kind: str, number: int) -> int:
-    # who is not mapped is nobody in the container, and so may the host's root be
+    # an id that is not mapped appears as "nobody" in the container, and the host's root may be one
     from ociruntime.linux.id_ranges import find
 
     maps = run.facts["idmap"]

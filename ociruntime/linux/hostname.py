@@ -36,12 +36,14 @@ def check(config: Node) -> Iterator[Violation]:
         length = len(name.text().encode("utf-8", "replace"))  # the schema refuses lone surrogates
         if length > _LONGEST:
             yield Violation(
-                name.pointer, f"{property_name} has {length} bytes, the kernel takes {_LONGEST}", rule
+                name.pointer,
+                f"{property_name} has {length} bytes, and the kernel takes up to {_LONGEST}",
+                rule,
             )
 
 
 def plan(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the signature of every subject
-    """Set the names; an empty name is as good as none, as with runc."""
+    """Set the names; an empty name counts as none, as with runc."""
     for property_name in _RULES:
         name = config.at(property_name)
         if name.text():

@@ -26,7 +26,7 @@ JOINED = "namespace user"  # the slot of a joined user namespace; see namespaces
 
 
 def read(mappings: Node) -> Ranges:
-    """The ranges, in the config's order, which is the order in which the kernel is told of them."""
+    """The ranges, in the config's order, which is also the order in which the kernel gets them."""
     return [[entry.at(name).number() for name in _MEMBERS] for entry in mappings]
 
 
@@ -38,7 +38,7 @@ def check(mappings: Node, rule: str) -> Iterator[Violation]:
         return
     whole = [
         entry for entry in mappings if all(entry.at(name) for name in _MEMBERS)
-    ]  # else the schema speaks
+    ]  # the schema reports the others
     for entry in whole:
         size = entry.at("size").number()
         if size < 1:

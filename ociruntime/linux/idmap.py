@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ids of the host do the container's ids stand for? (config-linux.md, User namespace mappings)
+"""Which ids of the host do the container's ids map to? (config-linux.md, User namespace mappings)
 
 Init is forked into the new user namespace, waits until the runtime has written the mappings ("started"),
-opens the rootfs, which the host's root may have to do, and becomes the namespace's root before it makes
+opens the rootfs, which may take the host's root, and becomes the namespace's root before it makes
 anything. Mappings of mounts need a user namespace too: a process that does nothing else holds it.
 Must not import another subject.
 """
@@ -49,9 +49,7 @@ def check(config: Node) -> Iterator[Violation]:
             shown = id_ranges.words(id_ranges.read(mappings)[:3])
             yield Violation(mappings.pointer, f"{name} need a user namespace: {shown}", "R102")
         elif not len(mappings) and user and not user.at("path").text():
-            reason = (
-                f"a new user namespace needs {name}: nothing says which ids of the host its own stand for"
-            )
+            reason = f"a new user namespace needs {name}: without them its ids map to none of the host's"
             yield Violation(mappings.pointer, reason, "R102")
         yield from id_ranges.check(mappings, "R102")
     if user and not namespace_entries.has(config, "mount"):
@@ -60,7 +58,7 @@ def check(config: Node) -> Iterator[Violation]:
 
 
 def plan_host(config: Node) -> Iterator[HostStep]:
-    """Before the clone: know the mappings, and have a user namespace for each kind of id-mapped mount."""
+    """Before the clone: note the mappings, and make a user namespace for each set of mappings that mounts have."""
     uids, gids = _own(config)
     user = namespace_entries.entry(config, "user")
     if user:
@@ -105,7 +103,7 @@ def plan_write(config: Node) -> Iterator[HostStep]:
 def plan_root(config: Node) -> Iterator[InitStep]:
     """Become the root of the user namespace, without the caller's groups (R064); capabilities stay as they are.
 
-    Where no id 0 is mapped, the program's user makes the container.
+    Where id 0 is not mapped, the program's user makes the container.
     """
     uids, gids = _own(config)
     user = config.at("process", "user")
@@ -132,7 +130,7 @@ def _own(config: Node) -> tuple[Ranges, Ranges]:
 def apply(step: HostStep, run: Run) -> None:
     """Do one of the host steps.
 
-    Raises StepFailed if the kernel refuses mappings, or if a joined user namespace has others than the config.
+    Raises StepFailed if the kernel refuses mappings, or if those of a joined user namespace differ from the config's.
     """
     if step.name == "write id map":
         _write(run.pid, str(step.args["file"]), _ranges(step.args["ranges"]), step)
@@ -159,7 +157,7 @@ def _failed(step: HostStep, reason: str, number: int = 0, hint: str = "") -> Ste
 
 
 def _write(pid: int, file: str, ranges: Ranges, step: HostStep) -> None:
-    """One write: the kernel takes no second one. The file is the host's, where no container has a say."""
+    """One write: the kernel takes no second one. It goes through the host's procfs, which no container controls."""
     text = id_ranges.lines(ranges).encode()
     try:
         with open(f"/proc/{pid}/{file}", "wb", buffering=0) as opened:
@@ -183,7 +181,7 @@ def _hold(step: HostStep) -> int:
 
 
 def _read(namespace: int, step: HostStep) -> tuple[Ranges, Ranges]:
-    """The mappings of a user namespace, in the host's ids: as a process shows them that has entered it."""
+    """The mappings of a user namespace, in the host's ids, as shown for a process that has entered it."""
     guest = _waiting_child([namespace], 0, step)
     try:
         return _map_of(guest.pid, "uid_map"), _map_of(guest.pid, "gid_map")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which share of the caches and of the memory bandwidth? (config-linux.md, "IntelRdt"; resctrl of the kernel)
+"""Which share of caches and memory bandwidth does the container get? (config-linux.md, "IntelRdt"; kernel: resctrl)
 
 A group is a directory of the resctrl file system; a process is put into it by its file `tasks`.
 
     closID   schemata   the group exists    it doesn't
     ------   --------   ----------------    ----------
-    none     any        refused             made, named like the container; removed with it (R167, R171)
+    none     any        refused             made, named after the container; removed with it (R167, R171)
     given    none       used                refused (R170)
     given    some       compared (R169)     made and written; stays when the container is deleted (R168, R172)
 
@@ -40,7 +40,7 @@ KEYS = (
 )
 
 _SUBJECT = "linux.intelrdt"
-# Directories of resctrl that are no groups.
+# Directories of resctrl that are not groups.
 _RESERVED = ("info", "mon_groups", "mon_data")
 _DEFAULT = "/"
 
@@ -101,17 +101,19 @@ def plan_join(config: Node, host: Host, container_id: str) -> Iterator[HostStep]
 
 
 def plan_update(facts: dict[str, object], root: str, lines: dict[str, str]) -> Iterator[HostStep]:
-    """Other shares for a container that exists, of whose state `facts` are: the lines, by who asks for them. Pure.
+    """Change the shares of an existing container. Pure.
 
+    facts   from the container's state
+    lines   the flag or pointer that asks -> the new line of schemata
     Raises StepFailed if it has no group.
     """
     groups = facts.get("intelrdt")
     asking = " and ".join(lines)
     if not isinstance(groups, list):
         raise StepFailed(
-            "the container is in no group of resctrl",
+            "the container is not in a resctrl group",
             pointer=asking,
-            hint="only one whose config has intelRdt can get another share",
+            hint="only a container whose config has intelRdt can be given another share",
         )
     args: dict[str, object] = {"root": root, "group": str(groups[0]), "lines": list(lines.values())}
     yield HostStep(_SUBJECT, "set schemata", args, pointer=asking, text=", ".join(lines.values()))
@@ -160,8 +162,8 @@ def apply(step: HostStep, run: Run) -> None:
 def undo(name: str, args: dict[str, object], run: Run) -> None:
     """Remove the groups that were made for this container. Raises OSError if one doesn't go away.
 
-    A group that the config names is not this container's alone: it stays (R172), unless the container never
-    came to be and nobody else has come into the group.
+    A group that the config names may have other users: it stays (R172), unless create failed and no process has
+    joined the group meanwhile.
     """
     if name == "make monitoring group":
         _remove(str(args["monitor"]))
@@ -182,18 +184,18 @@ def _check(args: dict[str, Any]) -> None:
     if not args["root"]:
         raise StepFailed(
             "resctrl is not mounted",
-            hint="mount -t resctrl resctrl /sys/fs/resctrl; the kernel and the CPU must know Intel RDT or AMD QoS",
+            hint="mount -t resctrl resctrl /sys/fs/resctrl; the kernel and the CPU must support Intel RDT or AMD QoS",
         )
     group, monitor, lines = args["group"], args["monitor"], args["lines"]
     exists = os.path.isdir(group)
     if exists and not args["named"]:
-        raise StepFailed(f"{group} exists already, and is not this container's")
+        raise StepFailed(f"{group} already exists, and is not this container's")
     if exists and lines:
         _compare(f"{group}/schemata", lines)
     if not exists and args["named"] and not lines:
-        raise StepFailed(f"{group}: no such group", hint="closID without a schema wants one that exists")
+        raise StepFailed(f"{group}: no such group", hint="closID without a schema needs a group that exists")
     if monitor and os.path.isdir(monitor):
-        raise StepFailed(f"{monitor} exists already, and is not this container's")
+        raise StepFailed(f"{monitor} already exists, and is not this container's")
     args["made"][:] = [] if exists else [group]
 
 
@@ -209,7 +211,7 @@ def _compare(path: str, lines: list[str]) -> None:
         if resource not in current or any(
             current[resource].get(domain) != share for domain, share in shares.items()
         ):
-            raise StepFailed(f"{path} has another value than {line}")
+            raise StepFailed(f"{path} has a value other than {line}")
 
 
 def _parse(line: str) -> tuple[str, dict[str, str]]:
@@ -248,7 +250,7 @@ def _write(path: str, value: str) -> None:
 
 
 def _has_tasks(group: str) -> bool:
-    """The kernel removes a group also with processes in it, and they lose their share."""
+    """True if processes are in the group: the kernel would remove it nevertheless, and they would lose their share."""
     try:
         with open(f"{group}/tasks", "rb", buffering=0) as file:
             return file.read(1) != b""

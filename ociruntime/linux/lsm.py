@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Under which AppArmor profile or SELinux labels does the program run? (config.md, "Linux Process")
+"""Which AppArmor profile or SELinux labels does the program run under? (config.md, "Linux Process")
 
 A label is written into init's own /proc/self/attr, on a procfs of its own (native/procfs.c), so that what
 the container has at /proc doesn't matter (CVE-2019-16884, CVE-2025-52881). It takes effect at execve. On a
@@ -31,8 +31,8 @@ _LABELS = (
 # The mount option that carries a label; mount(8), "context".
 MOUNT_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
 
-# SELinux labels the files of the first two by itself; superblocks of the next two are the host's, whose
-# label can't be another one. A message queue file system is its namespace's and takes the label as an attribute.
+# SELinux labels the files of the first two by itself; the next two share the host's superblocks, whose label is
+# fixed. A message queue file system belongs to its ipc namespace and takes the label as an attribute.
 _UNLABELLED = ("proc", "sysfs", "cgroup", "cgroup2")
 _BY_ATTRIBUTE = "mqueue"
 
@@ -43,14 +43,16 @@ def check(config: Node) -> Iterator[Violation]:
         label = config.at(*path)
         # SELinux takes a leading line feed for "no label", AppArmor cuts at white space
         if any(letter < " " or letter == "\x7f" for letter in label.text()):
-            yield Violation(label.pointer, f"a label has no control characters: {label.text()[:80]!r}", rule)
+            yield Violation(
+                label.pointer, f"a label can't have control characters: {label.text()[:80]!r}", rule
+            )
     kind = config.at("annotations", MOUNT_CONTEXT)
     if config.at("linux", "mountLabel").text() and kind.text("context") not in MOUNT_CONTEXTS:
         yield Violation(kind.pointer, f"{kind.text()!r} must be one of {', '.join(MOUNT_CONTEXTS)}", "R197")
 
 
 def warnings(config: Node, host: Host) -> Iterator[Violation]:
-    """Yield a warning for each label that this host can't give."""
+    """Yield a warning for each label that this host can't set."""
     for path, rule in _LABELS:
         label = config.at(*path)
         name, there = (
@@ -62,7 +64,7 @@ def warnings(config: Node, host: Host) -> Iterator[Violation]:
 
 
 def plan_keyring(process: Node, host: Host) -> Iterator[InitStep]:
-    """Before the session keyring is made: its label; execve forgets it again. Pure.
+    """Before the session keyring is made: its label; execve resets it. Pure.
 
     process   /process of the config, or what `exec` puts in its place
     """
@@ -72,13 +74,13 @@ def plan_keyring(process: Node, host: Host) -> Iterator[InitStep]:
 
 
 def plan_exec(process: Node, host: Host) -> Iterator[InitStep]:
-    """While procfs is at hand: what execve of the program puts into force. Pure.
+    """While procfs is available: what takes effect at the execve of the program. Pure.
 
     process   /process of the config, or what `exec` puts in its place
     """
     profile, label = process.at("apparmorProfile"), process.at("selinuxLabel")
     if profile.text() and host.apparmor:
-        # AppArmor's own directory: attr/exec is whichever module comes first. There since Linux 5.8.
+        # AppArmor's own directory: attr/exec belongs to whichever module comes first. There since Linux 5.8.
         yield _attribute("apparmor/exec", profile, "set AppArmor profile", f"exec {profile.text()}")
     if label.text() and host.selinux:
         yield _attribute("exec", label, "set SELinux label", label.text())
@@ -91,7 +93,7 @@ def _attribute(file: str, label: Node, name: str, value: str) -> InitStep:
 def labelled(steps: Iterable[Step], config: Node, host: Host) -> Iterator[Step]:
     """The same steps, with linux.mountLabel on each file system that is made. Pure.
 
-    Binds keep the labels of their files: changing those is the engine's business.
+    Binds keep the labels of their files: changing those is up to the engine.
     """
     label = config.at("linux", "mountLabel").text()
     kind = config.at("annotations", MOUNT_CONTEXT).text("context")

@@ -83,8 +83,8 @@ _NOT_ATIME = {
     "nostrictatime": MOUNT_ATTR_STRICTATIME,
 }
 
-# Flags of the superblock. word -> (MS_* flag, True if the word clears it, the word of the other sense).
-# The words are also fsconfig(2)'s; those of _NO_FSCONFIG only mount(2) knows.
+# Flags of the superblock. word -> (MS_* flag, True if the word clears it).
+# fsconfig(2) has the same words, except those of _NO_FSCONFIG: these are flags of mount(2) only.
 _SUPERBLOCK = {
     "ro": (MS_RDONLY, False),
     "rw": (MS_RDONLY, True),
@@ -102,11 +102,11 @@ _SUPERBLOCK = {
 }
 _NO_FSCONFIG = ("iversion", "noiversion", "silent", "loud")
 
-# Words of the specification that are more than a flag, or nothing.
+# Words of the specification that are more than a flag, or have no effect.
 _OTHERS = ("bind", "rbind", "remount", "defaults", "tmpcopyup", "idmap", "ridmap")
 
-# Words that mount(8) handles itself and never gives to the kernel (R033); nothing is left to do for them
-# here. They are not part of what `features` lists.
+# Words that mount(8) handles itself and never passes to the kernel (R033): here they have no effect, and
+# `features` does not list them.
 _USERSPACE = frozenset(("auto", "noauto", "nofail", "_netdev", "nouser", "nousers", "noowner", "nogroup"))
 _USERSPACE_PREFIXES = ("x-", "X-", "comment=")
 
@@ -133,7 +133,7 @@ def known_options() -> list[str]:
 
 
 class MountOptions:
-    """The options of one entry, by what they are good for.
+    """The options of one entry, by what they are for.
 
     attr_set, attr_clear     MOUNT_ATTR_* bits of the plain words
     rattr_set, rattr_clear   the same of the recursive words (rro, rnosuid, ...)
@@ -197,7 +197,7 @@ class MountOptions:
 
 
 def parse(options: Iterable[str]) -> MountOptions:
-    """Sort the options of one mount entry; never fails: what is not known is data for the file system."""
+    """Sort the options of one mount entry; never fails: an unknown word is data for the file system."""
     result = MountOptions()
     for word in options:
         known = _attribute(result, word)
@@ -217,7 +217,7 @@ def check_words(entry: Node, options: MountOptions) -> Iterator[Violation]:
         if word in _OF_LINKS:
             yield Violation(pointer, f"the mount option {word} is not supported yet", "R020", "unsupported")
         elif word == "tmpcopyup" and (is_bind or entry.at("type").text() != "tmpfs"):
-            yield Violation(pointer, "tmpcopyup has no effect: the mount is no tmpfs", "R025", "warning")
+            yield Violation(pointer, "tmpcopyup has no effect: the mount is not a tmpfs", "R025", "warning")
         elif is_bind and word and parse((word,)).data:
             reason = f"the mount option {word} has no effect: a bind mount has no file system of its own"
             yield Violation(pointer, reason, "R034", "warning")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which file systems does the container see, and where? (config.md, Mounts)
 
-Entries come in the config's order (R014), and init mounts them in it. Where a bind comes from, and who opens it, is
-in bind_sources.py; what a cgroup entry stands for depends on the machine and is in cgroup_mounts.py.
+Init mounts the entries in the config's order (R014). Where a bind comes from, and which side opens it, is in
+bind_sources.py; what a cgroup entry stands for depends on the machine and is in cgroup_mounts.py.
 Must not import another subject.
 """
 
@@ -143,9 +143,11 @@ def _check_kind(entry: Node, options: MountOptions) -> Iterator[Violation]:
         return
     kind = entry.at("type")
     if not kind.text():
-        yield Violation(kind.pointer, "a mount that is no bind needs a type", "R019")
+        yield Violation(kind.pointer, "a mount that is not a bind mount needs a type", "R019")
     elif kind.text() == "bind":
-        yield Violation(kind.pointer, "type bind without the option bind or rbind is no bind mount", "R019")
+        yield Violation(
+            kind.pointer, "type bind without the option bind or rbind is not a bind mount", "R019"
+        )
 
 
 def _check_id_maps(entry: Node, options: MountOptions, has_user: bool) -> Iterator[Violation]:
@@ -161,7 +163,7 @@ def _check_id_maps(entry: Node, options: MountOptions, has_user: bool) -> Iterat
         yield Violation(entry.at("options").pointer, reason, "R031")
     elif not options.bind or options.remount:
         where = uid if len(uid) else entry.at("options")
-        reason = "an id-mapped mount that is no bind is not supported yet"
+        reason = "id-mapped mounts other than bind mounts are not supported yet"
         yield Violation(where.pointer, reason, "R026", "unsupported")
 
 
@@ -317,7 +319,7 @@ def _file_system(entry: Node, options: MountOptions) -> Iterator[InitStep]:
     if kind == "tmpfs":
         if options.copy_up:
             flags |= MOUNT_COPY_UP
-        # as if the directory itself had been emptied: it stays as open or closed as it was
+        # as if the directory itself had been emptied: its mode stays as it was
         if not any(word.startswith("mode=") for word in options.data):
             flags |= MOUNT_KEEP_MODE
             text += " with the directory's mode"
@@ -404,7 +406,7 @@ def describe(what: str, place: str, entry: Node) -> str:
 
 
 def apply(step: HostStep, run: Run) -> None:
-    """Open a bind's source as a detached tree that no longer sends mounts to where it came from, or map its ids.
+    """Open a bind mount's source as a detached tree whose mounts don't propagate to where it came from, or map its ids.
 
     Raises StepFailed if the source does not exist, or can't be bound or mapped.
     """
@@ -426,7 +428,7 @@ def _map_ids(step: HostStep, run: Run) -> None:
             pointer=step.pointer,
             step=step.name,
             errno=-failed,
-            hint="its file system can't be id-mapped, or is already",
+            hint="its file system can't be id-mapped, or the source already is",
         )
 
 

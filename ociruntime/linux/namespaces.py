@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which namespaces are new, which are joined, and in which order? (config-linux.md, Namespaces)
 
-A new namespace is a flag of the clone that makes init. If some are joined, init's maker is a helper that
-enters them by setns(2) and then forks init with the flags of the new ones, because a joined pid
-namespace holds only for children, and because namespaces that another user namespace owns must be
-entered before a new one is made. A time namespace too is a helper's: whoever unshares it is not in it, but
-its children are. In a new user namespace init has every capability until it executes a program, and it
-belongs to nobody there until its ids are mapped: it comes from a helper, and need not be executed again.
+A new namespace is a flag of the clone that makes init. If some are joined, a helper enters them by setns(2)
+and then forks init with the flags of the new ones, because a joined pid namespace applies only to children,
+and because namespaces that another user namespace owns must be entered before a new one is made. A time
+namespace needs a helper too: a process that unshares one is not in it, but its children are. In a new user
+namespace init has every capability until it executes a program, and its ids are not mapped yet: it is forked
+by a helper, and need not be executed again.
 Must not import another subject; check() and the plan functions touch no file.
 """
 
@@ -54,8 +54,8 @@ KEYS = (
 # ioctl_nsfs(2): _IO(0xb7, 3), the CLONE_NEW* type of a namespace descriptor
 NS_GET_NSTYPE = 0xB703
 
-# In the order of joining: whoever has entered a user namespace has no rights in what others own, so it comes
-# last.
+# In the order of joining: a process that has entered a user namespace has no rights in the namespaces that others
+# own, so it comes last.
 TYPES = {
     "network": CLONE_NEWNET,
     "ipc": CLONE_NEWIPC,
@@ -67,14 +67,14 @@ TYPES = {
     "user": CLONE_NEWUSER,
 }
 
-# /proc/PID/ns/...: where the kernel's name is another one
+# /proc/PID/ns/...: where the kernel's name differs
 _FILES = {"network": "net", "mount": "mnt"}
 
 # Not by clone: the cgroup namespace's root is the cgroup at the moment of unshare, which must be the
 # container's own (init is moved there after the clone); a time namespace can't be a flag of clone(2).
 _NOT_BY_CLONE = CLONE_NEWCGROUP | CLONE_NEWTIME
 
-_SECOND = 1_000_000_000  # the kernel refuses as many nanoseconds (proc_timens_set_offset)
+_SECOND = 1_000_000_000  # the kernel refuses this many nanoseconds or more (proc_timens_set_offset)
 _CLOCKS = ("monotonic", "boottime")
 
 
@@ -115,7 +115,7 @@ def clone_flags(config: Node) -> int:
 
 
 def forks(config: Node) -> bool:
-    """True if init needs a helper to be made: a namespace is joined by path, or its user or time one is new."""
+    """True if a helper must fork init: a namespace is joined by path, or the user or time namespace is new."""
     return any(
         entry.at("path").text() or entry.at("type").text() in ("user", "time")
         for entry in config.at("linux", "namespaces")
@@ -178,7 +178,7 @@ def plan_join(config: Node) -> Iterator[InitStep]:
 
 
 def _plan_time(config: Node) -> Iterator[InitStep]:
-    """Before all else, with the host's rights and its procfs; what nobody is in yet can still be set."""
+    """First of all, with the host's rights and procfs: the offsets can be set only while no process is in it."""
     if namespace_entries.is_new(config, "time"):
         pointer = namespace_entries.entry(config, "time").pointer
         yield InitStep("unshare", CLONE_NEWTIME, pointer=pointer, text="new time namespace")
@@ -201,8 +201,8 @@ def _plan_time(config: Node) -> Iterator[InitStep]:
 def plan_enter(config: Node, slot: Slot) -> Iterator[InitStep]:
     """Enter all namespaces of a container that exists, by a pidfd of its init (Linux 5.8) and in one call.
 
-    One by one they would have to be opened by paths, and a process that is in some of them only can be seen, and
-    its descriptors used, by the container.
+    One by one they would have to be opened by path, and while a process is in only some of them the container can see
+    it and use its descriptors.
     """
     names = [name for name in TYPES if namespace_entries.has(config, name)]
     flags = sum(TYPES[name] for name in names)
@@ -212,7 +212,7 @@ def plan_enter(config: Node, slot: Slot) -> Iterator[InitStep]:
 
 
 def plan_ipc(config: Node) -> Iterator[InitStep]:
-    """With a user namespace: after init has become its root, whose the root of mqueue then is, and not the host's."""
+    """With a user namespace: once init is its root, so that this root owns the root of mqueue, and not the host's."""
     if namespace_entries.is_new(config, "ipc"):
         pointer = namespace_entries.entry(config, "ipc").pointer
         yield InitStep("unshare", CLONE_NEWIPC, pointer=pointer, text="new ipc namespace")
@@ -228,12 +228,12 @@ def plan_cgroup(config: Node) -> Iterator[InitStep]:
 def apply(step: HostStep, run: Run) -> None:
     """Open one namespace for init and verify its type (R098).
 
-    Raises StepFailed if the path can't be opened, or is no namespace of the type that the config says.
+    Raises StepFailed if the path can't be opened, or is not a namespace of the type that the config names.
     """
     path, name = str(step.args["path"]), str(step.args["type"])
     slot = str(step.args["slot"])
     try:
-        # O_NONBLOCK: the path may be a FIFO, and nobody would write to it
+        # O_NONBLOCK: the path may be a FIFO that no one writes to
         run.slots[slot] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         number = error.errno or 0

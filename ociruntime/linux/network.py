@@ -2,10 +2,10 @@
 """Which network devices does the container have? (config-linux.md, Network Devices)
 
 A new network namespace has a loopback device that is down; it is brought up, as engines expect. The devices of
-`netDevices` are moved there from the runtime's namespace, and brought up. From the end of create on they are
-the container's: when the namespace goes, the kernel destroys the virtual ones and gives the physical ones back.
+`netDevices` are moved there from the runtime's namespace, and brought up. Once create has ended they belong to
+the container: when the namespace goes, the kernel destroys the virtual ones and gives the physical ones back.
 
-Netlink is spoken by a child (network_devices.py): entering a namespace would change a thread of the caller.
+A child process speaks netlink (network_devices.py): entering a namespace would change a thread of the caller.
 Must not import another subject.
 """
 
@@ -113,7 +113,7 @@ def apply(step: HostStep, run: Run) -> None:
 def undo(_name: str, args: dict[str, object], run: Run) -> None:
     """After a failed create: take the device back, with its name and addresses, if its namespace still exists.
 
-    A device that has come to a container is its container's, also at the end (R122): then nothing is done.
+    Once the container is created the device belongs to it, even when it ends (R122): then nothing is done.
     Raises OSError if it can't be taken back.
     """
     note = f"{run.directory}/{args['note']}"
@@ -128,7 +128,7 @@ def undo(_name: str, args: dict[str, object], run: Run) -> None:
             opened["net"] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             answer = _ask(opened["net"], "take-back", note)
     else:
-        return  # a new namespace has gone with init, and the kernel has seen to what was in it
+        return  # a new namespace has gone with init, and the kernel has taken care of its devices
     if answer:
         raise OSError(answer[0], answer[1])
 
@@ -171,7 +171,7 @@ def _ask(namespace: int, *request: str) -> tuple[int, str] | None:
 
 
 def _wait(pid: int) -> None:
-    """Also when we are interrupted: what the child does must not be half done."""
+    """Wait for the child even if we are interrupted: its work must not be left half done."""
     try:
         os.waitpid(pid, 0)
     except ChildProcessError:
@@ -179,11 +179,11 @@ def _wait(pid: int) -> None:
 
 
 def _answer(line: str) -> tuple[int, str] | None:
-    """The child's last line: "done", or "failed NUMBER REASON"; anything else is an accident of its."""
+    """The child's last line: "done", or "failed NUMBER REASON"; anything else means that it crashed."""
     if line == "done":
         return None
     word, _, rest = line.partition(" ")
     number, _, reason = rest.partition(" ")
     if word == "failed" and number.isdigit():
         return int(number), reason
-    return 0, f"the helper for network devices ended: {line or 'without a word'}"
+    return 0, f"the helper for network devices ended: {line or 'without a message'}"

@@ -2,12 +2,12 @@
 """How does a network device get into another network namespace, and back, as it was?
 
 A program of its own, which linux/network.py starts: pyroute2 takes 100 ms to import, and opens a socket in
-another namespace by a fork and setns(2), which is nothing for the process that a library is loaded into.
+another namespace by a fork and setns(2), which a library must not do to the process that loads it.
 
     network_devices move NOTE DEVICE NAME     descriptor 3: the namespace to move to; NAME may be empty
     network_devices take-back NOTE            descriptor 3: the namespace to take it from
 
-The file NOTE says how the device was; it is written before anything is touched. The last line of what it prints is
+The file NOTE says how the device was; it is written before anything is changed. The last line of what it prints is
 "done", or "failed ERRNO REASON". Must not import anything of this package.
 """
 
@@ -26,7 +26,7 @@ _EEXIST, _ENODEV = 17, 19
 _IFF_UP = 1
 _IFA_F_PERMANENT, _IFA_F_TENTATIVE, _IFA_F_SECONDARY, _IFA_F_DADFAILED = 0x80, 0x40, 0x01, 0x08
 _RT_SCOPE_UNIVERSE = 0
-# What an address consists of, beside its family and prefix length.
+# What an address consists of, besides its family and prefix length.
 _ADDRESS_PARTS = ("address", "local", "broadcast")
 
 
@@ -66,7 +66,7 @@ def move(here: Any, there: Any, note_path: str, name: str, new_name: str) -> Non
     inside = new_name or name
     # The kernel moves the device first and renames it then: a name that is taken has to be seen before.
     if inside in before.values():
-        raise Refused(_EEXIST, f"the container's network namespace has a device {inside} already")
+        raise Refused(_EEXIST, f"the container's network namespace already has a device {inside}")
     note = describe(here, found[0], list(before))
     write_note(note_path, note)
     wanted = {"ifname": new_name} if new_name else {}
@@ -78,14 +78,14 @@ def move(here: Any, there: Any, note_path: str, name: str, new_name: str) -> Non
 
 
 def take_back(here: Any, there: Any, note_path: str) -> None:
-    """Undo a move that has been done, or was about to be.
+    """Undo a move that was done, or was about to be.
 
-    A device that is in neither namespace has been seen to by the kernel.
+    If the device is in neither namespace, the kernel has taken care of it.
     """
     with open(note_path, "rb") as file:
         note = json.load(file)
     if note["namespace"] != own_namespace():
-        raise Refused(0, f"{note['name']} came from another network namespace than this one")
+        raise Refused(0, f"{note['name']} came from a network namespace other than this one")
     away = arrived(there, note)
     if away is not None:
         back = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -107,7 +107,7 @@ def describe(here: Any, link: Any, others: list[int]) -> dict[str, Any]:
     addresses = []
     for entry in here.get_addr(index=link["index"]):
         flags = entry.get("IFA_FLAGS", entry["flags"])
-        # R119: an address that expires, and one that holds on this link only, is not the user's.
+        # R119: an address that expires, or is valid on this link only, does not count as the user's.
         if flags & _IFA_F_PERMANENT and entry["scope"] == _RT_SCOPE_UNIVERSE:
             address = {"family": entry["family"], "prefixlen": entry["prefixlen"]}
             address["flags"] = flags & ~(_IFA_F_TENTATIVE | _IFA_F_SECONDARY | _IFA_F_DADFAILED)
@@ -127,7 +127,7 @@ def describe(here: Any, link: Any, others: list[int]) -> dict[str, Any]:
 
 
 def kind(link: Any) -> list[object]:
-    """What moving does not change of a device."""
+    """What a move does not change about a device."""
     return [link["ifi_type"], link.get("address"), link.get(("linkinfo", "kind"))]
 
 
@@ -158,7 +158,7 @@ def own_namespace() -> str:
 
 
 def write_note(path: str, note: dict[str, Any]) -> None:
-    """By rename: half a note would give half a device back."""
+    """By rename: half a note would restore half a device."""
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(note, file)
     os.rename(f"{path}.new", path)

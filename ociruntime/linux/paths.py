@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which paths does the container not see, or not change? (config-linux.md, Masked Paths, Readonly Paths)
+"""Which paths can the container not see, or not change? (config-linux.md, Masked Paths, Readonly Paths)
 
 Both are mounts over what the container's own mounts put there, so they come after pivot_root, read-only
 paths first. A path that does not exist needs no mask; any other failure is an error (invariant 7).

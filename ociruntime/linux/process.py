@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which program does the container run, where, and in which environment? (config.md, "Process")
 
-Who the program runs as is credentials.py and capabilities.py. Must not import another subject.
+The user that it runs as is in credentials.py and capabilities.py. Must not import another subject.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ def plan(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the sign
 
 
 def apply(step: HostStep, run: Run) -> None:
-    """Write oom_score_adj through the runtime's own /proc: the container has no say in what that is."""
+    """Write oom_score_adj through the runtime's own /proc, which the container does not control."""
     with open(f"/proc/{run.pid}/oom_score_adj", "wb", buffering=0) as file:
         file.write(str(step.args["value"]).encode())
 
 
 def plan_affinity(host: Host) -> Iterator[InitStep]:
-    """In its cgroup: all CPUs that the cpuset allows, and not those that the runtime's caller was given.
+    """Once it is in its cgroup: all CPUs that the cpuset allows, not just those of the runtime's caller.
 
     A service manager with few CPUs for itself must not confine the containers that it starts; runc and
     crun do the same in their newer versions. No privilege is needed: the kernel leaves out what is not allowed
@@ -114,7 +114,7 @@ def plan_enter_existing(config: Node) -> Iterator[Step]:
 
 
 def plan_program(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001
-    """With the final credentials, still in create: is there such a program? (`create` reports it, as runc's.)"""
+    """With the final credentials, still in create: look for the program. (A missing one fails in `create`, as in runc.)"""
     arguments = config.at("process", "args")
     if arguments:
         yield InitStep(
@@ -167,7 +167,7 @@ def candidates(config: Node) -> list[str]:
 
 
 def environment(config: Node, home: str | None) -> list[str]:
-    """The program's environment: of a name that is given twice the last value, at the place of the first.
+    """The program's environment: a name that is given twice has the last value, at the place of the first.
 
     HOME is added (or replaced, if it is empty), as runc does, because shells and many programs rely on it.
     """
@@ -178,7 +178,7 @@ def environment(config: Node, home: str | None) -> list[str]:
 
 
 def _listening(count: int, names: str) -> list[str]:
-    """What tells a program about its sockets; in its pid namespace it is process 1, whatever it is outside."""
+    """The variables that tell a program about its sockets; in its pid namespace it is process 1."""
     if not count:
         return []
     return [f"LISTEN_FDS={count}", "LISTEN_PID=1", *([f"LISTEN_FDNAMES={names}"] if names else [])]

@@ -2,8 +2,8 @@
 """Which resource limits does the program start with? (config.md, "rlimits"; getrlimit(2))
 
 They are set by the runtime (prlimit), because raising a hard limit needs CAP_SYS_RESOURCE in the host's
-user namespace, which init may lack. With a small RLIMIT_NOFILE nobody could connect to init any more,
-so that init sets it itself, last, immediately before it becomes the program. Must not import another subject.
+user namespace, which init may lack. With a small RLIMIT_NOFILE no one could connect to init any more, so init
+sets that one itself, last, immediately before it becomes the program. Must not import another subject.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TYPES = (
 )
 _FILES = "RLIMIT_NOFILE"
 # Until the program begins, descriptors below this are needed: 0, 1, 2, the start socket, a connection to it, a filter.
-# Descriptors that are passed on come on top.
+# Descriptors that are passed on come in addition.
 _NEEDED = 8
 _LOCKS = 10  # the same on every architecture; Python's resource module does not name it
 

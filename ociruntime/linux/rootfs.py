@@ -3,7 +3,7 @@
 
 Three groups of init steps, for three places in the plan: `plan` before the mounts, `plan_enter` when all
 mounts and devices are there, `plan_finish` in the new root. Without a mount namespace the container is
-only chrooted, and what it mounts is taken down by this module's undo.
+only chrooted, and this module's undo unmounts what it mounts.
 Must not import another subject.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KEYS = ("/root", "/root/path", "/root/readonly", "/linux/rootfsPropagation")
 
-# Errors of a path to a mount that others rename; then the mount table is read again, at most _LOOKS times.
+# Errors when others have renamed the path to a mount; then the mount table is read again, at most _LOOKS times.
 _MOVED = frozenset((errno.ESTALE, errno.ENOENT, errno.ELOOP, errno.ENOTDIR))
 _LOOKS = 100
 
@@ -83,7 +83,7 @@ def path_of(config: Node, bundle: str) -> str:
 
 
 def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:
-    """Without a mount namespace: note which mounts there are, so that the container's can be taken down."""
+    """Without a mount namespace: note which mounts there are, so that the container's can be unmounted later."""
     if not namespace_entries.has(config, "mount"):
         path = path_of(config, bundle)
         yield HostStep(
@@ -147,7 +147,7 @@ def apply(step: HostStep, run: Run) -> None:
     """Write the ids of the mounts that are at or below the rootfs now into the state directory."""
     path = str(step.args["path"])
     noted = b" ".join(_key(mount) for mount in _mounts_below(path))
-    temporary = f"{_note_path(run)}.new"  # by rename: half a list would have foreign mounts taken down
+    temporary = f"{_note_path(run)}.new"  # by rename: half a list would get mounts of others unmounted
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -164,7 +164,7 @@ def apply(step: HostStep, run: Run) -> None:
 
 
 def undo(_name: str, args: dict[str, object], run: Run) -> None:
-    """Take down the mounts below the rootfs that came after the note; without a note nothing was mounted."""
+    """Unmount what was mounted below the rootfs after the note; without a note nothing was mounted."""
     try:
         with open(_note_path(run), "rb", buffering=0) as file:
             before = set(file.read().split())
@@ -200,7 +200,7 @@ def _note_path(run: Run) -> str:
 
 
 def _key(mount: Mount) -> bytes:
-    """What another mount with the same id later does not have."""
+    """What a later mount with the same id does not have."""
     return f"{mount.number}@{mount.device}".encode()
 
 

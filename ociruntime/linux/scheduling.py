@@ -47,7 +47,7 @@ KEYS = (
     "/linux/personality/flags",
 )
 
-# linux/sched.h; there is no SCHED_ISO in any kernel, so that it answers EINVAL
+# linux/sched.h; no kernel has SCHED_ISO, so it gives EINVAL
 _POLICIES = {
     "SCHED_OTHER": 0,
     "SCHED_FIFO": 1,
@@ -88,7 +88,7 @@ MEMORY_FLAGS = {
     "MPOL_F_RELATIVE_NODES": 1 << 14,
     "MPOL_F_STATIC_NODES": 1 << 15,
 }
-# MPOL_PREFERRED without a node is the local one
+# MPOL_PREFERRED without a node means the local one
 _NEED_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
 
 _DOMAINS = {"LINUX": 0, "LINUX32": 8}  # linux/personality.h
@@ -102,12 +102,12 @@ _SUBJECT = "linux.scheduling"
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Yield values that the kernel takes in no combination."""
+    """Yield values and combinations that no kernel takes."""
     process = config.at("process")
     yield from _check_scheduler(process.at("scheduler"))
     level = process.at("ioPriority", "priority")
     if process.at("ioPriority") and not level:
-        yield Violation(level.pointer, "is required, and counts as 0", "R059", "warning")
+        yield Violation(level.pointer, "is required; 0 is assumed", "R059", "warning")
     affinity = process.at("execCPUAffinity")
     yield from _check_list(affinity.at("initial"), _CPUS, "R060")
     yield from _check_list(affinity.at("final"), _CPUS, "R061")
@@ -179,7 +179,7 @@ def _check_list(text: Node, limit: int, rule: str) -> Iterator[Violation]:
             yield Violation(text.pointer, f"the range {item.strip()[:60]} runs backwards", rule)
         elif _size(last or first) >= _size(str(limit)):
             yield Violation(
-                text.pointer, f"{item.strip()[:60]}: numbers end at {limit - 1}: no kernel has more", rule
+                text.pointer, f"{item.strip()[:60]}: the highest number of any kernel is {limit - 1}", rule
             )
 
 
@@ -247,7 +247,7 @@ def apply(step: HostStep, run: Run) -> None:
 
 
 def plan_self(config: Node) -> Iterator[InitStep]:
-    """What a process of the container does to itself: NUMA policy and personality, kept by execve. Pure."""
+    """What a process of the container sets for itself: NUMA policy and personality, kept by execve. Pure."""
     policy, personality = config.at("linux", "memoryPolicy"), config.at("linux", "personality")
     if policy:
         mode, nodes, flags = policy.at("mode").text(), policy.at("nodes").text(), policy.at("flags").texts()
@@ -274,7 +274,7 @@ def exec_affinity(process: Node) -> tuple[list[Step], list[Step]]:
     """What `exec` does about execCPUAffinity: steps before and after the process enters the cgroup. Pure.
 
     Both are lists of one init step, or empty: without `final` the kernel's choice stays (R061). A process
-    with an initial affinity must not be born in the cgroup (CLONE_INTO_CGROUP). If both lists are empty
+    with an initial affinity must not be cloned into the cgroup (CLONE_INTO_CGROUP). If both lists are empty
     and the process has no execCPUAffinity, process.plan_affinity() is what resets the caller's.
     """
     affinity = process.at("execCPUAffinity")

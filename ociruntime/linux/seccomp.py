@@ -3,13 +3,13 @@
 
 A host step compiles the rules (seccomp_compiler.py) or finds them compiled (seccomp_cache.py), and init loads
 the result right before it becomes the program, so that only execve must get through it. Loading needs
-no_new_privs or CAP_SYS_ADMIN; init keeps the latter in its effective set where it has to. execve makes the
-program's capabilities of the bounding, inheritable and ambient sets alone (capabilities(7)), so that nothing
-has to be dropped behind the filter.
+no_new_privs or CAP_SYS_ADMIN; init keeps the latter in its effective set where it has to. execve computes the
+program's capabilities from the bounding, inheritable and ambient sets alone (capabilities(7)), so that nothing
+has to be dropped once the filter is loaded.
 
-Whoever starts another process in the container (startContainer hooks, exec) uses the same functions:
-plan_compile before its clone, plan_load before its exec, needs_admin for its capabilities, and where the plan
-has the sync "listener", send_listener. Must not import a subject that is not its own.
+Other processes in the container (startContainer hooks, exec) use the same functions: plan_compile before their
+clone, plan_load before their exec, needs_admin for their capabilities, and where the plan has the sync
+"listener", send_listener. Must not import another subject.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ KEYS = (
     "/linux/seccomp/syscalls/*/args/*/op",
 )
 
-# What a filter answers; linux/seccomp.h, SECCOMP_RET_*. The lower 16 bits are data: an errno, or a tracer's number.
+# What a filter returns; linux/seccomp.h, SECCOMP_RET_*. The lower 16 bits are data: an errno, or a tracer's number.
 ACTIONS = {
     "SCMP_ACT_KILL": 0x00000000,
     "SCMP_ACT_KILL_PROCESS": 0x80000000,
@@ -110,14 +110,14 @@ _NEW_LISTENER, _TSYNC_ESRCH = 1 << 3, 1 << 4
 _NOTIFY, _ERRNO, _TRACE = "SCMP_ACT_NOTIFY", "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"
 _EPERM = 1
 _LAST_ARGUMENT = 5  # a system call has six
-_LARGEST = {_ERRNO: 4094, _TRACE: 0xFFFF}  # libseccomp wants less than MAX_ERRNO; 16 bits are what fits
+_LARGEST = {_ERRNO: 4094, _TRACE: 0xFFFF}  # libseccomp takes less than MAX_ERRNO; 16 bits are what fits
 
 _SUBJECT = "linux.seccomp"
 _BLOB = "seccomp filter"
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Yield what no filter can be made of; R178, R187 and R190 are in the schema."""
+    """Yield what can't be made into a filter; R178, R187 and R190 are in the schema."""
     seccomp = config.at("linux", "seccomp")
     if not seccomp:
         return
@@ -157,7 +157,7 @@ def notifies(config: Node) -> bool:
 
 
 def plan_compile(config: Node, host: Host) -> Iterator[HostStep]:  # noqa: ARG001 - the signature of every subject
-    """Before there is a process: make the program of the filter."""
+    """Before there is a process: compile the filter."""
     seccomp = config.at("linux", "seccomp")
     if seccomp:
         count = len(seccomp.at("syscalls"))
@@ -171,7 +171,7 @@ def plan_compile(config: Node, host: Host) -> Iterator[HostStep]:  # noqa: ARG00
 
 
 def plan_load(config: Node) -> Iterator[Step]:
-    """Immediately before exec: load the filter; whoever asked for notifications gets their descriptor."""
+    """Immediately before exec: load the filter; an agent that is asked about calls gets the notify descriptor."""
     seccomp = config.at("linux", "seccomp")
     if not seccomp:
         return
@@ -198,15 +198,17 @@ def plan_load(config: Node) -> Iterator[Step]:
 
 
 def _flags(config: Node) -> int:
-    """Without a list SPEC_ALLOW, as runc and crun: the mitigation costs much, and Linux has dropped it too."""
+    """Without a list SPEC_ALLOW, as in runc and crun: the mitigation is expensive, and Linux has dropped it as well."""
     listed = config.at("linux", "seccomp", "flags")
     flags = 0 if listed else FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
     for name in listed.texts():
         flags |= FLAGS[name]
     if not notifies(config):
-        return flags & ~FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]  # is about notifications, else EINVAL
+        return (
+            flags & ~FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
+        )  # only with notifications, else EINVAL
     if flags & FLAGS["SECCOMP_FILTER_FLAG_TSYNC"]:
-        flags |= _TSYNC_ESRCH  # both give a number back; so the kernel wants to hear which one is meant
+        flags |= _TSYNC_ESRCH  # both return a number, so the kernel has to be told which one is meant
     return flags | _NEW_LISTENER
 
 
@@ -240,7 +242,7 @@ def _answer(action: Node, errno_ret: Node) -> int:
 
 
 def apply(step: HostStep, run: Run) -> None:
-    """Compile the filter, or hand its descriptor on.
+    """Compile the filter, or pass its descriptor on.
 
     Raises StepFailed if the rules can't be compiled or libseccomp is missing; OSError if the agent can't be reached.
     """
@@ -258,7 +260,7 @@ def apply(step: HostStep, run: Run) -> None:
 
 
 def send_listener(run: Run, listener: int, pid: int) -> None:
-    """Hand the notify descriptor of a process to the agent: one connection, one message (R181-R184, R191-R193).
+    """Send the notify descriptor of a process to the agent: one connection, one message (R181-R184, R191-R193).
 
     listener   the descriptor in this process; it stays open here
     pid        the process that has loaded the filter, as the runtime sees it

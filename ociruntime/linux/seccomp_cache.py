@@ -3,9 +3,9 @@
 
 A file is named after what was compiled (BLAKE2b of the request, the machine and FORMAT). It holds the program,
 which file of libseccomp made it (a replaced library makes everything stale), and a digest of all that. It is
-used only if it and its directory belong to this user, nobody else may write to them, and the digest is right;
-else the filter is compiled anew. Files are written under another name and renamed, so that two runtimes can
-do it at once. Nothing here is needed: without a usable directory each create compiles.
+used only if it and its directory belong to this user, no one else may write to them, and the digest is right;
+otherwise the filter is compiled anew. Files are written under another name and renamed, so that two runtimes can
+do it at once. The cache is optional: without a usable directory each create compiles.
 
 The library is not even loaded when the program is found. Must not import the subject.
 """
@@ -21,16 +21,16 @@ from ociruntime.config import parse
 from ociruntime.errors import BundleError
 from ociruntime.jsontext import compact
 
-DIRECTORY = "@seccomp"  # below --root; @ is in no container's id
+DIRECTORY = "@seccomp"  # below --root; no container's id has an @
 FORMAT = 1  # raised when seccomp_compiler.py makes other programs of the same request
 _MOST = 64  # files; the oldest go
 _LARGEST = 1 << 20  # bytes of a file
 _DIGEST = 64  # hexadecimal digits at the beginning of a file
-_FOREIGN = "belongs to somebody else, or others may write to it"
+_FOREIGN = "belongs to another user, or others may write to it"
 
 
 def find_or_compile(root: str, request: dict[str, object]) -> tuple[bytes, str, list[str]]:
-    """The program of a filter, in words where it comes from, and warnings.
+    """The program of a filter, where it comes from in words, and warnings.
 
     root      directory of the containers' state
     request   as seccomp.request makes it
@@ -65,10 +65,10 @@ def _open_directory(path: str) -> tuple[int, list[str]]:
         _make(path)
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as failure:
-        return -1, [f"{path}: {os.strerror(failure.errno or 0).lower()}: seccomp filters are not kept"]
+        return -1, [f"{path}: {os.strerror(failure.errno or 0).lower()}: seccomp filters are not cached"]
     if not _is_own(os.fstat(directory)):
         os.close(directory)
-        return -1, [f"{path}: {_FOREIGN}: seccomp filters are not kept"]
+        return -1, [f"{path}: {_FOREIGN}: seccomp filters are not cached"]
     return directory, []
 
 
@@ -103,7 +103,7 @@ def _read(directory: int, key: str) -> tuple[bytes, list[str]] | None:
 
 
 def _trusted(directory: int, key: str) -> bytes:
-    """The content of a file that nobody else can have written; b"" if it is not there or is no such file."""
+    """The content of a file that no one else can have written; b"" if it is missing or can't be trusted."""
     try:
         # O_NONBLOCK: a FIFO in its place must not hang create
         file = os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
@@ -142,7 +142,7 @@ def _write(directory: int, key: str, program: bytes, warnings: list[str]) -> lis
     path = _library_path()
     stamp = _stamp(path)
     if not stamp:
-        return []  # replaced while it was in use: nobody could say later whether it is the same
+        return []  # replaced while it was in use: later there is no way to tell whether it is the same
     head = {"key": key, "library": path, "stamp": stamp, "warnings": warnings}
     whole = compact(head).encode() + b"\n" + program
     name = f".{key}.{os.getpid()}.{os.urandom(4).hex()}"
@@ -159,13 +159,13 @@ def _write(directory: int, key: str, program: bytes, warnings: list[str]) -> lis
         _forget_oldest(directory)
     except OSError as failure:
         return [
-            f"{DIRECTORY}/{key}: {os.strerror(failure.errno or 0).lower()}: the seccomp filter is not kept"
+            f"{DIRECTORY}/{key}: {os.strerror(failure.errno or 0).lower()}: the seccomp filter is not cached"
         ]
     return []
 
 
 def _forget_oldest(directory: int) -> None:
-    """Also what a killed runtime has left under another name: in the end it is the oldest."""
+    """So go leftovers of a killed runtime, under another name: at some point they are the oldest."""
     names = os.listdir(directory)
     if len(names) <= _MOST:
         return

@@ -2,9 +2,9 @@
 """How do the rules of a filter become a program that the kernel runs? By libseccomp, which is loaded only here.
 
 The library's program answers with the default action for calls that the profile's author did not know of. A C
-library that tries a new call and falls back on an older one needs ENOSYS for that, and takes EPERM for the
-last word. So, as runc does it, a few instructions go before the library's: for each architecture a number above
-all that the profile names is answered with ENOSYS, unless the default lets calls through or says ENOSYS itself.
+library that tries a new call and falls back on an older one needs ENOSYS for that, and takes EPERM as final.
+So, as in runc, a few instructions go before the library's: for each architecture a number above all that the
+profile names is answered with ENOSYS, unless the default lets calls through or is ENOSYS itself.
 
 Must not import the subject or the cache.
 """
@@ -86,7 +86,7 @@ def compile_filter(library: Library, request: dict[str, object]) -> tuple[bytes,
     program = _unknown_calls(default, known) + program
     count = len(program) // _INSTRUCTION.size
     if count > _LARGEST_PROGRAM:
-        raise _failed(f"{count} instructions: the kernel takes {_LARGEST_PROGRAM}", errno.E2BIG)
+        raise _failed(f"{count} instructions, and the kernel takes up to {_LARGEST_PROGRAM}", errno.E2BIG)
     return program, warnings
 
 
@@ -95,8 +95,8 @@ def _failed(what: str, number: int, pointer: str = _POINTER) -> StepFailed:
 
 
 def _add_architectures(library: Library, context: CData, names: object) -> tuple[list[int], list[str]]:
-    """The native one is always there. What the library does not know, or what has another byte order than this
-    machine, can't run here: its calls are killed like those of every architecture that is not listed.
+    """The native one is always there. Programs of an architecture that the library does not know, or whose byte order
+    is not this machine's, can't run here: its calls are killed like those of any architecture that is not listed.
     """
     assert isinstance(names, list)
     found = [library.seccomp_arch_native()]
@@ -115,7 +115,7 @@ def _add_architectures(library: Library, context: CData, names: object) -> tuple
     if not refused:
         return found, []
     by = f"libseccomp {version_text(library)} on {os.uname().machine}"
-    return found, [f"{_POINTER}/architectures: {' '.join(refused)}: left out, {by} has no such calls"]
+    return found, [f"{_POINTER}/architectures: {' '.join(refused)}: left out, not supported by {by}"]
 
 
 def _add_rules(library: Library, context: CData, request: dict[str, object]) -> None:
@@ -131,7 +131,7 @@ def _add_rules(library: Library, context: CData, request: dict[str, object]) -> 
             if number == _UNKNOWN:
                 if request["failUnknown"]:
                     raise _failed(
-                        f"libseccomp {version_text(library)} knows no {name}", errno.ENOSYS, pointer
+                        f"libseccomp {version_text(library)} does not know {name}", errno.ENOSYS, pointer
                     )
                 continue
             for array, group in zip(arrays, _alternatives(conditions), strict=True):
@@ -151,7 +151,7 @@ def _alternatives(conditions: list[list[int]]) -> list[list[list[int]]]:
 
 
 def _encoded(name: str) -> bytes:
-    """What no C string can hold is no call's name: it must not become the name that stands before its NUL."""
+    """A name that no C string can hold is not a system call's: it must not be cut off at its NUL."""
     return name.replace("\0", "?").encode("utf-8", "replace")
 
 
@@ -178,7 +178,7 @@ def _largest_numbers(library: Library, architectures: list[int], rules: object) 
 
 
 def _unknown_calls(default: int, largest: dict[int, int]) -> bytes:
-    """The instructions that answer ENOSYS to numbers above the largest known; then the program goes on."""
+    """The instructions that answer ENOSYS to numbers above the largest known; then the program continues."""
     if default == _NO_SUCH_CALL or (default & ~_DATA) in _LETTING_THROUGH:
         return b""
     blocks = []
@@ -200,7 +200,7 @@ def _unknown_calls(default: int, largest: dict[int, int]) -> bytes:
 
 
 def _block(architecture: int, largest: int, largest_x32: int = 0) -> list[tuple[int, int, int, int]]:
-    """For one architecture; goes on behind its end (where a jump leads out) or with the next block."""
+    """For one architecture; continues after its end (where a jump leads out) or with the next block."""
     if largest_x32:
         return [
             (_EQUAL, 0, 6, architecture),

@@ -34,7 +34,7 @@ _NAMES = {"kernel/hostname": "hostname", "kernel/domainname": "domainname"}
 def path_of(key: str) -> str:
     """The file below /proc/sys: `net.ipv4.ip_forward` and `net/ipv4/ip_forward` are the same key.
 
-    As in sysctl(8) the first separator decides which one separates: in `net.ipv4.conf.eth0/100.forwarding`
+    As in sysctl(8) the first separator decides which character separates: in `net.ipv4.conf.eth0/100.forwarding`
     the interface is called eth0.100.
     """
     dot, slash = key.find("."), key.find("/")
@@ -70,7 +70,7 @@ def plan(config: Node) -> Iterator[InitStep]:
 def _malformed(path: str) -> str:
     parts = path.split("/")
     bad = any(part in ("", ".", "..") for part in parts) or "\0" in path
-    return "is no name of a kernel parameter" if bad else ""
+    return "is not the name of a kernel parameter" if bad else ""
 
 
 def _shared(path: str, config: Node) -> str:
@@ -86,7 +86,7 @@ def _shared(path: str, config: Node) -> str:
 
 
 def _check_name(key: str, value: Node, config: Node) -> Iterator[Violation]:
-    """A name that has a property, too: both may say the same. Engines set the domain name by either."""
+    """A name that has a property too: both may be given if they agree. Engines set the domain name by either."""
     name = _NAMES[path_of(key)]
     wish = config.at(name).text()
     if wish == value.text():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every verb is given. One module per verb: its flags are in cli/flags.py, its calls go into the spine.
+"""What every verb is given. One module per verb: its flags are in cli/flags.py, its calls go to the spine.
 
 Each has `run(settings, given) -> int`, the exit code. A verb imports neither another verb nor a subject,
-and what it does beyond reading flags and printing belongs into the spine.
+and whatever it does beyond reading flags and printing belongs in the spine.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def raise_on_signals() -> None:
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:
-    """The first signal ends the operation; further ones must not end the undoing of it."""
+    """The first signal ends the operation; further ones must not interrupt its undo."""
     for other in _ENDING:
         if _signal.getsignal(other) == _interrupt:
             _signal.signal(other, _swallow)
@@ -73,10 +73,10 @@ def _swallow(_number: int, _frame: object) -> None:
 
 
 def for_each(settings: Settings, given: Arguments, verb: str, act: Callable[[str], None]) -> int:
-    """Do `act` with the container that the first word names, or with --regex with all whose ids it matches.
+    """Call `act` for the container that the first word names, or with --regex for all whose ids it matches.
 
-    The pattern may match anywhere in an id, as in crun; it is no error if none matches. A failure is reported, and the
-    others follow. Returns the exit code; without --regex a failure is raised.
+    The pattern may match anywhere in an id, as in crun; it is not an error if none matches. A failure is reported, and
+    the others still follow. Returns the exit code; without --regex a failure is raised.
     """
     if not given.on("regex"):
         act(given.words[0])
@@ -136,8 +136,8 @@ def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Op
 def _sockets(environment: Mapping[str, str], pid: int) -> tuple[int, str]:
     """How many sockets an activating service manager has opened for this process, and their names (sd_listen_fds(3)).
 
-    As in runc, a container that is started on demand gets them. LISTEN_PID says whom they are for: a process that
-    has inherited the variables only has none.
+    As in runc, a container that is started on demand gets them. LISTEN_PID says which process they are for: one that
+    has only inherited the variables has none.
     """
     number = environment.get("LISTEN_FDS", "")
     if environment.get("LISTEN_PID") != str(pid) or not (number.isascii() and number.isdigit()):

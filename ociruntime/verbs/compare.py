@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, given: Arguments) -> int:
-    """Compare this runtime with those of --with; 0 also if there are differences."""
+    """Compare this runtime with those of --with; the exit code is 0 even if there are differences."""
     del settings
     peers = [name for name in given.text("with", "runc,crun").split(",") if name]
     if not peers:
         raise UsageError("flag --with names no runtime")
     loaded = bundle.load(*config_of(given.words))
     with tempfile.TemporaryDirectory(prefix="ociruntime-compare-") as scratch:
-        os.chmod(scratch, 0o711)  # the root of a user namespace must be able to pass
+        os.chmod(scratch, 0o711)  # the root of a user namespace must be able to enter
         observed = [observe(command, loaded, scratch) for command in (absolute(sys.argv[0]), *peers)]
     rows = differences(observed)
     same = len({key for one in observed for key in one.table}) - len(rows)

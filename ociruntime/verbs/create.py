@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`create`: make a container from a bundle; its program waits for `start`."""
+"""`create`: create a container from a bundle; its program waits for `start`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, given: Arguments) -> int:
-    """Delete the container; with --force an unknown id is no error (engines call it after each delete)."""
+    """Delete the container; with --force an unknown id is not an error (engines call it after each delete)."""
     raise_on_signals()  # a hook that is running must not be left behind
     force = given.on("force")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`events`: statistics of a container, once or every now and then, and its out-of-memory events; one JSON object a line."""
+"""`events`: statistics of a container, once or at intervals, and its out-of-memory events; one JSON object per line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s":
 
 
 def run(settings: Settings, given: Arguments) -> int:
-    """Print the events, to the container's end or (--stats) only the first."""
+    """Print the events until the container ends, or only the first (--stats)."""
     interval = seconds(given.text("interval", "5s"))
     container = Container.load(settings.state_root(), given.words[0])
     if interval <= 0:

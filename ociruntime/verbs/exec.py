@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`exec`: run one more program in a container; ends with its exit status, or with 255 if it could not be run."""
+"""`exec`: run another program in a container; exits with its status, or with 255 if it could not be run."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _execute(settings: Settings, given: Arguments) -> int:
 
 
 def _terminal(request: Request) -> Terminal | None:
-    """The caller's, if the program gets one: found before anything is made, and changed later."""
+    """The caller's terminal, if the program gets one: found before anything is made, and changed later."""
     wanted = request.tty if request.document is None else request.document.get("terminal") is True
     if not wanted:
         return None
@@ -75,7 +75,7 @@ def _terminal(request: Request) -> Terminal | None:
 
 
 def _streams() -> Streams | None:
-    """Pipes in the place of the caller's terminal. Health probes have none: they pay three ioctls, and no import."""
+    """Pipes in place of the caller's terminal. Health probes have no terminal: they pay three ioctls, and no import."""
     if not any(os.isatty(number) for number in (0, 1, 2)):
         return None
     from ociruntime.foreground.streams import Streams

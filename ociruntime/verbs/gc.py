@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, given: Arguments) -> int:
-    """Clean up below --root; living containers are left alone. Nothing to do prints nothing.
+    """Clean up below --root; live containers are left alone. Prints nothing if there is nothing to do.
 
     What can't be cleaned up now is reported after the others, and the exit code is that of an error.
     """

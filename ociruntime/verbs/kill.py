@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, given: Arguments) -> int:
-    """Send the signal; if none is named, the one that the image wants to be stopped with, or TERM."""
+    """Send the signal; the default is the image's stop signal, or TERM if it has none."""
     number = parse(given.words[1]) if len(given.words) > 1 and given.words[1] else None
 
     def kill(container_id: str) -> None:

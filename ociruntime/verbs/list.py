@@ -26,7 +26,7 @@ def run(settings: Settings, given: Arguments) -> int:
     """Print the containers, ordered by id. Nothing is changed: what is left half done is shown, with a warning."""
     root = settings.state_root()
     if settings.root and check_root(root):
-        # A root that was named and is not there is a mistake, as with the newest runc; without one, nothing was made yet.
+        # A --root that does not exist is a mistake, as in the newest runc; without one, nothing has been made yet.
         raise RuntimeFailure(root, step="read state directory", errno=ENOENT)
     found = list_all(root, lambda words: settings.log.tell_warning(f"list: {words}"))
     for state in found:
@@ -34,14 +34,14 @@ def run(settings: Settings, given: Arguments) -> int:
     if given.on("quiet"):
         emit("".join(f"{state['id']}\n" for state in found))
     elif given.text("format") == "json":
-        emit((compact(found) if found else "null") + "\n")  # null: what runc prints for none
+        emit((compact(found) if found else "null") + "\n")  # null: what runc prints if there are none
     else:
         emit(table(found))
     return 0
 
 
 def owner(directory: str) -> str:
-    """Name of the user whose container this is, "#UID" if the user has none, "" if it has just been deleted."""
+    """Name of the user who owns the container, "#UID" if the user has none, "" if it has just been deleted."""
     import pwd
 
     try:

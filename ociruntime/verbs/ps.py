@@ -18,7 +18,7 @@ def run(settings: Settings, given: Arguments) -> int:
     """Print the processes; what follows the id goes to ps."""
     pids = processes.of(Container.load(settings.state_root(), given.words[0]))
     if given.text("format") == "json":
-        emit((compact(pids) if pids else "null") + "\n")  # null: what runc prints for none
+        emit((compact(pids) if pids else "null") + "\n")  # null: what runc prints if there are none
     else:
         emit(processes.table(pids, given.words[1:]))
     return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`resume`: let a paused container go on."""
+"""`resume`: thaw every process of a paused container."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`run`: create, start, wait and delete in one; ends with the exit status of the container's program."""
+"""`run`: create, start, wait and delete in one; exits with the status of the container's program."""
 
 from __future__ import annotations
 

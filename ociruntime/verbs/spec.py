@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spec`: write a config.json to begin with: a shell in `rootfs`, a terminal, few rights."""
+"""`spec`: write a config.json to start from: a shell in `rootfs`, a terminal, few rights."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def run(settings: Settings, given: Arguments) -> int:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except FileExistsError:
-        raise UsageError(f"{path} exists already", hint="remove it first") from None
+        raise UsageError(f"{path} already exists", hint="remove it first") from None
     except OSError as failure:
         raise UsageError(path, errno=failure.errno or 0) from None
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
-    except OSError as failure:  # a disk that is full: half a config helps nobody
+    except OSError as failure:  # a full disk, say: half a config is of no use
         os.unlink(path)
         raise UsageError(path, errno=failure.errno or 0) from None
     return 0

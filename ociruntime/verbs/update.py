@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`update`: change the limits of a container that exists, by flags or by a resources object as in config.json."""
+"""`update`: change the limits of an existing container, by flags or by a resources object as in config.json."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def run(settings: Settings, given: Arguments) -> int:
 
 
 def findings(loaded: Bundle) -> Findings:
-    """All violations of a config: what create refuses or logs, advice, and names that stand twice."""
+    """All violations of a config: what create refuses or logs, advice, and duplicate names."""
     found = check.violations(loaded.config)
     found.take(advice.advice(loaded.config))
     found.sort(key=lambda one: one.pointer)
@@ -55,7 +55,7 @@ def findings(loaded: Bundle) -> Findings:
 
 
 def as_text(path: str, found: list[Violation], left_out: Sequence[str] = ()) -> str:
-    """One line a violation, one for what is left out, and one that counts them."""
+    """One line per violation, one for what is left out, and one that counts them."""
     lines = [shortened(f"{_LABELS[violation.severity]}: {violation}", LINE_LIMIT) for violation in found]
     lines += left_out
     counts = []
@@ -72,13 +72,13 @@ def as_text(path: str, found: list[Violation], left_out: Sequence[str] = ()) -> 
 
 
 def duplicate_names(raw: bytes) -> list[Violation]:
-    """A name that stands twice in one object (R003): parsers differ in which value they take; we take the last.
+    """A name that occurs twice in one object (R003): parsers differ in which value they take; we take the last.
 
     raw   of a config that has been parsed: it is JSON, and not nested too deeply
     """
     import json
 
-    reason = "stands more than once in this object; the last one counts"
+    reason = "occurs more than once in this object; the last one counts"
     found = sorted(_twice(json.loads(raw, object_pairs_hook=_Object), ""))
     return [Violation(pointer, reason, "R003", "warning") for pointer in found]
 

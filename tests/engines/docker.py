@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """dockerd without a network, on a containerd of our own, driven by `docker`. Must not import `ociruntime`.
 
-Not on a containerd of dockerd's: one that has died is taken for alive where nobody reaps it at once.
+Not on a containerd of dockerd's: one that has died counts as alive until something reaps it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How is an engine run so that nobody else on the machine notices? Own root, state and sockets; ended by pid.
+"""How is an engine run so that nothing else on the machine notices? Own root, state and sockets; ended by pid.
 
 An engine is a daemon (or none: podman, buildah) and a client's command line. Must not import `ociruntime`.
 """

@@ -115,7 +115,7 @@ def test_errors_have_our_reason(run: Callable[..., Result]) -> None:
 
 
 def test_wrong_config(containerd: Containerd, new_name: Name, tmp_path: Path) -> None:
-    """A config that the specification forbids: the property and the sentence reach whoever called the engine."""
+    """A config that the specification forbids: the property and the reason reach the caller of the engine."""
     config = default_config("true")
     config["process"]["cwd"] = "relative"
     config["root"]["path"] = str(tmp_path / "rootfs")

@@ -149,7 +149,7 @@ def test_health(podman: Podman, new_name: Name) -> None:
 
 
 def test_user_namespace(run: Callable[..., Result]) -> None:
-    """A user namespace by explicit mappings: the container's root is nobody's on the host."""
+    """A user namespace by explicit mappings: the container's root is an unprivileged id of the host."""
     flags = ("--uidmap", "0:200000:1000", "--gidmap", "0:300000:1000")
     done = run("sh", "-c", "cat /proc/self/uid_map /proc/self/gid_map; id -u", flags=flags).ok()
     assert [line.split() for line in done.out.splitlines()] == [
@@ -192,7 +192,7 @@ def test_errors_have_our_reason(run: Callable[..., Result]) -> None:
 
 
 def test_errors_name_the_volume(run: Callable[..., Result], tmp_path: Path) -> None:
-    """Nobody who types -v knows which number the mount has in config.json."""
+    """A user who types -v doesn't know the mount's number in config.json."""
     done = run("true", flags=("-v", f"{tmp_path}:/proc/foo"))
     assert done.code == (127 if PROGRAM == "crun" else 126)
     assert "/proc/foo" in done.err

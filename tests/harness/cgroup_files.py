@@ -41,7 +41,7 @@ def value(container: Container, controller: str, v1: str, v2: str) -> str:
 
 
 def value_of(pid: int, controller: str, v1: str, v2: str) -> str:
-    """The same, by the pid of its init, for whoever asks often."""
+    """The same, by the pid of its init, for callers that ask often."""
     directory = place(pid, controller)
     with open(f"{directory}/{v2 if V2 else v1}", encoding="ascii") as file:
         return " ".join(file.read().split())

@@ -81,7 +81,7 @@ def _remove_left_cgroups(stage: Stage) -> None:
 
     On v2 it is crun 1.8's cgroup, when create fails late, and runc 1.1's, beside its own cgroup, when a killed
     process is slow to leave it; on v1 crun's cgroup, now and then, when a created container is deleted, and an
-    ordinary directory for each hierarchy that lives on without a mount (because somebody has cgroups in it).
+    ordinary directory for each hierarchy that lives on without a mount (because there are cgroups in it).
     """
     for container in stage.containers:
         if not container.id.startswith(MARK):
@@ -178,7 +178,7 @@ def _unmount_if_last(users: IO[str]) -> None:
 
 
 def shortfall() -> list[str]:
-    """What to say when a peer has not compared enough."""
+    """The message when a peer has not compared enough."""
     under_test = runtime_under_test()
     return [
         f"{peer} compared on {compared[peer]} bundles, at least {MINIMUM} are needed"

@@ -132,7 +132,7 @@ class Agent:
             self._begin(self._take, self._socket.accept()[0])
 
     def _take(self, connection: socket.socket) -> None:
-        """The first object is the message; the connection is read to its end, for who looks whether it has one."""
+        """The first object is the message; the connection is read to its end, for tests that check whether it has one."""
         text, listeners, message = b"", array.array("i"), None
         with connection:
             while self._wait(connection.fileno()):
@@ -177,7 +177,7 @@ class Agent:
 
 
 def refusing_socket(path: Path) -> socket.socket:
-    """A socket on which nobody listens: connecting to it is refused."""
+    """A socket that no one listens on: connecting to it is refused."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.bind(str(path))
     return made

@@ -66,7 +66,7 @@ def with_filter(
     return edit
 
 
-# Filters that can't be had: nobody is there to be notified (and write is refused), rules that contradict each other.
+# Filters that can't be made: there is no agent to notify (and write is refused), or rules contradict each other.
 _NOTIFY = rule("mkdir", action="NOTIFY")
 NO_AGENT = with_filter(_NOTIFY, listenerPath="/no/such/agent")
 NO_AGENT_NO_WRITE = with_filter(_NOTIFY, rule("write", action="ERRNO"), listenerPath="/no/such/agent")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does a session of tests do to its own process, and how do its workers tell what they have seen?
+"""What does a session of tests do to its own process, and how do its workers report what they have seen?
 
 Each process has a mount namespace of its own; the directory of the tests' files is memory, seen by no one else.
 Must not import anything of `ociruntime`.
@@ -49,7 +49,7 @@ def scope_of(node_id: str) -> str:
 
 
 def longest_first(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no worker is left with it at the end; files stay whole, and in order."""
+    """Begin with what takes longest, so that no worker is left with it at the end; files stay whole, and in order."""
     slow = {scope_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
     scopes = Counter(scope_of(item.nodeid) for item in items)
 
@@ -72,7 +72,7 @@ def own_mount_namespace() -> None:
 
 
 def default_signals() -> None:
-    """What a background job or nohup has made us ignore, the runtime would rightly ignore too (nohup stays nohup)."""
+    """The runtime would rightly ignore what a background job or nohup made us ignore (nohup stays nohup)."""
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -87,7 +87,7 @@ class Entry(NamedTuple):
 
 
 def load(path: Path = LIST) -> list[Entry]:
-    """The committed list; a kind of host that nobody can tell is an error."""
+    """The committed list; a kind of host that can't be detected is an error."""
     with open(path, "rb") as file:
         entries = [Entry(**line) for line in tomllib.load(file).get("skip", [])]
     for entry in entries:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where does one test play? A directory, one runtime, and factories for bundles and containers.
+"""Where does one test run? A directory, one runtime, and factories for bundles and containers.
 
 A scenario is a function of a Stage; run on several stages it compares runtimes.
 Must not import anything of `ociruntime`.
@@ -88,7 +88,7 @@ class Stage:
         return container
 
     def process_file(self, **members: Any) -> str:
-        """A file with a process document for `exec --process`: root in /, with a PATH, unless `members` says else."""
+        """A file with a process document for `exec --process`: root in /, with a PATH, unless `members` says otherwise."""
         path = self.directory / f"process-{next(_numbers)}.json"
         document = {"cwd": "/", "user": {"uid": 0, "gid": 0}, "env": [PATH], **members}
         path.write_text(json.dumps(document))

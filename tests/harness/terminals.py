@@ -50,7 +50,7 @@ class Screen:
         os.write(self.master, keys.encode())
 
     def read_some(self, seconds: float) -> bool:
-        """Take what comes within so many seconds; False when nobody has the other end open any more."""
+        """Take what comes within so many seconds; False once the other end is closed everywhere."""
         ready, _, _ = select.select([self.master], [], [], seconds)
         try:
             data = os.read(self.master, 65536) if ready else None

@@ -209,7 +209,7 @@ class Play:
         return left
 
     def _collected(self, container_id: str) -> bool:
-        """Whether another process can finish it: nobody holds the lock."""
+        """Whether another process can finish it: the lock is free."""
         pid = os.fork()
         if pid == 0:
             code = 1

@@ -30,7 +30,7 @@ def annotated(**values: str) -> Callable[[Config], None]:
 
 
 def test_groups_of_the_caller(compare: Compare) -> None:
-    """run.oci.keep_original_groups: the program has the supplementary groups of whoever called, as under crun."""
+    """run.oci.keep_original_groups: the program has the supplementary groups of the caller, as under crun."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         before = os.getgroups()

@@ -28,7 +28,7 @@ departure("rsvd. on v2", "runc", "R148", "runc 1.1 limits pages in use alone; ne
 for peer in PEERS:
     departure("rsvd. on v1", peer, "R148", "these versions limit pages in use alone; newer ones do as we do")
 
-only_v1 = pytest.mark.skipif(V2, reason="cgroup v2 has nothing like it")
+only_v1 = pytest.mark.skipif(V2, reason="cgroup v2 has no equivalent")
 
 
 def disk() -> str:
@@ -79,7 +79,7 @@ NO_PEER: list[Case] = [  # those of Debian 12 have neither
     ids=["runc and crun", "runc", "crun", "none"],
 )
 def test_property(compare: Compare, cases: list[Case], peers: tuple[str, ...]) -> None:
-    """What stands in the kernel's file is what the config says, and the peers write the same."""
+    """The kernel's file has what the config says, and the peers write the same."""
     held = [case for case in cases if case[4] or not V2]
     groups: dict[str, dict[str, Any]] = {}
     for name, wish, *_ in held:
@@ -184,7 +184,7 @@ def test_network(compare: Compare, tmp_path: Path) -> None:
             "swappiness",
             {"memory": {"swappiness": 7}},
             "v2",
-            "memory/swappiness: cgroup v2 has nothing like it",
+            "memory/swappiness: cgroup v2 has no equivalent",
         ),
         (
             "OOM killer",
@@ -241,7 +241,7 @@ def test_oom_is_counted(stage: Stage) -> None:
 
 
 def test_limits_of_a_cgroup_that_was_there(compare: Compare) -> None:
-    """A cgroup whose limits somebody has set before gets the config's, whichever has to be written first."""
+    """A cgroup that already has other limits gets the config's, whichever has to be written first."""
     limits = {"limit": 64 * MIB, "swap": 64 * MIB}
 
     def scenario(stage: Stage) -> dict[str, Any]:

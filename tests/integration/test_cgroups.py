@@ -60,7 +60,7 @@ def test_place(compare: Compare, group: str) -> None:
         return answers
 
     answers = compare(scenario, only=("runc",))
-    # a hierarchy that is not mounted may live on, as long as somebody has cgroups in it
+    # a hierarchy that is not mounted may live on, as long as there are cgroups in it
     mounted = [
         line for line in answers["absolute"] if not line.startswith(("hugetlb", "net_cls", "net_prio"))
     ]
@@ -139,7 +139,7 @@ def test_pids_zero(compare: Compare) -> None:
             "sh", "-c", "true & true & wait; echo three", edit=resources(pids={"limit": 0})
         ).ok()
         if stage.runtime.name not in PEERS:
-            assert "/linux/resources/pids/limit: 0 is no limit" in result.err
+            assert "/linux/resources/pids/limit: 0 means no limit" in result.err
         return {"out": result.out}
 
     assert compare(scenario) == {"out": "three\n"}
@@ -395,7 +395,7 @@ def test_cgroups_below_are_removed(stage: Stage) -> None:
 
 
 def test_frozen_container_can_be_deleted(stage: Stage) -> None:
-    """A container whose cgroup somebody froze goes away by delete --force."""
+    """A container whose cgroup someone else has frozen goes away by delete --force."""
     container = stage.container("sleep", "1000")
     container.create().ok()
     container.start().ok()
@@ -458,7 +458,7 @@ def test_frozen_cgroup_is_refused(compare: Compare, group: str) -> None:
             {"hugepageLimits": [{"pageSize": "512KB", "limit": 0}]},
             ["/linux/resources/hugepageLimits/0", "hugetlb", "512KB" if V2 else ""],
         ),
-        ({"unified": {"cgroup.procs": "1"}}, ["/linux/resources/unified/cgroup.procs", "is no limit"]),
+        ({"unified": {"cgroup.procs": "1"}}, ["/linux/resources/unified/cgroup.procs", "is not a limit"]),
     ],
 )
 def test_impossible_limits(stage: Stage, limits: dict[str, Any], words: list[str]) -> None:

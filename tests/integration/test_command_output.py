@@ -69,7 +69,7 @@ def test_create_prints_nothing(compare: Compare) -> None:
 
 @pytest.mark.parametrize("verb", ["start", "state", "kill", "delete"])
 def test_nobody_holds_the_output(stage: Stage, verb: str) -> None:
-    """start, state, kill and delete end their output when they end: nobody else holds the pipes."""
+    """start, state, kill and delete close their output when they end: nothing else holds the pipes."""
     container = stage.in_state({"start": "created", "delete": "stopped"}.get(verb, "running"))
     # call() reads both pipes to EOF; the container outlives its timeout.
     words = [verb, container.id, "CONT"] if verb == "kill" else [verb, container.id]

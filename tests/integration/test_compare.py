@@ -132,7 +132,7 @@ def test_a_changed_bundle_is_seen(stage: Stage) -> None:
 
 
 def test_a_runtime_that_is_missing(stage: Stage) -> None:
-    """A name that is no runtime is an error, before anything is made."""
+    """A name that is not a runtime's is an error, before anything is made."""
     bundle = stage.bundle("true")
     stage.runtime.call("compare", "--with", "no-such-runtime", str(bundle.directory)).refused(
         "no such runtime"

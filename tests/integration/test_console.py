@@ -110,7 +110,7 @@ def test_flags_of_the_device(compare: Compare) -> None:
 
 
 def test_keys_sizes_and_the_end(compare: Compare) -> None:
-    """Whoever has the master types, interrupts, resizes; when it closes it, the program is hung up."""
+    """The holder of the master types, interrupts, resizes; when it closes it, the program gets a hangup."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         script = """
@@ -230,7 +230,7 @@ def _accept_and_close(waiting: Receiver) -> None:
 @own
 @pytest.mark.parametrize("flag", ["console", "pidfd"])
 def test_nobody_takes_it(stage: Stage, flag: str) -> None:
-    """Whoever listened is gone when there is something to send: create fails, and everything is undone."""
+    """The listener is gone when there is something to send: create fails, and everything is undone."""
     container = stage.container("sleep", "100", edit=terminal if flag == "console" else None)
     with receiver(stage) as waiting:
         thread = threading.Thread(target=_accept_and_close, args=(waiting,))

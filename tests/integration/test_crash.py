@@ -84,7 +84,7 @@ def _clean_up(container: Container, way: int) -> None:
         assert all((runtime.root / left / "state.json").exists() for left in runtime.ids())
     elif way % 3 == 1:
         _is_only_shown(container)
-    # Whatever had become a container is one still; for one that never was, --force is no error.
+    # What had become a container still is one; for one that never was, --force is not an error.
     container.delete("--force").ok()
     assert runtime.ids() == []
 

@@ -70,7 +70,7 @@ def test_runs_on_busybox(compare: Compare) -> None:
         identity = stage.show("id; pwd; hostname; echo $$; ls /sys/class/net").splitlines()
         devices = stage.show("find /dev ! -type d -exec stat -c '%n %F %t:%T %a %u:%g' {} +")
         mounts = [line.split() for line in stage.show("cat /proc/mounts").splitlines()]
-        # What lies over a masked path is each runtime's own choice; that something does is not.
+        # What covers a masked path is each runtime's own choice; that something does is not.
         kept = [words[1:4] for words in mounts if "cgroup" not in words[1] and not _is_cover(words[1])]
         covers = sorted(words[1] for words in mounts if _is_cover(words[1]))
         return {"identity": identity, "default devices": sorted(devices.splitlines()), "default mounts": kept,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does each bundle example print what stands beside it, here and under runc and crun?"""
+"""Does each bundle example print what its output.txt says, here and under runc and crun?"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does exec --process run what its document says, and refuse what is no such document?"""
+"""Does exec --process run what its document says, and refuse anything else?"""
 
 from __future__ import annotations
 

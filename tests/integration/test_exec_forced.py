@@ -164,7 +164,7 @@ def test_container_that_ends_meanwhile(
 
 
 def _programs(container: Container) -> list[str]:
-    """What runs in the container beside its init, when all that is on its way has come to its end."""
+    """What runs in the container besides its init, once everything that is ending has ended."""
     end = time.monotonic() + 10 * PATIENCE
     while True:
         found = []

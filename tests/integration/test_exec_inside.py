@@ -144,7 +144,7 @@ def test_sub_cgroup(stage: Stage) -> None:
     [
         (("--cgroup", "../x"), "is not below"),
         (("--cgroup", "a/../../x"), "is not below"),
-        (("--cgroup", "nix:a"), "no cgroup of a controller 'nix'"),
+        (("--cgroup", "nix:a"), "no cgroup of the controller 'nix'"),
         (("--cgroup", ":a"), "controller ''"),
         (("--cgroup", "a", "--cgroup", "b"), "names no controller"),
     ],
@@ -232,7 +232,7 @@ def test_other_kinds_of_containers(compare: Compare) -> None:
 
 @_ours
 def test_container_without_a_mount_namespace(stage: Stage) -> None:
-    """The program runs in the container's root all the same."""
+    """The program runs in the container's root anyway."""
 
     def edit(config: Config) -> None:
         without_namespace(config, "mount")

@@ -114,7 +114,7 @@ def test_credentials(compare_with_users: Compare) -> None:
 
 @_ours
 def test_root_that_is_not_mapped(stage: Stage) -> None:
-    """The process is its user from the first moment on, with the capabilities that the config says; and nobody is root."""
+    """The process is its user from the first moment on, with the config's capabilities; and it is never root."""
 
     def unmapped(config: Config) -> None:
         with_users(config, (1000, 100000, 10), (5, 300000, 2))

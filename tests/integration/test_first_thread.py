@@ -128,7 +128,7 @@ def test_delete_without_force_is_refused(stage: Stage, program: Path) -> None:
 @own
 @pytest.mark.parametrize("own_pids", [True, False])
 def test_delete_ends_it_without_a_cgroup(stage: Stage, program: Path, own_pids: bool) -> None:
-    """No cgroup tells that something is left: delete --force ends the process all the same."""
+    """No cgroup tells that something is left: delete --force ends the process anyway."""
 
     def edit(config: Config) -> None:
         if not own_pids:

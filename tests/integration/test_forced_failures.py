@@ -464,7 +464,7 @@ def test_no_process_is_left_to_make(stage: Stage, pids_cgroup: Path) -> None:
 
 
 def test_what_a_hook_put_into_the_cgroup(stage: Stage) -> None:
-    """Undoing removes the container's cgroup also with a directory in it that somebody else has made."""
+    """Undo removes the container's cgroup even if there is a directory in it that something else has made."""
     holder = _PIDS / f"{MARK}-second"
 
     def edit(config: Config) -> None:
@@ -476,7 +476,7 @@ def test_what_a_hook_put_into_the_cgroup(stage: Stage) -> None:
     result = stage.container("true", edit=edit).create()
     assert result.code == 1
     _is_one_line(result.err, "create", ("/hooks/createRuntime/0", "exit status 3"))
-    # What somebody else made inside goes with the container's cgroup.
+    # What others made inside goes with the container's cgroup.
     assert not holder.exists()
     assert stage.runtime.ids() == []
 

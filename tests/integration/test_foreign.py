@@ -139,7 +139,7 @@ def _pid(container: Container) -> int:
 
 @pytest.mark.parametrize("verb", ["state", "delete", "delete --force", "start"])
 def test_unknown_directories(stage: Stage, verb: str) -> None:
-    """What nobody knows is left alone, too."""
+    """What is of unknown origin is left alone, too."""
     directory = stage.runtime.root / "unknown"
     (directory / "inner").mkdir(parents=True)
     stage.runtime.root.chmod(0o700)

@@ -89,7 +89,7 @@ def test_no_inodes(stage: Stage) -> None:
 
 
 def test_no_pages(stage: Stage) -> None:
-    """Each write can be the one for which there is no room, also the progress pages that init writes to."""
+    """Each write can be the one for which there is no room, including the progress pages that init writes to."""
 
     def long(config: Config) -> None:
         config["annotations"] = {"com.example.long": "x" * 3 * _PAGE}

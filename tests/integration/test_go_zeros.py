@@ -221,7 +221,7 @@ for _what, _, _, _peers in REFUSED:
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case[0])
 def test_refused(compare_with_users: Compare, case: tuple[str, Edit, str, tuple[str, ...]]) -> None:
-    """The property is named; some peers run it with a zero that nobody wrote."""
+    """The property is named; some peers run it with a zero that no one wrote."""
     what, edit, told, _ = case
 
     def scenario(stage: Stage) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def test_hook_of_poststop(compare: Compare, way: str) -> None:
             _names_the_hook(text, "poststop", way)
         return {"poststop fails": [deleted.code, _log(stage)[-2:]], "left": stage.runtime.ids()}
 
-    # crun 1.8 waits for a slow one, and is ended by SIGPIPE, at times, when nobody reads the state.
+    # crun 1.8 waits for a slow one, and is ended by SIGPIPE, at times, when nothing reads the state.
     answers = compare(scenario, ("runc",) if way in ("too slow", "missing") else PEERS)
     if _OURS:
         assert answers == {"poststop fails": [0, ["poststop", "after"]], "left": []}
@@ -192,7 +192,7 @@ def test_run_with_a_failing_hook(stage: Stage, kind: str) -> None:
 
 
 def test_time_of_a_hook(compare: Compare) -> None:
-    """A hook that ends within its timeout is no failure."""
+    """A hook that ends within its timeout does not fail."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         def edit(config: Config) -> None:

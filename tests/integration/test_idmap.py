@@ -272,7 +272,7 @@ def test_the_life_of_a_container_in_a_user_namespace(stage: Stage) -> None:
     container = stage.container("sh", "-c", "touch /mnt/made; echo ready; sleep 100", edit=edit)
     container.create().ok()
     pid = container.state()["pid"]
-    assert os.stat(f"/proc/{pid}/ns").st_uid == 0  # nobody but the host's root looks into a waiting init
+    assert os.stat(f"/proc/{pid}/ns").st_uid == 0  # only the host's root may look into a waiting init
     assert container.status() == "created"
     container.start().ok()
     container.wait_for_output("ready")
@@ -297,7 +297,7 @@ def test_the_life_of_a_container_in_a_user_namespace(stage: Stage) -> None:
 
 @own
 def test_devices_have_the_owner_and_mode_of_the_config(stage: Stage) -> None:
-    """R109, also where nobody may make a node: ids are the container's, and the node is there whatever the host has."""
+    """R109, even where no node can be made: ids are the container's, and the node is there whatever the host has."""
     listed = [
         {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 5, "gid": 6},
         {"path": "/dev/below/disk", "type": "b", "major": 7, "minor": 250},

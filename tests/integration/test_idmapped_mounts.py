@@ -128,7 +128,7 @@ def test_the_containers_own_mappings(compare_with_users: Compare, source: Path) 
 
 @own
 def test_what_is_mounted_below(stage: Stage, source: Path) -> None:
-    """R027: idmap is about one mount, ridmap about those below it too; also with a new or joined namespace's mappings."""
+    """R027: idmap is about one mount, ridmap about those below it too; the same with a new or joined namespace's mappings."""
     top = ["/mnt/file 200001:200002"]
     first = bind(source, "rbind", "idmap", maps=SHIFT, user=USER)
     assert stage.show(TREE, edit=first).splitlines() == [*top, "/mnt/below/file 1:2"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does the code in docs/library.md and README.md do what stands beside it?"""
+"""Does the code in docs/library.md and README.md do what the text says?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.driver import ENVIRONMENT, runtime_under_test
 from tests.harness.stage import new_id
 
 REPOSITORY = Path(__file__).parents[2]
-# A program whose containers nobody tidies up must leave nothing; what it had is compared.
+# A program that does not delete its containers itself must leave nothing; what it had is compared.
 CALLER = """
 import os, signal, threading
 def fields():

@@ -187,7 +187,7 @@ def test_bad_id_is_refused(compare: Compare, bad: str) -> None:
         assert stage.runtime.ids() == []
         return {"codes": codes}
 
-    # crun takes most of these ids, so it is no oracle here.
+    # crun takes most of these ids, so there is no comparison with it here.
     assert compare(scenario, ("runc",))["codes"] == [1, 1]
 
 
@@ -256,7 +256,7 @@ def test_no_bundle(compare: Compare) -> None:
 
 
 def test_options_after_the_id(compare: Compare) -> None:
-    """Options may stand after the container id, as with runc."""
+    """Options may come after the container id, as with runc."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         container = stage.container("sleep", "100")

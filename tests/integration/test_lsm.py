@@ -204,7 +204,7 @@ def test_apparmor_with_covered_proc(stage: Stage, profile: str, tmp_path: Path, 
     if where == "image":
         assert stage.container(bundle=bundle).run().ok().out == f"{profile} (enforce)\ndecoy\n"
         return
-    # a mount namespace, prepared by somebody else, in which /proc is covered
+    # a mount namespace, prepared by someone else, in which /proc is covered
     script = f"mount --bind {bundle.rootfs}/proc /proc; echo ready; exec sleep 100"
     holder = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE)
     try:
@@ -241,7 +241,7 @@ def test_selinux_process(compare: Compare) -> None:
 def test_selinux_mounts(compare: Compare, kind: str | None) -> None:
     """New file systems and masks have the label, by the option that the annotation names (R197).
 
-    Not defcontext: the kernel takes it for file systems with labels of their own only, and tmpfs is none.
+    Not defcontext: the kernel takes it only for file systems with labels of their own, and tmpfs is not one.
     """
     label = _selinux_context("file")
 

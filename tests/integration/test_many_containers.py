@@ -174,7 +174,7 @@ print(json.dumps({"before": before, "after": held(), "failures": failures, "resu
 
 
 def test_first_use_in_threads(stage: Stage) -> None:
-    """What is made once per process (the sealed executable) is made once, also if threads ask at once."""
+    """What is made once per process (the sealed executable) is made once, even if threads ask at once."""
     seen = _program(
         stage,
         stage.bundle("true"),

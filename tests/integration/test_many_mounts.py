@@ -55,7 +55,7 @@ def limited(stage: Stage, soft: int, hard: int) -> None:
 @USERS
 @own
 def test_a_soft_limit_is_no_limit(stage: Stage, tmp_path: Path, users: bool) -> None:
-    """More binds than the caller may have descriptors; hooks and the program have the caller's limit all the same."""
+    """More binds than the caller may have descriptors; hooks and the program still have the caller's limit."""
     limited(stage, SOFT, 2000)
     edit = many(MANY, users=users)
     told = tmp_path / "told"

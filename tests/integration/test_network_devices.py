@@ -187,8 +187,8 @@ def test_a_name_that_is_taken(stage: Stage, host: Namespace, pod: Namespace) -> 
     """A device with that name in the container is an error, and both devices stay as they were (R117)."""
     pod.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "old0")
     before = host.device("dev0")
-    refused(stage, moving(pod, dev0={"name": "eth0"}), "dev0", "has a device eth0 already", "EEXIST")
-    refused(stage, moving(dev0={"name": "lo"}), "dev0", "has a device lo already", "EEXIST")
+    refused(stage, moving(pod, dev0={"name": "eth0"}), "dev0", "already has a device eth0", "EEXIST")
+    refused(stage, moving(dev0={"name": "lo"}), "dev0", "already has a device lo", "EEXIST")
     assert host.device("dev0") == before
     assert pod.names() == ["eth0", "old0"]
 

@@ -141,7 +141,7 @@ def test_an_option_of_more_than_255_bytes(stage: Stage) -> None:
 
 
 def test_words_that_a_bind_has_no_use_for(stage: Stage, tmp_path: Path) -> None:
-    """A warning names the word and where it stands; the bind is made without it."""
+    """A warning names the word and where it is; the bind is made without it."""
     (tmp_path / "volume").mkdir()
 
     def edit(config: Config) -> None:

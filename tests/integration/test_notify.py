@@ -141,7 +141,7 @@ def test_in_the_foreground(stage: Stage, manager: Manager) -> None:
 
 
 def test_a_program_that_never_is_ready(stage: Stage, manager: Manager) -> None:
-    """A program that ends without a word ends the waiting of start, and the manager is told nothing."""
+    """A program that ends without a message ends the wait of start, and the manager is told nothing."""
     container = stage.container(
         "sh", "-c", "echo $NOTIFY_SOCKET; ls -ld $NOTIFY_SOCKET | cut -c 1", edit=_writable
     )
@@ -155,7 +155,7 @@ def test_a_program_that_never_is_ready(stage: Stage, manager: Manager) -> None:
 
 
 def test_a_manager_that_is_gone(stage: Stage) -> None:
-    """A socket that nobody listens on is a warning: the container runs."""
+    """A socket that no one listens on is a warning: the container runs."""
     if runtime_under_test() in PEERS:
         pytest.skip("the words are this runtime's: run with RUNTIME=ociruntime")
     environment = {**ENVIRONMENT, "NOTIFY_SOCKET": str(stage.directory / "nobody")}

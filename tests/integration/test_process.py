@@ -149,7 +149,7 @@ def test_capabilities(compare: Compare, case: str, expected: list[str]) -> None:
 
 
 def test_unknown_capability_is_a_warning(compare: Compare) -> None:
-    """A capability that nobody knows is named in a warning and does not fail the container (R049)."""
+    """An unknown capability is named in a warning and does not fail the container (R049)."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         log = stage.directory / "log"
@@ -308,7 +308,7 @@ def test_cwd(compare: Compare) -> None:
 
 @pytest.mark.parametrize("readonly", [False, True])
 def test_missing_cwd_is_made(compare: Compare, readonly: bool) -> None:
-    """A missing cwd is made, root's and 0755, also in a read-only root and for another user."""
+    """A missing cwd is made, root's and 0755, even in a read-only root and for another user."""
 
     def edit(config: Config) -> None:
         config["process"].update(cwd="/new/directory", user={"uid": 1000, "gid": 1000})
@@ -338,7 +338,7 @@ def test_cwd_of_root_is_entered_before_the_change_of_user(compare: Compare) -> N
     [("relative cwd", "usr"), ("file as cwd", "/etc/passwd"), ("link out", "/proc/self/fd/7")],
 )
 def test_cwd_that_is_refused(compare: Compare, answer: str, cwd: str) -> None:
-    """A relative cwd, a file, and a descriptor of the runtime are no cwd; nothing is left."""
+    """A relative path, a file, and a descriptor of the runtime can't be cwd; nothing is left."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         result = stage.run("pwd", edit=lambda config: config["process"].update(cwd=cwd))
@@ -404,7 +404,7 @@ def test_empty_home(compare: Compare) -> None:
 
 
 def test_environment_entry_without_equals_sign(compare: Compare) -> None:
-    """An entry that is no NAME=value is refused, as runc does."""
+    """An entry that is not NAME=value is refused, as runc does."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         result = stage.run("true", edit=lambda config: config["process"]["env"].append("NOTHING"))

@@ -73,7 +73,7 @@ _SOME_VERBS_GO_ON = {
 
 
 def _is_told(result: Result, verb: str) -> None:
-    """One line that is no traceback."""
+    """One line, and not a traceback."""
     lines = result.err.splitlines()
     assert len(lines) == 1, result.err
     assert lines[0].startswith(f"ociruntime: {verb}: "), lines
@@ -190,7 +190,7 @@ def test_damaged_journal_of_an_interrupted_create(stage: Stage, damage: str) -> 
 @pytest.mark.parametrize("name", ["lock", "progress", "start", "config.json"])
 @pytest.mark.parametrize("status", ["created", "running", "stopped"])
 def test_a_file_is_gone(stage: Stage, status: str, name: str) -> None:
-    """Without one of its files a container may be of no use, but it is told, and delete --force removes it."""
+    """Without one of its files a container may be of no use, but that is reported, and delete --force removes it."""
     container = stage.in_state(status)
     _file(container, name).unlink()
     for verb, words in (("state", []), ("start", []), ("kill", ["0"])):
@@ -247,7 +247,7 @@ def test_interrupted_delete_whose_config_is_gone(stage: Stage) -> None:
 
 @pytest.mark.parametrize("name", ["other", ".hidden", "with space", "file"])
 def test_foreign_entries_of_the_root(stage: Stage, name: str) -> None:
-    """What lies in the root and is no container is neither shown nor touched."""
+    """What is in the root and is not a container is neither shown nor touched."""
     stage.runtime.root.mkdir()
     foreign = stage.runtime.root / name
     if name == "file":

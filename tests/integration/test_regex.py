@@ -28,7 +28,7 @@ def _ids(stage: Stage) -> list[bool]:
 
 
 def test_delete_what_matches(compare: Compare) -> None:
-    """Each stopped container that matches goes, anywhere in the id, and the others stay; no match is no error."""
+    """Each stopped container that matches goes, anywhere in the id, and the others stay; it is not an error if none matches."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         first, second, other = (stage.in_state("stopped") for _ in range(3))
@@ -45,7 +45,7 @@ def test_delete_what_matches(compare: Compare) -> None:
 
 
 def test_one_of_them_is_refused(compare: Compare) -> None:
-    """A running container refuses; the stopped one goes all the same, and with --force both do."""
+    """A running container refuses; the stopped one goes anyway, and with --force both do."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         running, stopped = stage.in_state("running"), stage.in_state("stopped")

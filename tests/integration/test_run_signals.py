@@ -229,7 +229,7 @@ def _slow_hook(stage: Stage, kind: str) -> tuple[Container, Path, Path]:
 def test_interrupted_when_a_hook_has_just_begun(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """The signal comes when the hook runs already, and nobody waits for it yet: it is ended all the same."""
+    """The signal comes when the hook is already running, and nothing waits for it yet: it is ended nevertheless."""
     if stage.runtime.name in PEERS:
         pytest.skip("this is about the runtime's own functions: run with RUNTIME=ociruntime")
     from ociruntime import bundle, container as library

@@ -81,7 +81,7 @@ def test_scheduler(stage: Stage, scheduler: dict[str, Any], expected: list[str])
 
 @only_ours
 def test_deadline(stage: Stage) -> None:
-    """Run time, deadline and period are the kernel's, also with a flag (R057)."""
+    """Run time, deadline and period are the kernel's, even with a flag (R057)."""
     scheduler = {
         "policy": "SCHED_DEADLINE", "runtime": 2_000_000, "deadline": 50_000_000, "period": 100_000_000,
         "flags": ["SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN"],

@@ -379,7 +379,7 @@ def test_dockers_default_profile(compare: Compare, calls: Path) -> None:
         config["linux"]["seccomp"] = dockers_filter(set(capabilities))
 
     def scenario(stage: Stage) -> dict[str, Any]:
-        # mount, add_key (which the profile names), kexec_load, and one that nobody knows
+        # mount, add_key (which the profile names), kexec_load, and one that does not exist
         words = ["165", "248", "246", "900", f"{ALARM}"]
         return {
             "said": _say(stage, calls, *words, edit=edit),
@@ -473,7 +473,7 @@ def test_everything_that_features_lists_is_accepted(stage: Stage, calls: Path) -
     edit = with_filter(*rules, architectures=listed["archs"], flags=listed["supportedFlags"])
     container = stage.container("sleep", "100", edit=edit)
     created = container.create().ok()
-    # what this machine can't run is left out, and that is said
+    # what this machine can't run is left out with a warning
     assert "SCMP_ARCH_S390X" in created.err
     assert "SCMP_ARCH_X86_64" not in created.err
     container.start().ok()

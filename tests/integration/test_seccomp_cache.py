@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a filter compiled once, and is nothing ever used that somebody else may have put in its place?
+"""Is a filter compiled once, and is nothing ever used that another user may have put in its place?
 
 The store is the directory @seccomp below --root; see ociruntime/linux/seccomp_cache.py.
 """
@@ -43,7 +43,7 @@ def _kept(stage: Stage) -> list[Path]:
 
 
 def _how(stage: Stage, edit: Callable[[Config], None], **how: Any) -> str:
-    """Where `create` had its filter from, by its trace; the filter is in force all the same."""
+    """Where `create` had its filter from, by its trace; the filter is in force in any case."""
     trace = stage.directory / "trace.json"
     container = stage.container("sh", "-c", "mkdir /tmp/made || echo refused", edit=edit)
     container.create("--trace", str(trace), **how).ok()
@@ -173,18 +173,18 @@ def test_attackers_file_would_work(stage: Stage) -> None:
 
 
 def test_foreign_directory_is_not_used(stage: Stage) -> None:
-    """A store of somebody else's is left alone: each create compiles, and says so."""
+    """Another user's store is left alone: each create compiles, and says so."""
     edit = with_filter(_REFUSE)
     assert _how(stage, edit) == "compiled"
     os.chown(_store(stage), 12345, 12345)
     container = stage.container("true", edit=edit)
-    assert "belongs to somebody else" in container.create().ok().err
+    assert "belongs to another user" in container.create().ok().err
     container.finish()
     assert _how(stage, edit) == "compiled"
     os.chown(_store(stage), 0, 0)
     shutil.rmtree(_store(stage))
     _store(stage).write_text("no directory")
-    assert "seccomp filters are not kept" in stage.run("true", edit=edit).ok().err
+    assert "seccomp filters are not cached" in stage.run("true", edit=edit).ok().err
     _store(stage).unlink()
 
 

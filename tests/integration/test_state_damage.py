@@ -105,7 +105,7 @@ def test_gc_beside_it(stage: Stage, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "link", "fifo"])
 def test_entries_of_the_root(stage: Stage, kind: str) -> None:
-    """A file, a FIFO, and a link to a container are no containers; nobody touches them, and their name is taken."""
+    """A file, a FIFO, and a link to a container are not containers; they are left alone, and their name is taken."""
     container = stage.in_state("running")
     entry = stage.runtime.root / "entry"
     if kind == "file":
@@ -130,7 +130,7 @@ def test_entries_of_the_root(stage: Stage, kind: str) -> None:
 
 
 def test_list_of_a_root_that_is_not_there(stage: Stage) -> None:
-    """A --root that was named and is missing is a mistake (newer runc says so, too); nobody makes it by looking."""
+    """A --root that was named and is missing is a mistake (newer runc says so, too); a query does not make it."""
     for flags in ([], ["--quiet"], ["--format", "json"]):
         result = stage.runtime.call("list", *flags)
         result.refused(f"list: read state directory: {stage.runtime.root}: ENOENT")

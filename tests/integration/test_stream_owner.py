@@ -177,7 +177,7 @@ def owner_of_pipe(stage: Stage, edit: Callable[[Config], None], before: int = 0)
 
 
 def test_owners_of_pipes(compare_with_users: Compare) -> None:
-    """Root's streams are not touched, nor what belongs to nobody in the user namespace, whose ids count; the program runs."""
+    """Root's streams are not touched, nor those of an owner that the user namespace does not map; the program runs."""
 
     def mapped(config: Config) -> None:
         user(config)
@@ -200,7 +200,7 @@ def test_owners_of_pipes(compare_with_users: Compare) -> None:
 
 @pytest.mark.skipif(runtime_under_test() in PEERS, reason="an edited plan: run with RUNTIME=ociruntime")
 def test_streams_that_nobody_can_have(stage: Stage) -> None:
-    """A stream whose owner can't be changed (EROFS) stays as it is and is used; the others are given all the same."""
+    """A stream whose owner can't be changed (EROFS) stays as it is and is used; the others are given as usual."""
     container = stage.container("echo", "written", edit=user)
     command = stage.runtime.command
     stage.runtime.command = [sys.executable, edited_plan.__file__, "stream_owner: ignored"]

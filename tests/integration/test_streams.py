@@ -77,13 +77,13 @@ def _sitting_at(command: list[str], **how: Any) -> Iterator[Client]:
 
 
 def _played(command: list[str], **how: Any) -> list[Any]:
-    """Exit code and output of a command that nobody types anything for."""
+    """Exit code and output of a command without anything being typed."""
     with _sitting_at(command, **how) as client:
         return [client.wait(), client.text.replace("\r\n", "\n")]
 
 
 def test_streams_are_pipes(compare: Compare) -> None:
-    """Run and exec: none of 0, 1, 2 is a terminal, the exit code is the program's, and nobody need type anything."""
+    """Run and exec: none of 0, 1, 2 is a terminal, the exit code is the program's, and nothing need be typed."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         of_run = _played(_run(stage.container("sh", "-c", _SHOW_STREAMS)))
@@ -122,7 +122,7 @@ def test_a_conversation(compare: Compare) -> None:
 
 
 def test_much_output(compare: Compare) -> None:
-    """1 MiB arrives whole on each of 1 and 2, also if the program ends at once."""
+    """1 MiB arrives whole on each of 1 and 2, even if the program ends at once."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         script = "head -c 1048576 /dev/zero | tr '\\0' a; head -c 1048576 /dev/zero | tr '\\0' b >&2"
@@ -176,7 +176,7 @@ def test_death_by_a_signal(compare: Compare) -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_one_stream_is_a_file(compare: Compare, number: int) -> None:
-    """A stream that is no terminal is given as it is, beside pipes for the others."""
+    """A stream that is not a terminal is passed on as it is, with pipes for the others."""
     expected = ("got from the file\r\nproblem\r\n", "problem\r\n", "got typed\r\n")[number]
 
     def scenario(stage: Stage) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def _shell(client_script: str) -> list[str]:
 
 @_ours
 def test_in_the_background(stage: Stage) -> None:
-    """A job in the background neither takes what is typed for the shell nor is stopped, also with `stty tostop`."""
+    """A job in the background neither takes what is typed for the shell nor is stopped, even with `stty tostop`."""
     container = stage.running()
     script = "echo started; until [ -e /dev/shm/go ]; do sleep 0.05; done; echo finished; exit 6"
     job = shlex.join(_exec(container, script))
@@ -277,7 +277,7 @@ def test_it_comes_to_the_foreground(stage: Stage) -> None:
 
 @_ours
 def test_two_read_one_terminal(stage: Stage) -> None:
-    """A program that ends while another process of the foreground takes what is typed: nobody waits for a key."""
+    """A program that ends while another process of the foreground takes what is typed: nothing waits for a key."""
     container = stage.running()
     job = shlex.join(_exec(container, "echo started; until [ -e /dev/shm/go ]; do sleep 0.05; done; exit 6"))
     # without job control both are in the foreground
@@ -373,7 +373,7 @@ def test_a_signal_before_the_program(stage: Stage) -> None:
 
 @_ours
 def test_detached_keeps_what_it_is_given(stage: Stage) -> None:
-    """With --detach nobody is there to copy: the caller's streams are given, as with runc."""
+    """With --detach there is no process to copy: the caller's streams are passed on, as with runc."""
     container = stage.running()
     command = container.runtime.argv(
         "exec", "--detach", container.id, "sh", "-c", "[ -t 0 ] && echo terminal; echo end"

@@ -53,7 +53,7 @@ def _held(container: Container) -> Iterator[None]:
 
 
 def _remove(group: Path) -> None:
-    """A process that is ending stays in it for a moment, also when the file `tasks` no longer has it."""
+    """A process that is ending stays in it for a moment, even when the file `tasks` no longer has it."""
     end = time.monotonic() + 10 * PATIENCE
     while True:
         try:

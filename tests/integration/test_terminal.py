@@ -133,7 +133,7 @@ def test_a_signal_before_the_program(stage: Stage) -> None:
 @own
 @pytest.mark.parametrize("phase", ["create", "start"])
 def test_a_failure(stage: Stage, phase: str) -> None:
-    """An error is told on a terminal as it was before, one line, exit code 1."""
+    """An error is reported on a terminal that is as it was before, in one line, with exit code 1."""
     container = stage.container("/bin/lost" if phase == "start" else "/no/such/program", edit=terminal)
     container.bundle.script("bin/lost", "#!/no/such/interpreter\n")
     with sitting_at(container) as client:
@@ -145,7 +145,7 @@ def test_a_failure(stage: Stage, phase: str) -> None:
 
 
 def test_much_output(compare: Compare) -> None:
-    """Every line of a long output arrives, also what was printed just before the end."""
+    """Every line of a long output arrives, including what was printed just before the end."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         container = stage.container("seq", "1", "60000", edit=terminal)
@@ -159,7 +159,7 @@ def test_much_output(compare: Compare) -> None:
 
 @own
 def test_output_of_the_last_moment(stage: Stage) -> None:
-    """What was printed before the end arrives, also if the runtime was not there when the program ended."""
+    """What was printed before the end arrives, even if the runtime was not there when the program ended."""
     script = "echo ready; until [ -e /work/go ]; do sleep 0.02; done; seq 1 500; exit 3"
     container = stage.container("sh", "-c", script, edit=terminal)
     with sitting_at(container) as client:
@@ -214,7 +214,7 @@ def test_nobody_takes_the_output(stage: Stage) -> None:
 
 @own
 def test_no_input(stage: Stage) -> None:
-    """0 at its end is no end of the session, as with runc; the terminal is found at another stream."""
+    """End of file on 0 does not end the session, as with runc; the terminal is found at another stream."""
     container = stage.container("sh", "-c", "sleep 0.2; echo done", edit=terminal)
     client = Client(["sh", "-c", 'exec "$@" </dev/null', "sh", *command_of(container)])
     try:

@@ -67,7 +67,7 @@ def test_a_time_namespace_is_joined(stage: Stage) -> None:
 
 
 def test_an_offset_that_the_kernel_refuses(stage: Stage) -> None:
-    """The clocks would stand before zero: the error names property, step and errno, and nothing is left."""
+    """The clocks would be below zero: the error names property, step and errno, and nothing is left."""
     edit = offsets(monotonic={"secs": -(10**9)})
     refused = stage.container("true", edit=edit).create()
     refused.refused("/linux/timeOffsets: set time offsets monotonic -1000000000 0", "ERANGE")

@@ -157,7 +157,7 @@ def test_who_finishes_it(stage: Stage, operation: str, verb: str) -> None:
     ],
 )
 def test_what_is_refused(stage: Stage, words: list[str], expected: str) -> None:
-    """Nobody puts more into a container that is half deleted."""
+    """No verb puts more into a container that is half deleted."""
     container = _left(stage, "delete")
     result = stage.runtime.call(*[container.id if word == "ID" else word for word in words])
     result.refused(expected, "its delete was interrupted")

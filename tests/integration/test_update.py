@@ -58,7 +58,7 @@ def begin(stage: Stage, **groups: Any) -> Container:
 
 
 def update(container: Container, *words: str, **how: Any) -> Result:
-    """`update`, with the id first: flags may stand after it, but with crun."""
+    """`update`, with the id first: flags may come after it, except with crun."""
     if container.runtime.name == "crun":
         return container.runtime.call("update", *words, container.id, **how)
     return container.runtime.call("update", container.id, *words, **how)
@@ -237,7 +237,7 @@ def test_units(compare: Compare) -> None:
     assert compare(scenario, only=("runc",))["limits"][0] == str(90 * MIB)
 
 
-@pytest.mark.skipif(V2, reason="cgroup v2 has nothing like it")
+@pytest.mark.skipif(V2, reason="cgroup v2 has no equivalent")
 def test_the_oom_killer_off_and_on(stage: Stage) -> None:
     """A document may say disableOOMKiller both ways; runc 1.1 ignores it in updates."""
     if stage.runtime.name in PEERS:

@@ -127,7 +127,7 @@ departure(
 
 
 def test_ps_of_a_process_with_a_space_in_its_name(compare: Compare) -> None:
-    """A space in the name of a process makes no new column, wherever it stands and whatever number follows."""
+    """A space in the name of a process makes no new column, wherever it is and whatever number follows."""
 
     def scenario(stage: Stage) -> dict[str, Any]:
         script = "printf 'a 1' > /proc/$$/comm; sleep 100 & echo ready; wait"

@@ -17,7 +17,7 @@ WITHOUT = _LISTS / "without.toml"
 
 
 class Mutant(NamedTuple):
-    """One mistake: in `file` (below ociruntime/, or specs/...) the text `old`, which stands there once, becomes `new`.
+    """One mistake: in `file` (below ociruntime/, or specs/...) the text `old`, which occurs there once, becomes `new`.
 
     what    the mistake in words: a step dropped, a flag flipped, an order swapped
     tests   node ids of the tests that must fail

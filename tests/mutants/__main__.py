@@ -35,7 +35,7 @@ _RECOMPILE = (
     "schema = json.load(open('specs/config.schema.json'));"
     "open('ociruntime/check/_config_validator.py', 'w').write(compile_schema(schema))"
 )
-_PASSED, _FAILED = 0, 1  # of pytest's exit codes; any other is no verdict
+_PASSED, _FAILED = 0, 1  # of pytest's exit codes; any other is not a verdict
 
 
 def _listed(*options: str) -> list[str]:
@@ -110,7 +110,7 @@ def _verdict(tree: Path, mutant: mutants.Mutant) -> str:
 
 
 def _in_some_tree(trees: queue.Queue[Path], mutant: mutants.Mutant) -> str:
-    """The verdict, in a copy that nobody else breaks meanwhile."""
+    """The verdict, in a copy that nothing else breaks meanwhile."""
     tree = trees.get()
     try:
         return _verdict(tree, mutant)
@@ -119,7 +119,7 @@ def _in_some_tree(trees: queue.Queue[Path], mutant: mutants.Mutant) -> str:
 
 
 def _try(chosen: list[mutants.Mutant], jobs: int, scratch: Path) -> int:
-    """Print a verdict for each; how many are not caught."""
+    """Print a verdict for each; return how many are not caught."""
     trees: queue.Queue[Path] = queue.Queue()
     for number in range(jobs):
         tree = scratch / str(number)

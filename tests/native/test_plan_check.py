@@ -98,7 +98,7 @@ def test_the_fuzzer_sees_a_broken_check(plans: Path, tmp_path: Path) -> None:
     words = _build_words(tmp_path)
     driver = _build(tmp_path / "fuzz", _HERE / "fuzz_plan_check.c", source, words)
     done = _fuzz(driver, plans, 20_000, 1)
-    # the sanitizer's word, or the walker's own abort where a slot is none
+    # the sanitizer's word, or the walker's own abort where a slot is not one
     stopped = "AddressSanitizer" in done.stderr or "runtime error" in done.stderr
     assert stopped or done.returncode == -signal.SIGABRT, done.stderr[-2000:]
 
@@ -200,7 +200,7 @@ def test_every_argument_is_checked(op: str) -> None:
 
 
 def test_unknown_ops_are_refused() -> None:
-    """Op 0, and the first number past the table, are no operations."""
+    """Op 0, and the first number past the table, are not operations."""
     good = _plan(InitStep("setsid"))
     for code in (0, len(OPS) + 1, 0xFFFF):
         _refused(_put(good, _HEADER, code, 2))

@@ -52,7 +52,7 @@ def events_of(trace: Path) -> list[dict[str, Any]]:
 
 
 def parts_of(lap: Lap, events: list[dict[str, Any]]) -> list[Part]:
-    """One process's time as parts without gaps: what lies between two steps has a line of its own."""
+    """One process's time as parts without gaps: what is between two steps has a line of its own."""
     whole = next(event for event in events if event["tid"] == _VERB)
     begun, ended = lap.begun * 1e6, (lap.begun + lap.seconds) * 1e6
     parts = [Part("process", "shell, interpreter, imports, flags", (whole["ts"] - begun) / 1000)]

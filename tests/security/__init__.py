@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attacks: each invariant of SECURITY.md, tried from where the attacker would stand. Root on a Linux host."""
+"""Attacks: each invariant of SECURITY.md, tried from the attacker's position. Root on a Linux host."""

@@ -6,7 +6,7 @@
 //   attack fds                  every open descriptor, one per line: "N target"
 //   attack swap A B             exchanges the names A and B until it is killed
 //   attack swaps DIRECTORY N    the same with N pairs in DIRECTORY: a0 and b0, a1 and b1, ...
-//   attack overwrite            waits for a process that is no program of the container's, and tries to
+//   attack overwrite            waits for a process that is not a program of the container, and tries to
 //                               get a writable descriptor of its program, while it lives and afterwards
 //   attack inherit COMMAND...   executes it with CAP_CHOWN and CAP_KILL inheritable and ambient
 //   attack touch PID            tries to trace PID, to read its memory, descriptors, files

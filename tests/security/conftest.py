@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Canary:
-    """A directory outside of every root file system, of which a test says at the end that nobody has changed it."""
+    """A directory outside every root file system; at its end a test asserts that nothing has changed it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

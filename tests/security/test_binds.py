@@ -276,7 +276,7 @@ def test_read_only_root_holds(stage: Stage) -> None:
 
 @pytest.mark.parametrize("way", ["..", "../{0}", "."])
 def test_however_the_bundle_is_named(stage: Stage, tmp_path: Path, way: str) -> None:
-    """A relative source below a relative root.path stays in the root, also when the bundle is named by dots."""
+    """A relative source below a relative root.path stays in the root, even when the bundle is named by dots."""
     bundle = stage.bundle("sh", "-c", "cat /mnt/* 2>&1", own_files=True)
     below = bundle.directory / "below"
     below.mkdir()

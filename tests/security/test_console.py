@@ -2,7 +2,7 @@
 """Invariant 22: what can the image, or a shared volume, put at /dev/console, /dev/pts and /dev/null?
 
 CVE-2025-52565 (another file than the terminal is bound), CVE-2026-88264 (a file is made outside), CVE-2026-88265
-(somebody else's file is given to the user).
+(a file of someone else is given to the user).
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def test_dev_is_a_volume(stage: Stage, tmp_path: Path, there: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["fifo", "zero", "link", "file"])
 def test_pts_of_the_image(stage: Stage, canary: Canary, kind: str) -> None:
-    """A /dev/pts that is no devpts is refused, and nothing in it is opened: a FIFO would hang, a device may do more."""
+    """A /dev/pts that is not a devpts is refused, and nothing in it is opened: a FIFO would hang, a device may do more."""
 
     def edit(config: Config) -> None:
         terminal(config)
@@ -204,7 +204,7 @@ def test_owner_of_the_streams(stage: Stage, tmp_path: Path, wanted: bool) -> Non
 
 
 def test_null_of_the_image(stage: Stage, canary: Canary) -> None:
-    """CVE-2026-88265: a /dev/null that is a link, or a file, is nobody's stream and gets no other owner."""
+    """CVE-2026-88265: a /dev/null that is a link, or a file, is not a stream and keeps its owner."""
     for kind in ("link", "file"):
         bundle = stage.bundle("true", edit=terminal)
         bundle.config["process"]["user"] = {"uid": 1000, "gid": 1000}

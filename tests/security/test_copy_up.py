@@ -97,7 +97,7 @@ def test_deep_directories(stage: Stage) -> None:
 
 
 def test_owners_and_modes(stage: Stage, tmp_path: Path) -> None:
-    """Owners and modes are copied, and nothing of the source is changed, also when it is a bind of the host."""
+    """Owners and modes are copied, and nothing of the source is changed, even when it is a bind of the host."""
     volume = tmp_path / "volume"
     volume.mkdir()
     (volume / "set").write_text("x")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Invariants 2 and 3: which descriptors reach a program or a hook, and where does it stand? (CVE-2024-21626)"""
+"""Invariants 2 and 3: which descriptors reach a program or a hook, and what is its working directory? (CVE-2024-21626)"""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_caller_without_stdio(stage: Stage, attack: Path, tmp_path: Path, closed
 
 @pytest.mark.parametrize("kind", _KINDS)
 def test_hook_has_three_descriptors(stage: Stage, attack: Path, leaky: None, kind: str) -> None:
-    """Invariant 2: a hook of any kind gets 0, 1 and 2 only, also when the program is given more."""
+    """Invariant 2: a hook of any kind gets 0, 1 and 2 only, even when the program is given more."""
     seen = stage.directory / "seen"
     seen.mkdir()
     seen.chmod(0o777)

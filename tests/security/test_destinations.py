@@ -192,7 +192,7 @@ def test_dev_null_is_a_link(stage: Stage, canary: Canary) -> None:
 
 
 def test_dev_null_is_a_file_of_somebody(stage: Stage) -> None:
-    """Invariant 15, CVE-2026-88265: what the runtime has not made keeps its owner, also if it stands for a device."""
+    """Invariant 15, CVE-2026-88265: what the runtime has not made keeps its owner, even if it stands for a device."""
 
     def edit(config: Config) -> None:
         config["mounts"] = [
@@ -253,7 +253,7 @@ def test_device_on_a_link(stage: Stage, canary: Canary) -> None:
 
 @pytest.mark.parametrize("target", ["/", "..", "tmp/../.."])
 def test_mount_on_a_link_to_the_root(stage: Stage, tmp_path: Path, target: str) -> None:
-    """R015: a link can't make a volume cover the container's root, where whoever enters later would land on it."""
+    """R015: a link can't make a volume cover the container's root, where a process that enters later would land on it."""
     bundle = stage.bundle("true", edit=writable_root)
     (bundle.rootfs / "link").symlink_to(target)
     add_bind(bundle.config, str(tmp_path), "/link")

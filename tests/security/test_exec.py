@@ -274,7 +274,7 @@ def _home(container: Container) -> str:
 
 
 def test_passwd_is_read_inside_the_root(stage: Stage, attack: Path, canary: Canary) -> None:
-    """Links lead to files of the container, a FIFO hangs nobody, and what is mounted there counts."""
+    """Links lead to files of the container, a FIFO hangs nothing, and what is mounted there counts."""
     container = _running(stage, attack)
     root = container.bundle.rootfs
     place = root / "etc" / "passwd"
@@ -298,7 +298,7 @@ def test_passwd_is_read_inside_the_root(stage: Stage, attack: Path, canary: Cana
 
 
 def test_passwd_is_no_file_of_the_kernel(stage: Stage, attack: Path) -> None:
-    """A link to /proc/kmsg is not read with the runtime's rights: whoever reads the kernel's log takes it from it."""
+    """A link to /proc/kmsg is not read with the runtime's rights: reading the kernel's log takes its messages away."""
     container = _running(stage, attack)
     place = container.bundle.rootfs / "etc" / "passwd"
     place.unlink()

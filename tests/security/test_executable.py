@@ -71,7 +71,7 @@ def test_own_program_as_interpreter(stage: Stage) -> None:
 
 
 def test_waiting_init_is_a_sealed_memory_file(stage: Stage) -> None:
-    """CVE-2019-5736: before the exec /proc/<init>/exe is memory with all seals, which nobody can write to."""
+    """CVE-2019-5736: before the exec /proc/<init>/exe is memory with all seals, which can't be written to."""
     container = stage.in_state("created")
     program = f"/proc/{container.state()['pid']}/exe"
     assert os.readlink(program).startswith("/memfd:")

@@ -50,7 +50,7 @@ def _hold_keyring(name: str, uid: int) -> tuple[int, int]:
 
 @pytest.fixture
 def keyring_id() -> Iterator[str]:
-    """A container's id for which somebody holds a keyring already."""
+    """A container's id for which another user already holds a keyring."""
     name = f"attack-{os.getpid()}"
     pid, end = _hold_keyring(f"_ses.{name}", _SOMEBODY)
     yield name
@@ -59,7 +59,7 @@ def keyring_id() -> Iterator[str]:
 
 
 def test_keyring_of_another_user(stage: Stage, keyring_id: str) -> None:
-    """A keyring is joined by its name: one that somebody else has made would show him the container's keys."""
+    """A keyring is joined by its name: one that another user has made would show that user the container's keys."""
     container = stage.container("true")
     container.id = keyring_id
     result = container.create()

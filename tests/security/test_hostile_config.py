@@ -60,7 +60,7 @@ def _deep(document: dict[str, Any], levels: int) -> str:
 
 @pytest.mark.parametrize("levels", [100, 300, 960, 984, 990, 100_000])
 def test_depth(stage: Stage, bundle: Bundle, running: Container, levels: int) -> None:
-    """The limit is told by everything that reads a document, also where the specification knows no property."""
+    """Everything that reads a document reports the limit, even for properties that are not in the specification."""
     directory = str(bundle.directory)
     bundle.config_file.write_text(_deep(bundle.config, levels))
     words = "nested more than 100 levels deep"
@@ -143,7 +143,7 @@ def _mistakes() -> dict[str, Any]:
 
 @pytest.mark.parametrize("words", list(_mistakes()))
 def test_many_mistakes(stage: Stage, words: str) -> None:
-    """Each is told at its place, in bounded time and memory, by create; and validate tells that there may be more."""
+    """Create reports each at its place, in bounded time and memory; and validate says that there may be more."""
     bundle = stage.bundle("true", edit=_mistakes()[words])
     bundle.config_file.write_text(json.dumps(bundle.config))
     _bounded(stage)

@@ -68,7 +68,7 @@ def test_null_device_of_the_engine(stage: Stage, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("device", [(1, 5), (1, 8)])
 def test_null_device_has_another_number(stage: Stage, tmp_path: Path, device: tuple[int, int]) -> None:
-    """CVE-2025-31133: a device with another number than 1:3 is no null device."""
+    """CVE-2025-31133: a device with a number other than 1:3 is not a null device."""
     dev = tmp_path / "dev"
     dev.mkdir()
     os.mknod(dev / "null", stat.S_IFCHR | 0o666, os.makedev(*device))

@@ -151,7 +151,7 @@ def test_what_the_host_mounts_later(stage: Stage, shared_host: list[str], on_the
 
 
 def test_the_host_keeps_its_mounts(stage: Stage, shared_host: list[str], tmp_path: Path) -> None:
-    """What is taken away in the container's namespace stays on the host, also where mounts are shared."""
+    """What is taken away in the container's namespace stays on the host, even where mounts are shared."""
     command = [*shared_host, "cat", "/proc/self/mountinfo"]
     before = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert stage.container("echo", "fine").run("--no-pivot").ok().out == "fine\n"

@@ -128,7 +128,7 @@ def test_sysctl_in_a_covered_namespace(stage: Stage, covered_proc: tuple[int, Pa
 
 
 def test_sysctl_with_covered_proc(stage: Stage, covered_proc: tuple[int, Path]) -> None:
-    """CVE-2025-52881: the container's /proc is a bind with a decoy on /proc/sys; the write reaches the kernel all the same."""
+    """CVE-2025-52881: the container's /proc is a bind with a decoy on /proc/sys; the write reaches the kernel anyway."""
     pid, decoys = covered_proc
 
     def edit(config: Config) -> None:
@@ -151,7 +151,7 @@ def test_sysctl_with_covered_proc(stage: Stage, covered_proc: tuple[int, Path]) 
 
 
 def test_sysctl_with_the_image_s_proc(stage: Stage, canary: Canary) -> None:
-    """CVE-2025-52881: where nothing is mounted on /proc, files and links of the image are no kernel parameters."""
+    """CVE-2025-52881: where nothing is mounted on /proc, files and links of the image are not kernel parameters."""
 
     def edit(config: Config) -> None:
         writable_root(config)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Invariant 4 under race: somebody exchanges a directory of a shared volume with a link while containers are created.
+"""Invariant 4 under race: an attacker exchanges a directory of a shared volume with a link while containers are created.
 
 CVE-2021-30465 (the mount lands outside) and CVE-2024-45310 (an empty file or directory is made outside).
 """

@@ -154,7 +154,7 @@ def test_a_directory_in_the_root(
 
 
 def test_looking_runs_no_hook(stage: Stage, victim: subprocess.Popen[bytes]) -> None:
-    """Even where nobody else could have prepared it: a query must not run a hook."""
+    """Even where no one else could have prepared it: a query must not run a hook."""
     root, note = stage.directory / "root", stage.directory / "note"
     root.mkdir(mode=0o700)
     _plant(root, note, victim.pid, 0)

@@ -61,7 +61,7 @@ def test_a_file_that_was_opened_to_read(stage: Stage, canary: Canary, verb: str,
 
 @pytest.fixture
 def things(tmp_path: Path) -> Iterator[dict[str, int]]:
-    """Descriptors, open for writing, of what is no file; the devices have nodes of their own."""
+    """Descriptors, open for writing, of what is not a file; the devices have nodes of their own."""
     opened = {}
     for name, kind, device in (
         ("zero", stat.S_IFCHR, os.makedev(1, 5)),
@@ -88,7 +88,7 @@ def test_what_is_no_file(stage: Stage, things: dict[str, int], name: str) -> Non
 
 
 def test_no_set_user_id(stage: Stage, tmp_path: Path) -> None:
-    """A file that is given away is no set-user-ID program, neither root's nor the new owner's."""
+    """A file that is given away is not a set-user-ID program, neither root's nor the new owner's."""
     path = tmp_path / "output"
     path.touch()
     path.chmod(0o4755)
@@ -100,7 +100,7 @@ def test_no_set_user_id(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_closed_streams(stage: Stage) -> None:
-    """A caller that has none runs programs all the same."""
+    """A caller that has none runs programs anyway."""
     bundle = stage.bundle("sh", "-c", "exit 7", edit=user)
     command = stage.runtime.command
     stage.runtime.command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]

@@ -53,7 +53,7 @@ def _without_namespace(config: Config, volume: Path) -> None:
 
 
 def test_exchanged_directories(stage: Stage, one_host: list[str], attack: Path, tmp_path: Path) -> None:
-    """A volume's directory that becomes a link while its mount is taken down does not lead to a mount of the host's."""
+    """A volume's directory that becomes a link during the unmount does not lead to a mount of the host's."""
     volume, host = tmp_path / "volume", tmp_path / "host"
     for place in (volume / "point/t", host / "t"):
         place.mkdir(parents=True)

@@ -96,7 +96,7 @@ def test_devices_of_the_host_are_not_its_own(stage: Stage) -> None:
 
 
 def test_a_waiting_init_is_closed_to_its_own_root(stage: Stage) -> None:
-    """Who shares its user and pid namespace, and may trace there, gets neither at its memory nor at the host through it."""
+    """A process that shares its namespaces, and may trace there, can't reach its memory, nor the host through it."""
     waiting = stage.container("true", edit=with_users)
     waiting.create().ok()
     pid = waiting.state()["pid"]

@@ -94,7 +94,7 @@ def test_waiting_init_is_not_dumpable(stage: Stage) -> None:
 
 
 def test_state_is_root_s_alone(stage: Stage) -> None:
-    """The state directory can be entered by its owner only, and its files can be read by nobody else."""
+    """Only its owner can enter the state directory, and read its files."""
     before = os.umask(0)
     try:
         container = stage.in_state("created")

@@ -48,14 +48,14 @@ def _mount(*options: str) -> dict[str, Any]:
     ],
 )
 def test_advice(change: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    """R011, R036, R087, R088, R110: each rule for authors is told as a warning, at its place, and nothing else is."""
+    """R011, R036, R087, R088, R110: each rule for authors gives a warning, at its place, and nothing else does."""
     found = advice(Node({**default_config(), **change}))
     assert [(one.rule, one.pointer) for one in found] == expected
     assert {one.severity for one in found} <= {"warning"}
 
 
 def test_create_says_nothing_of_it() -> None:
-    """What is only advice is no matter of create, for which engines write absolute paths and names of their own."""
+    """What is only advice does not concern create, for which engines write absolute paths and names of their own."""
     config = default_config()
     config["root"]["path"] = "/srv/tree"
     config["annotations"] = {"name": "x"}

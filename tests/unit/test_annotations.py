@@ -53,7 +53,7 @@ GROUPS = "run.oci.keep_original_groups"
     ],
 )
 def test_check(name: str, value: str, expected: list[tuple[str, str]]) -> None:
-    """A value that is of no use is found at the annotation; others are nobody's business."""
+    """A value that is of no use is reported at its annotation; other annotations are not looked at."""
     found = list(annotation.check(Node({"annotations": {name: value}})))
     assert [(one.rule, one.severity) for one in found] == expected
     assert all(one.pointer == "/annotations/" + name.replace("/", "~1") for one in found)
@@ -139,7 +139,7 @@ OF_CRUN = (
 
 
 def test_each_of_crun_has_an_effect_or_a_reason() -> None:
-    """Those without an effect are warned of, stand on the page, and are no promise of `features`."""
+    """Those without an effect give a warning, are on the page, and are not promised by `features`."""
     page = (Path(__file__).parents[2] / "specs" / "not-supported.md").read_text(encoding="utf-8")
     assert {name for name in OF_CRUN if name not in annotation.EFFECTS} == set(annotation.WITHOUT_EFFECT)
     for name, instead in annotation.WITHOUT_EFFECT.items():

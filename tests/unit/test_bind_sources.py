@@ -47,7 +47,7 @@ def new_run() -> Run:
 
 
 def answers(*entries: dict[str, Any], **more: Any) -> list[str]:
-    """Who opens what for each bind: "init /src", "root /in/it", "runtime /src"."""
+    """Which side opens what for each bind: "init /src", "root /in/it", "runtime /src"."""
     node = config(*entries, **more)
     found = {}
     for step in opened(node):
@@ -210,7 +210,7 @@ def test_an_id_mapped_bind_of_a_mount_of_the_container() -> None:
     item = {**bind("/e", source="rootfs/a/b"), "uidMappings": _MAPS, "gidMappings": _MAPS}
     assert answers(item, entry("/a")) == ["runtime /b/rootfs:/a/b"]
     with pytest.raises(
-        NotSupported, match="/mounts/1/source: an id-mapped bind of what the container mounts"
+        NotSupported, match="/mounts/1/source: an id-mapped bind of one of the container's own mounts"
     ):
         read(config(entry("/a"), item))
 

@@ -97,7 +97,7 @@ def test_a_user_namespace_has_all_capabilities() -> None:
     assert masks(Node(value), SimpleNamespace(capabilities=0)) == (33, 0, 0, 0, 0)
 
 
-_BOTH = "not both in the permitted and in the inheritable set"
+_BOTH = "not in both the permitted and the inheritable set"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_warnings_say_why(sets: dict[str, Any], place: str, words: str) -> None:
 
 @pytest.mark.parametrize("name", ["bounding", "effective", "inheritable", "permitted", "ambient"])
 def test_each_set_warns(name: str) -> None:
-    """What the runtime lacks, and what nobody knows, is a warning at the set or the name, whichever set it is in."""
+    """What the runtime lacks, and what is unknown, is a warning at the set or the name, whichever set it is in."""
     sets = {key: ["CAP_CHOWN"] for key in ("bounding", "effective", "inheritable", "permitted", "ambient")}
     node = config(**{**sets, name: ["CAP_CHOWN", "CAP_KILL", "CAP_NOPE"]})
     host = SimpleNamespace(capabilities=CHOWN)
@@ -138,7 +138,7 @@ def test_no_warning_where_all_is_granted() -> None:
 
 
 def test_unknown_names_are_warnings() -> None:
-    """A name that is no capability is a warning of check and no error (R049)."""
+    """A name that is not a capability is a warning of check, not an error (R049)."""
     (found,) = capabilities.check(config(bounding=["CAP_KILL", "CAP_NOPE"]))
     assert (found.pointer, found.severity) == ("/process/capabilities/bounding/1", "warning")
     assert "CAP_NOPE" in found.reason

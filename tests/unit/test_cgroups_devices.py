@@ -24,7 +24,7 @@ REQUESTS = ["m", "r", "w", "rw", "rwm"]
 
 
 def listed(rule_list: list[Rule], device: tuple[str, int, int], access: str) -> bool:
-    """The specification's answer: every wanted access is allowed by the last rule that speaks of it."""
+    """The specification's answer: every wanted access is allowed by the last rule that names it."""
     for letter in access:
         allowed = False
         for rule in rule_list:

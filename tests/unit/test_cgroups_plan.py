@@ -92,7 +92,7 @@ def test_place_on_v1(path: str | None, memory: str, cpu: str, unified: str) -> N
     ("path", "place"), [(None, "/user.slice/box"), ("a", "/user.slice/a"), ("/a/b", "/a/b")]
 )
 def test_place_on_v2(path: str | None, place: str) -> None:
-    """On v2 a relative path stands beside the caller's cgroup: one with processes has no limited children."""
+    """On v2 a relative path is beside the caller's cgroup: one with processes can't have children with limits."""
     assert paths(config(path=path), V2) == {"": f"{CG}{place}"}
 
 
@@ -171,7 +171,7 @@ def test_refused(resources: dict[str, Any], pointer: str, rule: str, severity: s
     ],
 )
 def test_accepted(resources: dict[str, Any]) -> None:
-    """The borders of the rules, and the empty objects that engines send, are no mistakes."""
+    """Values at the limits of the rules, and the empty objects that engines send, are not mistakes."""
     assert list(cgroups.check(config(resources))) == []
 
 

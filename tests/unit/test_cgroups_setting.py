@@ -84,7 +84,7 @@ def test_a_value_that_the_kernel_changes(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "shares").write_text("2\n")
     monkeypatch.setattr(setting, "write", lambda *_: None)
     set_limit(args(tmp_path, "shares", "1"), [])
-    with pytest.raises(StepFailed, match="makes 2 of 1"):
+    with pytest.raises(StepFailed, match="1 is out of range: the kernel makes it 2"):
         set_limit(args(tmp_path, "shares", "1", exact=True), [])
 
 
@@ -92,7 +92,7 @@ def test_a_value_that_the_kernel_changes(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_value_that_the_kernel_ignores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, warned: bool
 ) -> None:
-    """Kernel memory of new kernels: the write succeeds and the old value stays, which is a warning; rounding down is none."""
+    """Kernel memory of new kernels: the write succeeds and the old value stays, which is a warning; rounding down is not."""
     (tmp_path / "kmem").write_text(f"{kept}\n")
     monkeypatch.setattr(setting, "write", lambda *_: None)
     warnings: list[str] = []
@@ -132,7 +132,7 @@ def test_taking_back(tmp_path: Path) -> None:
 def test_taking_back_in_an_order_that_the_kernel_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is refused once is tried again after the others; what stays refused is told."""
+    """What is refused once is tried again after the others; what stays refused is reported."""
     refusals = {"a": 1, "b": 2}
     seen: list[str] = []
 

@@ -68,18 +68,18 @@ def test_a_later_verb_is_refused_by_name(verb: str, capfd: pytest.CaptureFixture
         (["frob"], "frob: unknown verb"),
         (["--frob", "list"], "unknown flag --frob"),
         (["list", "--frob"], "list: unknown flag --frob"),
-        (["state"], "state: takes ID, not 0 words"),
-        (["state", "a", "b"], "state: takes ID, not 2 words"),
+        (["state"], "state: takes ID, but got 0 arguments"),
+        (["state", "a", "b"], "state: takes ID, but got 2 arguments"),
         (["start"], "start: takes ID"),
         (["kill", "a", "b", "c"], "kill: takes ID [SIGNAL]"),
-        (["list", "a"], "list: takes no argument"),
+        (["list", "a"], "list: takes no argument, but got 1 argument"),
         (["create", "--bundle"], "create: flag --bundle needs a value"),
         (["create", "--preserve-fds", "x", "id"], "create: flag --preserve-fds needs a number"),
         (["--systemd-cgroup", "list"], "flag --systemd-cgroup: not supported yet"),
         (["--cgroup-manager", "systemd", "list"], "systemd is not supported yet"),
-        (["--cgroup-manager", "frob", "list"], "flag --cgroup-manager is one of"),
+        (["--cgroup-manager", "frob", "list"], "flag --cgroup-manager must be one of"),
         (["--rootless", "true", "list"], "flag --rootless: true is not supported yet"),
-        (["--log-format", "xml", "list"], "flag --log-format is one of text, json"),
+        (["--log-format", "xml", "list"], "flag --log-format must be one of text, json"),
         (["--log", "/nonexistent/log", "list"], "flag --log: /nonexistent/log: ENOENT"),
         (["spec", "--rootless"], "spec: flag --rootless: not supported yet"),
         (["help", "frob"], "unknown verb frob"),
@@ -245,7 +245,7 @@ def test_a_full_disk_under_stdout_is_an_error() -> None:
 
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_standard_streams_change_no_exit_code(closed: str, tmp_path: Path) -> None:
-    """An error that nobody can read is still an error, and a log is never opened as descriptor 0, 1 or 2."""
+    """An error that can't be shown is still an error, and a log is never opened as descriptor 0, 1 or 2."""
     log = tmp_path / "log"
     script = f"exec {sys.executable} -m ociruntime --log {log} frob {closed}"
     assert subprocess.run(["/bin/sh", "-c", script], cwd=REPOSITORY, check=False).returncode == 1
@@ -272,7 +272,7 @@ def test_closed_standard_streams_change_no_exit_code(closed: str, tmp_path: Path
     ],
 )
 def test_what_is_shown_moves_no_cursor(text: str, shown: str) -> None:
-    """Control characters that a config puts into a message, and bytes that are no UTF-8, are escaped."""
+    """Control characters that a config puts into a message, and bytes that are not UTF-8, are escaped."""
     assert printable(text) == shown
 
 

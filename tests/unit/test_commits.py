@@ -19,7 +19,8 @@ LONGEST = 72
 # Commits authored before this moment don't count: the rule is younger, and some of them have no body.
 BEGIN = "2026-12-01T06:15:00+00:00"
 
-_SUBJECT = re.compile(r"[a-z][a-z0-9_./-]*(?:, [a-z][a-z0-9_./-]*)*: \S.*")
+_AREA = r"(?:English|[a-z][a-z0-9_./-]*)"
+_SUBJECT = re.compile(rf"{_AREA}(?:, {_AREA})*: \S.*")
 _TRAILER = re.compile(
     r"(?:Signed-off-by|Co-authored-by|Reviewed-by|Acked-by|Tested-by|Change-Id): ", re.IGNORECASE
 )

@@ -23,7 +23,7 @@ _INVALID = ledger.REPOSITORY / "bundle-examples/invalid"
 
 @functools.cache
 def _functions(path: str) -> frozenset[str]:
-    """The test functions that pytest collects from a file, which lies where pytest looks and is called test_*.py."""
+    """The test functions that pytest collects from a file, which is where pytest looks and is called test_*.py."""
     assert path.startswith("tests/"), path
     assert path.rpartition("/")[2].startswith("test_"), path
     tree = ast.parse((ledger.REPOSITORY / path).read_text(encoding="utf-8"))

@@ -56,7 +56,7 @@ def test_sizes_that_no_terminal_can_have() -> None:
     ],
 )
 def test_who_may_ask_for_what(terminal: bool, socket: str, detached: bool, words: str) -> None:
-    """Who detaches needs a socket, and nobody else may have one: the rules of runc."""
+    """A command that detaches needs a socket, and no other may have one: the rules of runc."""
     config = Node({"process": {"terminal": terminal}})
     if not words:
         console.refuse(config, socket, detached=detached)
@@ -120,7 +120,7 @@ def test_the_terminal_s_place() -> None:
 
 
 def test_sockets_are_tried_first_and_served_last() -> None:
-    """Connected before anything is made; sent when the environment stands, before state.json is written."""
+    """Connected before anything is made; sent once the environment is complete, before state.json is written."""
     steps = steps_of({"terminal": True}, console_socket="/c", pidfd_socket="/p")
     names = ops(steps)
     assert names[:2] == ["connect console socket", "connect pidfd socket"]
@@ -155,7 +155,7 @@ def test_a_path_of_any_length(tmp_path: Path, length: int) -> None:
 
 @pytest.mark.parametrize("kind", ["missing", "file", "deaf"])
 def test_nobody_listens(tmp_path: Path, kind: str) -> None:
-    """The error has the path, also if there is something else or a socket without a listener."""
+    """The error has the path, even if there is something else or a socket without a listener."""
     path = tmp_path / "sock"
     if kind == "file":
         path.touch()

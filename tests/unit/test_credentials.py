@@ -69,7 +69,7 @@ def test_user_and_groups_in_this_order() -> None:
     ],
 )
 def test_streams_of_another_user(process: dict[str, Any], expected: list[object]) -> None:
-    """Given to whoever is not root, and not where there is a terminal, which is given by a step of its own."""
+    """Given to a user other than root, but not if there is a terminal, which a step of its own gives."""
     steps = credentials.plan_streams(Node({"process": {"cwd": "/", "args": ["sh"], **process}}))
     assert [(step.op, step.args, step.pointer) for step in steps] == expected
     assert not [*credentials.plan_streams(Node({}))]
@@ -178,7 +178,7 @@ def test_home_never_leaves_the_rootfs(rootfs: Path, depth: int) -> None:
 
 
 def test_home_of_something_that_is_no_file(rootfs: Path, tmp_path: Path) -> None:
-    """A pipe does not hang, a loop of links ends, a directory and nothing at all are no file."""
+    """A pipe does not hang, a loop of links ends, a directory and nothing at all are not a file."""
     passwd = rootfs / "etc/passwd"
     before = len(os.listdir("/proc/self/fd"))
     passwd.unlink()
@@ -196,7 +196,7 @@ def test_home_of_something_that_is_no_file(rootfs: Path, tmp_path: Path) -> None
 
 
 def test_home_of_a_huge_file_and_a_huge_number(rootfs: Path) -> None:
-    """Only the beginning of the file is read, and a number of 5000 digits is no traceback."""
+    """Only the beginning of the file is read, and a number of 5000 digits does not end in a traceback."""
     line = b"x:x:" + b"9" * 5000 + b":0::/x:/bin/sh\n"
     (rootfs / "etc/passwd").write_bytes(
         line + b"a:x:3:3::/three:/bin/sh\n" + b"\n" * (2 << 20) + b"b:x:4:4::/four:\n"

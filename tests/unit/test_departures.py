@@ -65,5 +65,5 @@ def test_every_permitted_difference_has_a_line(departures: dict[str, tuple[peers
 def test_every_line_that_names_an_answer_is_still_true(
     departures: dict[str, tuple[peers.Departure, ...]],
 ) -> None:
-    """What no test sees any more is no difference: the comparison itself fails where the peers agree."""
+    """What no test sees any more is not a difference: the comparison itself fails where the peers agree."""
     assert sorted({answer for line in lines() for answer in seen_as(line)} - set(departures)) == []

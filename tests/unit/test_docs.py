@@ -123,7 +123,7 @@ def test_architecture_knows_every_file() -> None:
 
 
 def test_pages_name_no_private_machine() -> None:
-    """No home directory and no registry's host stands in a page."""
+    """No page has a home directory or a registry's host."""
     private = re.compile(
         r"/home/[a-z]|/work/main|/var/folders|pypi\.|docker\.io|ghcr\.io|quay\.io|deb\.debian"
     )

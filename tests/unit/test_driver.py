@@ -43,7 +43,7 @@ def test_refused_with_its_words() -> None:
     ],
 )
 def test_another_failure_is_seen(err: str, code: int) -> None:
-    """Other words, a bug, two lines, a line of somebody else, silence and success are not what was expected."""
+    """Other words, a bug, two lines, another program's line, silence and success are not what was expected."""
     with pytest.raises(AssertionError):
         _result(err, code=code).refused("/root/path")
 

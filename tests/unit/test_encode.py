@@ -114,7 +114,7 @@ def test_everything_comes_back() -> None:
 
 
 def test_header_names_slots_and_first_descriptor() -> None:
-    """How many slots there are and where init's descriptors begin stands in the header."""
+    """The header says how many slots there are and where init's descriptors begin."""
     buffer = encode([(0, InitStep("setsid"))], ["a", "b"], 5)
     assert struct.unpack_from("<5I", buffer) == (MAGIC, len(buffer), 1, 2, 5)
 
@@ -156,7 +156,7 @@ def test_any_text_that_has_no_nul(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a\0b", "\0", "\ud800", "a\udfff"])
 def test_text_that_no_system_call_takes(text: str) -> None:
-    """NUL and lone surrogates are the config's mistake, wherever they stand, and it says where."""
+    """NUL and lone surrogates are the config's mistake, wherever they are, and the error says where."""
     steps = [
         InitStep("hostname", text, pointer="/x/1"),
         InitStep("exec", ["/bin/sh"], ["sh", text], [], pointer="/x/1"),

@@ -220,7 +220,7 @@ def test_without_a_mount_namespace() -> None:
 
 
 def test_without_any_namespace() -> None:
-    """Nothing to enter; the process is forked all the same."""
+    """Nothing to enter; the process is forked anyway."""
     config = default_config()
     config["linux"]["namespaces"] = []
     told = words(plan(config, V2))

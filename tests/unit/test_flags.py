@@ -64,7 +64,7 @@ def test_words_are_read_as_runc_reads_them(
 
 
 def test_global_flags_end_at_the_verb() -> None:
-    """What stands after the verb is left to the verb."""
+    """What comes after the verb is left to the verb."""
     assert read("-f", "verb", "--bundle", "x", stop_at_word=True) == (
         {"force": "true"},
         [],
@@ -159,7 +159,7 @@ def test_every_flag_of_runc_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("page", pages.PAGES)
 def test_the_committed_page_is_what_the_table_makes(page: str) -> None:
-    """`python3 -m ociruntime.cli.flags write` would change nothing."""
+    """`python3 -m ociruntime.cli.pages write` would change nothing."""
     make, path = pages.PAGES[page]
     with open(os.path.join(REPOSITORY, path), encoding="utf-8") as file:
         assert file.read() == make()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which properties that the specification requires may be missing, and which empty texts are no values?"""
+"""Which properties that the specification requires may be missing, and which empty strings are not values?"""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_what_is_not_too_deep(levels: int) -> None:
 
 @pytest.mark.parametrize("levels", [DEEPEST + 1, 900, 960, 970, 980, 984, 985, 990, 1000, 5000, 200_000])
 def test_what_is_too_deep(levels: int) -> None:
-    """The limit is told whatever the depth: also a little below that of Python's own scanner."""
+    """The limit is reported whatever the depth, even a little below that of Python's own scanner."""
     with pytest.raises(BundleError, match="x: nested more than 100 levels deep") as caught:
         config.parse(nested(levels), "x", DEEPEST)
     assert caught.value.pointer == ("/a~1b" if levels < 900 else caught.value.pointer)
@@ -70,7 +70,7 @@ def test_blanks_cost_nothing() -> None:
     [("fifo", "a FIFO"), ("/dev/zero", "a device"), ("socket", "a socket"), (".", "a directory")],
 )
 def test_what_is_no_file(path: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A FIFO nobody writes to, and a device without an end, are not waited for; a link to one is no better."""
+    """A FIFO that no one writes to, and an endless device, are not waited for; nor is a link to one."""
     monkeypatch.chdir(tmp_path)
     os.mkfifo("fifo")
     os.mknod("socket", 0o140600)
@@ -99,7 +99,7 @@ def test_what_is_too_large(tmp_path: Path) -> None:
 
 
 def test_a_stream_without_an_end() -> None:
-    """Standard input is read to the limit, whatever somebody writes into it."""
+    """Standard input is read only up to the limit, whatever is written into it."""
     with open("/dev/zero", "rb") as zeros, pytest.raises(BundleError, match="stdin: larger than 32 MiB"):
         bundle.read_stream(zeros.fileno(), "stdin")
 
@@ -164,7 +164,7 @@ def _lists() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("pointer", sorted(_lists()))
 def test_a_list_of_mistakes(pointer: str) -> None:
-    """The first are told, at their places, and that there may be more; the rest is not looked at."""
+    """The first are reported, at their places, and that there may be more; the rest is not looked at."""
     document = _lists()[pointer]
     began = time.process_time()
     found = check.violations(Node(document))
@@ -229,7 +229,7 @@ def test_long_lists_are_explained_as_short_ones() -> None:
 
 
 def test_warnings_are_counted() -> None:
-    """Of those there may be any number: the first are told, and how many more there are; an error behind them too."""
+    """There may be any number: the first are reported, and how many more there are; so is an error after them."""
     process: Any = default_config(cgroup_namespace=False)["process"]
     names = [f"CAP_X{number}" for number in range(MANY)]
     document = {**whole(), "process": {**process, "capabilities": {"bounding": names}}}
@@ -308,7 +308,7 @@ def test_ranges(count: int) -> None:
 
 
 def test_a_path_that_the_kernel_can_not_take() -> None:
-    """Of a path of 100,000 names nothing is made, and nobody counts all that would lie above it."""
+    """Nothing is made of a path of 100,000 names, and what would lie above it is not counted."""
     long = "/" + "/".join(["a"] * 100_000)
     document = Node(
         {

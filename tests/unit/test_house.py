@@ -322,7 +322,7 @@ NOBODYS = {
 
 
 def test_every_property_has_one_owner() -> None:
-    """The union of all KEYS is the schema's properties; what nobody owns, or two do, is a bug."""
+    """The union of all KEYS is the schema's properties; a property without an owner, or with two, is a bug."""
     owned = owners()
     properties, elements = schema_properties()
     assert sorted(set(owned) - properties - elements) == [], "not in the schema"

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not has_pidfds_of_threads(), reason="a thread ca
 
 
 def test_a_thread_of_a_process(thread: tuple[threading.Thread, threading.Event]) -> None:
-    """A living thread is the process's; one that has ended is not, whoever has its number."""
+    """A living thread is the process's; one that has ended is not, whatever has its number now."""
     made, end = thread
     number = made.native_id
     assert number is not None

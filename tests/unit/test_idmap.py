@@ -140,7 +140,7 @@ def test_mounts_with_the_same_mappings_share_one_namespace() -> None:
 
 
 def test_the_kernel_is_never_given_the_option() -> None:
-    """R028: idmap and ridmap are no data for a file system, and no flag."""
+    """R028: idmap and ridmap are neither data for a file system nor a flag."""
     node = config([MOUNT], top={"mounts": [mapped("ridmap", **MAPS)]})
     (step,) = mounts.plan(node, MACHINES["plan.txt"], mounts.read(node, "/", "/rootfs"), {})
     assert step.op == "mount_tree"
@@ -150,7 +150,7 @@ def test_the_kernel_is_never_given_the_option() -> None:
 
 
 def test_devices_are_made_by_the_runtime() -> None:
-    """In a user namespace nobody may make a device: each has a node of the runtime's; a FIFO needs none."""
+    """In a user namespace no device can be made: each has a node of the runtime's; a FIFO needs none."""
     listed = [
         {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "uid": 5, "fileMode": 0o600},
         {"path": "/dev/pipe", "type": "p"},

@@ -69,7 +69,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A tree with the default group and one that somebody else has made."""
+    """A tree with the default group and one that someone else has made."""
     root = tmp_path / "resctrl"
 
     def mkdir(path: str, mode: int = 0o777) -> None:
@@ -144,7 +144,7 @@ def test_a_group_of_its_own(machine: Machine) -> None:
     assert (machine.tasks("c1"), machine.tasks(), machine.tasks("theirs")) == ("4711", "", "")
     assert (machine.root / "c1/schemata").read_text() == ""  # R166
     machine.undo()
-    machine.undo()  # a second time is no harm
+    machine.undo()  # a second time does no harm
     assert machine.groups() == [".", "theirs"]
 
 
@@ -164,9 +164,9 @@ def test_one_line(machine: Machine, rdt: dict[str, str], line: str) -> None:
 
 
 def test_an_own_group_that_is_there_already(machine: Machine) -> None:
-    """A directory of the container's name that somebody else made is neither used nor removed."""
+    """A directory of the container's name that someone else made is neither used nor removed."""
     machine.id = "theirs"
-    with pytest.raises(StepFailed, match="theirs exists already"):
+    with pytest.raises(StepFailed, match="theirs already exists"):
         machine.create({})
     machine.undo()
     assert machine.groups() == [".", "theirs"]
@@ -236,7 +236,7 @@ def test_a_group_that_exists_is_compared(machine: Machine, rdt: dict[str, Any], 
     if fits:
         machine.create({"closID": "theirs", **rdt})
     else:
-        with pytest.raises(StepFailed, match="theirs/schemata has another value than"):
+        with pytest.raises(StepFailed, match="theirs/schemata has a value other than"):
             machine.create({"closID": "theirs", **rdt})
     assert (machine.root / "theirs/schemata").read_text() == before
 
@@ -260,13 +260,13 @@ def test_monitoring_that_cannot_be(machine: Machine) -> None:
         machine.create({"closID": "theirs", "enableMonitoring": True})
     machine.undo()
     (machine.root / "mon_groups/c1").mkdir()
-    with pytest.raises(StepFailed, match="mon_groups/c1 exists already"):
+    with pytest.raises(StepFailed, match="mon_groups/c1 already exists"):
         machine.create({"closID": "/", "enableMonitoring": True})
     assert machine.groups() == [".", "theirs"]
 
 
 def test_the_kernel_says_what_is_wrong_with_a_line(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused schema is told with the words of info/last_cmd_status, and the group goes."""
+    """A refused schema is reported in the words of info/last_cmd_status, and the group goes."""
 
     def refuse(descriptor: int, data: bytes) -> int:
         if b"L3" in data:

@@ -55,7 +55,7 @@ def attributes(planned: list[InitStep]) -> list[tuple[Any, ...]]:
     ],
 )
 def test_check(config: dict[str, Any], expected: list[str]) -> None:
-    """A label has no control characters: a line feed first would be no label to SELinux."""
+    """A label can't have control characters: a line feed first would be no label to SELinux."""
     assert [one.pointer for one in lsm.check(Node(config))] == expected
 
 

@@ -26,7 +26,7 @@ def _named(mutant: mutants.Mutant) -> str:
 
 
 def test_they_apply() -> None:
-    """The old text stands in the file exactly once, and the new one is another; Python still compiles."""
+    """The old text is in the file exactly once, and the new one differs; Python still compiles."""
     gone = []
     for mutant in _MUTANTS:
         try:
@@ -86,7 +86,7 @@ def test_each_subject_has_one() -> None:
 
 
 def test_a_place_that_is_gone_is_told() -> None:
-    """A text that is missing, or stands there twice, is no mutant."""
+    """A text that is missing, or occurs twice, can't be a mutant's."""
     one = _MUTANTS[0]
     for text in ("", one.old * 2):
         with pytest.raises(ValueError, match="places have"):

@@ -114,7 +114,7 @@ def test_namespaces_check(node: Node, expected: list[tuple[str, str, str]]) -> N
 
 
 def test_a_user_namespace_is_entered_last_and_made_by_a_fork() -> None:
-    """Who has entered it has no rights in what others own; a new one, and its ipc namespace's owner, is init's."""
+    """A process in it has no rights in what others own; a new one, and its ipc namespace's owner, is init's."""
     node = config([{"type": "user", "path": "/u"}, {"type": "mount", "path": "/m"}, {"type": "ipc"}])
     steps = list(namespaces.plan_join(node))
     assert [step.op for step in steps] == ["join", "join", "fork"]

@@ -165,5 +165,5 @@ def test_what_is_refused_as_unsupported_is_named() -> None:
     config = json.loads((INVALID / "cwd-missing" / "config.json").read_text("utf-8"))
     config["process"]["cwd"] = "/"
     config["mounts"].append(mount)
-    with pytest.raises(check.NotSupported, match="mount on /x: an id-mapped mount"):
+    with pytest.raises(check.NotSupported, match="mount on /x: id-mapped mounts other than"):
         check.require(Node(config))

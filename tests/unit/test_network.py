@@ -76,7 +76,7 @@ def test_one_step_each_in_the_order_of_the_config(path: str) -> None:
         ("done", None),
         ("failed 17 it is there", (17, "it is there")),
         ("failed 0 ", (0, "")),
-        ("", (0, "the helper for network devices ended: without a word")),
+        ("", (0, "the helper for network devices ended: without a message")),
         ("ModuleNotFoundError: x", (0, "the helper for network devices ended: ModuleNotFoundError: x")),
         ("failed much", (0, "the helper for network devices ended: failed much")),
     ],

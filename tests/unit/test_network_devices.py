@@ -104,7 +104,7 @@ def test_what_is_kept_of_addresses() -> None:
 def test_nothing_is_touched_when_the_name_is_taken(tmp_path: Path) -> None:
     """The refusal comes before the note and before the move (R117)."""
     here, there = Space(link(3, "eth3")), Space(link(1, "lo"))
-    with pytest.raises(Refused, match="has a device lo already"):
+    with pytest.raises(Refused, match="already has a device lo"):
         move(here, there, str(tmp_path / "note"), "eth3", "lo")
     assert (here.asked, there.asked, list(tmp_path.iterdir())) == ([], [], [])
 
@@ -123,6 +123,6 @@ def test_another_runtime_s_namespace(tmp_path: Path) -> None:
     note = tmp_path / "note"
     note.write_text(json.dumps({**describe(Space(), link(3, "eth3"), []), "namespace": "net:[1]"}))
     there = Space(link(3, "eth0"))
-    with pytest.raises(Refused, match="another network namespace"):
+    with pytest.raises(Refused, match="a network namespace other than this one"):
         take_back(Space(), there, str(note))
     assert there.asked == []

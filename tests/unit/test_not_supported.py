@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is everything in specs/not-supported.md refused by name, and does everything that is refused stand there?"""
+"""Is everything in specs/not-supported.md refused by name, and is everything that is refused listed there?"""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_nothing_is_told_of_a_program_that_has_ended(tmp_path: Path) -> None:
 
 
 def test_undo_removes_whatever_is_there(tmp_path: Path) -> None:
-    """A directory that somebody has put beside the socket does not keep the container from being deleted."""
+    """A directory that someone has put beside the socket does not keep the container from being deleted."""
     (tmp_path / "notify" / "stray" / "deep").mkdir(parents=True)
     (tmp_path / "notify" / "notify.sock").write_text("")
     run = Run("x", "/b", str(tmp_path), Node({}))

@@ -16,7 +16,7 @@ def config(masked: list[str], readonly: list[str], namespaces: str = "mount") ->
 
 
 def test_readonly_comes_before_masked() -> None:
-    """A mask below a read-only path lies on top of it, and a missing path is no failure."""
+    """A mask below a read-only path is on top of it, and a missing path is not a failure."""
     steps = list(paths.plan(config(["/proc/kcore", "/sys/firmware"], ["/proc/sys"])))
     assert [(step.op, step.args, step.pointer) for step in steps] == [
         ("readonly", ("/proc/sys",), "/linux/readonlyPaths/0"),

@@ -44,7 +44,7 @@ def test_our_column_is_taken_away(ps: Callable[[str, str], None]) -> None:
 
 
 def test_what_has_columns_of_its_own(ps: Callable[[str, str], None]) -> None:
-    """Where ours can't be added, PID stands before any name."""
+    """Where ours can't be added, PID comes before any name."""
     ps("", "UID        PID CMD\nroot       700 a 1\nroot         1 x 700\n")
     assert processes.table([700], ["-C", "foo", "-f"]) == "UID        PID CMD\nroot       700 a 1\n"
 
@@ -56,7 +56,7 @@ def test_a_format_that_is_ours_alone(ps: Callable[[str, str], None]) -> None:
 
 
 def test_labels_of_apparmor(ps: Callable[[str, str], None]) -> None:
-    """A label of two words stands before PID."""
+    """A label of two words comes before PID."""
     ps(
         "",
         "LABEL                         PID CMD\n"
@@ -72,7 +72,7 @@ def test_labels_of_apparmor(ps: Callable[[str, str], None]) -> None:
 
 @pytest.mark.parametrize("without", ["COMMAND\nsh\n", "", "\n"])
 def test_without_a_pid(ps: Callable[[str, str], None], without: str) -> None:
-    """Nobody can tell whose the lines are: runc's words, or ps's own."""
+    """There is no telling whose the lines are: runc's words, or ps's own."""
     ps("OCIRUNTIME COMMAND\n       700 sh\n" if without else "", without)
     with pytest.raises(RuntimeFailure, match="couldn't find PID field" if without else "conflicting"):
         processes.table([700], ["-o", "comm"])

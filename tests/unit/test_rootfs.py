@@ -130,7 +130,7 @@ def test_apply_notes_the_mounts_that_exist(tmp_path: Any) -> None:
         table = [line.split() for line in file]
     assert set(noted) <= {f"{fields[0]}@{fields[2]}" for fields in table}
     assert noted
-    # everything that is mounted was there before: nothing is taken down, or this machine would notice
+    # everything that is mounted was there before: nothing is unmounted, or this machine would notice
     rootfs.undo("note mounts", {"path": "/nonexistent"}, run)
     assert run.warnings == []
 
@@ -176,7 +176,7 @@ def test_undo_takes_down_what_came_later(tmp_path: Any, monkeypatch: pytest.Monk
 
 
 def test_undo_tells_what_stays(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can't be unmounted is told, and not tried again."""
+    """What can't be unmounted is reported, and not tried again."""
     log = Unmounting(monkeypatch, errno.EBUSY)
     log.mount(8, "/r/proc")
     assert undo(tmp_path, "7@0:1") == ["unmount /r/proc: device or resource busy"]

@@ -143,7 +143,7 @@ def test_affinity_of_exec() -> None:
 
 
 def test_the_reset_covers_every_cpu() -> None:
-    """As many bits as the host may have CPUs, whole longs of them; refused by an outer filter is no failure."""
+    """As many bits as the host may have CPUs, whole longs of them; a refusal by an outer filter is not a failure."""
     from ociruntime.host import Host
     from ociruntime.linux.cgroups.layout import Layout
 

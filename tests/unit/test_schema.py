@@ -63,7 +63,7 @@ def test_a_schema_is_json_schema_2020_12(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_property_says_what_it_is_and_where_it_comes_from(name: str) -> None:
-    """Title, description, version of introduction, reference and rule stand on each property."""
+    """Each property has title, description, version of introduction, reference and rule."""
     for pointer, property_ in schema.properties(name):
         assert property_.get("title"), pointer
         assert property_.get("description", "").endswith("."), pointer
@@ -111,7 +111,7 @@ def test_a_sample_config_is_valid(number: int) -> None:
 
 @pytest.mark.parametrize("number", range(len(CONFIGURATIONS)))
 def test_unknown_properties_are_ignored_in_every_object(number: int) -> None:
-    """R091: an unknown property, of any value, breaks nothing, wherever it stands."""
+    """R091: an unknown property, of any value, breaks nothing, wherever it is."""
     maps = ("annotations", "sysctl", "rdma", "netDevices", "unified", "timeOffsets")
 
     def add(value: Any, name: str) -> None:
@@ -160,7 +160,7 @@ def test_the_features_of_runc_are_valid() -> None:
 
 
 def test_a_version_without_the_other_is_no_features_document() -> None:
-    """The two versions are required, and null is no version (R244, R245)."""
+    """The two versions are required, and null is not a version (R244, R245)."""
     assert found({"ociVersionMin": "1.0.0"}, "features") == [("/ociVersionMax", "R245", "is required")]
     assert found({"ociVersionMin": None, "ociVersionMax": "1.3.0"}, "features")[0][:2] == (
         "/ociVersionMin",
@@ -252,14 +252,14 @@ def test_violations_are_sorted_as_a_reader_counts() -> None:
 
 
 def test_one_value_gives_one_violation() -> None:
-    """A wrong type is told once, although a condition trips over it too."""
+    """A wrong type is reported once, although a condition fails on it too."""
     device = {"type": "c", "path": "/dev/x", "major": "5", "minor": 1}
     expected = [("/linux/devices/0/major", "R106", "expected an integer, found '5'")]
     assert found({**START, "linux": {"devices": [device]}}) == expected
 
 
 def test_a_name_that_stands_twice_is_a_warning() -> None:
-    """R003: each doubled name once, with its pointer, however often it stands."""
+    """R003: each duplicate name once, with its pointer, however often it occurs."""
     text = b'{"a": 1, "b": [{"x/y": 1, "x/y": 2}, {"a": 0}], "a": {"c": 1, "c": 1, "c": 1}}'
     warnings = validate.duplicate_names(text)
     assert [(warning.pointer, warning.rule, warning.severity) for warning in warnings] == [

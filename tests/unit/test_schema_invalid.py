@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is each bundle of bundle-examples/invalid refused for exactly the reasons that stand beside it?"""
+"""Is each bundle of bundle-examples/invalid refused for exactly the reasons that are written beside it?"""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def _session(directory: Path, files: dict[str, str], *options: str) -> subproces
 
 @_root
 def test_unlisted_skip_of_a_worker_fails_the_session(tmp_path: Path) -> None:
-    """A skip that is not in tests/skips.toml is told with its reason, whether a test or a whole file is skipped."""
+    """A skip that is not in tests/skips.toml is reported with its reason, whether a test or a whole file is skipped."""
     files = {
         "test_a.py": "import pytest\ndef test_one():\n    pytest.skip('because')\n",
         "test_b.py": "import pytest\npytest.skip('all of it', allow_module_level=True)\n",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a skip that nobody has permitted fail the session? A small session is run with tests/conftest.py."""
+"""Does a skip that is not permitted fail the session? A small session is run with tests/conftest.py."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _session(directory: Path, text: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_unlisted_skip_fails_the_session(tmp_path: Path, text: str) -> None:
-    """A skip that is not in tests/skips.toml is told, with its reason, and the session fails."""
+    """A skip that is not in tests/skips.toml is reported, with its reason, and the session fails."""
     if os.geteuid() != 0 or not os.access("/dev/kvm", os.W_OK):
         text += "\n"  # entries for such hosts name tests/..., which this file is not below
     ended = _session(tmp_path, text + "def test_passes():\n    pass\n")
@@ -61,7 +61,7 @@ def test_list_is_read() -> None:
 
 
 def test_unknown_kind_of_host(tmp_path: Path) -> None:
-    """A kind of host that nobody can tell is an error, not a skip for all."""
+    """A kind of host that can't be detected is an error, not a skip for all."""
     path = tmp_path / "skips.toml"
     path.write_text('[[skip]]\ntest = "*"\nhost = "monday"\nreason = "none"\n')
     with pytest.raises(ValueError, match="monday"):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def process() -> int:
-    """A child of ours that ends when nobody holds it any more; its pid."""
+    """A child of ours that ends when nothing holds it any more; its pid."""
     pid = os.fork()
     if pid == 0:
         os._exit(0)
@@ -31,9 +31,9 @@ def process() -> int:
 
 
 def test_failure_overtakes_the_helpers_word() -> None:
-    """The process that a helper has made may fail before the helper tells its pid: it is known all the same.
+    """The process that a helper has made may fail before the helper reports its pid: it is known anyway.
 
-    Else nobody reaps it, and its pid namespace, in which a failed hook is, never ends.
+    Otherwise nothing reaps it, and its pid namespace, in which a failed hook is, never ends.
     """
     child = object.__new__(Child)
     child.socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

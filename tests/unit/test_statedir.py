@@ -118,7 +118,7 @@ def test_root_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_find(tmp_path: Path) -> None:
-    """A directory is found, also unfinished; anything else is no container."""
+    """A directory is found, also unfinished; anything else is not a container."""
     with pytest.raises(NoSuchContainer, match="does not exist"):
         StateDir.find(str(tmp_path), "one")
     (tmp_path / "file").write_text("")
@@ -129,7 +129,7 @@ def test_find(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("root", ["file", "file/below"])
 def test_a_root_that_is_a_file(tmp_path: Path, root: str) -> None:
-    """It is said, and not that there are no containers."""
+    """The error says so, and not that there are no containers."""
     (tmp_path / "file").write_text("")
     for call in (lambda: names(str(tmp_path / root)), lambda: StateDir.find(str(tmp_path / root), "one")):
         with pytest.raises(RuntimeFailure, match=root) as caught:
@@ -138,7 +138,7 @@ def test_a_root_that_is_a_file(tmp_path: Path, root: str) -> None:
 
 
 def test_lock_is_held_by_one(tmp_path: Path) -> None:
-    """Who finds the lock taken is told at once, and gets it when it is free."""
+    """A process that finds the lock taken is told at once, and gets it when it is free."""
     holder = _claim(tmp_path)
     other = StateDir.find(str(tmp_path), "one")
     assert not other.lock(wait=False)
@@ -150,7 +150,7 @@ def test_lock_is_held_by_one(tmp_path: Path) -> None:
 
 
 def test_lock_of_a_directory_that_went_away(tmp_path: Path) -> None:
-    """Who has waited for the lock of a directory that was removed meanwhile does not get the lock of nothing."""
+    """A process that has waited for the lock of a directory that was removed meanwhile does not get that lock."""
     holder = _claim(tmp_path)
     waiter = StateDir.find(str(tmp_path), "one")
     got: list[bool] = []
@@ -368,7 +368,7 @@ def test_lock_of_a_dead_holder(tmp_path: Path) -> None:
 
 
 def test_lock_of_a_living_holder(tmp_path: Path) -> None:
-    """Whoever is at work on a container is not waited for: `state` answers at once."""
+    """A process that is at work on a container is not waited for: `state` answers at once."""
     holder = _claim(tmp_path)
     began = time.monotonic()
     assert not finish(StateDir.find(str(tmp_path), "one"))

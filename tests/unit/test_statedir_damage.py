@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What if something else is where a file of a container belongs? It is told at once, and never waited for."""
+"""What if something else is where a file of a container belongs? It is reported at once, and never waited for."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _socket(path: Path) -> None:
     server.close()
 
 
-# What is put in the place of a file.
+# What is put in place of a file.
 _INSTEAD: dict[str, Callable[[Path], None]] = {
     "directory": _directory,
     "fifo": os.mkfifo,
@@ -95,7 +95,7 @@ def test_reading(tmp_path: Path, name: str, kind: str) -> None:
     "name", ["state.json", "deleted.json", "journal", "lock", "progress", "config.json", "stray"]
 )
 def test_the_way_out(tmp_path: Path, name: str, kind: str) -> None:
-    """`list` and `gc` tell it and show the others, and delete --force removes the container, whatever lies there."""
+    """`list` and `gc` report it and show the others, and delete --force removes the container, whatever is there."""
     directory = _made(tmp_path)
     _replace(directory, name, kind)
     told: list[str] = []
@@ -163,7 +163,7 @@ def test_nothing_known_is_nothing_removed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("journal", [None, b"", b"garbage\n"])
 def test_a_journal_without_init(tmp_path: Path, journal: bytes | None) -> None:
-    """What the state names is ended all the same: delete --force never says "done" while init lives."""
+    """What the state names is ended anyway: delete --force never says "done" while init lives."""
     directory = _made(tmp_path)
     with subprocess.Popen(["sleep", "100"]) as init:
         stat = Path(f"/proc/{init.pid}/stat").read_text(encoding="ascii")

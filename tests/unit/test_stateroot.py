@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who owns --root? Every directory on the way to it is looked at, and made for the caller only."""
+"""Who owns --root? Every directory on the way to it is checked, and made for the caller only."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_directories_above(tmp_path: Path, mode: int, fine: bool) -> None:
 
 
 def test_owner_of_the_root(tmp_path: Path, owners: dict[str, int]) -> None:
-    """The root is the caller's own; above it root's will do, and nobody else's, also below a sticky directory."""
+    """The root is the caller's own; above it root's will do, but no one else's, even below a sticky directory."""
     root = _made(_made(tmp_path / "above", 0o755) / "root")
     assert check_root(str(root)) == ""
     owners[str(root)] = _SOMEBODY

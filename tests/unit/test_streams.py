@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipes in the place of the caller's terminal: what is copied, when it ends, and that nothing is left open."""
+"""The pipes in place of the caller's terminal: what is copied, when it ends, and that nothing is left open."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_is_not_taken_waits() -> None:
 
 
 def test_nobody_takes_it() -> None:
-    """EPIPE: both sides are closed, so that whoever writes to the source is told."""
+    """EPIPE: both sides are closed, so that a writer to the source is told."""
     with _pipe() as (source, feed), _pipe() as (sink, target):
         flow = streams._Flow(source, target, typed=False)
         os.close(sink)

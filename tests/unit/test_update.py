@@ -72,7 +72,7 @@ def test_check_before_update(where: str) -> None:
 
 
 def test_memory_in_use(tmp_path: Path) -> None:
-    """More than the new limit is an error, exactly the limit is not; swap that isn't counted is none."""
+    """More than the new limit is an error, exactly the limit is not; swap that isn't counted is not."""
     (tmp_path / "memory.current").write_text("100\n")
     args = {"files": [f"{tmp_path}/memory.current", f"{tmp_path}/memory.swap.current"], "limit": 100}
     update.check_use(args)
@@ -190,6 +190,6 @@ def test_shares_of_caches() -> None:
     lines = {"--l3-cache-schema": "L3:0=f", "--mem-bw-schema": "MB:0=50"}
     (step,) = intelrdt.plan_update({"intelrdt": ["/r/box", "/r/box/mon_groups/x"]}, "/r", lines)
     assert step.args == {"root": "/r", "group": "/r/box", "lines": ["L3:0=f", "MB:0=50"]}
-    with pytest.raises(StepFailed, match="no group") as failure:
+    with pytest.raises(StepFailed, match="not in a resctrl group") as failure:
         list(intelrdt.plan_update({}, "", lines))
     assert failure.value.pointer == "--l3-cache-schema and --mem-bw-schema"

@@ -60,7 +60,7 @@ def planned(raw: bytes) -> str:
 
 
 def verdict(raw: bytes) -> str:
-    """valid, unsupported or invalid; "no object" for a document that is none."""
+    """valid, unsupported or invalid; "no object" for a document that is not one."""
     try:
         found = validate.findings(Bundle("/x", "/x/config.json", raw))
     except BundleError:

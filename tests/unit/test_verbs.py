@@ -74,7 +74,7 @@ def test_spec_writes_what_runc_writes_and_never_twice(
     assert written.endswith(b"}\n")
     assert json.loads(written)["process"]["args"] == ["sh"]
     assert main(["spec", "-b", str(tmp_path)]) == 1
-    assert "exists already" in capfd.readouterr().err
+    assert "already exists" in capfd.readouterr().err
     assert (tmp_path / "config.json").read_bytes() == written
     assert main(["spec", "-b", str(tmp_path / "nowhere")]) == 1
     assert "ENOENT" in capfd.readouterr().err
@@ -177,7 +177,7 @@ def test_list_of_an_empty_or_missing_root(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No containers is no error, and the forms are runc's; a --root that was named and is not there is one (runc 1.2)."""
+    """No containers is not an error, and the forms are runc's; a --root that does not exist is one (runc 1.2)."""
     heading = "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
     missing = tmp_path / "missing"
     monkeypatch.setattr("ociruntime.container.default_root", lambda: str(missing))
@@ -274,7 +274,7 @@ def test_validate_warns_about_a_name_that_comes_twice(
 def test_what_is_no_config_is_no_traceback(
     verb: str, content: str, told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Broken JSON and documents that are no object are told in one line, exit 1."""
+    """Broken JSON and documents that are not an object are reported in one line, exit 1."""
     path = tmp_path / "config.json"
     path.write_bytes(content.encode("latin-1"))
     assert main([verb, str(path)]) == 1

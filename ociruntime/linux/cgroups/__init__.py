@@ -29,7 +29,7 @@ def check(config: Node) -> Iterator[Violation]:
 
 
 def apply(step: HostStep, run: Run) -> None:
-    """Carry out one step of ours. Raises OSError (with the cgroup's file) or StepFailed."""
+    """Carry out one of our steps. Raises OSError (with the cgroup's file) or StepFailed."""
     if step.name == "open cgroup":  # all that exec needs
         from ociruntime.linux.cgroups.enter import open_files
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which files of the block I/O controller get which values? (/linux/resources/blockIO; R146, R147)
 
-Weights are obeyed by the I/O scheduler BFQ (blkio.bfq.weight, io.bfq.weight), on old kernels by CFQ (blkio.weight),
-and on v2 by the iocost controller too (io.weight, with another scale). Pure: nothing here looks at the machine.
+The I/O scheduler BFQ applies weights (blkio.bfq.weight, io.bfq.weight), on old kernels CFQ (blkio.weight), and on v2
+the iocost controller too (io.weight, with another scale). Pure: nothing here looks at the machine.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def settings_v1(block: Node) -> Iterator[Setting]:
 
 
 def settings_v2(block: Node) -> Iterator[Setting]:
-    """What to write on cgroup v2. Raises NotSupported for weights of leaves, which v2 has no counterpart of."""
+    """What to write on cgroup v2. Raises NotSupported for leafWeight, which has no equivalent on v2."""
     for holder in (block, *block.at("weightDevice")):
         if holder.at("leafWeight").number():
-            raise NotSupported("cgroup v2 has nothing like it", pointer=holder.at("leafWeight").pointer)
+            raise NotSupported("cgroup v2 has no equivalent", pointer=holder.at("leafWeight").pointer)
         weight = holder.at("weight")
         if weight.number():
             device = "" if holder is block else f"{_device(holder)} "

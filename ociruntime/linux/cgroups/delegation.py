@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""To whom does the container's cgroup belong? (R130-R137, config-linux.md "Cgroup ownership")
+"""Who owns the container's cgroup? (R130-R137, config-linux.md "Cgroup ownership")
 
-To the user of process.user as the host sees it, if the container sees its cgroup (v2, a cgroup namespace of its own) and
-may write there. Then systemd, or a runtime, can work in the container. Must not import config nor another subject.
+The user of process.user as the host sees it, if the container sees its cgroup (v2, a cgroup namespace of its own) and
+may write there. Then systemd, or a runtime, can work in the container. Must not import config or another subject.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def plan(config: Node, layout: Layout, directory: str) -> Iterator[HostStep]:
         return
     user = config.at("process", "user", "uid")
     owner = host_uid(config, user.number())
-    if owner > 0:  # root of the host has made it, and owns it already; -1: nobody that the host knows
+    if owner > 0:  # the host's root has made it, and owns it already; -1: no id of the host
         yield HostStep(
             "linux.cgroups",
             "delegate cgroup",
@@ -42,7 +42,7 @@ def plan(config: Node, layout: Layout, directory: str) -> Iterator[HostStep]:
 
 
 def host_uid(config: Node, uid: int) -> int:
-    """The user of the container as the host's number; -1 if that can't be known, or nobody is."""
+    """The container's user as an id of the host; -1 if it is not mapped, or can't be known."""
     if not namespace_entries.has(config, "user"):
         return uid
     if namespace_entries.is_joined(config, "user"):

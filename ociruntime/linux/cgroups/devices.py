@@ -2,7 +2,7 @@
 """Which devices may the container's processes use? (R138, R139)
 
 The config's rules count in their order, and after them the rules for the devices that every container
-has; what no rule speaks of is denied, as with runc. On v1 the rules become writes to devices.allow and
+has; what no rule names is denied, as with runc. On v1 the rules become writes to devices.allow and
 devices.deny, on v2 one eBPF program (ebpf.py). Pure: nothing here looks at the machine.
 """
 
@@ -46,7 +46,7 @@ def check(config: Node) -> Iterator[Violation]:
     """Warn of rules that don't say what they are (R139)."""
     for entry in config.at("linux", "resources", "devices"):
         if not entry.at("allow"):
-            reason = "is required, and counts as false: access is denied"
+            reason = "is required; false is assumed: access is denied"
             yield Violation(entry.at("allow").pointer, reason, "R139", "warning")
 
 
@@ -103,7 +103,7 @@ def writes_v1(rule_list: list[Rule]) -> Iterator[tuple[str, list[list[str]]]]:
     """(pointer, [[file, line], ...]): what to write for each rule on cgroup v1.
 
     The kernel keeps a default and a list of exceptions to it, and takes an exception back only by its exact
-    type and numbers: so the list is followed here. Raises NotSupported for a rule that cuts a hole into a
+    type and numbers: so the list is tracked here. Raises NotSupported for a rule that cuts a hole into a
     wider one, which v1 can't express.
     """
     state = _DeviceList()

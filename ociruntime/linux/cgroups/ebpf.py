@@ -3,7 +3,7 @@
 
 The kernel runs the program at each open and mknod of a device (BPF_PROG_TYPE_CGROUP_DEVICE) and allows
 it if the program returns 1. Instructions are those of the kernel's Documentation/bpf/standardization.
-It must not import config nor devices: rules are lists [allow, kind, major, minor, access].
+It must not import config or devices: rules are lists [allow, kind, major, minor, access].
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _ALLOW_MULTI = 2
 
 
 def program(rules: list[list[Any]]) -> bytes:
-    """The program for rules in the config's order: of each access, the last rule that speaks of it counts.
+    """The program for rules in the config's order: for each access, the last rule that names it counts.
 
     The rules are tried from the last to the first. `_WANTED` holds the accesses that are still undecided:
-    an allowing rule takes its own away, and a denying rule ends it if it speaks of one of the rest.
+    an allow rule removes its own, and a deny rule ends the program if it names one of the rest.
     """
     code = [
         _instruction(LOAD, _KIND, _CONTEXT, 0),
@@ -60,7 +60,7 @@ def program(rules: list[list[Any]]) -> bytes:
         tests = [(_KIND, _KINDS.get(kind, ANY)), (_MAJOR, major), (_MINOR, minor)]
         tests = [(register, number) for register, number in tests if number != ANY]
         if not tests and bits == _ALL:
-            # Nothing after this could be reached, and the verifier refuses what can't be.
+            # Nothing after this could be reached, and the verifier refuses unreachable code.
             return b"".join([*code, *_leave(int(allow))])
         code += _rule(tests, bits, allow)
     return b"".join([*code, *_leave(0)])
@@ -98,7 +98,7 @@ def _instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, c
 def attach(directory: str, rules: list[list[Any]]) -> None:
     """Load the program and attach it to a cgroup2 directory; it goes away with the directory.
 
-    Programs of cgroups above stay in force beside it. Raises OSError.
+    Programs of the cgroups above it stay in force as well. Raises OSError.
     """
     loaded = _load(program(rules))
     try:

@@ -37,7 +37,7 @@ def plan_open(
     """Before the clone: open what the process needs to put itself into its cgroup.
 
     paths   directory per v1 controller, "" for v2
-    move    the process enters the cgroup2 directory by itself, and is not born in it
+    move    the process enters the cgroup2 directory by itself, and is not cloned into it
     """
     slots = _slots(paths, move)
     if slots:
@@ -88,7 +88,7 @@ def below(paths: dict[str, str], wanted: list[str]) -> dict[str, str]:
 
     paths    the container's own
     wanted   "PATH" for all hierarchies, or "CONTROLLER[,CONTROLLER...]:PATH" for some of version 1
-    Raises UsageError: a path that leads out of the container's cgroup, a controller that it has not.
+    Raises UsageError for a path that leads out of the container's cgroup, or a controller that it does not have.
     """
     found = dict(paths)
     for text in wanted:
@@ -100,7 +100,9 @@ def below(paths: dict[str, str], wanted: list[str]) -> dict[str, str]:
             raise UsageError(f"flag --cgroup: {path!r} is not below the container's cgroup")
         for controller in names.split(",") if colon else paths:
             if controller not in paths or (colon and not controller):
-                raise UsageError(f"flag --cgroup: the container has no cgroup of a controller {controller!r}")
+                raise UsageError(
+                    f"flag --cgroup: the container has no cgroup of the controller {controller!r}"
+                )
             for other, directory in paths.items():  # controllers that are mounted together go together
                 if directory == paths[controller]:
                     found[other] = "/".join([directory, *parts])

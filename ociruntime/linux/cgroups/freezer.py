@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How is the container's cgroup frozen and thawed? (Whether it is: frozen.py.)
+"""How is the container's cgroup frozen and thawed? (frozen.py tells whether it is.)
 
 Must import nothing else of this package.
 """
@@ -32,7 +32,7 @@ def set_frozen(paths: dict[str, str], wanted: bool, patience: float = _LIMIT) ->
     deadline = time.monotonic() + patience
     pause = 0.0005
     while True:
-        # v1 may stay at FREEZING when a process forked meanwhile: writing again goes on.
+        # v1 may stay at FREEZING if a process has forked meanwhile: writing again continues.
         _write(file, value)
         if expected in _read(check):
             return True

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which files of the hugetlb controller get which values? (/linux/resources/hugepageLimits; R148)
 
-Both accounts are limited, as runc does: that of reservations, and that of pages in use, which takes what was never
-reserved. A kernel without the first (before 5.7) has the second alone. Pure.
+Both accounts are limited, as in runc: that of reservations, and that of pages in use, which covers pages that were
+never reserved. A kernel without the first (before 5.7) has only the second. Pure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check(limits: Node) -> Iterator[Violation]:
     for entry in limits:
         size = entry.at("pageSize")
         if size.text() not in PAGE_SIZES:
-            yield Violation(size.pointer, f"{size.text()!r} is no size of huge pages, such as 2MB", "R148")
+            yield Violation(size.pointer, f"{size.text()!r} is not a size of huge pages, such as 2MB", "R148")
 
 
 def settings(limits: Node, v2: bool) -> Iterator[Setting]:

@@ -23,7 +23,7 @@ class Layout:
     """The cgroup hierarchies as plans see them; plain data.
 
     kind            "v1" (controllers of version 1 only), "hybrid" (the same, and a cgroup2
-                    hierarchy beside them), "v2" (cgroup2 alone) or "none" (nothing is mounted)
+                    hierarchy as well), "v2" (cgroup2 alone) or "none" (nothing is mounted)
     controllers     v1 controller name -> mount point; named hierarchies as "name=systemd"
     v2              mount point of the cgroup2 hierarchy, or ""
     own             this process's cgroup per v1 controller, and "" for v2: an absolute path
@@ -147,7 +147,7 @@ def _below(root: str, path: str) -> str:
 
 
 def _mount_table(cgroup: bytes) -> bytes:
-    """mountinfo, as far as needed: cgroup mounts stand early in it, and it can be megabytes long."""
+    """mountinfo, as far as needed: cgroup mounts come early in it, and it can be megabytes long."""
     missing = set(own_paths(cgroup))
     table = b""
     try:
@@ -167,7 +167,7 @@ def _mount_table(cgroup: bytes) -> bytes:
 
 
 def _read(path: str) -> bytes | None:
-    """The file's bytes, or None if it doesn't exist or isn't for us."""
+    """The file's bytes, or None if it doesn't exist or we may not read it."""
     try:
         with open(path, "rb", buffering=0) as file:
             return file.read(_CHUNK)

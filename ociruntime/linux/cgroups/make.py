@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Carry out the steps of planner.py: make the cgroup and write its limits.
 
-Must not import planner, resources or devices: what to do stands in the steps.
+Must not import planner, resources or devices: the steps say what to do.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _require_empty(directory: str) -> None:
         shown = ", ".join(str(pid) for pid in found[:5])
         raise StepFailed(
             f"the cgroup {directory} is not empty: {len(found)} processes are in it ({shown})",
-            hint="choose another cgroupsPath, or end them",
+            hint="choose another cgroupsPath, or end those processes",
         )
 
 
@@ -114,7 +114,7 @@ def _make(args: dict[str, Any], run: Run) -> None:
 
 
 def _mkdir(directory: str) -> None:
-    """Make a directory, and those above it: somebody else may be making, or removing, the directories above at the same time."""
+    """Make a directory and those above it, which others may be making, or removing, at the same time."""
     for _ in range(_MKDIR_TRIES):
         try:
             os.mkdir(directory, 0o755)

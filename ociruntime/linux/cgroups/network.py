@@ -23,12 +23,12 @@ KEYS = tuple(
 
 
 def check(network: Node) -> Iterator[Violation]:
-    """Yield names that no interface can have, and that would become other words of the kernel's file."""
+    """Yield names that no interface can have, and that the kernel's file would take for other words."""
     for entry in network.at("priorities"):
         name = entry.at("name")
         text = name.text()
         if text.split() != [text] or "/" in text or len(text.encode("utf-8", "surrogatepass")) >= IFNAMSIZ:
-            yield Violation(name.pointer, f"{text!r} is no name of a network interface", "R149")
+            yield Violation(name.pointer, f"{text!r} is not the name of a network interface", "R149")
 
 
 def settings_v1(network: Node) -> Iterator[Setting]:
@@ -45,4 +45,4 @@ def refuse_v2(network: Node) -> None:
     """Raises NotSupported if there is something to set (R155)."""
     for node in (network.at("classID"), network.at("priorities")):
         if node.number() or len(node):
-            raise NotSupported("cgroup v2 has nothing like it", pointer=node.pointer)
+            raise NotSupported("cgroup v2 has no equivalent", pointer=node.pointer)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where is the container placed among the machine's cgroups: which directory in each hierarchy? (R124-R129)
 
-An absolute cgroupsPath stands below each hierarchy's mount point. A relative one, and the container's
-id if there is none, stands below the cgroup of the calling process in that hierarchy; on cgroup v2
+An absolute cgroupsPath is taken below each hierarchy's mount point. A relative one, or the container's
+id if there is none, is taken below the cgroup of the calling process in that hierarchy; on cgroup v2
 below its parent, because a v2 cgroup with processes in it can't have children with limits. This is
-what runc does, so that containers of both runtimes stand side by side.
+what runc does, so that containers of both runtimes are side by side.
 
 Pure: nothing here looks at the machine.
 """
@@ -61,7 +61,7 @@ def place(config: Node, layout: Layout, container_id: str, manager: str) -> Plac
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """R128: the values of cgroupsPath that are held invalid."""
+    """R128: the values of cgroupsPath that count as invalid."""
     node = config.at("linux", "cgroupsPath")
     path = node.text()
     if not path:
@@ -101,7 +101,7 @@ def container_paths(layout: Layout, cgroups_path: str, container_id: str) -> dic
     paths: dict[str, str] = {}
     for controller, mount in layout.mounts().items():
         base = [] if absolute else components(layout.own.get(controller, "/"))
-        # Outside of our cgroup namespace the kernel shows "..": then we take the top that we see.
+        # Outside our cgroup namespace the kernel shows "..": then we take the topmost cgroup that we see.
         base = [] if ".." in base else base
         if layout.kind == "v2":
             base = base[:-1]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which steps make the container's cgroup and set its limits? Pure. (How init gets into it: enter.py.)
 
-The limits are set before init joins, so that nothing of the container ever runs without them; only
-cgroup2's pids.max of 0 or 1 follows when init is there, and waits.
+The limits are set before init joins, so that nothing of the container ever runs without them; only a
+pids.max of 0 or 1 on cgroup2 is set later, while init waits.
 With the manager "disabled" nothing is planned, limits included: that is what the flag asks for.
 """
 
@@ -76,7 +76,7 @@ def _is_late(layout: Layout, setting: Setting) -> bool:
 
 
 def settings_of(resources: Node, layout: Layout, held: Node | None = None) -> Iterator[Setting]:
-    """The limits for this machine's cgroup version; `held`, those that hold already, if it is an update.
+    """The limits for this machine's cgroup version; for an update, `held` are those in force.
 
     Raises NotSupported if this cgroup version can't express a value.
     """
@@ -127,14 +127,14 @@ def require_controllers(layout: Layout, settings: list[Setting]) -> None:
                 )
         elif setting.controller not in layout.controllers:
             raise StepFailed(
-                f"the cgroup controller {setting.controller!r} is not mounted: "
-                f"{', '.join(layout.controllers)} are",
+                f"the cgroup controller {setting.controller!r} is not mounted, "
+                f"only {', '.join(layout.controllers)} are",
                 pointer=setting.pointer,
             )
 
 
 def _refuse_without_mount(config: Node) -> None:
-    """Without any cgroup mount a container can run, but not one that asks for something of it."""
+    """Without any cgroup mount a container can run, but not if its config asks for a cgroup or a limit."""
     linux = config.at("linux")
     for node in (linux.at("cgroupsPath"), *(member for _, member in linux.at("resources").members())):
         if len(node):

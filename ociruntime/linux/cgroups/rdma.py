@@ -16,14 +16,14 @@ KEYS = tuple(f"/linux/resources/rdma{tail}" for tail in ("", "/*", "/*/hcaHandle
 
 
 def check(rdma: Node) -> Iterator[Violation]:
-    """Yield device names that would become other words of the kernel's file."""
+    """Yield device names that the kernel's file would take for other words."""
     for name, node in rdma.members():
         if name.split() != [name]:
-            yield Violation(node.pointer, f"{name!r} is no name of a device", "R151")
+            yield Violation(node.pointer, f"{name!r} is not the name of a device", "R151")
 
 
 def settings(rdma: Node) -> Iterator[Setting]:
-    """What to write; 0 is a limit, and a missing one leaves what is there."""
+    """What to write; 0 is a limit, and one that is not given stays as it is."""
     for name, node in rdma.members():
         words = [
             f"{word}={node.at(member).number()}"

@@ -33,9 +33,9 @@ def remove(paths: dict[str, str], made: list[str], deadline: float = 0.0) -> Non
     """Remove the directories that this runtime made, after killing what is left in the container's.
 
     paths     the container's directory per controller
-    made      what was made for it, parents first: nothing else is removed (R238). A parent that has become
-              somebody else's too stays.
-    deadline  until when (time.monotonic) what is killed is waited for; 0: for ten seconds
+    made      what was made for it, parents first: nothing else is removed (R238). A parent that others use by
+              now stays.
+    deadline  when to stop waiting for killed processes (time.monotonic); 0: after ten seconds
     Raises OSError (EBUSY and the directory's name) after that.
     """
     leaves = set(paths.values())
@@ -65,7 +65,7 @@ def processes(paths: dict[str, str]) -> list[int]:
 def kill_all(paths: dict[str, str], signal: int, patience: float = _LIMIT) -> None:
     """Send a signal to every process in the cgroup and below it.
 
-    SIGKILL goes through cgroup.kill where v2 has it. Otherwise they are frozen meanwhile, so that none
+    SIGKILL goes through cgroup.kill where v2 has it. Otherwise they are frozen for the time, so that none
     escapes by forking, and thawed afterwards; a cgroup that was frozen before stays so unless it is killed.
     patience   seconds for them to be frozen, and to be thawed
     Raises OSError.
@@ -97,8 +97,8 @@ def kill_all(paths: dict[str, str], signal: int, patience: float = _LIMIT) -> No
 def _signal_each(paths: dict[str, str], signal: int, held: bool) -> None:
     """Signal each process once. If they are not held by a freezer, those that are made meanwhile get it too.
 
-    By the time of the signal the number may belong to another process, also in a frozen cgroup, where somebody else
-    may have killed the first one. So a process is opened, looked for in the cgroup once more, and signalled by its pidfd.
+    By the time of the signal the number may belong to another process, even in a frozen cgroup, where something else
+    may have killed the first one. So a process is opened, looked up in the cgroup again, and signalled by its pidfd.
     """
     deadline = time.monotonic() + _LIMIT
     signalled: set[int] = set()
@@ -127,7 +127,7 @@ def _signal_some(paths: dict[str, str], pids: list[int], signal: int) -> None:
 
 
 def thaw_below(paths: dict[str, str]) -> None:
-    """Thaw what the container itself has frozen, in a cgroup v1 below its own: killed processes do not die in there."""
+    """Thaw cgroups v1 that the container has frozen below its own: killed processes don't end in a frozen one."""
     if "freezer" in paths:
         _walk(paths["freezer"], _thaw)
 
@@ -204,7 +204,7 @@ def _walk(directory: str, visit: Callable[[int], None], remove: bool = False) ->
 
 
 def _go_to(opened: Descriptors, directory: str) -> bool:
-    """Make a cgroup, relative to the one that is open as "here", the one that is open; false if it is gone."""
+    """Open a cgroup, by its path from the one that is open as "here", and make it "here"; False if it is gone."""
     try:
         opened["next"] = os.open(directory, _DIRECTORY, dir_fd=opened.get("here"))
     except OSError as failure:

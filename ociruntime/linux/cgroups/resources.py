@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which cgroup file gets which value for a property below /linux/resources? (R140-R155)
 
-Memory, CPU and pids stand here, one table per cgroup version; block I/O, huge pages, network, rdma and unified have
+Memory, CPU and pids are here, one table per cgroup version; block I/O, huge pages, network, rdma and unified have
 files of their own, read only for a config that has them. A property that a version can't express is refused, never
-dropped (R155). Devices are no limits, and have devices.py. Pure: nothing here looks at the machine.
+dropped (R155). Device rules are not limits: they are in devices.py. Pure: nothing here looks at the machine.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _HELD_UP_V1 = {
     "cpu/quota": ("cpu/burst",),
     "cpu/realtimePeriod": ("cpu/realtimeRuntime",),
 }
-# The kernel takes any number of shares, and makes one of 2 to 262144 of it.
+# The kernel takes any number of shares, and clamps it to 2 to 262144.
 _EXACT_V1 = ("cpu/shares",)
 _MEMORY_AND_SWAP = "memory.memsw.limit_in_bytes"
 
@@ -102,7 +102,7 @@ _LIMITS = ("memory/limit", "memory/reservation", "pids/limit")  # -1 is "max"
 def settings_v1(resources: Node, held: Node | None = None) -> Iterator[Setting]:
     """What to write on cgroup v1, in order. Raises NotSupported for what only v2 has.
 
-    held   the resources that hold already: disableOOMKiller, which false takes back only where it holds
+    held   the resources in force: false takes disableOOMKiller back only where it is in force
     """
     yield from _unlimited_swap_v1(resources.at("memory"))
     switch_on = held is not None and held.at("memory", "disableOOMKiller").flag()
@@ -136,13 +136,13 @@ def settings_v1(resources: Node, held: Node | None = None) -> Iterator[Setting]:
 def settings_v2(resources: Node, held: Node | None = None) -> Iterator[Setting]:
     """What to write on cgroup v2, in order.
 
-    held   the resources that hold already: memory, swap and quota, for what v2 has in one number
-    Raises NotSupported for a value that v2 has no counterpart of.
+    held   the resources in force: memory, swap and quota, for what v2 has in one number
+    Raises NotSupported for a value that has no equivalent on v2.
     """
     for name in _NOT_ON_V2:
         node = resources.at(*name.split("/"))
         if _text(node, name == "memory/swappiness") not in (None, "-1"):
-            raise NotSupported("cgroup v2 has nothing like it", pointer=node.pointer)
+            raise NotSupported("cgroup v2 has no equivalent", pointer=node.pointer)
     if resources.at("memory", "useHierarchy").value is False:
         raise NotSupported(
             "cgroup v2 is always hierarchical", pointer=resources.at("memory", "useHierarchy").pointer
@@ -169,12 +169,12 @@ def settings_v2(resources: Node, held: Node | None = None) -> Iterator[Setting]:
     if resources.at("unified"):
         from ociruntime.linux.cgroups import unified
 
-        # last: what the config says in the kernel's own words goes over what was converted
+        # last: what the config says in the kernel's own words overrides what was converted
         yield from unified.settings(resources.at("unified"))
 
 
 def _both(resources: Node, v2: bool) -> Iterator[Setting]:
-    """What is alike in both versions."""
+    """What is the same in both versions."""
     if resources.at("hugepageLimits"):
         from ociruntime.linux.cgroups import hugepages
 
@@ -206,7 +206,7 @@ def _swap_follows(memory: Node) -> bool:
 
 
 def _unlimited_swap_v1(memory: Node) -> Iterator[Setting]:
-    """Memory without a limit is memory and swap without one, if nothing else is said of it (as in runc)."""
+    """Memory without a limit means memory and swap without one, unless the config says otherwise (as in runc)."""
     if _swap_follows(memory):
         # a kernel without swap accounting has no such file, and no such limit
         yield Setting(memory.at("limit").pointer, "memory", _MEMORY_AND_SWAP, "-1", optional=True)
@@ -225,7 +225,7 @@ def _text(node: Node, zero: bool) -> str | None:
 
 
 def _number(held: Node | None, *path: str) -> int:
-    """A limit that holds already; 0 if there is none."""
+    """A limit that is in force; 0 if there is none."""
     return held.at(*path).number() if held is not None else 0
 
 
@@ -233,12 +233,12 @@ def _swap_v2(memory: Node, held_limit: int, held_swap: int) -> Iterator[Setting]
     """Swap alone, from v1's sum: a new limit of memory leaves the sum as it is, and changes what is left for swap."""
     swap, limit = memory.at("swap"), memory.at("limit")
     if limit.number() < 0 and not swap.number():
-        held_swap = 0  # memory without a limit takes the sum's away
+        held_swap = 0  # memory without a limit removes the limit of the sum
     wish = swap.number() or (held_swap if limit.number() else 0)
     value = swap_alone(wish, limit.number() or held_limit) if wish or limit.number() else ""
     if value:
         # A kernel without swap accounting has no such file. Then neither "no swap" nor "any" needs it, nor a limit that
-        # nobody asked for.
+        # no one asked for.
         yield Setting(
             (swap if swap.number() else limit).pointer,
             "memory",
@@ -275,7 +275,7 @@ def _cpu_v2(cpu: Node, held_quota: int) -> Iterator[Setting]:
 def check(resources: Node, held: Node | None = None) -> Iterator[Violation]:
     """The rules between properties.
 
-    held   the resources that hold already, of an update: then they count for what it does not name
+    held   for an update, the resources in force: they count for what it does not name
     """
     yield from _check_memory(
         resources.at("memory"), _number(held, "memory", "limit"), _number(held, "memory", "swap")
@@ -287,7 +287,7 @@ def check(resources: Node, held: Node | None = None) -> Iterator[Violation]:
     pids = resources.at("pids", "limit")
     if held is None and pids and not pids.number():
         yield Violation(
-            pids.pointer, "0 is no limit, as engines mean it; 1 is the smallest one", "R150", "warning"
+            pids.pointer, "0 means no limit, as engines use it; the smallest limit is 1", "R150", "warning"
         )
     for name, module in (
         ("blockIO", "blockio"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is one limit, which step sets it, and how is it written so that the kernel takes it?
 
-A limit is one value for one file of the container's cgroup. Must not import config, nor what knows a property.
+A limit is one value for one file of the container's cgroup. Must not import config, or a module that knows a property.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Setting:
     """One write: `value` into the file `file` of `controller`'s directory, because of `pointer`.
 
     controller  "" if the file belongs to none (cgroup.max.depth)
-    optional    a kernel that lacks the file, or takes the value and keeps its own, gives a warning and no error
+    optional    a kernel that lacks the file, or takes the value and keeps its own, gives a warning, not an error
     instead     (file, value) to write where the kernel lacks `file`
     first       (file, value) of limits that are set later, but hold this one up: if the kernel answers EINVAL
                 they are written before it (memory above the old sum of memory and swap)
-    exact       the kernel quietly takes another value if this one is out of its range: then it is an error
-    unset       what takes a line back, if the file had none for the device before ("8:0 rbps=max"), or ""
+    exact       it is an error if the kernel quietly takes another value because this one is out of range
+    unset       the line that undoes this one, if the file had none for the device before ("8:0 rbps=max"), or ""
     """
 
     __slots__ = ("controller", "exact", "file", "first", "instead", "optional", "pointer", "unset", "value")
@@ -118,16 +118,16 @@ def _set_limit(args: dict[str, Any]) -> None:
     if args.get("exact"):
         taken = read(file).decode().strip()
         if taken != value:
-            raise StepFailed(f"{file}: the kernel makes {taken} of {value}: it is out of range")
+            raise StepFailed(f"{file}: {value} is out of range: the kernel makes it {taken}")
 
 
 def _write(file: str, value: str) -> None:
-    """Each line by a call of its own; to write nothing at all would be no write."""
+    """Each line by a call of its own; an empty line is written as a newline, because an empty write does nothing."""
     write(file, *((line or "\n").encode() for line in value.split("\n")))
 
 
 def held(args: dict[str, Any]) -> list[list[str]]:
-    """What to write, as [[file, value], ...], to have again what was there before a step "set cgroup"."""
+    """What to write, as [[file, value], ...], to restore what was there before a step "set cgroup"."""
     files = [args["file"], *(file for file, _ in [*args.get("instead", []), *args.get("first", [])])]
     found = []
     for file in files:
@@ -136,7 +136,7 @@ def held(args: dict[str, Any]) -> list[list[str]]:
         except FileNotFoundError:
             continue
         if file.endswith("/memory.oom_control"):
-            content = content.split()[1]  # "oom_kill_disable 0", and lines that only tell
+            content = content.split()[1]  # "oom_kill_disable 0", and lines that can't be set
         device = args["value"].split(" ")[0]
         if file == args["file"] and args.get("unset") and device not in content.split():
             content = f"{content}\n{args['unset']}".strip()
@@ -158,6 +158,8 @@ def restore(values: list[list[str]]) -> list[str]:
             except OSError as failure:
                 again.append([file, value])
                 if not tries_left:
-                    problems.append(f"{file} is not {value} again: {os.strerror(failure.errno or 0).lower()}")
+                    problems.append(
+                        f"{file} is not reset to {value}: {os.strerror(failure.errno or 0).lower()}"
+                    )
         values = again[::-1]
     return problems

@@ -40,7 +40,7 @@ _BLKIO_KEYS = (
     ("ioServicedRecursive", "io_serviced"),
     ("ioServiceBytesRecursive", "io_service_bytes"),
 )
-# Whoever schedules the disks writes files of its own; the first group with something in it counts.
+# Each I/O scheduler has files of its own; the first group that is not empty counts.
 _BLKIO_GROUPS = (
     tuple((key, f"blkio.bfq.{name}_recursive") for key, name in _BLKIO_KEYS),
     tuple((key, f"blkio.bfq.{name}_recursive") for key, name in _BLKIO_KEYS[-2:]),
@@ -60,7 +60,7 @@ def stats(paths: dict[str, str]) -> Stats:
     """The statistics of a container.
 
     paths   its cgroup directory per v1 controller, "" for v2
-    Raises OSError if a file can't be read that is there; what is missing counts nothing.
+    Raises OSError if a file exists but can't be read; a missing one counts as nothing.
     """
     v1 = any(name and not name.startswith("name=") for name in paths)
     place = paths.get("", "")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which files of cgroup v2 does the config name itself? (/linux/resources/unified; R152-R154)
 
-Every key is written, also one that this runtime has never heard of. Pure.
+Every key is written, even one that this runtime does not know. Pure.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 KEYS = ("/linux/resources/unified", "/linux/resources/unified/*")
 
-# With these it is the runtime that works: who is in the cgroup, and whether it runs.
+# These are the runtime's own: they decide which processes are in the cgroup, and whether they run.
 _OURS = ("cgroup.procs", "cgroup.threads", "cgroup.freeze", "cgroup.kill")
 
 
 def check(unified: Node) -> Iterator[Violation]:
-    """Yield keys that are no file of the container's cgroup, or none that holds a limit."""
+    """Yield keys that are not a file of the container's cgroup, or not one that holds a limit."""
     for name, node in unified.members():
         if name in ("", ".", "..") or "/" in name:
-            yield Violation(node.pointer, f"{name!r} is no file in a cgroup", "R152")
+            yield Violation(node.pointer, f"{name!r} is not a file of a cgroup", "R152")
         elif name in _OURS:
             yield Violation(
                 node.pointer,
-                f"{name} is no limit: which processes run in the cgroup is not set this way",
+                f"{name} is not a limit: which processes run in the cgroup is not set this way",
                 "R152",
             )
 
 
 def settings(unified: Node) -> Iterator[Setting]:
-    """What to write, in the config's order; each line by itself, as io.max wants it."""
+    """What to write, in the config's order; each line by itself, as io.max needs it."""
     for name, node in unified.members():
         # files of the core and of pressure stall information need no controller
         own = name.startswith("cgroup.") or name.endswith(".pressure")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which steps change the limits of a container that exists? Those of what is named, and nothing else.
+"""Which steps change the limits of an existing container? Those for the limits that are named, and no others.
 
 What an update does not name stays as it is, device rules included, as with runc. It is all or nothing: if a limit is
 refused, those that were set before it get their old values again. Must not import config or another subject.
@@ -27,16 +27,16 @@ _ZERO_COUNTS = (("cpu", "idle"), ("cpu", "burst"), ("memory", "swappiness"))
 
 
 def check(resources: Node, held: Node) -> Iterator[Violation]:
-    """The rules between what is to be set and what holds already."""
+    """The rules between what is to be set and what is in force."""
     from ociruntime.linux.cgroups import resources as limits
 
     yield from limits.check(resources, held)
 
 
 def plan(resources: Node, held: Node, placement: Placement) -> Iterator[HostStep]:
-    """The steps for the resources, a tree as in the config; `held` are those that hold already. Pure.
+    """The steps for the resources, a tree as in the config; `held` are those in force. Pure.
 
-    Raises StepFailed if the container has no cgroup for a limit, NotSupported if v1 or v2 has none like it.
+    Raises StepFailed if the container has no cgroup for a limit, NotSupported if v1 or v2 has no equivalent.
     """
     layout = placement.layout
     settings = list(settings_of(resources, layout, held))
@@ -47,11 +47,11 @@ def plan(resources: Node, held: Node, placement: Placement) -> Iterator[HostStep
             raise StepFailed(
                 f"the container has no cgroup of the controller {setting.controller!r}",
                 pointer=setting.pointer,
-                hint="it was not mounted when the container was made",
+                hint="it was not mounted when the container was created",
             )
     memory = resources.at("memory")
     wish = memory.at("checkBeforeUpdate") or held.at("memory", "checkBeforeUpdate")
-    if v2 and wish.flag():  # v1's kernel refuses a limit below what is in use by itself
+    if v2 and wish.flag():  # on v1 the kernel itself refuses a limit below what is in use
         yield from _plan_check(memory, placement.paths[""])
     controllers = enabled(layout, settings) if v2 else []
     if controllers:

@@ -17,7 +17,7 @@ _USEFUL = (b"cpu", b"cpuset", b"io", b"memory", b"pids", b"hugetlb")
 
 
 def enable(directory: str, mount: str, needed: list[str]) -> None:
-    """Enable `needed`, and what is useful as far as it goes, for `directory`.
+    """Enable `needed`, and what is useful as far as possible, for `directory`.
 
     Raises StepFailed if a needed controller can't be enabled (R154), OSError otherwise.
     """

@@ -39,7 +39,7 @@ _DIRECTIVE = re.compile(r"#\s*(skip|todo)\b", re.IGNORECASE)
 
 
 class Expectation(NamedTuple):
-    """One row of the table: "pass" or "fail" with us and with Debian's runc, and why it is no pass."""
+    """One row of the table: "pass" or "fail" with us and with Debian's runc, and why it does not pass."""
 
     name: str
     ociruntime: str
@@ -127,7 +127,7 @@ def run(
         if in_user_namespace:
             environment["RUNTIME_TOOLS_COMMAND"] = runtime
             runtime = str(TABLE.with_name("with-user-namespace"))
-        os.chmod(scratch, 0o755)  # bundles of a user namespace lie in it, whose root is somebody else
+        os.chmod(scratch, 0o755)  # it has bundles with a user namespace, whose root is another user
         process = subprocess.Popen(
             [str(TABLE.with_name("run-alone")), runtime, str(program)],
             cwd=checkout, env=environment, stdin=subprocess.DEVNULL,

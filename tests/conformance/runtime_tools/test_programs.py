@@ -32,7 +32,7 @@ def test_every_program_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", sorted(_TABLE))
 def test_program(name: str) -> None:
-    """The program's verdict is that of the table: one that fails and should not, or passes unexpectedly, is told."""
+    """The program's verdict is that of the table: an unexpected failure, or an unexpected pass, is reported."""
     checkout = Path(_CHECKOUT or "")
     under_test = runtime_under_test()
     row = _TABLE[name]

@@ -26,7 +26,7 @@ def test_utf8(stage: Stage) -> None:
 
 @departs(runc="Go's decoder takes any bytes")
 def test_not_utf8(stage: Stage) -> None:
-    """R002: a text in another encoding is no config."""
+    """R002: a text in another encoding is not a config."""
     container = stage.container("true")
     stage.runtime.prepare(container.bundle)
     text = container.bundle.config_file.read_bytes()
@@ -35,7 +35,7 @@ def test_not_utf8(stage: Stage) -> None:
 
 
 def test_order_of_members(stage: Stage) -> None:
-    """R004: in whatever order members stand, the container is the same."""
+    """R004: whatever the order of members, the container is the same."""
     container = stage.container("sh", "-c", "hostname; cat /proc/mounts | cut -d' ' -f2; ulimit -n")
     stage.runtime.prepare(container.bundle)
     first = container.run().ok().out

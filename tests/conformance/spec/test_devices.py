@@ -108,7 +108,7 @@ def test_links(stage: Stage) -> None:
 
 
 def test_devices_that_are_not_listed(stage: Stage) -> None:
-    """R111: a device that is neither listed nor a default one can't be opened, even with a node of it at hand."""
+    """R111: a device that is neither listed nor a default one can't be opened, even if there is a node for it."""
 
     def edit(config: Config) -> None:
         writable_root(config)

@@ -158,7 +158,7 @@ def test_capabilities(stage: Stage, features: dict[str, Any]) -> None:
 
 @departs(runc="1.1 lists none")
 def test_memory_policies(stage: Stage, features: dict[str, Any]) -> None:
-    """R256: each mode and flag that is listed can stand in a config."""
+    """R256: each mode and flag that is listed can be used in a config."""
     listed = features["linux"]["memoryPolicy"]
     policies: list[Config] = [
         {"mode": mode} if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") else {"mode": mode, "nodes": "0"}

@@ -329,7 +329,7 @@ def test_copy_up(stage: Stage) -> None:
 
 
 def test_data(stage: Stage) -> None:
-    """R034: what is no known option goes to the file system, which takes it or fails the container."""
+    """R034: an unknown option goes to the file system, which takes it or fails the container."""
     seen = _mounted(stage, _entry("/mnt/it", "size=64k", "nosuid", "mode=0711", "nr_inodes=12"))["/mnt/it"]
     assert {"size=64k", "mode=711", "nr_inodes=12"} <= seen.super_words
     assert "nosuid" in seen.words

@@ -33,7 +33,7 @@ def test_new(stage: Stage) -> None:
 
 @pytest.mark.parametrize("kind", ["pid", "network", "ipc", "uts", "cgroup"])
 def test_inherited(stage: Stage, kind: str) -> None:
-    """R100: a type that is not listed is the runtime's own namespace; the others are new all the same."""
+    """R100: a type that is not listed is the runtime's own namespace; the others are still new."""
 
     def edit(config: Config) -> None:
         without_namespace(config, kind)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_size_without_a_terminal(stage: Stage) -> None:
-    """R039: consoleSize is ignored where there is no terminal, whatever it says; one that is the caller's keeps its size."""
+    """R039: consoleSize is ignored without a terminal, whatever it says; the caller's terminal keeps its size."""
     for height in (20, 70000):
 
         def edit(config: Config, height: int = height) -> None:

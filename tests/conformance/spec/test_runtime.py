@@ -53,7 +53,7 @@ def test_unique_ids(stage: Stage) -> None:
 
 
 def test_unknown_properties(stage: Stage) -> None:
-    """R091, R090: a property that nobody knows, wherever it stands, changes nothing; nor does an annotation."""
+    """R091, R090: an unknown property changes nothing, wherever it is; nor does an annotation."""
 
     def edit(config: Config) -> None:
         for place in (config, config["process"], config["root"], config["linux"], config["mounts"][0]):
@@ -112,7 +112,7 @@ def test_invalid_values(stage: Stage) -> None:
 
 
 def test_a_warning_changes_nothing(stage: Stage) -> None:
-    """R217, R049, R050: what is only warned about (a capability that nobody has) leaves the container as it would be."""
+    """R217, R049, R050: what only gives a warning (a capability that can't be granted) leaves the container as it would be without it."""
 
     def edit(config: Config) -> None:
         set_capabilities(config, "CAP_KILL", "CAP_MADE_UP")
