@@ -55,7 +55,7 @@ class Placement:
 def place(config: Node, layout: Layout, container_id: str, manager: str) -> Placement:
     """The placement of a new container; `manager` decides how its paths are found."""
     paths: dict[str, str] = {}
-    if manager == "cgroupfs":
+    if manager != "disabled":
         paths = container_paths(layout, config.at("linux", "cgroupsPath").text(), container_id)
     return Placement(layout, paths, manager, pointer_of(config))
 
