@@ -18,7 +18,6 @@ from ociruntime.linux.uapi import (
     AT_FDCWD,
     MOUNT_ATTR_NODEV,
     MS_PRIVATE,
-    OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
 )
 from ociruntime.step import HostStep, InitStep, Slot
@@ -253,9 +252,7 @@ def _open_tree(path: str, step: HostStep, run: Run) -> None:
     from ociruntime.native._shim import lib
 
     slot = str(step.args["slot"])
-    run.slots[slot] = failed = lib.shim_open_tree(
-        AT_FDCWD, os.fsencode(path), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
-    )
+    run.slots[slot] = failed = lib.shim_open_tree(AT_FDCWD, os.fsencode(path), OPEN_TREE_CLONE | os.O_CLOEXEC)
     if failed >= 0:
         # /run is a file system without devices on many hosts
         clear = MOUNT_ATTR_NODEV if os.fstatvfs(run.slots[slot]).f_flag & os.ST_NODEV else 0

@@ -29,7 +29,6 @@ from ociruntime.linux.uapi import (
     MOUNT_ATTR_RDONLY,
     MS_I_VERSION,
     MS_RDONLY,
-    OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
 )
 from ociruntime.step import HostStep, InitStep, Slot
@@ -436,7 +435,7 @@ def _open_source(step: HostStep, run: Run) -> None:
     from ociruntime.native._shim import lib
 
     source, root, slot = os.fsencode(str(step.args["source"])), step.args.get("root"), str(step.args["slot"])
-    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if step.args["recursive"] else 0)
+    flags = OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if step.args["recursive"] else 0)
     with Descriptors() as opened:
         directory = AT_FDCWD
         if root:

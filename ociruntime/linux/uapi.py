@@ -7,8 +7,6 @@ stand there; those of clone(2) in namespace_entries.py. Must import nothing of t
 
 from __future__ import annotations
 
-from os import O_CLOEXEC
-
 # include/uapi/linux/fcntl.h: the *at calls
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -17,9 +15,8 @@ AT_RECURSIVE = 0x8000
 # include/uapi/linux/if.h
 IFNAMSIZ = 16  # with the NUL
 
-# include/uapi/linux/mount.h: open_tree(2)
+# include/uapi/linux/mount.h: open_tree(2); OPEN_TREE_CLOEXEC is os.O_CLOEXEC
 OPEN_TREE_CLONE = 1
-OPEN_TREE_CLOEXEC = O_CLOEXEC
 
 # The same: mount_setattr(2)
 MOUNT_ATTR_RDONLY = 0x00000001
@@ -46,7 +43,6 @@ MS_DIRSYNC = 128
 MS_NOSYMFOLLOW = 256
 MS_NOATIME = 1024
 MS_NODIRATIME = 2048
-MS_BIND = 4096
 MS_REC = 16384
 MS_SILENT = 32768
 MS_UNBINDABLE = 1 << 17
