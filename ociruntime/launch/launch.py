@@ -17,7 +17,7 @@ from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import identify
 from ociruntime.launch.undo import module_of
-from ociruntime.linux.cgroups.enter import CLONE_SLOT
+from ociruntime.linux.cgroups.membership import CLONE_SLOT
 from ociruntime.native.encode import SYNC_POINTS, encode
 from ociruntime.native.spawn import CONTINUE, Child, ChildFailed, descriptor_of, progress_size
 from ociruntime.step import HostStep, InitStep, SyncStep

@@ -21,7 +21,7 @@ from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed
 from ociruntime.identity import is_thread, living_thread, open_process, open_thread, start_time_of
 from ociruntime.linux import namespace_entries, namespaces
-from ociruntime.linux.cgroups import enter
+from ociruntime.linux.cgroups import membership
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False
@@ -70,13 +70,13 @@ def plan_open(config: Node, target: Target, move: bool = False) -> Iterator[Step
         {"pid": target.pid, "start_time": target.start_time},
         text="a pidfd of the container's init",
     )
-    yield from enter.plan_open(target.cgroups, enter.pointer_of(config), move, "the process")
+    yield from membership.plan_open(target.cgroups, membership.pointer_of(config), move, "the process")
     yield HostStep("launch", "clone helper", {}, text="a process that enters the container")
 
 
 def plan_cgroups(config: Node, target: Target, move: bool = False) -> Iterator[Step]:
     """The helper: into the cgroups, so that nothing of the container's runs without its limits."""
-    yield from enter.plan_join_self(target.cgroups, enter.pointer_of(config), move)
+    yield from membership.plan_join_self(target.cgroups, membership.pointer_of(config), move)
 
 
 def plan_enter(config: Node) -> Iterator[Step]:

@@ -21,7 +21,7 @@ from ociruntime.linux import (
     rootfs,
     sysctl,
 )
-from ociruntime.linux.cgroups import enter as into_cgroups, planner as cgroups
+from ociruntime.linux.cgroups import membership, planner as cgroups
 from ociruntime.linux.cgroups.placement import place
 from ociruntime.plan import shared_order
 from ociruntime.step import HostStep, Plan, SyncStep
@@ -142,7 +142,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     # A tree that is opened after the cgroups were made shows them.
     yield from mounts.plan_sources(config, host, mounted, placement.paths)
     yield from devices.plan_nodes(config)
-    yield from into_cgroups.plan_open(placement.paths, placement.pointer)
+    yield from membership.plan_open(placement.paths, placement.pointer)
     rdt: list[Step] = []
     if config.at("linux", "intelRdt"):
         from ociruntime.linux import intelrdt
@@ -161,7 +161,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     if outside or namespaces.forks(config):
         yield SyncStep("started", "init runs in its namespaces, and its pid is known")
         yield from outside
-    yield from into_cgroups.plan_join_self(placement.paths, placement.pointer)
+    yield from membership.plan_join_self(placement.paths, placement.pointer)
     yield from process.plan_affinity(host)  # which CPUs are allowed is known once it is in the cgroup
 
     # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.

@@ -11,7 +11,7 @@ import pytest
 from ociruntime.config import Node
 from ociruntime.errors import NotSupported, StepFailed
 from ociruntime.linux import cgroups
-from ociruntime.linux.cgroups import enter, planner
+from ociruntime.linux.cgroups import membership, planner
 from ociruntime.linux.cgroups.convert import cpu_weight
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.linux.cgroups.placement import place
@@ -328,7 +328,7 @@ def test_disabled() -> None:
     for layout in (HYBRID, V2, Layout("none")):
         assert made(full, layout, "disabled") == late(full, layout, "disabled") == []
         assert paths(full, layout, "disabled") == {}
-    assert [*enter.plan_open({}, ""), *enter.plan_join_self({}, "")] == []
+    assert [*membership.plan_open({}, ""), *membership.plan_join_self({}, "")] == []
 
 
 @pytest.mark.parametrize("layout", [HYBRID, V2])
@@ -374,7 +374,7 @@ def test_no_late_limits_on_v1() -> None:
 def test_entering_by_itself() -> None:
     """Init gets one descriptor for each v1 hierarchy, and the clone the cgroup2 directory."""
     placement = place(config(path="/x"), HYBRID, "box", "cgroupfs")
-    (opened,) = enter.plan_open(placement.paths, placement.pointer)
+    (opened,) = membership.plan_open(placement.paths, placement.pointer)
     assert opened.pointer == "/linux/cgroupsPath"
     slots = opened.args["slots"]
     assert isinstance(slots, dict)
@@ -384,8 +384,10 @@ def test_entering_by_itself() -> None:
         "cgroup memory": f"{CG}/memory/x/tasks",
         "cgroup devices": f"{CG}/devices/x/tasks",
         "cgroup pids": f"{CG}/pids/x/tasks",
-        enter.CLONE_SLOT: f"{CG}/unified/x",
+        membership.CLONE_SLOT: f"{CG}/unified/x",
     }
-    joins = list(enter.plan_join_self(placement.paths, placement.pointer))
+    joins = list(membership.plan_join_self(placement.paths, placement.pointer))
     assert {step.op for step in joins} == {"join_cgroup"}
-    assert [step.as_dict()["args"] for step in joins] == [[key] for key in slots if key != enter.CLONE_SLOT]
+    assert [step.as_dict()["args"] for step in joins] == [
+        [key] for key in slots if key != membership.CLONE_SLOT
+    ]

@@ -107,7 +107,7 @@ EXEC = {
     "ociruntime.plan.joining",
     "ociruntime.launch.launch",
     "ociruntime.linux.cgroups",
-    "ociruntime.linux.cgroups.enter",
+    "ociruntime.linux.cgroups.membership",
     "ociruntime.linux.cgroups.layout",
     "ociruntime.linux.namespaces",
     "ociruntime.native.encode",

@@ -3,7 +3,7 @@
 
 The package is one subject. Here is only its front: what `check` asks, and how its host steps are done and undone. It
 loads nothing, because many verbs come through here for one file: delete, kill and ps for remove.py, pause for
-freezer.py, exec for enter.py. What create and run need starts in placement.py and planner.py.
+freezer.py, exec for membership.py. What create and run need starts in placement.py and planner.py.
 Must not import another subject, verbs, launch or statedir.
 """
 
@@ -31,7 +31,7 @@ def check(config: Node) -> Iterator[Violation]:
 def apply(step: HostStep, run: Run) -> None:
     """Carry out one of our steps. Raises OSError (with the cgroup's file) or StepFailed."""
     if step.name == "open cgroup":  # all that exec needs
-        from ociruntime.linux.cgroups.enter import open_files
+        from ociruntime.linux.cgroups.membership import open_files
 
         open_files(step, run)
     else:

@@ -12,7 +12,7 @@ Pure: nothing here looks at the machine.
 from __future__ import annotations
 
 from ociruntime.errors import Violation
-from ociruntime.linux.cgroups.enter import pointer_of
+from ociruntime.linux.cgroups.membership import pointer_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

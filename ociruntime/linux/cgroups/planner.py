@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which steps make the container's cgroup and set its limits? Pure. (How init gets into it: enter.py.)
+"""Which steps make the container's cgroup and set its limits? Pure. (How init gets into it: membership.py.)
 
 The limits are set before init joins, so that nothing of the container ever runs without them; only a
 pids.max of 0 or 1 on cgroup2 is set later, while init waits.
