@@ -13,7 +13,7 @@ from ociruntime.step import InitStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.host import Host
@@ -80,6 +80,11 @@ def check(config: Node) -> Iterator[Violation]:
                 yield Violation(
                     member.pointer, f"unknown capability {member.text()} is ignored", "R049", "warning"
                 )
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    return {"linux": {"capabilities": list(NAMES)}}
 
 
 def warnings(config: Node, host: Host) -> Iterator[Violation]:

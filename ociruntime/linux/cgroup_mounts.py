@@ -52,7 +52,7 @@ def plan_sources(
 def _source(entry: Node, source: str, place: str, slot: str) -> HostStep:
     args: dict[str, object] = {"source": source, "destination": place, "recursive": False}
     args.update(propagation=MS_SLAVE, slot=slot)
-    return HostStep("linux.mounts", "open bind source", args, pointer=entry.pointer, text=source)
+    return HostStep("open_bind_source", args, pointer=entry.pointer, text=source)
 
 
 def plan(

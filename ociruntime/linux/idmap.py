@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.linux.id_ranges import Ranges
     from ociruntime.native.spawn import Child
 
@@ -34,8 +34,6 @@ KEYS = (
     "/linux/gidMappings",
     *(f"/linux/gidMappings/*/{name}" for name in _RANGES),
 )
-
-SUBJECT = "linux.idmap"
 
 _LIMIT = f"the kernel takes up to {id_ranges.MOST_RANGES} ranges, as text in less than one page of memory"
 
@@ -67,7 +65,7 @@ def plan_host(config: Node) -> Iterator[HostStep]:
             text, args = f"of {user.at('path').text()}", {**args, "slot": id_ranges.JOINED}
         else:
             text = f"uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}"
-        yield HostStep(SUBJECT, "note id maps", args, pointer=user.pointer, text=text)
+        yield HostStep("note_id_maps", args, pointer=user.pointer, text=text)
     held = {id_ranges.JOINED}
     for mount in config.at("mounts"):
         slot = id_ranges.slot_of(config, mount)
@@ -78,8 +76,7 @@ def plan_host(config: Node) -> Iterator[HostStep]:
             else:
                 uids, gids = _own(config)
             yield HostStep(
-                SUBJECT,
-                "hold id maps",
+                "hold_id_maps",
                 {"uid": uids, "gid": gids, "slot": slot, "destination": mount.at("destination").text()},
                 pointer=mount.pointer,
                 text=f"for mounts: uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}",
@@ -92,8 +89,7 @@ def plan_write(config: Node) -> Iterator[HostStep]:
         mappings = config.at("linux", name)
         ranges = id_ranges.read(mappings)
         yield HostStep(
-            SUBJECT,
-            "write id map",
+            "write_id_map",
             {"file": file, "ranges": ranges},
             pointer=mappings.pointer,
             text=f"{file}: {id_ranges.words(ranges)}",
@@ -127,24 +123,24 @@ def _own(config: Node) -> tuple[Ranges, Ranges]:
     return id_ranges.read(linux.at("uidMappings")), id_ranges.read(linux.at("gidMappings"))
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Do one of the host steps.
 
     Raises StepFailed if the kernel refuses mappings, or if those of a joined user namespace differ from the config's.
     """
-    if step.name == "write id map":
-        _write(run.pid, str(step.args["file"]), _ranges(step.args["ranges"]), step)
-    elif step.name == "hold id maps":
-        run.slots[str(step.args["slot"])] = _hold(step)
+    if step.op == "write_id_map":
+        _write(context.pid, str(step.args["file"]), _ranges(step.args["ranges"]), step)
+    elif step.op == "hold_id_maps":
+        context.slots[str(step.args["slot"])] = _hold(step)
     else:
         uids, gids = _ranges(step.args["uid"]), _ranges(step.args["gid"])
         if "slot" in step.args:
-            found = _read(run.slots[str(step.args["slot"])], step)
+            found = _read(context.slots[str(step.args["slot"])], step)
             for what, told, real in (("uid", uids, found[0]), ("gid", gids, found[1])):
                 if told and sorted(told) != sorted(real):
                     raise _failed(step, f"its {what} mappings are {id_ranges.words(real)}, not the config's")
             uids, gids = found
-        run.facts["idmap"] = {"uid": uids, "gid": gids}
+        context.facts["idmap"] = {"uid": uids, "gid": gids}
 
 
 def _ranges(value: object) -> Ranges:

@@ -33,10 +33,10 @@ from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = (
     "/linux/namespaces",
@@ -103,6 +103,12 @@ def check(config: Node) -> Iterator[Violation]:
             yield Violation(offset.at("nanosecs").pointer, reason, "R104")
 
 
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    names = sorted(name for name in TYPES if takes(linux={"namespaces": [{"type": name}]}))
+    return {"linux": {"namespaces": names}}
+
+
 def clone_flags(config: Node) -> int:
     """The CLONE_NEW* flags of the clone that makes init."""
     flags = 0
@@ -128,8 +134,7 @@ def plan_paths(config: Node) -> Iterator[HostStep]:
         name, path = entry.at("type").text(), entry.at("path").text()
         if path:
             yield HostStep(
-                "linux.namespaces",
-                "open namespace",
+                "open_namespace",
                 {"path": path, "type": name, "slot": _slot_key(name), "changed": _changes(config, name)},
                 pointer=entry.at("path").pointer,
                 text=f"{name} {path}",
@@ -225,7 +230,7 @@ def plan_cgroup(config: Node) -> Iterator[InitStep]:
         yield InitStep("unshare", CLONE_NEWCGROUP, pointer=pointer, text="new cgroup namespace")
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Open one namespace for init and verify its type (R098).
 
     Raises StepFailed if the path can't be opened, or is not a namespace of the type that the config names.
@@ -234,19 +239,19 @@ def apply(step: HostStep, run: Run) -> None:
     slot = str(step.args["slot"])
     try:
         # O_NONBLOCK: the path may be a FIFO that no one writes to
-        run.slots[slot] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        context.slots[slot] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         number = error.errno or 0
         raise StepFailed(
             path, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.name)
         ) from None
-    found = _type_of(run.slots[slot])
+    found = _type_of(context.slots[slot])
     if found != TYPES[name]:
         kinds = [kind for kind, flag in TYPES.items() if flag == found]
         what = f"is a {kinds[0]} namespace" if kinds else "is not a namespace"
         reason = f"{path} {what}, but the config says {name}" if kinds else f"{path} {what}"
         raise StepFailed(reason, pointer=step.pointer, step=step.name, errno=errno.EINVAL)
-    if step.args["changed"] and _is_own(run.slots[slot], name):
+    if step.args["changed"] and _is_own(context.slots[slot], name):
         reason = (
             f"{path} is the runtime's own {name} namespace: what the config sets there would change the host"
         )

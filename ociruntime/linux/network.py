@@ -22,10 +22,10 @@ from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = ("/linux/netDevices", "/linux/netDevices/*/name")
 
@@ -58,6 +58,12 @@ def check(config: Node) -> Iterator[Violation]:
         taken.add(inside)
 
 
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    moved = takes(linux={"netDevices": {"eth0": {}}, "namespaces": [{"type": "network"}]})
+    return {"linux": {"netDevices": {"enabled": moved}}}
+
+
 def _check_name(place: Violation, name: str, pattern: bool = False) -> Iterator[Violation]:
     """dev_valid_name() and dev_alloc_name() of the kernel, net/core/dev.c."""
     reason = ""
@@ -77,8 +83,7 @@ def plan_devices(config: Node) -> Iterator[HostStep]:
     for number, (name, device) in enumerate(config.at("linux", "netDevices").members()):
         inside = device.at("name").text()
         yield HostStep(
-            "linux.network",
-            "move network device",
+            "move_network_device",
             {
                 "device": name,
                 "name": inside,
@@ -98,28 +103,28 @@ def plan(config: Node) -> Iterator[InitStep]:
         yield InitStep("loopback", pointer=entry.pointer, text="lo up")
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Move one device. Raises StepFailed if it can't be moved, or if its new name is taken (R116, R117)."""
-    if _HELD not in run.held:
-        run.held[_HELD] = os.open(f"/proc/{run.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    note = f"{run.directory}/{step.args['note']}"
-    answer = _ask(run.held[_HELD], "move", note, str(step.args["device"]), str(step.args["name"]))
+    if _HELD not in context.held:
+        context.held[_HELD] = os.open(f"/proc/{context.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    note = f"{context.directory}/{step.args['note']}"
+    answer = _ask(context.held[_HELD], "move", note, str(step.args["device"]), str(step.args["name"]))
     if answer:
         number, reason = answer
         hint = _HINTS.get(number, "")
         raise StepFailed(reason, pointer=step.pointer, step=step.describe(), errno=number, hint=hint)
 
 
-def undo(_name: str, args: dict[str, object], run: Run) -> None:
+def undo(_op: str, args: dict[str, object], context: Context) -> None:
     """After a failed create: take the device back, with its name and addresses, if its namespace still exists.
 
     Once the container is created the device belongs to it, even when it ends (R122): then nothing is done.
     Raises OSError if it can't be taken back.
     """
-    note = f"{run.directory}/{args['note']}"
-    if run.committed or not os.path.exists(note):
+    note = f"{context.directory}/{args['note']}"
+    if context.committed or not os.path.exists(note):
         return
-    namespace = run.held.get(_HELD, -1)
+    namespace = context.held.get(_HELD, -1)
     path = str(args["path"])
     if namespace >= 0:
         answer = _ask(namespace, "take-back", note)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.linux.mountinfo import Mount
 
 KEYS = ("/root", "/root/path", "/root/readonly", "/linux/rootfsPropagation")
@@ -87,8 +87,7 @@ def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:
     if not namespace_entries.has(config, "mount"):
         path = path_of(config, bundle)
         yield HostStep(
-            "linux.rootfs",
-            "note mounts",
+            "note_mounts",
             {"path": path},
             pointer="/linux/namespaces",
             text=f"below {path}: the container has no mount namespace",
@@ -143,11 +142,11 @@ def _set_propagation(flags: int) -> InitStep:
     return InitStep("propagation", flags, name="set propagation", pointer=_POINTER, text=text)
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Write the ids of the mounts that are at or below the rootfs now into the state directory."""
     path = str(step.args["path"])
     noted = b" ".join(_key(mount) for mount in _mounts_below(path))
-    temporary = f"{_note_path(run)}.new"  # by rename: half a list would get mounts of others unmounted
+    temporary = f"{_note_path(context)}.new"  # by rename: half a list would get mounts of others unmounted
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -155,18 +154,18 @@ def apply(step: HostStep, run: Run) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
-        os.rename(temporary, _note_path(run))
+        os.rename(temporary, _note_path(context))
     except OSError as error:
         number = error.errno or 0
         raise StepFailed(
-            _note_path(run), pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number)
+            _note_path(context), pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number)
         ) from None
 
 
-def undo(_name: str, args: dict[str, object], run: Run) -> None:
+def undo(_op: str, args: dict[str, object], context: Context) -> None:
     """Unmount what was mounted below the rootfs after the note; without a note nothing was mounted."""
     try:
-        with open(_note_path(run), "rb", buffering=0) as file:
+        with open(_note_path(context), "rb", buffering=0) as file:
             before = set(file.read().split())
     except FileNotFoundError:
         return
@@ -184,7 +183,7 @@ def undo(_name: str, args: dict[str, object], run: Run) -> None:
         later = [mount for mount in later if mount.number in there]
     for mount in later:
         if failures[mount.number]:
-            run.warnings.append(f"unmount {mount.point}: {os.strerror(failures[mount.number]).lower()}")
+            context.warnings.append(f"unmount {mount.point}: {os.strerror(failures[mount.number]).lower()}")
 
 
 def _take_down(mounts: list[Mount]) -> dict[int, int]:
@@ -195,8 +194,8 @@ def _take_down(mounts: list[Mount]) -> dict[int, int]:
     return {mount.number: -lib.shim_umount_id(os.fsencode(mount.point), mount.number) for mount in ordered}
 
 
-def _note_path(run: Run) -> str:
-    return f"{run.directory}/mounts-before"
+def _note_path(context: Context) -> str:
+    return f"{context.directory}/mounts-before"
 
 
 def _key(mount: Mount) -> bytes:

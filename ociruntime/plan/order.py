@@ -9,6 +9,7 @@ This module must not import launch, container, statedir or a verb.
 from __future__ import annotations
 
 from ociruntime.linux import (
+    awake,
     devices,
     hooks,
     hostname,
@@ -110,7 +111,7 @@ def make(bundle: Bundle, host: Host, options: Options) -> Plan:
     config = bundle.config
     flags = 0 if namespaces.forks(config) else namespaces.clone_flags(config)
     steps = [*_create(bundle, host, options), *_start(bundle, host, options)]
-    if shared_order.has_label(config):
+    if awake(config, "lsm"):
         from ociruntime.linux import lsm
 
         steps = [*lsm.labelled(steps, config, host)]
@@ -138,20 +139,18 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from cgroups.plan_make(config, placement)
     if options.notify:
         args: dict[str, object] = {"path": options.notify}
-        yield HostStep("notify", "make notify directory", args, text=options.notify, undoable=True)
+        yield HostStep("make_notify_directory", args, text=options.notify, undoable=True)
     # A tree that is opened after the cgroups were made shows them.
     yield from mounts.plan_sources(config, host, mounted, placement.paths)
     yield from devices.plan_nodes(config)
     yield from membership.plan_open(placement.paths, placement.pointer)
     rdt: list[Step] = []
-    if config.at("linux", "intelRdt"):
+    if awake(config, "intelrdt"):
         from ociruntime.linux import intelrdt
 
         yield from intelrdt.plan_make(config, host, options.container_id)
         rdt += intelrdt.plan_join(config, host, options.container_id)
-    yield HostStep(
-        "launch", "clone init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True
-    )
+    yield HostStep("clone_init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True)
     # A helper enters what other namespaces own, then forks init into the new ones.
     yield from namespaces.plan_join(config)
     outside: list[Step] = [*_write_id_maps(config), *process.plan(config, host), *rdt]
@@ -213,23 +212,22 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         from ociruntime.linux import console
 
         yield from console.plan_send(config, options.console_socket, options.pidfd_socket)
-    yield HostStep("launch", "commit", {}, text="write state.json: the container is created")
+    yield HostStep("commit", {}, text="write state.json: the container is created")
 
 
 def _terminal(config: Node) -> Iterator[Step]:
     """While /dev can still be written to; the session that it belongs to has already been made."""
-    process = config.at("process")
-    if process.at("terminal").flag():
+    if awake(config, "console"):
         from ociruntime.linux import console
 
-        yield from console.plan_terminal(process)
-        yield from console.plan_device(process)
+        yield from console.plan_terminal(config.at("process"))
+        yield from console.plan_device(config.at("process"))
 
 
 def _open_and_compile(config: Node, host: Host) -> Iterator[Step]:
     yield from namespaces.plan_paths(config)
     yield from _id_maps(config)
-    if config.at("linux", "seccomp"):
+    if awake(config, "seccomp"):
         from ociruntime.linux import seccomp
 
         yield from seccomp.plan_compile(config, host)
@@ -247,7 +245,7 @@ def _start(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
 def _id_maps(config: Node) -> Iterator[Step]:
     """Few containers have a user namespace or id-mapped mounts: only they load the subject."""
-    if namespace_entries.has(config, "user") or mounts.has_mapped(config):
+    if awake(config, "idmap") or mounts.has_mapped(config):
         from ociruntime.linux import idmap
 
         yield from idmap.plan_host(config)

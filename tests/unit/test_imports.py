@@ -80,23 +80,22 @@ EVENTS = {
 
 # Which process exec runs: what reading its flags needs.
 REQUEST = {
-    "ociruntime.linux.annotations",
     "ociruntime.operations.exec_document",
     "ociruntime.linux",
-    "ociruntime.linux.capabilities",
-    "ociruntime.linux.credentials",
-    "ociruntime.linux.namespace_entries",
-    "ociruntime.linux.process",
-    "ociruntime.linux.rlimits",
     "ociruntime.foreground",
     "ociruntime.foreground.forwarding",
     "ociruntime.operations",
-    "ociruntime.signals",
-    "ociruntime.step",
 }
 
 # How it gets into the container: every health probe loads this, and nothing else.
 EXEC = {
+    "ociruntime.linux.annotations",
+    "ociruntime.linux.capabilities",
+    "ociruntime.linux.credentials",
+    "ociruntime.linux.process",
+    "ociruntime.linux.rlimits",
+    "ociruntime.signals",
+    "ociruntime.step",
     "ociruntime.check",
     "ociruntime.launch",
     "ociruntime.plan",
@@ -104,7 +103,7 @@ EXEC = {
     "ociruntime.plan.exec_order",
     "ociruntime.operations.exec",
     "ociruntime.host",
-    "ociruntime.plan.joining",
+    "ociruntime.plan.entering",
     "ociruntime.launch.launch",
     "ociruntime.linux.cgroups",
     "ociruntime.linux.cgroups.membership",
@@ -117,7 +116,6 @@ EXEC = {
     "ociruntime.check.schema",
     "ociruntime.native.spawn",
     "ociruntime.launch.trace",
-    "ociruntime.launch.undo",
 }
 
 DRIVER = """

@@ -10,7 +10,7 @@ import pytest
 
 from ociruntime.config import Node
 from ociruntime.host import Host
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.linux import rootfs
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.linux.mountinfo import Mount
@@ -27,9 +27,9 @@ def config(propagation: str | None = None, namespaces: str = "mount", **root: An
     return Node({"root": {"path": "rootfs", **root}, "linux": linux})
 
 
-def new_run(directory: str = "/d") -> Run:
+def new_context(directory: str = "/d") -> Context:
     """A container that is being made."""
-    return Run("id", "/b", directory, Node({}), Host(Layout("none")))
+    return Context("id", "/b", directory, Node({}), Host(Layout("none")))
 
 
 @pytest.mark.parametrize(
@@ -116,23 +116,23 @@ def test_check(node: Node, expected: list[str]) -> None:
 
 def test_undo_without_a_note_does_nothing(tmp_path: Any) -> None:
     """A container that never came to note its mounts has none to take down."""
-    run = new_run(str(tmp_path))
-    rootfs.undo("note mounts", {"path": "/"}, run)
-    assert run.warnings == []
+    context = new_context(str(tmp_path))
+    rootfs.undo("note_mounts", {"path": "/"}, context)
+    assert context.warnings == []
 
 
 def test_apply_notes_the_mounts_that_exist(tmp_path: Any) -> None:
     """The note holds ids and devices of all mounts at and below the path."""
-    run = new_run(str(tmp_path))
-    rootfs.apply(HostStep("linux.rootfs", "note mounts", {"path": "/"}), run)
+    context = new_context(str(tmp_path))
+    rootfs.apply(HostStep("note_mounts", {"path": "/"}), context)
     noted = (tmp_path / "mounts-before").read_text().split()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         table = [line.split() for line in file]
     assert set(noted) <= {f"{fields[0]}@{fields[2]}" for fields in table}
     assert noted
     # everything that is mounted was there before: nothing is unmounted, or this machine would notice
-    rootfs.undo("note mounts", {"path": "/nonexistent"}, run)
-    assert run.warnings == []
+    rootfs.undo("note_mounts", {"path": "/nonexistent"}, context)
+    assert context.warnings == []
 
 
 class Unmounting:
@@ -160,9 +160,9 @@ class Unmounting:
 def undo(tmp_path: Any, before: str) -> list[str]:
     """Undo below /r with a note of this text; returns the warnings."""
     (tmp_path / "mounts-before").write_text(before)
-    run = new_run(str(tmp_path))
-    rootfs.undo("note mounts", {"path": "/r"}, run)
-    return run.warnings
+    context = new_context(str(tmp_path))
+    rootfs.undo("note_mounts", {"path": "/r"}, context)
+    return context.warnings
 
 
 @pytest.mark.parametrize("note", ["3@0:1 7@0:1", "3 7"])

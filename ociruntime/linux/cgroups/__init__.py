@@ -11,11 +11,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.errors import Violation
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import HostStep
 
 
@@ -28,21 +28,28 @@ def check(config: Node) -> Iterator[Violation]:
     yield from resources.check(config.at("linux", "resources"))
 
 
-def apply(step: HostStep, run: Run) -> None:
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    rdma = takes(linux={"resources": {"rdma": {"x": {"hcaHandles": 1}}}})
+    cgroup = {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": rdma}
+    return {"linux": {"cgroup": cgroup}}
+
+
+def apply(step: HostStep, context: Context) -> None:
     """Carry out one of our steps. Raises OSError (with the cgroup's file) or StepFailed."""
-    if step.name == "open cgroup":  # all that exec needs
+    if step.op == "open_cgroup":  # all that exec needs
         from ociruntime.linux.cgroups.membership import open_files
 
-        open_files(step, run)
+        open_files(step, context)
     else:
         from ociruntime.linux.cgroups.make import apply as carry_out
 
-        carry_out(step, run)
+        carry_out(step, context)
 
 
-def undo(name: str, args: dict[str, object], run: Run) -> None:
-    """Remove what "make cgroup" made. Raises OSError if something in it doesn't go away."""
-    if name == "make cgroup":
+def undo(op: str, args: dict[str, object], context: Context) -> None:
+    """Remove what make_cgroup made. Raises OSError if something in it doesn't go away."""
+    if op == "make_cgroup":
         from ociruntime.linux.cgroups.remove import remove
 
-        remove(args["paths"], args["made"], run.deadline)  # type: ignore[arg-type]
+        remove(args["paths"], args["made"], context.deadline)  # type: ignore[arg-type]

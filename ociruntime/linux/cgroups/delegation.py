@@ -33,8 +33,7 @@ def plan(config: Node, layout: Layout, directory: str) -> Iterator[HostStep]:
     owner = host_uid(config, user.number())
     if owner > 0:  # the host's root has made it, and owns it already; -1: no id of the host
         yield HostStep(
-            "linux.cgroups",
-            "delegate cgroup",
+            "delegate_cgroup",
             {"directory": directory, "uid": owner},
             pointer=user.pointer if user else "/linux/namespaces",
             text=f"to uid {owner}",

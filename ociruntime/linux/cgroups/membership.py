@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
-_SUBJECT = "linux.cgroups"
 CLONE_SLOT = "cgroup2"  # the cgroup2 directory that the process is cloned into (CLONE_INTO_CGROUP)
 _MOVE_SLOT = "cgroup2 procs"
 
@@ -42,21 +41,20 @@ def plan_open(
     slots = _slots(paths, move)
     if slots:
         yield HostStep(
-            _SUBJECT,
-            "open cgroup",
+            "open_cgroup",
             {"slots": {key: path for key, path, _ in slots}},
             pointer=pointer,
             text=f"what {who} needs to join it",
         )
 
 
-def open_files(step: HostStep, run: Run) -> None:
-    """Do the step "open cgroup". Raises OSError with the file."""
+def open_files(step: HostStep, context: Context) -> None:
+    """Do a step open_cgroup. Raises OSError with the file."""
     slots = step.args["slots"]
     assert isinstance(slots, dict)
     for key, path in slots.items():
         flags = os.O_RDONLY | os.O_DIRECTORY if key == CLONE_SLOT else os.O_WRONLY
-        run.slots[key] = os.open(path, flags | os.O_CLOEXEC)
+        context.slots[key] = os.open(path, flags | os.O_CLOEXEC)
 
 
 def plan_join_self(paths: dict[str, str], pointer: str, move: bool = False) -> Iterator[InitStep]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ociruntime.linux.cgroups.placement import Placement
     from ociruntime.linux.cgroups.setting import Setting
 
-_SUBJECT = "linux.cgroups"
-
 
 def plan_make(config: Node, placement: Placement) -> Iterator[HostStep]:
     """Check that the cgroup can be used, make it, set its limits and device rules.
@@ -50,8 +48,8 @@ def plan_make(config: Node, placement: Placement) -> Iterator[HostStep]:
         "controllers": enabled(layout, settings) if layout.kind == "v2" else [],
     }
     text = _where(placement)
-    yield HostStep(_SUBJECT, "check cgroup", args, pointer=placement.pointer, text=text)
-    yield HostStep(_SUBJECT, "make cgroup", args, pointer=placement.pointer, text=text, undoable=True)
+    yield HostStep("check_cgroup", args, pointer=placement.pointer, text=text)
+    yield HostStep("make_cgroup", args, pointer=placement.pointer, text=text, undoable=True)
     for setting in settings:
         if not _is_late(layout, setting):
             yield setting.step(placement.directory(setting.controller))
@@ -92,8 +90,7 @@ def _plan_devices(config: Node, placement: Placement) -> Iterator[HostStep]:
         directory = paths["devices"]
         for place, lines in devices.writes_v1(rules):
             yield HostStep(
-                _SUBJECT,
-                "set device rules",
+                "set_device_rules",
                 {"directory": directory, "lines": lines},
                 pointer=place,
                 text=", ".join(f"{file.rpartition('.')[2]} {line}" for file, line in lines),
@@ -101,8 +98,7 @@ def _plan_devices(config: Node, placement: Placement) -> Iterator[HostStep]:
     elif layout.v2:
         # The program does its work in any cgroup2 hierarchy, with or without controllers.
         yield HostStep(
-            _SUBJECT,
-            "load device program",
+            "load_device_program",
             {"directory": paths[""], "rules": [rule.as_list() for rule in rules]},
             pointer=pointer,
             text="; ".join(str(rule) for rule in rules),

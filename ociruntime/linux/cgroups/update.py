@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ociruntime.errors import Violation
     from ociruntime.linux.cgroups.placement import Placement
 
-_SUBJECT = "linux.cgroups"
 # Where 0 is a value; elsewhere it is "not set" (resources.py).
 _ZERO_COUNTS = (("cpu", "idle"), ("cpu", "burst"), ("memory", "swappiness"))
 
@@ -56,8 +55,7 @@ def plan(resources: Node, held: Node, placement: Placement) -> Iterator[HostStep
     controllers = enabled(layout, settings) if v2 else []
     if controllers:
         yield HostStep(
-            _SUBJECT,
-            "enable controllers",
+            "enable_controllers",
             {"directory": placement.paths[""], "mount": layout.v2, "controllers": controllers},
             pointer=next(one.pointer for one in settings if one.controller in controllers),
             text=", ".join(controllers),
@@ -72,8 +70,7 @@ def _plan_check(memory: Node, directory: str) -> Iterator[HostStep]:
         node = memory.at(name)
         if node.number() > 0:
             yield HostStep(
-                _SUBJECT,
-                "check memory in use",
+                "check_memory_in_use",
                 {"files": [f"{directory}/{file}" for file in files], "limit": node.number()},
                 pointer=node.pointer,
                 text=f"below {node.number()}",
