@@ -348,7 +348,7 @@ def _damaged(path: str, failure: OSError) -> StateUnreadable:
 def init_of(journal: list[dict[str, object]]) -> dict[str, object]:
     """Pid and start time of init, as a journal has them; empty if it was not there yet."""
     for entry in reversed(journal):
-        if entry["subject"] == "launch" and isinstance(entry["args"], dict):
+        if entry["op"] == "init" and isinstance(entry["args"], dict):
             return entry["args"]
     return {}
 
@@ -365,7 +365,24 @@ def _entry_of(line: bytes) -> dict[str, object]:
         return {}
     if not isinstance(entry, dict) or not isinstance(entry.get("args"), dict):
         return {}
-    return entry if isinstance(entry.get("subject"), str) and isinstance(entry.get("name"), str) else {}
+    if isinstance(entry.get("op"), str):
+        return entry
+    subject, name = entry.get("subject"), entry.get("name")
+    if not isinstance(subject, str) or not isinstance(name, str):
+        return {}
+    return {"op": _FORMER.get((subject, name), name), "args": entry["args"]}
+
+
+# Up to version 0.1 an entry had the subject, and the words for people, of what is an op now.
+_FORMER = {
+    ("launch", "init"): "init",
+    ("linux.cgroups", "make cgroup"): "make_cgroup",
+    ("linux.intelrdt", "make resctrl group"): "make_resctrl_group",
+    ("linux.intelrdt", "make monitoring group"): "make_monitoring_group",
+    ("linux.network", "move network device"): "move_network_device",
+    ("linux.rootfs", "note mounts"): "note_mounts",
+    ("notify", "make notify directory"): "make_notify_directory",
+}
 
 
 # Members that every verb relies on, and their types.

@@ -13,9 +13,9 @@ import posixpath
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation, hint_for
-from ociruntime.linux import cgroup_mounts
+from ociruntime.linux import cgroup_mounts, namespace_entries
 from ociruntime.linux.bind_sources import Source, Sources
-from ociruntime.linux.mount_options import MountOptions, check_words, is_id_mapped, parse
+from ociruntime.linux.mount_options import MountOptions, check_words, is_id_mapped, known_options, parse
 from ociruntime.linux.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
@@ -30,11 +30,11 @@ from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = (
     "/mounts",
@@ -78,7 +78,6 @@ ON_PROC = frozenset(
     )
 )
 
-SUBJECT = "linux.mounts"
 _LONGEST_PATH = 4095  # PATH_MAX without its NUL
 
 
@@ -89,7 +88,7 @@ def destination_of(entry: Node) -> str:
 
 def check(config: Node) -> Iterator[Violation]:
     """What an entry must have, where it may go, and what is not supported yet."""
-    has_user = any(entry.at("type").text() == "user" for entry in config.at("linux", "namespaces"))
+    has_user = namespace_entries.has(config, "user")
     for entry in config.at("mounts"):
         options = parse(entry.at("options").texts())
         yield from _check_place(entry, options)
@@ -97,6 +96,19 @@ def check(config: Node) -> Iterator[Violation]:
         yield from check_words(entry, options)
         if is_id_mapped(entry):
             yield from _check_id_maps(entry, options, has_user)
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    ids = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    mount = {"destination": "/x", "type": "bind", "source": "/x", "options": ["bind", "idmap"]}
+    id_mapped = takes(mounts=[{**mount, "uidMappings": ids, "gidMappings": ids}])
+    return {
+        "mountOptions": [
+            option for option in known_options() if id_mapped or option not in {"idmap", "ridmap"}
+        ],
+        "linux": {"mountExtensions": {"idmap": {"enabled": id_mapped}}},
+    }
 
 
 def _check_place(entry: Node, options: MountOptions) -> Iterator[Violation]:
@@ -219,7 +231,7 @@ def plan_sources(
             }
             if mount.source.root:
                 args["root"] = mount.source.root
-            yield HostStep(SUBJECT, "open bind source", args, pointer=entry.pointer, text=mount.source.path)
+            yield HostStep("open_bind_source", args, pointer=entry.pointer, text=mount.source.path)
             if is_id_mapped(entry):
                 yield _id_map(config, mount)
         elif entry.at("type").text() == "cgroup" and mount.source is None and not mount.options.remount:
@@ -240,8 +252,7 @@ def _id_map(config: Node, mount: Mount) -> HostStep:
     entry = mount.entry
     maps, recursive = id_ranges.slot_of(config, entry), mount.options.id_map == "ridmap"
     return HostStep(
-        SUBJECT,
-        "id-map bind source",
+        "id_map_bind_source",
         {
             "slot": mount.slot(),
             "destination": mount.place,
@@ -399,22 +410,22 @@ def describe(what: str, place: str, entry: Node) -> str:
     return f"{what} on {place} ({options})" if options else f"{what} on {place}"
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Open a bind mount's source as a detached tree whose mounts don't propagate to where it came from, or map its ids.
 
     Raises StepFailed if the source does not exist, or can't be bound or mapped.
     """
-    if step.name == "open bind source":
-        _open_source(step, run)
+    if step.op == "open_bind_source":
+        _open_source(step, context)
     else:
-        _map_ids(step, run)
+        _map_ids(step, context)
 
 
-def _map_ids(step: HostStep, run: Run) -> None:
+def _map_ids(step: HostStep, context: Context) -> None:
     from ociruntime.native._shim import lib
 
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if step.args["recursive"] else 0)
-    tree, maps = run.slots[str(step.args["slot"])], run.slots[str(step.args["maps"])]
+    tree, maps = context.slots[str(step.args["slot"])], context.slots[str(step.args["maps"])]
     failed = lib.shim_mount_setattr(tree, b"", flags, MOUNT_ATTR_IDMAP, 0, 0, maps)
     if failed < 0:
         raise StepFailed(
@@ -426,7 +437,7 @@ def _map_ids(step: HostStep, run: Run) -> None:
         )
 
 
-def _open_source(step: HostStep, run: Run) -> None:
+def _open_source(step: HostStep, context: Context) -> None:
     from ociruntime.native._shim import lib
 
     source, root, slot = os.fsencode(str(step.args["source"])), step.args.get("root"), str(step.args["slot"])
@@ -440,9 +451,9 @@ def _open_source(step: HostStep, run: Run) -> None:
         if directory != AT_FDCWD and directory < 0:
             del opened["source"]
             raise _failure(step, -directory)
-        run.slots[slot] = tree = lib.shim_open_tree(directory, source, flags)
+        context.slots[slot] = tree = lib.shim_open_tree(directory, source, flags)
     if tree < 0:
-        del run.slots[slot]
+        del context.slots[slot]
         raise _failure(step, -tree)
     propagation = step.args["propagation"]
     if isinstance(propagation, int) and propagation:

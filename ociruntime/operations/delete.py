@@ -22,7 +22,7 @@ from ociruntime.errors import (
     StateUnreadable,
     WrongState,
 )
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.launch.undo import PATIENCE, end_init, undo
 from ociruntime.statedir import StateDir, init_of
 from ociruntime.stateroot import names
@@ -167,26 +167,26 @@ def _complete(directory: StateDir, stored: dict[str, object], deadline: float = 
 
     Raises RuntimeFailure if something can't be undone; the journal stays for the next try.
     """
-    run = run_of(directory, stored, needs_config=False)
-    run.deadline = deadline
-    problems = _undo(directory, run, stored)
+    context = context_of(directory, stored, needs_config=False)
+    context.deadline = deadline
+    problems = _undo(directory, context, stored)
     if problems:
         raise RuntimeFailure("; ".join(problems), hint="run delete --force or gc to try again")
     hooks = stored.get("hooks")
-    warnings = run_poststop(run) if isinstance(hooks, list) and "poststop" in hooks else []
+    warnings = run_poststop(context) if isinstance(hooks, list) and "poststop" in hooks else []
     directory.remove()
-    return [*run.warnings, *warnings]
+    return [*context.warnings, *warnings]
 
 
-def _undo(directory: StateDir, run: Run, stored: dict[str, object]) -> list[str]:
+def _undo(directory: StateDir, context: Context, stored: dict[str, object]) -> list[str]:
     """Undo the journal; if it is damaged, what the state says about init and its cgroup. Returns problems."""
     try:
         journal = directory.journal()
-        if not run.committed or init_of(journal):
-            return undo(directory, run, journal)
+        if not context.committed or init_of(journal):
+            return undo(directory, context, journal)
         damage = f"{directory.file('journal')}: it has no entry for init"
     except StateUnreadable as failure:
-        if not run.committed:
+        if not context.committed:
             raise RuntimeFailure(
                 f"{failure.reason}: what its create has made is unknown",
                 hint=f"end its processes and remove {directory.path}",
@@ -197,21 +197,21 @@ def _undo(directory: StateDir, run: Run, stored: dict[str, object]) -> list[str]
             f"{damage}, and its state can't be read: its processes are unknown",
             hint=f"end them and remove {directory.path}",
         )
-    run.warnings.append(f"{damage}: what its state names is ended and removed instead")
-    return _undo_by_state(directory, run)
+    context.warnings.append(f"{damage}: what its state names is ended and removed instead")
+    return _undo_by_state(directory, context)
 
 
-def _undo_by_state(directory: StateDir, run: Run) -> list[str]:
+def _undo_by_state(directory: StateDir, context: Context) -> list[str]:
     """Without a journal: end init and empty its cgroups; remove those that have the container's name.
 
     The others may have been there before the container (R238).
     """
-    run.deadline = run.deadline or time.monotonic() + PATIENCE
+    context.deadline = context.deadline or time.monotonic() + PATIENCE
     problems: list[str] = []
-    group = run.facts.get("cgroups")
+    group = context.facts.get("cgroups")
     paths: dict[str, str] = group["paths"] if isinstance(group, dict) else {}
     try:
-        end_init({"pid": run.pid, "start_time": run.start_time}, paths, run.deadline)
+        end_init({"pid": context.pid, "start_time": context.start_time}, paths, context.deadline)
     except (OSError, RuntimeFailure) as failure:
         problems.append(f"undo init: {failure}")
     if paths:
@@ -219,7 +219,7 @@ def _undo_by_state(directory: StateDir, run: Run) -> list[str]:
 
         made = sorted({path for path in paths.values() if os.path.basename(path) == directory.container_id})
         try:
-            remove(paths, made, run.deadline)
+            remove(paths, made, context.deadline)
         except OSError as failure:
             problems.append(f"undo make cgroup: {failure}")
     return problems
@@ -259,8 +259,8 @@ def _wait_for_end(container: Container, deadline: float) -> None:
         time.sleep(0.01)
 
 
-def run_of(directory: StateDir, stored: dict[str, object], needs_config: bool = True) -> Run:
-    """The Run of a container that exists: for undo, and for the hooks after create.
+def context_of(directory: StateDir, stored: dict[str, object], needs_config: bool = True) -> Context:
+    """The context of a container that exists: for undo, and for the hooks after create.
 
     needs_config   raise BundleError or StateUnreadable if the kept config is damaged; else it is a warning
     """
@@ -272,28 +272,29 @@ def run_of(directory: StateDir, stored: dict[str, object], needs_config: bool = 
             if needs_config:
                 raise
             lost = f"poststop hooks are not run: {mistake}"
-    run = Run(directory.container_id, str(stored.get("bundle", "")), directory.path, config)
+    context = Context(directory.container_id, str(stored.get("bundle", "")), directory.path, config)
     if lost:
-        run.warnings.append(lost)
-    run.committed = bool(stored) or directory.has("deleted.json")
-    run.rootfs = str(stored.get("rootfs", ""))
+        context.warnings.append(lost)
+    context.committed = bool(stored) or directory.has("deleted.json")
+    context.rootfs = str(stored.get("rootfs", ""))
     facts = stored.get("facts")
-    run.facts = facts if isinstance(facts, dict) else {}
+    context.facts = facts if isinstance(facts, dict) else {}
     pid = stored.get("pid")
-    run.pid = pid if isinstance(pid, int) else 0
+    context.pid = pid if isinstance(pid, int) else 0
     start_time = stored.get("start_time")
-    run.start_time = start_time if isinstance(start_time, int) else 0
-    return run
+    context.start_time = start_time if isinstance(start_time, int) else 0
+    return context
 
 
-def run_poststop(run: Run) -> list[str]:
+def run_poststop(context: Context) -> list[str]:
     """Run the poststop hooks; a failing one is a warning, and the others still run (R215)."""
+    from ociruntime.launch.hooks import apply
     from ociruntime.linux import hooks
 
     warnings = []
-    for step in hooks.plan_poststop(run.config):
+    for step in hooks.plan_poststop(context.config):
         try:
-            hooks.apply(step, run)
+            apply(step, context)
         except RuntimeFailure as failure:
             warnings.append(str(failure))
     return warnings

@@ -14,8 +14,8 @@ import os
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import InitLost, NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.identity import open_process, start_time_of
-from ociruntime.launch.undo import end_init, module_of
-from ociruntime.operations.delete import delete, finish, run_of
+from ociruntime.launch.undo import end_init
+from ociruntime.operations.delete import context_of, delete, finish
 from ociruntime.progress import (
     CONTINUE,
     CREATED,
@@ -117,21 +117,24 @@ def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
     """A failing hook of start ends the container's life: stopped, deleted, poststop (R211, R213)."""
     from ociruntime import host
     from ociruntime.errors import HookFailed
+    from ociruntime.launch.hooks import apply
     from ociruntime.linux import credentials, hooks as programs
 
-    run = run_of(container.directory, container.stored)
-    run.host = host.probe()
-    run.keyring = container.keyring()
-    run.home = credentials.home_of(run.config.at("process", "user", "uid").number(), run.rootfs)
+    context = context_of(container.directory, container.stored)
+    context.host = host.probe()
+    context.keyring = container.keyring()
+    context.home = credentials.home_of(context.config.at("process", "user", "uid").number(), context.rootfs)
     steps = (
-        programs.plan_start(run.config) if kind == "startContainer" else programs.plan_poststart(run.config)
+        programs.plan_start(context.config)
+        if kind == "startContainer"
+        else programs.plan_poststart(context.config)
     )
     numbers = _numbers(container, timeline)
     try:
         for step in steps:
             number = numbers.get((step.pointer, step.describe()), -1)
             with timeline.host(number, step) if timeline is not None else _UNTIMED:
-                programs.apply(step, run)
+                apply(step, context)
     except HookFailed as failure:
         try:
             delete(os.path.dirname(container.directory.path), container.id, True)
@@ -179,15 +182,16 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
     Raises StepFailed; then init has been ended, as no agent would ever answer its program.
     """
     from ociruntime.launch.launch import step_failed
+    from ociruntime.step import module_of
 
-    run = run_of(container.directory, container.stored)
-    run.config = _bundle(container).config
+    context = context_of(container.directory, container.stored)
+    context.config = _bundle(container).config
     made = planned(container)
     for index, step in made.steps_at("listener"):
         try:
             with timeline.host(index, step) if timeline is not None else _UNTIMED:
-                run.received["listener"] = _copy_of(container, number)
-                module_of(step.subject).apply(step, run)
+                context.received["listener"] = _copy_of(container, number)
+                module_of(step.op).apply(step, context)
         except RuntimeFailure:
             end_init(container.stored)
             raise
@@ -195,7 +199,7 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
             end_init(container.stored)
             raise step_failed(step, failure) from None
         finally:
-            run.received.close()
+            context.received.close()
 
 
 def _copy_of(container: Container, number: int) -> int:

@@ -63,11 +63,11 @@ def _change(op: str, **values: Argument) -> Callable[[list[Step]], None]:
     return edit
 
 
-def _change_host(name: str, **values: object) -> Callable[[list[Step]], None]:
+def _change_host(op: str, **values: object) -> Callable[[list[Step]], None]:
     """Arguments of a host step are replaced."""
 
     def edit(steps: list[Step]) -> None:
-        step = steps[_place(steps, name)]
+        step = steps[_place(steps, op)]
         assert isinstance(step, HostStep)
         step.args = {**step.args, **values}
         step.pointer = POINTER
@@ -75,9 +75,9 @@ def _change_host(name: str, **values: object) -> Callable[[list[Step]], None]:
     return edit
 
 
-def _add_host(subject: str, name: str, args: dict[str, object], before: str) -> Callable[[list[Step]], None]:
+def _add_host(op: str, args: dict[str, object], before: str) -> Callable[[list[Step]], None]:
     def edit(steps: list[Step]) -> None:
-        steps.insert(_place(steps, before), HostStep(subject, name, args, pointer=POINTER))
+        steps.insert(_place(steps, before), HostStep(op, args, pointer=POINTER))
 
     return edit
 
@@ -163,62 +163,49 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "close_from": _refuse(_CLOSE_RANGE, first=3),
     "seccomp": _change("seccomp", flags=1 << 31),  # no such flag
     "set device rules": _add_host(
-        "linux.cgroups",
-        "set device rules",
+        "set_device_rules",
         {"directory": "/no/such/cgroup", "lines": [["devices.deny", "a"]]},
-        "clone init",
+        "clone_init",
     ),
     "set device rules: line": _change_host(
-        "set device rules", lines=[["devices.allow", "c 1:3 rwm"], ["devices.deny", "z"]]
+        "set_device_rules", lines=[["devices.allow", "c 1:3 rwm"], ["devices.deny", "z"]]
     ),
     "load device program": _add_host(
-        "linux.cgroups", "load device program", {"directory": "/no/such/cgroup", "rules": []}, "clone init"
+        "load_device_program", {"directory": "/no/such/cgroup", "rules": []}, "clone_init"
     ),
-    "delegate cgroup": _add_host(
-        "linux.cgroups", "delegate cgroup", {"directory": "/no/such/cgroup", "uid": 1}, "clone init"
-    ),
+    "delegate cgroup": _add_host("delegate_cgroup", {"directory": "/no/such/cgroup", "uid": 1}, "clone_init"),
     "enable controllers": _add_host(
-        "linux.cgroups",
-        "enable controllers",
+        "enable_controllers",
         {"directory": "/no/such/cgroup", "mount": "/no/such", "controllers": []},
-        "clone init",
+        "clone_init",
     ),
     "check memory in use": _add_host(
-        "linux.cgroups", "check memory in use", {"files": ["/no/such/file"], "limit": -1}, "clone init"
+        "check_memory_in_use", {"files": ["/no/such/file"], "limit": -1}, "clone_init"
     ),
     "set schemata": _add_host(
-        "linux.intelrdt",
-        "set schemata",
+        "set_schemata",
         {"root": "/no/such", "group": "/no/such/resctrl", "lines": ["L3:0=f"]},
-        "clone init",
+        "clone_init",
     ),
-    "open cgroup": _add_host(
-        "linux.cgroups", "open cgroup", {"slots": {"cgroup": "/no/such/cgroup"}}, "clone init"
-    ),
-    "set I/O priority": _change_host("set I/O priority", priority=5 << 13),
+    "open cgroup": _add_host("open_cgroup", {"slots": {"cgroup": "/no/such/cgroup"}}, "clone_init"),
+    "set I/O priority": _change_host("set_io_priority", priority=5 << 13),
     "make resctrl group": _add_host(
-        "linux.intelrdt",
-        "make resctrl group",
+        "make_resctrl_group",
         {"group": "", "monitor": "", "made": ["/no/such/resctrl/x"], "lines": []},
-        "clone init",
+        "clone_init",
     ),
     "make monitoring group": _add_host(
-        "linux.intelrdt",
-        "make monitoring group",
+        "make_monitoring_group",
         {"monitor": "/no/such/resctrl/mon_groups/x"},
-        "clone init",
+        "clone_init",
     ),
-    "join resctrl group": _add_host(
-        "linux.intelrdt", "join resctrl group", {"groups": ["/no/such/resctrl/x"]}, "clone init"
-    ),
+    "join resctrl group": _add_host("join_resctrl_group", {"groups": ["/no/such/resctrl/x"]}, "clone_init"),
     "make notify directory": _add_host(
-        "notify", "make notify directory", {"path": "/no/such/directory/notify"}, "clone init"
+        "make_notify_directory", {"path": "/no/such/directory/notify"}, "clone_init"
     ),
-    "raise descriptor limit": _add_host(
-        "descriptor_limit", "raise descriptor limit", {"count": 1 << 30}, "clone init"
-    ),
-    "give descriptor limit": _add_host("descriptor_limit", "give descriptor limit", {}, "clone init"),
-    "set oom_score_adj": _change_host("set oom_score_adj", value=5000),
+    "raise descriptor limit": _add_host("raise_descriptor_limit", {"count": 1 << 30}, "clone_init"),
+    "give descriptor limit": _add_host("give_descriptor_limit", {}, "clone_init"),
+    "set oom_score_adj": _change_host("set_oom_score_adj", value=5000),
 }
 
 

@@ -200,7 +200,7 @@ def test_mistakes_of_a_subject_are_found() -> None:
     with pytest.raises(KeyError):
         encode([(0, InitStep("no_such_op"))], [], 3)
     with pytest.raises((AssertionError, AttributeError)):
-        encode([(0, HostStep("linux.x", "host step", {}))], [], 3)
+        encode([(0, HostStep("host_step", {}))], [], 3)
 
 
 def test_empty_plan_is_refused() -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ociruntime import progress
-from ociruntime.linux import bind_sources, devices, idmap, mounts, namespaces, rootfs, uapi
+from ociruntime.linux import bind_sources, devices, mounts, namespace_entries, rootfs, uapi
 from ociruntime.native import encode, spawn
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 _NATIVE = Path(__file__).parents[2] / "ociruntime" / "native"
-_INCLUDES = ("stddef.h", "fcntl.h", "linux/mount.h", "linux/sched.h", "stdio.h")
+_INCLUDES = ("stddef.h", "fcntl.h", "linux/if.h", "linux/mount.h", "linux/sched.h", "stdio.h")
 
 # Flags of an op: each is declared by the subject that plans it.
 _FLAGS = {"BIND": bind_sources, "MKNOD": devices, "SYMLINK": devices, "MOUNT": mounts, "ROOT": rootfs}
@@ -119,10 +119,10 @@ def test_flags_of_ops(prefix: str, tmp_path: Path) -> None:
     assert _values(list(expected), tmp_path) == expected
 
 
-@pytest.mark.parametrize("module", [uapi, namespaces, idmap], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [uapi, namespace_entries], ids=lambda module: module.__name__)
 def test_the_kernel_s(module: ModuleType, tmp_path: Path) -> None:
     """Constants of the kernel have the values of its headers."""
-    expected = _named(module, r"(MS|MOUNT_ATTR|AT|OPEN_TREE|CLONE)_[A-Z_]+")
+    expected = _named(module, r"(MS|MOUNT_ATTR|AT|OPEN_TREE|CLONE)_[A-Z_]+|IFNAMSIZ")
     assert _values(list(expected), tmp_path) == expected
 
 
