@@ -27,6 +27,7 @@ from _signal import SIGKILL, pidfd_send_signal
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.identity import lives, open_process, reap, start_time_of
+from ociruntime.progress import EXECUTING, STARTING, phase_in
 from ociruntime.statedir import StateDir
 from ociruntime.stateroot import default_root, names
 
@@ -47,7 +48,6 @@ def _silent(_warning: str) -> None:
 
 
 SPEC_VERSION = "1.3.0"
-_STARTING, _EXECUTING = 3, 4  # PHASE_* of native/plan.h
 
 
 class Container:
@@ -112,11 +112,11 @@ class Container:
             return "stopped"
         if self._frozen():
             return "paused"
-        return "created" if self._phase() < _EXECUTING else "running"
+        return "created" if self._phase() < EXECUTING else "running"
 
     def has_begun(self) -> bool:
         """True once start has let init go on to its program."""
-        return self._phase() >= _STARTING
+        return self._phase() >= STARTING
 
     def _phase(self) -> int:
         try:
@@ -126,7 +126,7 @@ class Container:
             if str(damage) not in self.warnings:
                 self.warnings.append(str(damage))
         # Without it (it was removed, or is damaged) start must refuse.
-        return _EXECUTING if head is None else int.from_bytes(head[4:], "little")
+        return EXECUTING if head is None else phase_in(head)
 
     def notify_directory(self) -> str:
         """Where its program's notify socket is, or ""; see foreground/readiness.py."""

@@ -172,6 +172,11 @@ class Blob:
 Argument = int | str | None | Slot | Blob | list[str] | list[int]
 
 
+def shown(argument: Argument) -> object:
+    """An argument as `plan --format json` prints it: a slot and a blob by their keys."""
+    return argument.key if isinstance(argument, (Slot, Blob)) else argument
+
+
 class InitStep(Step):
     """A step on the container's side, done by one op of native/plan.h.
 
@@ -199,8 +204,7 @@ class InitStep(Step):
 
     def as_dict(self) -> dict[str, object]:
         """Also the op and its arguments; a slot or blob is shown by its key."""
-        shown = [argument.key if isinstance(argument, (Slot, Blob)) else argument for argument in self.args]
-        return {**super().as_dict(), "op": self.op, "args": shown}
+        return {**super().as_dict(), "op": self.op, "args": [shown(argument) for argument in self.args]}
 
 
 class SyncStep(Step):

@@ -23,7 +23,7 @@ from ociruntime.jsontext import compact
 from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
-from ociruntime.linux import awake, capabilities, credentials, namespaces, process
+from ociruntime.linux import awake, capabilities, credentials, namespace_entries, process
 from ociruntime.linux.annotations import HOOK_STDERR, HOOK_STDOUT, value_of
 from ociruntime.plan import entering, shared_order
 from ociruntime.step import HostStep, InitStep, Plan
@@ -177,7 +177,7 @@ def _steps(step: HostStep, context: Context) -> Iterator[Step]:
     else:
         yield InitStep("root", "/", 0, name="open root", text="/")
     yield InitStep("chdir", directory, 0, text=directory)
-    if kind in _IN_CONTAINER and namespaces.has(config, "user"):
+    if kind in _IN_CONTAINER and namespace_entries.has(config, "user"):
         from ociruntime.linux import idmap
 
         yield from idmap.plan_root(config)

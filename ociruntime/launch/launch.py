@@ -23,9 +23,10 @@ from ociruntime.identity import (
     open_thread,
     start_time_of,
 )
-from ociruntime.linux.cgroups import CLONE_SLOT
-from ociruntime.native.encode import SYNC_POINTS, encode
-from ociruntime.native.spawn import CONTINUE, Child, ChildFailed, descriptor_of, progress_size
+from ociruntime.linux.cgroups.membership import CLONE_SLOT
+from ociruntime.native.encode import encode, named
+from ociruntime.native.spawn import Child, ChildFailed, descriptor_of
+from ociruntime.progress import CONTINUE, SYNC_POINTS, progress_size
 from ociruntime.step import HostStep, InitStep, SyncStep, module_of, words_of
 
 TYPE_CHECKING = False
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from ociruntime.launch.trace import Trace
     from ociruntime.statedir import StateDir
     from ociruntime.step import Plan, Step
-
-_BIND_IN_ROOT = 2  # native/plan.h
 
 # What the parts of an op that are not system calls mean, in words for people.
 _DETAILS = {
@@ -339,11 +338,14 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
 
 def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
     """A bind whose source init could not open, reported like one that the runtime opens."""
-    source, flags, *_, place, _ = step.args
-    inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
+    from ociruntime.linux.bind_sources import BIND_IN_ROOT
+
+    args = named(step)
+    flags = args["source_flags"]
+    inside = " in the rootfs" if isinstance(flags, int) and flags & BIND_IN_ROOT else ""
     op = "open_bind_source"
     return StepFailed(
-        f"{source}{inside} on {place}",
+        f"{args['source']}{inside} on {args['destination']}",
         pointer=step.pointer,
         step=words_of(op),
         errno=failure.errno,
@@ -360,7 +362,7 @@ def _hint(failure: ChildFailed, step: Step, steps: list[Step]) -> str:
     if failure.errno == errno.ENOSPC:  # a mount point is a file, and needs room on a disk
         return hint_for(failure.errno, "mount_fs" if failure.detail in _MOUNTING else "")
     if isinstance(step, InitStep) and op == "attribute":
-        op = f"{op} {step.args[0]}"
+        op = f"{op} {named(step)['name']}"
     return hint_for(failure.errno, op)
 
 

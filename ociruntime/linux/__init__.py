@@ -4,7 +4,7 @@
 A subject is one module with the properties in KEYS, `check(config)` and functions that plan; `features(takes)` has its part
 of the features document, if it has one. None imports another. Check, plan, exec and features ask this table which
 subjects a config needs, so that nothing is imported for properties that it does not have.
-This module must not import anything at run time: every user of a subject loads it.
+This module must not import anything when it is loaded: every user of a subject loads it.
 """
 
 from __future__ import annotations
@@ -85,5 +85,7 @@ def concerned_with_process(config: Node) -> Iterator[Any]:
 
 def _is_there(config: Node, path: tuple[str, ...]) -> bool:
     if path[1] == "namespaces":
-        return any(entry.at("type").text() == path[2] for entry in config.at(*path[:2]))
+        from ociruntime.linux import namespace_entries
+
+        return namespace_entries.has(config, path[2])
     return config.at(*path).value not in (None, False, "")

@@ -8,6 +8,7 @@ is not in the config is empty. Must not import another subject.
 from __future__ import annotations
 
 from ociruntime.errors import Violation
+from ociruntime.linux import namespace_entries
 from ociruntime.step import InitStep
 
 TYPE_CHECKING = False
@@ -160,10 +161,7 @@ def plan_late(config: Node, host: Host, kept: int = 0) -> Iterator[Step]:
 
 def _available(config: Node, host: Host) -> int:
     """What init can grant: everything in a new user namespace, otherwise what the runtime itself has."""
-    for namespace in config.at("linux", "namespaces"):
-        if namespace.at("type").text() == "user":
-            return ALL
-    return host.capabilities & ALL
+    return ALL if namespace_entries.has(config, "user") else host.capabilities & ALL
 
 
 def _listed(config: Node) -> Iterator[tuple[str, Node]]:

@@ -12,6 +12,8 @@ import posixpath
 import stat
 
 from ociruntime.errors import StepFailed, Violation, hint_for
+from ociruntime.linux import namespace_entries
+from ociruntime.linux.uapi import AT_EMPTY_PATH, AT_FDCWD, MOUNT_ATTR_NODEV, MS_PRIVATE, OPEN_TREE_CLONE
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -65,13 +67,6 @@ _PTMX = "/dev/ptmx"
 
 _MAX_NUMBER = 0xFFFFFFFF
 
-# open_tree(2), mount_setattr(2), statvfs(3)
-_AT_FDCWD = -100
-_AT_EMPTY_PATH = 0x1000
-_OPEN_TREE_CLONE = 1
-_MOUNT_ATTR_NODEV = 4
-_MS_PRIVATE = 1 << 18
-
 
 def check(config: Node) -> Iterator[Violation]:
     """Paths are absolute, a type that needs numbers has them (R106), no path has two different nodes (R107)."""
@@ -109,7 +104,7 @@ def _check_numbers(entry: Node, kind: str) -> Iterator[Violation]:
 
 def plan_nodes(config: Node) -> Iterator[HostStep]:
     """With a user namespace: the nodes, made before the clone."""
-    if _has_user_namespace(config):
+    if namespace_entries.has(config, "user"):
         for number, device in enumerate(_devices(config)):
             if not device.is_fifo():
                 yield device.host_step(f"device-{number}")
@@ -117,7 +112,7 @@ def plan_nodes(config: Node) -> Iterator[HostStep]:
 
 def plan(config: Node) -> Iterator[InitStep]:
     """The nodes of the config, then the default ones that it does not list; after the mounts."""
-    mounted = _has_user_namespace(config)
+    mounted = namespace_entries.has(config, "user")
     for device in _devices(config):
         yield device.mount_step() if mounted and not device.is_fifo() else device.init_step()
 
@@ -137,10 +132,6 @@ def _devices(config: Node) -> Iterator[_Device]:
     for path, major, minor in DEFAULT_DEVICES:
         if path not in listed:
             yield _Device(path, (stat.S_IFCHR, major, minor), DEFAULT_MODE, (0, 0), "")
-
-
-def _has_user_namespace(config: Node) -> bool:
-    return any(entry.at("type").text() == "user" for entry in config.at("linux", "namespaces"))
 
 
 def plan_links(config: Node, host: Host) -> Iterator[InitStep]:
@@ -258,12 +249,12 @@ def _open_tree(path: str, step: HostStep, context: Context) -> None:
 
     slot = str(step.args["slot"])
     context.slots[slot] = failed = lib.shim_open_tree(
-        _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC
+        AT_FDCWD, os.fsencode(path), OPEN_TREE_CLONE | os.O_CLOEXEC
     )
     if failed >= 0:
         # /run is a file system without devices on many hosts
-        clear = _MOUNT_ATTR_NODEV if os.fstatvfs(context.slots[slot]).f_flag & _MOUNT_ATTR_NODEV else 0
-        failed = lib.shim_mount_setattr(context.slots[slot], b"", _AT_EMPTY_PATH, 0, clear, _MS_PRIVATE, -1)
+        clear = MOUNT_ATTR_NODEV if os.fstatvfs(context.slots[slot]).f_flag & os.ST_NODEV else 0
+        failed = lib.shim_mount_setattr(context.slots[slot], b"", AT_EMPTY_PATH, 0, clear, MS_PRIVATE, -1)
     else:
         del context.slots[slot]
     if failed < 0:

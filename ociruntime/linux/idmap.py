@@ -13,8 +13,9 @@ import errno
 import os
 
 from ociruntime.errors import StepFailed, Violation
-from ociruntime.linux import id_ranges
+from ociruntime.linux import id_ranges, namespace_entries
 from ociruntime.linux.mount_options import is_id_mapped
+from ociruntime.linux.namespace_entries import CLONE_NEWUSER
 from ociruntime.step import HostStep, InitStep, Slot, SyncStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -34,24 +35,22 @@ KEYS = (
     *(f"/linux/gidMappings/*/{name}" for name in _RANGES),
 )
 
-CLONE_NEWUSER = 0x10000000
 _LIMIT = f"the kernel takes up to {id_ranges.MOST_RANGES} ranges, as text in less than one page of memory"
 
 
 def check(config: Node) -> Iterator[Violation]:
     """A new user namespace needs mappings of both kinds; mappings need a user namespace."""
-    entries = {entry.at("type").text(): entry for entry in config.at("linux", "namespaces")}
-    user = entries.get("user")
+    user = namespace_entries.entry(config, "user")
     for name in ("uidMappings", "gidMappings"):
         mappings = config.at("linux", name)
-        if len(mappings) and user is None:
+        if len(mappings) and not user:
             shown = id_ranges.words(id_ranges.read(mappings)[:3])
             yield Violation(mappings.pointer, f"{name} need a user namespace: {shown}", "R102")
-        elif not len(mappings) and user is not None and not user.at("path").text():
+        elif not len(mappings) and user and not user.at("path").text():
             reason = f"a new user namespace needs {name}: without them its ids map to none of the host's"
             yield Violation(mappings.pointer, reason, "R102")
         yield from id_ranges.check(mappings, "R102")
-    if user is not None and "mount" not in entries:
+    if user and not namespace_entries.has(config, "mount"):
         reason = "a user namespace without a mount namespace is not supported yet"
         yield Violation(user.pointer, reason, "R095", "unsupported")
 
@@ -59,14 +58,14 @@ def check(config: Node) -> Iterator[Violation]:
 def plan_host(config: Node) -> Iterator[HostStep]:
     """Before the clone: note the mappings, and make a user namespace for each set of mappings that mounts have."""
     uids, gids = _own(config)
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "user":
-            args: dict[str, object] = {"uid": uids, "gid": gids}
-            if entry.at("path").text():
-                text, args = f"of {entry.at('path').text()}", {**args, "slot": id_ranges.JOINED}
-            else:
-                text = f"uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}"
-            yield HostStep("note_id_maps", args, pointer=entry.pointer, text=text)
+    user = namespace_entries.entry(config, "user")
+    if user:
+        args: dict[str, object] = {"uid": uids, "gid": gids}
+        if user.at("path").text():
+            text, args = f"of {user.at('path').text()}", {**args, "slot": id_ranges.JOINED}
+        else:
+            text = f"uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}"
+        yield HostStep("note_id_maps", args, pointer=user.pointer, text=text)
     held = {id_ranges.JOINED}
     for mount in config.at("mounts"):
         slot = id_ranges.slot_of(config, mount)
@@ -194,8 +193,9 @@ def _map_of(pid: int, file: str) -> Ranges:
 
 def _waiting_child(joined: list[int], flags: int, step: HostStep) -> Child:
     """A process in a user namespace, that of a descriptor or a new one, that waits until it is killed."""
-    from ociruntime.native.encode import SYNC_STARTED, encode
+    from ociruntime.native.encode import encode
     from ociruntime.native.spawn import Child, ChildFailed
+    from ociruntime.progress import SYNC_STARTED
 
     slots = [Slot("user") for _ in joined]
     steps = [*(InitStep("join", slot, CLONE_NEWUSER) for slot in slots), SyncStep("started", "")]

@@ -13,18 +13,18 @@ import posixpath
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation, hint_for
-from ociruntime.linux import cgroup_mounts
+from ociruntime.linux import cgroup_mounts, namespace_entries
 from ociruntime.linux.bind_sources import Source, Sources
-from ociruntime.linux.mount_options import (
+from ociruntime.linux.mount_options import MountOptions, check_words, is_id_mapped, known_options, parse
+from ociruntime.linux.uapi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_RECURSIVE,
     MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_RDONLY,
     MS_I_VERSION,
     MS_RDONLY,
-    MountOptions,
-    check_words,
-    is_id_mapped,
-    known_options,
-    parse,
+    OPEN_TREE_CLONE,
 )
 from ociruntime.step import HostStep, InitStep, Slot
 
@@ -60,13 +60,6 @@ MOUNT_KEEP_MODE = 32
 MOUNT_IN_ORDER = 64
 MOUNT_SOURCE_PROC = 128
 
-# open_tree(2), mount_setattr(2)
-AT_FDCWD = -100
-AT_EMPTY_PATH = 0x1000
-AT_RECURSIVE = 0x8000
-OPEN_TREE_CLONE = 1
-OPEN_TREE_CLOEXEC = os.O_CLOEXEC
-
 # Files of procfs that lxcfs and engines replace by binds; a mount on any other could fake what the
 # runtime writes there, LSM labels above all (CVE-2019-16884).
 ON_PROC = frozenset(
@@ -95,7 +88,7 @@ def destination_of(entry: Node) -> str:
 
 def check(config: Node) -> Iterator[Violation]:
     """What an entry must have, where it may go, and what is not supported yet."""
-    has_user = any(entry.at("type").text() == "user" for entry in config.at("linux", "namespaces"))
+    has_user = namespace_entries.has(config, "user")
     for entry in config.at("mounts"):
         options = parse(entry.at("options").texts())
         yield from _check_place(entry, options)
@@ -448,7 +441,7 @@ def _open_source(step: HostStep, context: Context) -> None:
     from ociruntime.native._shim import lib
 
     source, root, slot = os.fsencode(str(step.args["source"])), step.args.get("root"), str(step.args["slot"])
-    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if step.args["recursive"] else 0)
+    flags = OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if step.args["recursive"] else 0)
     with Descriptors() as opened:
         directory = AT_FDCWD
         if root:

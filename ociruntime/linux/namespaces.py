@@ -18,6 +18,17 @@ import os
 import stat
 
 from ociruntime.errors import StepFailed, Violation, hint_for
+from ociruntime.linux import namespace_entries
+from ociruntime.linux.namespace_entries import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -39,16 +50,6 @@ KEYS = (
     "/linux/timeOffsets/boottime/secs",
     "/linux/timeOffsets/boottime/nanosecs",
 )
-
-# clone(2); include/uapi/linux/sched.h
-CLONE_NEWTIME = 0x00000080
-CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
-CLONE_NEWUTS = 0x04000000
-CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
 
 # ioctl_nsfs(2): _IO(0xb7, 3), the CLONE_NEW* type of a namespace descriptor
 NS_GET_NSTYPE = 0xB703
@@ -89,7 +90,7 @@ def check(config: Node) -> Iterator[Violation]:
         if path.text() and not path.text().startswith("/"):
             yield Violation(path.pointer, f"the path {path.text()!r} of a namespace must be absolute", "R096")
     offsets = config.at("linux", "timeOffsets")
-    if len(offsets) and not is_new(config, "time"):
+    if len(offsets) and not namespace_entries.is_new(config, "time"):
         yield Violation(
             offsets.pointer,
             f"time offsets need a new time namespace: {', '.join(name for name, _ in offsets.members())}",
@@ -108,26 +109,13 @@ def features(takes: Callable[..., bool]) -> dict[str, object]:
     return {"linux": {"namespaces": names}}
 
 
-def has(config: Node, name: str) -> bool:
-    """True if the container gets or joins a namespace of this type, instead of the runtime's (R100)."""
-    return any(entry.at("type").text() == name for entry in config.at("linux", "namespaces"))
-
-
-def is_new(config: Node, name: str) -> bool:
-    """True if the container gets a fresh namespace of this type (R099)."""
-    return any(
-        entry.at("type").text() == name and not entry.at("path").text()
-        for entry in config.at("linux", "namespaces")
-    )
-
-
 def clone_flags(config: Node) -> int:
     """The CLONE_NEW* flags of the clone that makes init."""
     flags = 0
     for entry in config.at("linux", "namespaces"):
         if not entry.at("path").text():
             flags |= TYPES.get(entry.at("type").text(), 0)
-    if has(config, "user"):
+    if namespace_entries.has(config, "user"):
         flags &= ~CLONE_NEWIPC  # see plan_ipc
     return flags & ~_NOT_BY_CLONE
 
@@ -173,21 +161,16 @@ def plan_join(config: Node) -> Iterator[InitStep]:
     if not forks(config):
         return
     yield from _plan_time(config)
-    by_type = {
-        entry.at("type").text(): entry
-        for entry in config.at("linux", "namespaces")
-        if entry.at("path").text()
-    }
     for name, flag in TYPES.items():
-        entry = by_type.get(name)
-        if entry is not None:
+        path = namespace_entries.entry(config, name).at("path")
+        if path.text():
             yield InitStep(
                 "join",
                 Slot(_slot_key(name)),
                 flag,
                 name="join namespace",
-                pointer=entry.at("path").pointer,
-                text=f"{name} {entry.at('path').text()}",
+                pointer=path.pointer,
+                text=f"{name} {path.text()}",
             )
     flags = clone_flags(config)
     new = [name for name, flag in TYPES.items() if flags & flag]
@@ -201,9 +184,9 @@ def plan_join(config: Node) -> Iterator[InitStep]:
 
 def _plan_time(config: Node) -> Iterator[InitStep]:
     """First of all, with the host's rights and procfs: the offsets can be set only while no process is in it."""
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "time" and not entry.at("path").text():
-            yield InitStep("unshare", CLONE_NEWTIME, pointer=entry.pointer, text="new time namespace")
+    if namespace_entries.is_new(config, "time"):
+        pointer = namespace_entries.entry(config, "time").pointer
+        yield InitStep("unshare", CLONE_NEWTIME, pointer=pointer, text="new time namespace")
     offsets = config.at("linux", "timeOffsets")
     lines = [
         f"{name} {offsets.at(name, 'secs').number()} {offsets.at(name, 'nanosecs').number()}"
@@ -226,7 +209,7 @@ def plan_enter(config: Node, slot: Slot) -> Iterator[InitStep]:
     One by one they would have to be opened by path, and while a process is in only some of them the container can see
     it and use its descriptors.
     """
-    names = [name for name in TYPES if has(config, name)]
+    names = [name for name in TYPES if namespace_entries.has(config, name)]
     flags = sum(TYPES[name] for name in names)
     if flags:
         pointer = config.at("linux", "namespaces").pointer
@@ -235,16 +218,16 @@ def plan_enter(config: Node, slot: Slot) -> Iterator[InitStep]:
 
 def plan_ipc(config: Node) -> Iterator[InitStep]:
     """With a user namespace: once init is its root, so that this root owns the root of mqueue, and not the host's."""
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "ipc" and not entry.at("path").text():
-            yield InitStep("unshare", CLONE_NEWIPC, pointer=entry.pointer, text="new ipc namespace")
+    if namespace_entries.is_new(config, "ipc"):
+        pointer = namespace_entries.entry(config, "ipc").pointer
+        yield InitStep("unshare", CLONE_NEWIPC, pointer=pointer, text="new ipc namespace")
 
 
 def plan_cgroup(config: Node) -> Iterator[InitStep]:
     """The cgroup namespace: after init has been moved to its cgroup (sync "started"), before the mounts."""
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "cgroup" and not entry.at("path").text():
-            yield InitStep("unshare", CLONE_NEWCGROUP, pointer=entry.pointer, text="new cgroup namespace")
+    if namespace_entries.is_new(config, "cgroup"):
+        pointer = namespace_entries.entry(config, "cgroup").pointer
+        yield InitStep("unshare", CLONE_NEWCGROUP, pointer=pointer, text="new cgroup namespace")
 
 
 def apply(step: HostStep, context: Context) -> None:

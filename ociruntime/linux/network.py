@@ -16,6 +16,8 @@ from errno import EINVAL, ENODEV
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation
+from ociruntime.linux import namespace_entries
+from ociruntime.linux.uapi import IFNAMSIZ
 from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 KEYS = ("/linux/netDevices", "/linux/netDevices/*/name")
 
-_LONGEST_NAME = 15  # bytes; IFNAMSIZ of linux/if.h counts the NUL
 _HELD = "network namespace"  # name of the descriptor that keeps a new namespace alive until create has ended
 _NAMESPACE = 3  # its number in the child
 _HINTS = {
@@ -39,7 +40,7 @@ _HINTS = {
 def check(config: Node) -> Iterator[Violation]:
     """Names that the kernel takes, each once in the container, and a namespace to move the devices to."""
     devices = config.at("linux", "netDevices")
-    if len(devices) and not _namespace(config):
+    if len(devices) and not namespace_entries.has(config, "network"):
         yield Violation(
             devices.pointer,
             f"{', '.join(name for name, _ in devices.members())}: needs a network namespace, which the config does not have",
@@ -66,8 +67,8 @@ def features(takes: Callable[..., bool]) -> dict[str, object]:
 def _check_name(place: Violation, name: str, pattern: bool = False) -> Iterator[Violation]:
     """dev_valid_name() and dev_alloc_name() of the kernel, net/core/dev.c."""
     reason = ""
-    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
-        reason = f"is longer than {_LONGEST_NAME} bytes"
+    if len(name.encode("utf-8", "surrogatepass")) >= IFNAMSIZ:
+        reason = f"is longer than {IFNAMSIZ - 1} bytes"
     elif name in (".", "..") or any(letter in "/:" or letter.isspace() for letter in name):
         reason = "is . or .., or has a slash, a colon or white space"
     elif pattern and "%" in name and (name.count("%") != 1 or "%d" not in name):
@@ -76,16 +77,9 @@ def _check_name(place: Violation, name: str, pattern: bool = False) -> Iterator[
         yield Violation(place.pointer, f"the name {name!r} of a network device {reason}", place.rule)
 
 
-def _namespace(config: Node) -> Node | None:
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "network":
-            return entry
-    return None
-
-
 def plan_devices(config: Node) -> Iterator[HostStep]:
     """Move the devices, once init is in the network namespace; before its loopback device comes up."""
-    entry = _namespace(config)
+    entry = namespace_entries.entry(config, "network")
     for number, (name, device) in enumerate(config.at("linux", "netDevices").members()):
         inside = device.at("name").text()
         yield HostStep(
@@ -93,7 +87,7 @@ def plan_devices(config: Node) -> Iterator[HostStep]:
             {
                 "device": name,
                 "name": inside,
-                "path": entry.at("path").text() if entry is not None else "",
+                "path": entry.at("path").text(),
                 "note": f"network-device-{number}",
             },
             pointer=device.pointer,
@@ -104,8 +98,8 @@ def plan_devices(config: Node) -> Iterator[HostStep]:
 
 def plan(config: Node) -> Iterator[InitStep]:
     """Bring the loopback device up in a new network namespace; a joined one is left as it is."""
-    entry = _namespace(config)
-    if entry is not None and not entry.at("path").text():
+    entry = namespace_entries.entry(config, "network")
+    if entry and not entry.at("path").text():
         yield InitStep("loopback", pointer=entry.pointer, text="lo up")
 
 

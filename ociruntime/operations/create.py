@@ -17,7 +17,7 @@ from ociruntime.identity import identify, reap
 from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.undo import undo
-from ociruntime.linux import credentials, namespaces
+from ociruntime.linux import credentials, namespace_entries
 from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
 from ociruntime.plan import order
 from ociruntime.statedir import StateDir
@@ -191,7 +191,7 @@ class _Creation:
             "uid": os.getuid(),
             "facts": self.context.facts,
             "hooks": [kind for kind, hooks in config.at("hooks").members() if len(hooks)],
-            "shares_pids": not namespaces.is_new(config, "pid"),
+            "shares_pids": not namespace_entries.is_new(config, "pid"),
             "has_process": bool(config.at("process")),
             "options": self.options.kept(),
         }

@@ -26,7 +26,7 @@ from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
 from ociruntime.linux import credentials
-from ociruntime.linux.cgroups import joining as cgroups
+from ociruntime.linux.cgroups import membership
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.operations import exec_document
 from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
@@ -257,7 +257,7 @@ def target_of(container: Container, below: list[str]) -> Target:
     own: dict[str, str] = facts["cgroups"]["paths"] if "cgroups" in facts else {}
     start_time = stored["start_time"]
     assert isinstance(start_time, int)
-    paths = cgroups.below(own, below) if below else own
+    paths = membership.below(own, below) if below else own
     return Target(container.pid, start_time, str(stored["rootfs"]), paths)
 
 

@@ -14,6 +14,7 @@ from ociruntime.check import schema
 from ociruntime.config import Node, parse
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
 from ociruntime.linux.cgroups import setting, update
+from ociruntime.linux.cgroups.placement import Placement
 from ociruntime.operations.delete import context_of
 from ociruntime.statedir import StateDir
 from ociruntime.step import module_of
@@ -70,7 +71,7 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
     if wrong:
         raise InvalidConfig(wrong)
     machine = host.probe(Node({"linux": {"intelRdt": {}}}) if schemata else None)
-    steps = list(update.plan(resources, held, machine.cgroups, group["paths"]))
+    steps = list(update.plan(resources, held, Placement(machine.cgroups, group["paths"])))
     if schemata:
         from ociruntime.linux import intelrdt
 

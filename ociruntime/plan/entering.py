@@ -15,8 +15,8 @@ What follows these steps is decided in plan/exec_order.py and launch/hooks.py. T
 
 from __future__ import annotations
 
-from ociruntime.linux import namespaces
-from ociruntime.linux.cgroups import joining as cgroups
+from ociruntime.linux import namespace_entries, namespaces
+from ociruntime.linux.cgroups import membership
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False
@@ -56,13 +56,13 @@ def plan_open(config: Node, target: Target, move: bool = False) -> Iterator[Step
         {"pid": target.pid, "start_time": target.start_time},
         text="a pidfd of the container's init",
     )
-    yield from cgroups.plan_open(target.cgroups, _cgroup_pointer(config), move, "the process")
+    yield from membership.plan_open(target.cgroups, membership.pointer_of(config), move, "the process")
     yield HostStep("clone_helper", {}, text="a process that enters the container")
 
 
 def plan_cgroups(config: Node, target: Target, move: bool = False) -> Iterator[Step]:
     """The helper: into the cgroups, so that nothing of the container's runs without its limits."""
-    yield from cgroups.plan_join_self(target.cgroups, _cgroup_pointer(config), move)
+    yield from membership.plan_join_self(target.cgroups, membership.pointer_of(config), move)
 
 
 def plan_enter(config: Node) -> Iterator[Step]:
@@ -73,7 +73,7 @@ def plan_enter(config: Node) -> Iterator[Step]:
 
 def plan_root(config: Node, target: Target) -> Iterator[Step]:
     """The process: what "/" is from now on. In the container's mount namespace it is its root already."""
-    if namespaces.has(config, "mount"):
+    if namespace_entries.has(config, "mount"):
         yield InitStep("root", "/", 0, name="open root", text="/")
     else:
         yield InitStep("root", target.rootfs, 0, name="open root", text=target.rootfs)

@@ -8,7 +8,7 @@ execution or a verb.
 
 from __future__ import annotations
 
-from ociruntime.linux import awake, namespaces, process
+from ociruntime.linux import awake, namespace_entries, process
 from ociruntime.plan import entering, shared_order
 from ociruntime.step import HostStep, Plan, SyncStep
 
@@ -100,7 +100,7 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
     yield from entering.plan_enter(config)
 
     # In the container, still with all privileges.
-    if namespaces.has(config, "user"):
+    if namespace_entries.has(config, "user"):
         from ociruntime.linux import idmap
 
         # At once: until then it is the host's root, which would own the files and the keyring that it makes.

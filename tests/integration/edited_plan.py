@@ -15,6 +15,7 @@ from errno import EIO, EMFILE, EPERM, EROFS
 from typing import TYPE_CHECKING
 
 from ociruntime import cli
+from ociruntime.native.encode import named
 from ociruntime.plan import order
 from ociruntime.step import HostStep, InitStep, SyncStep
 
@@ -49,15 +50,14 @@ def _add(op: str, *args: Argument, before: str = "", after: str = "") -> Callabl
 
 
 def _change(op: str, **values: Argument) -> Callable[[list[Step]], None]:
-    """Arguments of an init step are replaced: a0=..., a1=..."""
+    """Arguments of an init step are replaced, by their names in plan.h."""
 
     def edit(steps: list[Step]) -> None:
         step = steps[_place(steps, op)]
         assert isinstance(step, InitStep)
-        args = list(step.args)
-        for name, value in values.items():
-            args[int(name[1:])] = value
-        step.args = tuple(args)
+        args = named(step)
+        assert args.keys() >= values.keys()
+        step.args = tuple({**args, **values}.values())
         step.name, step.pointer = f"forced {op}", POINTER
 
     return edit
@@ -124,18 +124,18 @@ _MS_SHARED_AND_PRIVATE = 1 << 20 | 1 << 18
 EDITS: dict[str, Callable[[list[Step]], None]] = {
     "none": lambda _steps: None,
     "join_cgroup": _join_a_mount,
-    "join": _change("join", a1=0x04000000),  # CLONE_NEWUTS, but the descriptor is a network namespace
-    "fork": _change("fork", a0=0x00000800),  # CLONE_SIGHAND without CLONE_VM
+    "join": _change("join", types=0x04000000),  # CLONE_NEWUTS, but the descriptor is a network namespace
+    "fork": _change("fork", flags=0x00000800),  # CLONE_SIGHAND without CLONE_VM
     "unshare": _add("unshare", 0x00000001, before="setsid"),
     "setsid": _add("setsid", after="setsid"),
-    "keyring_permissions": _change("keyring_permissions", a0=_ALL),
+    "keyring_permissions": _change("keyring_permissions", permissions=_ALL),
     "session_keyring": _add("session_keyring", ".reserved", after="setsid"),
-    "hostname": _change("hostname", a0="x" * 65),
+    "hostname": _change("hostname", name="x" * 65),
     "domainname": _add("domainname", "x" * 65, after="hostname"),
     "loopback": _add("loopback", before="ready"),
-    "propagation": _change("propagation", a0=_MS_SHARED_AND_PRIVATE),
-    "root": _change("root", a0="/no/such/rootfs"),
-    "mount_attributes": _change("mount_attributes", a0="/no/such/place"),
+    "propagation": _change("propagation", flags=_MS_SHARED_AND_PRIVATE),
+    "root": _change("root", path="/no/such/rootfs"),
+    "mount_attributes": _change("mount_attributes", destination="/no/such/place"),
     "terminal": _add("terminal", 0, 0, before="pivot_root"),
     "terminal_owner": _add("terminal_owner", 1, before="ready"),  # without CAP_CHOWN, of /dev/null
     "console": _add("console", "/etc/passwd/console", before="pivot_root"),
@@ -144,10 +144,10 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "pivot_root": _add("pivot_root", after="pivot_root"),
     "move_root": _add("move_root", after="pivot_root"),
     "chroot": _add("chroot", before="ready"),
-    "root_attributes": _change("root_attributes", a0=1 << 30),
+    "root_attributes": _change("root_attributes", set=1 << 30),
     "xattr": _add("xattr", "/etc", "nonsense", "x", before="pivot_root"),
     "xattr: bind": _add("xattr", "/mnt", "user.x", "x", before="pivot_root"),
-    "affinity": _change("affinity", a0=[0, 0]),
+    "affinity": _change("affinity", cpus=[0, 0]),
     "personality": _refuse(_PERSONALITY, first=8),
     "attribute": _add("attribute", "no-such", "x", before="bounding"),
     "groups": _add("groups", ["1"], before="ready"),
@@ -161,7 +161,7 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "rlimit": _refuse(_PRLIMIT, first=0),  # its own
     "wait_start": _refuse(_ACCEPT4, first=3, error=EMFILE),
     "close_from": _refuse(_CLOSE_RANGE, first=3),
-    "seccomp": _change("seccomp", a0=1 << 31),  # no such flag
+    "seccomp": _change("seccomp", flags=1 << 31),  # no such flag
     "set device rules": _add_host(
         "set_device_rules",
         {"directory": "/no/such/cgroup", "lines": [["devices.deny", "a"]]},

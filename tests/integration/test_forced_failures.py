@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime.native.encode import OPS, SYNC_STARTED, encode
+from ociruntime.native.encode import OPS, encode
 from ociruntime.native.spawn import Child, ChildFailed
+from ociruntime.progress import SYNC_POINTS
 from ociruntime.step import OPS as HOST_OPS, SyncStep, words_of
 from tests.harness.configuration import Config, add_bind, add_hook, with_namespace, without_namespace
 from tests.harness.driver import ENVIRONMENT, MARK, runtime_under_test
@@ -399,7 +400,7 @@ def test_sync_points_fail_when_the_runtime_gives_up(point: str) -> None:
     buffer = encode([(7, step)], [], 3)
     child = Child(buffer, records=1)
     try:
-        child.wait_for({"started": SYNC_STARTED, "mounted": 2, "ready": 3}[point])
+        child.wait_for(SYNC_POINTS[point])
         child.reply(b"no")
         with pytest.raises(ChildFailed) as caught:
             child.wait_end()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry out the steps of planner.py: make the cgroup, write its limits, open it for init.
+"""Carry out the steps of planner.py: make the cgroup and write its limits.
 
 Must not import planner, resources or devices: the steps say what to do.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from ociruntime.errors import StepFailed
-from ociruntime.linux.cgroups import CLONE_SLOT
 from ociruntime.linux.cgroups.v1 import inherit_cpuset, read, write
 
 TYPE_CHECKING = False
@@ -59,10 +58,6 @@ def _apply(step: HostStep, context: Context) -> None:
         from ociruntime.linux.cgroups.delegation import give
 
         give(args["directory"], args["uid"])
-    elif step.op == "open_cgroup":
-        for key, path in args["slots"].items():
-            flags = os.O_RDONLY | os.O_DIRECTORY if key == CLONE_SLOT else os.O_WRONLY
-            context.slots[key] = os.open(path, flags | os.O_CLOEXEC)
     else:
         raise AssertionError(f"unknown step {step.op}")
 
