@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from ociruntime.linux import awake
 from ociruntime.linux.cgroups.layout import Layout, probe_layout
 
 TYPE_CHECKING = False
@@ -70,7 +71,7 @@ def probe(config: Node | None = None, cgroups: Layout | None = None) -> Host:
         kcore=os.path.exists("/proc/kcore"),
         capabilities=_own_capabilities(),
         cpus=_possible_cpus(),
-        resctrl=_mount_point("resctrl") if config is not None and config.at("linux", "intelRdt") else "",
+        resctrl=_mount_point("resctrl") if config is not None and awake(config, "intelrdt") else "",
     )
 
 

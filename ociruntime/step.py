@@ -48,7 +48,7 @@ OPS = {
     "clone_hook": "launch.launch",
     "commit": "launch.launch",
     "run_hook": "launch.hooks",
-    "open_init": "plan.entering",
+    "open_init": "launch.launch",
     "make_notify_directory": "foreground.readiness",
     "raise_descriptor_limit": "linux.descriptor_limit",
     "lower_descriptor_limit": "linux.descriptor_limit",

@@ -165,7 +165,7 @@ def _steps(step: HostStep, context: Context) -> Iterator[Step]:
         load_filter += seccomp.plan_load(config)
         needs_admin = seccomp.needs_admin(config)
     if kind in _IN_CONTAINER:
-        target = entering.target_of(context)
+        target = _container(context)
         yield from entering.plan_open(config, target)
         yield from entering.plan_cgroups(config, target)
         yield from entering.plan_enter(config)
@@ -173,7 +173,7 @@ def _steps(step: HostStep, context: Context) -> Iterator[Step]:
     else:
         yield HostStep("clone_hook", {}, text="a process of the host")
     if kind == "startContainer":
-        yield from entering.plan_root(config, entering.target_of(context))
+        yield from entering.plan_root(config, _container(context))
     else:
         yield InitStep("root", "/", 0, name="open root", text="/")
     yield InitStep("chdir", directory, 0, text=directory)
@@ -202,6 +202,13 @@ def _steps(step: HostStep, context: Context) -> Iterator[Step]:
         _environment(step, context, kind),
         text=path,
     )
+
+
+def _container(context: Context) -> entering.Target:
+    """The container that the hook enters."""
+    facts = context.facts.get("cgroups")
+    paths: dict[str, str] = facts["paths"] if isinstance(facts, dict) else {}
+    return entering.Target(context.pid, context.start_time, context.rootfs, paths)
 
 
 def _environment(step: HostStep, context: Context, kind: str) -> list[str]:

@@ -15,7 +15,14 @@ import os
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
-from ociruntime.identity import identify
+from ociruntime.identity import (
+    identify,
+    is_thread,
+    living_thread,
+    open_process,
+    open_thread,
+    start_time_of,
+)
 from ociruntime.linux.cgroups.membership import CLONE_SLOT
 from ociruntime.native.encode import encode, named
 from ociruntime.native.spawn import Child, ChildFailed, descriptor_of
@@ -185,6 +192,9 @@ class Launch:
             if step.op in _CLONES:
                 self._clone()
                 return
+            if step.op == "open_init":
+                open_init(step, self.context)
+                return
             if step.undoable:
                 assert self.directory is not None
                 self.directory.note(step.entry())
@@ -232,6 +242,48 @@ class Launch:
             start=start,
             forks=self.plan.forks(),
         )
+
+
+def open_init(step: HostStep, context: Context) -> None:
+    """Open init, and not a process that has its number by now. Raises StepFailed if it has ended."""
+    pid, start_time = step.args["pid"], step.args["start_time"]
+    assert isinstance(pid, int)
+    try:
+        context.slots["init"] = open_process(pid)
+    except ProcessLookupError:
+        raise StepFailed("init has ended", step=step.name) from None
+    if start_time and start_time_of(pid) != start_time:
+        raise StepFailed("init has ended", step=step.name)
+    thread = living_thread(pid)
+    while thread not in (0, pid):
+        if _open_thread(step, context, pid, thread):
+            return
+        thread = living_thread(pid)
+
+
+def _open_thread(step: HostStep, context: Context, pid: int, thread: int) -> bool:
+    """Init's first thread has ended and has no namespaces any more; another of its threads still has them.
+
+    False if that one has ended in the meantime, too: its number may belong to a process of the host by then.
+    """
+    try:
+        with Descriptors() as opened:
+            opened["thread"] = open_thread(thread)
+            # It is alive, and a thread of init's: no two threads of the machine have this number at the same time.
+            if not is_thread(opened["thread"], pid, thread):
+                return False
+            os.close(context.slots.pop("init"))
+            context.slots["init"] = opened.pop("thread")
+        return True
+    except ProcessLookupError:
+        return False
+    except OSError as failure:
+        raise StepFailed(
+            f"thread {thread}",
+            step=step.name,
+            errno=failure.errno or 0,
+            hint="init's first thread has ended; entering by another one needs Linux 6.9 or newer",
+        ) from None
 
 
 def _committed() -> None:
@@ -291,25 +343,27 @@ def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
     args = named(step)
     flags = args["source_flags"]
     inside = " in the rootfs" if isinstance(flags, int) and flags & BIND_IN_ROOT else ""
-    name = words_of("open_bind_source")
+    op = "open_bind_source"
     return StepFailed(
         f"{args['source']}{inside} on {args['destination']}",
         pointer=step.pointer,
-        step=name,
+        step=words_of(op),
         errno=failure.errno,
-        hint=hint_for(failure.errno, name),
+        hint=hint_for(failure.errno, op),
     )
 
 
 def _hint(failure: ChildFailed, step: Step, steps: list[Step]) -> str:
-    op = step.op if isinstance(step, InitStep) else ""
+    op = step.op if isinstance(step, InitStep) else "sync"
     if failure.errno == errno.EPERM and op == "mount_fs":
-        return _hint_of_user_namespace(steps) or hint_for(failure.errno, step.name)
+        return _hint_of_user_namespace(steps) or hint_for(failure.errno, op)
     if failure.errno == errno.EPERM and failure.detail == "mount_setattr":
         return "the source has flags that are locked in this user namespace: leave out the option that clears one"
     if failure.errno == errno.ENOSPC:  # a mount point is a file, and needs room on a disk
-        return hint_for(failure.errno, "mount" if failure.detail in _MOUNTING else "")
-    return hint_for(failure.errno, step.name)
+        return hint_for(failure.errno, "mount_fs" if failure.detail in _MOUNTING else "")
+    if isinstance(step, InitStep) and op == "attribute":
+        op = f"{op} {named(step)['name']}"
+    return hint_for(failure.errno, op)
 
 
 # The calls that add to the mounts of a namespace.
@@ -345,7 +399,7 @@ def step_failed(step: HostStep, failure: OSError) -> StepFailed:
     number = failure.errno or 0
     name = os.fsdecode(failure.filename) if isinstance(failure.filename, (str, bytes)) else ""
     shown = said_once(step, name)
-    return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint_for(number, step.name))
+    return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint_for(number, step.op))
 
 
 def said_once(step: HostStep, reason: str) -> str:

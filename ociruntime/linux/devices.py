@@ -258,7 +258,7 @@ def _open_tree(path: str, step: HostStep, context: Context) -> None:
     else:
         del context.slots[slot]
     if failed < 0:
-        hint = hint_for(-failed, step.name)
+        hint = hint_for(-failed, step.op)
         raise StepFailed(path, pointer=step.pointer, step=step.name, errno=-failed, hint=hint)
 
 

@@ -466,5 +466,5 @@ def _open_source(step: HostStep, context: Context) -> None:
 def _failure(step: HostStep, number: int) -> StepFailed:
     inside = " in the rootfs" if step.args.get("root") else ""
     what = f"{step.args['source']}{inside} on {step.args['destination']}"
-    hint = hint_for(number, step.name)
+    hint = hint_for(number, step.op)
     return StepFailed(what, pointer=step.pointer, step=step.name, errno=number, hint=hint)

@@ -243,7 +243,7 @@ def apply(step: HostStep, context: Context) -> None:
     except OSError as error:
         number = error.errno or 0
         raise StepFailed(
-            path, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.name)
+            path, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.op)
         ) from None
     found = _type_of(context.slots[slot])
     if found != TYPES[name]:

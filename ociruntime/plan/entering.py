@@ -15,11 +15,6 @@ What follows these steps is decided in plan/exec_order.py and launch/hooks.py. T
 
 from __future__ import annotations
 
-import os
-
-from ociruntime.descriptors import Descriptors
-from ociruntime.errors import StepFailed
-from ociruntime.identity import is_thread, living_thread, open_process, open_thread, start_time_of
 from ociruntime.linux import namespace_entries, namespaces
 from ociruntime.linux.cgroups import membership
 from ociruntime.step import HostStep, InitStep, Slot
@@ -29,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 _INIT = Slot("init")
@@ -50,13 +44,6 @@ class Target:
         self.start_time = start_time
         self.rootfs = rootfs
         self.cgroups = cgroups
-
-
-def target_of(context: Context) -> Target:
-    """The container of a Context."""
-    facts = context.facts.get("cgroups")
-    paths: dict[str, str] = facts["paths"] if isinstance(facts, dict) else {}
-    return Target(context.pid, context.start_time, context.rootfs, paths)
 
 
 def plan_open(config: Node, target: Target, move: bool = False) -> Iterator[Step]:
@@ -93,43 +80,6 @@ def plan_root(config: Node, target: Target) -> Iterator[Step]:
         yield InitStep("chroot")
 
 
-def apply(step: HostStep, context: Context) -> None:
-    """Open init, and not a process that has its number by now. Raises StepFailed if it has ended."""
-    pid, start_time = step.args["pid"], step.args["start_time"]
-    assert isinstance(pid, int)
-    try:
-        context.slots[_INIT.key] = open_process(pid)
-    except ProcessLookupError:
-        raise StepFailed("init has ended", step=step.name) from None
-    if start_time and start_time_of(pid) != start_time:
-        raise StepFailed("init has ended", step=step.name)
-    thread = living_thread(pid)
-    while thread not in (0, pid):
-        if _open_thread(step, context, pid, thread):
-            return
-        thread = living_thread(pid)
-
-
-def _open_thread(step: HostStep, context: Context, pid: int, thread: int) -> bool:
-    """Init's first thread has ended and has no namespaces any more; another of its threads still has them.
-
-    False if that one has ended in the meantime, too: its number may belong to a process of the host by then.
-    """
-    try:
-        with Descriptors() as opened:
-            opened["thread"] = open_thread(thread)
-            # It is alive, and a thread of init's: no two threads of the machine have this number at the same time.
-            if not is_thread(opened["thread"], pid, thread):
-                return False
-            os.close(context.slots.pop(_INIT.key))
-            context.slots[_INIT.key] = opened.pop("thread")
-        return True
-    except ProcessLookupError:
-        return False
-    except OSError as failure:
-        raise StepFailed(
-            f"thread {thread}",
-            step=step.name,
-            errno=failure.errno or 0,
-            hint="init's first thread has ended; entering by another one needs Linux 6.9 or newer",
-        ) from None
+def _cgroup_pointer(config: Node) -> str:
+    node = config.at("linux", "cgroupsPath")
+    return node.pointer if node else ""

@@ -86,10 +86,10 @@ EDGES: dict[str, str] = {
     "idmap": "errors ground native progress spine step tables",
     # a hook is a process in the container, and planned as one: it needs the subjects of a process, and spawn
     "hooks": "annotations document entering errors ground idmap order seccomp spine step subject subjects",
-    "entering": "cgroups errors ground live step subject",
+    "entering": "cgroups ground step subject",
     "build": "schema",
     "native": "native errors progress step",
-    "host": "ground layout",
+    "host": "ground layout subjects",
     "schema": "schema errors document",
     "bundle": "command errors document",
     "check": "check errors schema subjects",

@@ -109,6 +109,7 @@ EXEC = {
     "ociruntime.linux.cgroups",
     "ociruntime.linux.cgroups.membership",
     "ociruntime.linux.cgroups.layout",
+    "ociruntime.linux.namespace_entries",
     "ociruntime.linux.namespaces",
     "ociruntime.native.encode",
     "ociruntime.operations.pid_file",

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import pytest
 
+from ociruntime import errors
 from ociruntime.native.encode import OPS as INIT_OPS
 from ociruntime.step import OPS, HostStep, module_of, words_of
 
 # Done by Launch itself.
-_OF_LAUNCH = {"clone_init", "clone_helper", "clone_hook", "commit"}
+_OF_LAUNCH = {"clone_init", "clone_helper", "clone_hook", "commit", "open_init"}
 
 
 @pytest.mark.parametrize("op", sorted(OPS))
@@ -42,3 +43,9 @@ def test_words_and_form() -> None:
         "subject": "linux.scheduling",
         "args": {"class": "x"},
     }
+
+
+def test_hints_are_for_ops() -> None:
+    """A hint whose op is not one any more would never be shown."""
+    known = {"", "sync", *OPS, *INIT_OPS}
+    assert {op.split()[0] if op else op for _, op in errors._HINTS} <= known
