@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable
 from ociruntime.identity import exit_status, frozen, lives, reap
+from ociruntime.progress import EXECUTING, STARTING, phase_in
 from ociruntime.statedir import Record, StateDir
 from ociruntime.stateroot import names
 
@@ -37,7 +38,6 @@ ALLOWED = {
     "delete": ("stopped",),
 }
 SPEC_VERSION = "1.3.0"
-_STARTING, _EXECUTING = 3, 4  # PHASE_* of native/plan.h
 
 
 def ignored(_warning: str) -> None:
@@ -112,11 +112,11 @@ class Container:
             return "stopped"
         if frozen(self.record.cgroup_paths):
             return "paused"
-        return "created" if self._phase() < _EXECUTING else "running"
+        return "created" if self._phase() < EXECUTING else "running"
 
     def has_begun(self) -> bool:
         """True once start has let init go on to its program."""
-        return self._phase() >= _STARTING
+        return self._phase() >= STARTING
 
     def _phase(self) -> int:
         try:
@@ -126,7 +126,7 @@ class Container:
             if str(damage) not in self.warnings:
                 self.warnings.append(str(damage))
         # Without it (it was removed, or is damaged) start must refuse.
-        return _EXECUTING if head is None else int.from_bytes(head[4:], "little")
+        return EXECUTING if head is None else phase_in(head)
 
     def notify_directory(self) -> str:
         """Where its program's notify socket is, or ""; see foreground/readiness.py."""

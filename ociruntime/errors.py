@@ -277,7 +277,11 @@ def errno_text(number: int) -> str:
     return f"{name} ({os.strerror(number).lower()})"
 
 
-# What a bare errno does not say. Keyed by (errno, step name); a step name of "" is any step.
+_ONE_KIND = "a directory can't be mounted on a file, nor a file on a directory"
+_HARD_LIMIT = "raising a hard limit needs CAP_SYS_RESOURCE"
+
+# What a bare errno does not say. Keyed by (errno, op of the step); "" is any op, "sync" is where the two sides meet, and
+# "attribute" has the name of the file with it.
 _HINTS: dict[tuple[int, str], str] = {
     (
         _errno.EPERM,
@@ -288,28 +292,30 @@ _HINTS: dict[tuple[int, str], str] = {
         "",
     ): "the kernel lacks this system call or an outer seccomp filter hides it; Linux 5.10 or newer is needed",
     (_errno.EPERM, "sync"): "a filter with SCMP_ACT_NOTIFY must allow write and read",
-    (_errno.EPERM, "set rlimit"): "raising a hard limit needs CAP_SYS_RESOURCE",
+    (_errno.EPERM, "set_rlimit"): _HARD_LIMIT,
+    (_errno.EPERM, "rlimit"): _HARD_LIMIT,
     (
         _errno.ENOSPC,
-        "mount",
+        "mount_fs",
     ): "for a mount, ENOSPC means that fs.mount-max is reached, not that the disk is full",
-    (_errno.ENOENT, "open bind source"): "the source of a bind mount must exist",
-    (_errno.ENOTDIR, "mount"): "a directory can't be mounted on a file, nor a file on a directory",
-    (_errno.ENOENT, "set AppArmor profile"): "the profile is not loaded: load it with apparmor_parser",
-    (_errno.EINVAL, "set SELinux label"): "the loaded policy has no such label",
-    (_errno.ENOSPC, "make resctrl group"): "the hardware has no free class of service",
+    (_errno.ENOENT, "open_bind_source"): "the source of a bind mount must exist",
+    (_errno.ENOTDIR, "mount_fs"): _ONE_KIND,
+    (_errno.ENOTDIR, "mount_tree"): _ONE_KIND,
+    (_errno.ENOTDIR, "bind"): _ONE_KIND,
+    (_errno.ENOENT, "attribute apparmor/exec"): "the profile is not loaded: load it with apparmor_parser",
+    (_errno.EINVAL, "attribute exec"): "the loaded policy has no such label",
+    (_errno.ENOSPC, "make_resctrl_group"): "the hardware has no free class of service",
     (
         _errno.EPERM,
-        "set scheduler",
+        "set_scheduler",
     ): "real-time scheduling needs CAP_SYS_NICE, and with cgroup v1 linux.resources.cpu.realtimeRuntime",
-    (_errno.EPERM, "set I/O priority"): "the real-time class needs CAP_SYS_NICE",
-    (_errno.EBUSY, "set scheduler"): "the deadline tasks of this machine do not leave enough CPU time",
-    (_errno.EBUSY, "remove cgroup"): "a process is still in the cgroup",
-    (_errno.ENOENT, "open terminal"): "a terminal needs a devpts, which the config must mount at /dev/pts",
-    (_errno.ENODEV, "mount"): "the kernel does not know this file system type",
+    (_errno.EPERM, "set_io_priority"): "the real-time class needs CAP_SYS_NICE",
+    (_errno.EBUSY, "set_scheduler"): "the deadline tasks of this machine do not leave enough CPU time",
+    (_errno.ENOENT, "terminal"): "a terminal needs a devpts, which the config must mount at /dev/pts",
+    (_errno.ENODEV, "mount_fs"): "the kernel does not know this file system type",
 }
 
 
-def hint_for(number: int, step: str = "") -> str:
-    """The remedy for `number` (an errno) in a step of that name, or ""."""
-    return _HINTS.get((number, step)) or _HINTS.get((number, ""), "")
+def hint_for(number: int, op: str = "") -> str:
+    """The remedy for `number` (an errno) in a step of that op, or ""."""
+    return _HINTS.get((number, op)) or _HINTS.get((number, ""), "")

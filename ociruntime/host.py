@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from ociruntime.linux import awake
 from ociruntime.linux.cgroups.layout import Layout, probe_layout
 
 TYPE_CHECKING = False
@@ -70,7 +71,7 @@ def probe(config: Node | None = None, cgroups: Layout | None = None) -> Host:
         kcore=os.path.exists("/proc/kcore"),
         capabilities=_own_capabilities(),
         cpus=_possible_cpus(),
-        resctrl=_mount_point(b"resctrl") if config is not None and config.at("linux", "intelRdt") else "",
+        resctrl=_mount_point("resctrl") if config is not None and awake(config, "intelrdt") else "",
     )
 
 
@@ -91,17 +92,14 @@ def _possible_cpus() -> int:
         return _MOST_CPUS
 
 
-def _mount_point(kind: bytes) -> str:
+def _mount_point(kind: str) -> str:
     """Where a file system that exists only once is mounted, or ""; the first mount point counts."""
+    from ociruntime.linux.mountinfo import mounts
+
     try:
-        with open("/proc/self/mountinfo", "rb") as file:
-            for line in file:
-                front, _, back = line.partition(b" - ")
-                if back.split(b" ", 1)[0] == kind:
-                    return os.fsdecode(front.split(b" ")[4].replace(b"\\040", b" "))
+        return next((mount.point for mount in mounts() if mount.kind == kind), "")
     except OSError:
         return ""
-    return ""
 
 
 def _own_capabilities() -> int:

@@ -422,8 +422,9 @@ class StateDir:
         A step whose line was cut off by a crash was not begun; a line that is not an entry can't be undone, and must not
         keep the others from being undone. Raises StateUnreadable if it can't be read at all.
         """
-        lines = (self.read("journal") or b"").split(b"\n")
-        return [entry for entry in map(_entry_of, lines[:-1]) if entry]
+        from ociruntime.journal import entries
+
+        return entries(self.read("journal") or b"")
 
     def remove(self) -> None:
         """Remove the directory, lock last; a file that is already gone is ignored. Raises RuntimeFailure."""
@@ -456,29 +457,6 @@ def _damaged(path: str, failure: OSError) -> StateUnreadable:
     if failure.errno == errno.ELOOP:
         return StateUnreadable(f"{path}: not a regular file", hint=_WAY_OUT)
     return StateUnreadable(path, errno=failure.errno or 0, hint=_WAY_OUT)
-
-
-def init_of(journal: list[dict[str, object]]) -> dict[str, object]:
-    """Pid and start time of init, as a journal has them; empty if it was not there yet."""
-    for entry in reversed(journal):
-        if entry["subject"] == "launch" and isinstance(entry["args"], dict):
-            return entry["args"]
-    return {}
-
-
-def is_entry(line: bytes) -> bool:
-    """Is this a line of one of our journals?"""
-    return bool(_entry_of(line))
-
-
-def _entry_of(line: bytes) -> dict[str, object]:
-    try:
-        entry = parse(line, "journal").value
-    except BundleError:
-        return {}
-    if not isinstance(entry, dict) or not isinstance(entry.get("args"), dict):
-        return {}
-    return entry if isinstance(entry.get("subject"), str) and isinstance(entry.get("name"), str) else {}
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan is made of: steps. Pure data; nothing here touches the system.
+"""What a plan is made of: steps, and which module does them. Pure data; nothing here touches the system.
 
 A step is one operation, the JSON pointer of the property that caused it, and words for people.
 Host steps run in Python in the runtime's namespaces; init steps run in C inside the container's;
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from ociruntime.errors import Violation
 
 
@@ -38,35 +40,106 @@ class Step:
         return {"where": self.where, "name": self.name, "pointer": self.pointer, "text": self.text}
 
 
-class HostStep(Step):
-    """A step on the runtime's side, done by the subject module that planned it.
+# Which module below `ociruntime` does the host steps of an op, and undoes them. It is imported when there is one.
+# The ops of init are in native/plan.h.
+OPS = {
+    "clone_init": "launch.launch",
+    "clone_helper": "launch.launch",
+    "clone_hook": "launch.launch",
+    "commit": "launch.launch",
+    "run_hook": "launch.hooks",
+    "open_init": "launch.launch",
+    "make_notify_directory": "foreground.readiness",
+    "raise_descriptor_limit": "linux.descriptor_limit",
+    "lower_descriptor_limit": "linux.descriptor_limit",
+    "give_descriptor_limit": "linux.descriptor_limit",
+    "note_mounts": "linux.rootfs",
+    "open_bind_source": "linux.mounts",
+    "id_map_bind_source": "linux.mounts",
+    "make_device_node": "linux.devices",
+    "open_namespace": "linux.namespaces",
+    "note_id_maps": "linux.idmap",
+    "hold_id_maps": "linux.idmap",
+    "write_id_map": "linux.idmap",
+    "move_network_device": "linux.network",
+    "check_cgroup": "linux.cgroups",
+    "make_cgroup": "linux.cgroups",
+    "set_cgroup": "linux.cgroups",
+    "set_device_rules": "linux.cgroups",
+    "load_device_program": "linux.cgroups",
+    "check_memory_in_use": "linux.cgroups",
+    "enable_controllers": "linux.cgroups",
+    "delegate_cgroup": "linux.cgroups",
+    "open_cgroup": "linux.cgroups",
+    "check_resctrl_group": "linux.intelrdt",
+    "make_resctrl_group": "linux.intelrdt",
+    "make_monitoring_group": "linux.intelrdt",
+    "join_resctrl_group": "linux.intelrdt",
+    "set_schemata": "linux.intelrdt",
+    "set_oom_score_adj": "linux.process",
+    "set_rlimit": "linux.rlimits",
+    "set_scheduler": "linux.scheduling",
+    "set_io_priority": "linux.scheduling",
+    "compile_seccomp_filter": "linux.seccomp",
+    "send_seccomp_listener": "linux.seccomp",
+    "connect_console_socket": "linux.console",
+    "connect_pidfd_socket": "linux.console",
+    "send_terminal": "linux.console",
+    "send_pidfd": "linux.console",
+}
 
-    subject  the module below `ociruntime` with `apply(step, run)`, and `undo(name, args, run)` if undoable
+# Ops whose words for people are not the op's own.
+_WORDS = {
+    "id_map_bind_source": "id-map bind source",
+    "set_io_priority": "set I/O priority",
+    "set_oom_score_adj": "set oom_score_adj",
+}
+
+
+def words_of(op: str) -> str:
+    """An op as people read it in plans, errors and traces."""
+    return _WORDS.get(op) or op.replace("_", " ")
+
+
+def module_of(op: str) -> ModuleType:
+    """The module that does an op, imported now. Raises KeyError for what is not an op."""
+    return __import__(f"ociruntime.{OPS[op]}", fromlist=["apply"])
+
+
+class HostStep(Step):
+    """A step on the runtime's side, done by the module that OPS names for its op.
+
+    That module has `apply(step, context)`, and `undo(op, args, context)` if steps of it can be undone.
+
+    op       the operation: a key of OPS
     args     what to do; JSON values only, because they are written to the journal as they are
     undoable a journal entry is written before the step, and undo() is called after a failure and at delete
     """
 
-    __slots__ = ("args", "subject", "undoable")
+    __slots__ = ("args", "op", "undoable")
     where = "host"
 
     def __init__(
         self,
-        subject: str,
-        name: str,
+        op: str,
         args: dict[str, object],
         *,
         pointer: str = "",
         text: str = "",
         undoable: bool = False,
     ) -> None:
-        super().__init__(name, pointer, text)
-        self.subject = subject
+        super().__init__(words_of(op), pointer, text)
+        self.op = op
         self.args = args
         self.undoable = undoable
 
     def as_dict(self) -> dict[str, object]:
-        """Also which module does it, with which arguments."""
-        return {**super().as_dict(), "subject": self.subject, "args": self.args}
+        """Also the op, which module does it, and with which arguments."""
+        return {**super().as_dict(), "op": self.op, "subject": OPS[self.op], "args": self.args}
+
+    def entry(self) -> dict[str, object]:
+        """The step as the journal has it; see docs/internals/state.md."""
+        return {"op": self.op, "args": self.args}
 
 
 class Slot:
@@ -99,6 +172,11 @@ class Blob:
 Argument = int | str | None | Slot | Blob | list[str] | list[int]
 
 
+def shown(argument: Argument) -> object:
+    """An argument as `plan --format json` prints it: a slot and a blob by their keys."""
+    return argument.key if isinstance(argument, (Slot, Blob)) else argument
+
+
 class InitStep(Step):
     """A step on the container's side, done by one op of native/plan.h.
 
@@ -126,8 +204,7 @@ class InitStep(Step):
 
     def as_dict(self) -> dict[str, object]:
         """Also the op and its arguments; a slot or blob is shown by its key."""
-        shown = [argument.key if isinstance(argument, (Slot, Blob)) else argument for argument in self.args]
-        return {**super().as_dict(), "op": self.op, "args": shown}
+        return {**super().as_dict(), "op": self.op, "args": [shown(argument) for argument in self.args]}
 
 
 class SyncStep(Step):
@@ -175,6 +252,10 @@ class Plan:
                 break
             found.append((index, step))
         return found
+
+    def host_step(self, op: str) -> HostStep | None:
+        """The first host step of an op, if there is one."""
+        return next((step for step in self.steps if isinstance(step, HostStep) and step.op == op), None)
 
     def _index_of(self, point: str) -> int:
         for index, step in enumerate(self.steps):

@@ -19,7 +19,8 @@ import os
 from ociruntime.errors import NoSuchContainer
 from ociruntime.foreign import refuse
 from ociruntime.identity import lives
-from ociruntime.statedir import Record, init_of
+from ociruntime.journal import init_of
+from ociruntime.statedir import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

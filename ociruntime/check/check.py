@@ -9,63 +9,13 @@ to explain a rejection.
 from __future__ import annotations
 
 from ociruntime.errors import Findings, InvalidConfig, NotSupported, Violation
-from ociruntime.linux import (
-    annotations as annotation,
-    capabilities,
-    cgroups,
-    credentials,
-    devices,
-    hooks,
-    hostname,
-    mounts,
-    namespaces,
-    paths,
-    process,
-    rlimits,
-    rootfs,
-    sysctl,
-)
+from ociruntime.linux import concerned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-
-_SUBJECTS = (
-    rootfs,
-    mounts,
-    namespaces,
-    process,
-    credentials,
-    capabilities,
-    rlimits,
-    hostname,
-    devices,
-    paths,
-    sysctl,
-    cgroups,
-    hooks,
-    annotation,
-)
-
-# Subjects that few configs need: imported when one of these properties is there.
-_RARE = (
-    ("idmap", ("linux", "uidMappings")),
-    ("idmap", ("linux", "gidMappings")),
-    ("network", ("linux", "netDevices")),
-    ("scheduling", ("process", "scheduler")),
-    ("scheduling", ("process", "ioPriority")),
-    ("scheduling", ("process", "execCPUAffinity")),
-    ("scheduling", ("linux", "personality")),
-    ("scheduling", ("linux", "memoryPolicy")),
-    ("seccomp", ("linux", "seccomp")),
-    ("lsm", ("process", "apparmorProfile")),
-    ("lsm", ("process", "selinuxLabel")),
-    ("lsm", ("linux", "mountLabel")),
-    ("console", ("process", "consoleSize")),
-    ("intelrdt", ("linux", "intelRdt")),
-)
 
 # What belongs to no subject: the document's version.
 KEYS = ("/ociVersion",)
@@ -92,7 +42,8 @@ def violations(config: Node, explain: bool = True) -> Findings:
     if isinstance(config.value, dict):
         found.take(
             violation
-            for violation in _subjects(config)
+            for subject in concerned(config)
+            for violation in subject.check(config)
             # what the schema says about the same value takes precedence
             if violation.pointer not in known or violation.severity != "error"
         )
@@ -117,19 +68,6 @@ def require(config: Node) -> list[Violation]:
         if violation.severity == "unsupported":
             raise NotSupported(violation.reason, pointer=violation.pointer)
     return [*found, *(Violation("", words, severity="warning") for words in found.left_out())]
-
-
-def _subjects(config: Node) -> Iterator[Violation]:
-    for subject in _SUBJECTS:
-        yield from subject.check(config)
-    rare = [name for name, path in _RARE if config.at(*path)]
-    if config.at("process", "terminal").flag():
-        rare.append("console")
-    if namespaces.has(config, "user"):
-        rare.append("idmap")
-    for name in dict.fromkeys(rare):
-        module = __import__(f"ociruntime.linux.{name}", fromlist=["check"])
-        yield from module.check(config)
 
 
 def _version(config: Node) -> Iterator[Violation]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ociruntime.container import Container
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import HostStep
 
 INSIDE = "/run/notify"  # where the directory with the socket is mounted
@@ -64,12 +64,12 @@ def amended(bundle: Bundle, directory: str) -> Bundle:
     return Bundle(bundle.directory, bundle.config_path, compact(changed).encode())
 
 
-def apply(step: HostStep, run: Run) -> None:  # noqa: ARG001 - the signature of every subject
+def apply(step: HostStep, context: Context) -> None:  # noqa: ARG001 - the signature of every subject
     """Make the directory. Raises OSError."""
     os.mkdir(str(step.args["path"]), 0o755)
 
 
-def undo(_name: str, args: dict[str, object], run: Run) -> None:  # noqa: ARG001
+def undo(_op: str, args: dict[str, object], context: Context) -> None:  # noqa: ARG001
     """Remove the directory with the socket, and anything else that is in it."""
     from ociruntime.removal import remove_tree
 

@@ -19,6 +19,7 @@ import time
 from typing import Any
 
 from ociruntime.errors import BundleError, RuntimeFailure
+from ociruntime.linux.mountinfo import mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -268,17 +269,13 @@ def _shown(path: str) -> str:
 def _mounts(pid: int) -> Table:
     """proc(5), mountinfo: a mount point's file system, its options and its propagation."""
     table: Table = {}
-    for line in _read(f"/proc/{pid}/mountinfo").splitlines():
-        front, _, back = line.partition(" - ")
-        fields = front.split()
-        point = fields[4]
-        if point.endswith(_PROBE):
+    for mount in mounts(f"/proc/{pid}/mountinfo"):
+        if mount.point.endswith(_PROBE):
             continue
-        kind, _, superblock = back.split(" ", 2)
-        propagation = ",".join(sorted(tag.split(":")[0] for tag in fields[6:])) or "private"
-        table[f"mount {point}"] = f"{kind} {fields[5]} {propagation}"
-        table[f"file system of {point}"] = (
-            ",".join(sorted(superblock.split(","))) if kind == "tmpfs" else kind
+        propagation = ",".join(sorted(tag.split(":")[0] for tag in mount.tags)) or "private"
+        table[f"mount {mount.point}"] = f"{mount.kind} {mount.options} {propagation}"
+        table[f"file system of {mount.point}"] = (
+            ",".join(sorted(mount.superblock.split(","))) if mount.kind == "tmpfs" else mount.kind
         )
     return table
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ociruntime.host import Host
 
 
-class Run:
+class Context:
     """One container while its plan is carried out.
 
     container_id  its id

@@ -4,7 +4,7 @@
 docs/internals/handshake.md has a diagram of what the two sides say to each other.
 One loop walks the steps: a host step is done here, init steps let init go on, a sync step waits for it.
 An undoable step is noted in the journal first; after a failure the journal is undone backwards.
-This module must not import a verb or container.py; subjects are imported by the name in the step.
+This module must not import a verb or container.py; subjects are imported by the op of the step.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ import os
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
-from ociruntime.identity import identify
-from ociruntime.launch.undo import module_of
-from ociruntime.linux.cgroups import CLONE_SLOT
-from ociruntime.native.encode import SYNC_POINTS, encode
-from ociruntime.native.spawn import CONTINUE, Child, ChildFailed, descriptor_of, progress_size
-from ociruntime.step import HostStep, InitStep, SyncStep
+from ociruntime.identity import (
+    identify,
+    is_thread,
+    living_thread,
+    open_process,
+    open_thread,
+    start_time_of,
+)
+from ociruntime.linux.cgroups.membership import CLONE_SLOT
+from ociruntime.native.encode import encode, named
+from ociruntime.native.spawn import Child, ChildFailed, descriptor_of
+from ociruntime.progress import CONTINUE, SYNC_POINTS, progress_size
+from ociruntime.step import HostStep, InitStep, SyncStep, module_of, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.launch.trace import Trace
     from ociruntime.statedir import StateDir
     from ociruntime.step import Plan, Step
-
-_BIND_IN_ROOT = 2  # native/plan.h
 
 # What the parts of an op that are not system calls mean, in words for people.
 _DETAILS = {
@@ -57,13 +62,14 @@ _DETAILS = {
 
 # Steps whose text is a list that errors should not repeat: their reasons name the rule, the file or the mount.
 _LISTS = (
-    "check cgroup",
-    "make cgroup",
-    "set device rules",
-    "load device program",
-    "hold id maps",
-    "write id map",
+    "check_cgroup",
+    "make_cgroup",
+    "set_device_rules",
+    "load_device_program",
+    "hold_id_maps",
+    "write_id_map",
 )
+_CLONES = ("clone_init", "clone_helper", "clone_hook")
 
 
 class Launch:
@@ -76,7 +82,7 @@ class Launch:
     def __init__(
         self,
         plan: Plan,
-        run: Run,
+        context: Context,
         directory: StateDir | None,
         *,
         fd_base: int,
@@ -85,7 +91,7 @@ class Launch:
         trace: Trace,
     ) -> None:
         self.plan = plan
-        self.run = run
+        self.context = context
         self.directory = directory
         self.fd_base = fd_base
         self.stdio = stdio
@@ -134,11 +140,11 @@ class Launch:
             self._stamps_taken = True
 
     def _close_slots(self, keep_terminal: bool = False) -> None:
-        self.run.close_slots(keep_terminal)
-        if self.run.needs_descriptors:  # it failed before the step that lowers the limit
+        self.context.close_slots(keep_terminal)
+        if self.context.needs_descriptors:  # it failed before the step that lowers the limit
             from ociruntime.linux.descriptor_limit import release
 
-            release(self.run)
+            release(self.context)
 
     def give_up(self) -> None:
         """End init after a failure, before the journal is undone, and close the descriptors of this side."""
@@ -162,34 +168,37 @@ class Launch:
         self._init_waits = True
         self._note_init()
         if "terminal" in self.child.opened:
-            self.run.received["terminal"] = self.child.opened.pop("terminal")
+            self.context.received["terminal"] = self.child.opened.pop("terminal")
         if point == "listener":
             try:
-                self.run.received["listener"] = descriptor_of(self.child.pidfd, self.child.listener)
+                self.context.received["listener"] = descriptor_of(self.child.pidfd, self.child.listener)
             except OSError as failure:
                 raise StepFailed("copy the filter's descriptor", errno=failure.errno or 0) from None
 
     def _note_init(self) -> None:
         """As soon as init's pid is known: undoing the journal must end it first."""
         assert self.child is not None
-        if self.run.pid == self.child.pid:
+        if self.context.pid == self.child.pid:
             return
-        self.run.pid = self.child.pid
+        self.context.pid = self.child.pid
         if self.directory is not None:
-            self.directory.note({"subject": "launch", "name": "init", "args": identify(self.child.pid)})
+            self.directory.note({"op": "init", "args": identify(self.child.pid)})
 
     def _host_step(self, step: HostStep) -> None:
         try:
-            if step.subject == "launch":
-                if step.name == "commit":
-                    self.commit()
-                else:
-                    self._clone()
+            if step.op == "commit":
+                self.commit()
+                return
+            if step.op in _CLONES:
+                self._clone()
+                return
+            if step.op == "open_init":
+                open_init(step, self.context)
                 return
             if step.undoable:
                 assert self.directory is not None
-                self.directory.note({"subject": step.subject, "name": step.name, "args": step.args})
-            module_of(step.subject).apply(step, self.run)
+                self.directory.note(step.entry())
+            module_of(step.op).apply(step, self.context)
         except StepFailed as failure:
             failure.pointer = failure.pointer or step.pointer
             if failure.step in ("", step.name):
@@ -201,7 +210,7 @@ class Launch:
     def _clone(self) -> None:
         self._make_child()
         for key in self.plan.slots:  # init has its own
-            os.close(self.run.slots.pop(key))
+            os.close(self.context.slots.pop(key))
 
     def _make_child(self) -> None:
         if self.directory is None:
@@ -222,17 +231,59 @@ class Launch:
     def _child(self, progress: int = -1, start: int = -1) -> Child:
         records = self.plan.init_steps()
         return Child(
-            encode(records, self.plan.slots, self.fd_base, self.run.blobs),
+            encode(records, self.plan.slots, self.fd_base, self.context.blobs),
             records=len(records),
             fd_base=self.fd_base,
-            slots=[self.run.slots[key] for key in self.plan.slots],
+            slots=[self.context.slots[key] for key in self.plan.slots],
             clone_flags=self.plan.clone_flags,
-            cgroup=self.run.slots.get(CLONE_SLOT, -1),
+            cgroup=self.context.slots.get(CLONE_SLOT, -1),
             stdio=self.stdio,
             progress=progress,
             start=start,
             forks=self.plan.forks(),
         )
+
+
+def open_init(step: HostStep, context: Context) -> None:
+    """Open init, and not a process that has its number by now. Raises StepFailed if it has ended."""
+    pid, start_time = step.args["pid"], step.args["start_time"]
+    assert isinstance(pid, int)
+    try:
+        context.slots["init"] = open_process(pid)
+    except ProcessLookupError:
+        raise StepFailed("init has ended", step=step.name) from None
+    if start_time and start_time_of(pid) != start_time:
+        raise StepFailed("init has ended", step=step.name)
+    thread = living_thread(pid)
+    while thread not in (0, pid):
+        if _open_thread(step, context, pid, thread):
+            return
+        thread = living_thread(pid)
+
+
+def _open_thread(step: HostStep, context: Context, pid: int, thread: int) -> bool:
+    """Init's first thread has ended and has no namespaces any more; another of its threads still has them.
+
+    False if that one has ended in the meantime, too: its number may belong to a process of the host by then.
+    """
+    try:
+        with Descriptors() as opened:
+            opened["thread"] = open_thread(thread)
+            # It is alive, and a thread of init's: no two threads of the machine have this number at the same time.
+            if not is_thread(opened["thread"], pid, thread):
+                return False
+            os.close(context.slots.pop("init"))
+            context.slots["init"] = opened.pop("thread")
+        return True
+    except ProcessLookupError:
+        return False
+    except OSError as failure:
+        raise StepFailed(
+            f"thread {thread}",
+            step=step.name,
+            errno=failure.errno or 0,
+            hint="init's first thread has ended; entering by another one needs Linux 6.9 or newer",
+        ) from None
 
 
 def _committed() -> None:
@@ -287,27 +338,32 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
 
 def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
     """A bind whose source init could not open, reported like one that the runtime opens."""
-    source, flags, *_, place, _ = step.args
-    inside = " in the rootfs" if isinstance(flags, int) and flags & _BIND_IN_ROOT else ""
-    name = "open bind source"
+    from ociruntime.linux.bind_sources import BIND_IN_ROOT
+
+    args = named(step)
+    flags = args["source_flags"]
+    inside = " in the rootfs" if isinstance(flags, int) and flags & BIND_IN_ROOT else ""
+    op = "open_bind_source"
     return StepFailed(
-        f"{source}{inside} on {place}",
+        f"{args['source']}{inside} on {args['destination']}",
         pointer=step.pointer,
-        step=name,
+        step=words_of(op),
         errno=failure.errno,
-        hint=hint_for(failure.errno, name),
+        hint=hint_for(failure.errno, op),
     )
 
 
 def _hint(failure: ChildFailed, step: Step, steps: list[Step]) -> str:
-    op = step.op if isinstance(step, InitStep) else ""
+    op = step.op if isinstance(step, InitStep) else "sync"
     if failure.errno == errno.EPERM and op == "mount_fs":
-        return _hint_of_user_namespace(steps) or hint_for(failure.errno, step.name)
+        return _hint_of_user_namespace(steps) or hint_for(failure.errno, op)
     if failure.errno == errno.EPERM and failure.detail == "mount_setattr":
         return "the source has flags that are locked in this user namespace: leave out the option that clears one"
     if failure.errno == errno.ENOSPC:  # a mount point is a file, and needs room on a disk
-        return hint_for(failure.errno, "mount" if failure.detail in _MOUNTING else "")
-    return hint_for(failure.errno, step.name)
+        return hint_for(failure.errno, "mount_fs" if failure.detail in _MOUNTING else "")
+    if isinstance(step, InitStep) and op == "attribute":
+        op = f"{op} {named(step)['name']}"
+    return hint_for(failure.errno, op)
 
 
 # The calls that add to the mounts of a namespace.
@@ -315,7 +371,7 @@ _MOUNTING = ("move_mount", "open_tree", "fsmount", "mount", "pivot_root", "bind_
 
 
 def _hint_of_user_namespace(steps: list[Step]) -> str:
-    if any(step.name == "note id maps" for step in steps if isinstance(step, HostStep)):
+    if any(isinstance(step, HostStep) and step.op == "note_id_maps" for step in steps):
         return "a user namespace may mount proc, sysfs and mqueue only with a pid, network and ipc namespace of its own"
     return ""
 
@@ -343,9 +399,9 @@ def step_failed(step: HostStep, failure: OSError) -> StepFailed:
     number = failure.errno or 0
     name = os.fsdecode(failure.filename) if isinstance(failure.filename, (str, bytes)) else ""
     shown = said_once(step, name)
-    return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint_for(number, step.name))
+    return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint_for(number, step.op))
 
 
-def said_once(step: Step, reason: str) -> str:
+def said_once(step: HostStep, reason: str) -> str:
     """The step as an error shows it before the reason: with its text, unless the reason contains it."""
-    return step.name if step.text in reason or step.name in _LISTS else step.describe()
+    return step.name if step.text in reason or step.op in _LISTS else step.describe()

@@ -30,7 +30,6 @@ class Trace:
         self.verb = verb
         self.events: list[dict[str, object]] = []
         self._begun = time.time_ns()
-        self._first_init_step = 0
 
     def host(self, index: int, step: Step) -> _Span:
         """A context manager around one host step."""
@@ -40,9 +39,9 @@ class Trace:
         """Take over what init stamped: the create part, or (start) what came after."""
         if not self.path:
             return
-        from ociruntime.native.spawn import Progress
+        from ociruntime.progress import stamps_in
 
-        stamps = Progress(os.pread(progress, os.fstat(progress).st_size, 0)).stamps
+        stamps = stamps_in(os.pread(progress, os.fstat(progress).st_size, 0))
         border = plan.start_index()
         for record, (index, step) in enumerate(plan.init_steps()[: len(stamps)]):
             if (index >= border) != start:

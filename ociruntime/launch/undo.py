@@ -2,7 +2,7 @@
 """How is what a plan did undone? The journal, backwards: after a failure, at delete, and after kill -9.
 
 `delete` is on the path of every engine, so this module imports nothing that only create needs, and the
-subjects only by the names in the journal.
+subjects only by the ops in the journal.
 """
 
 from __future__ import annotations
@@ -16,63 +16,49 @@ from ociruntime.identity import frozen, open_process, start_time_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.statedir import StateDir
 
 PATIENCE = 10.0  # seconds until everything that was killed must be gone
 _LEAST = 500  # milliseconds for each process, even if others have used up PATIENCE
 _FROZEN_AFTER = 200  # milliseconds until the check whether it is frozen
 
-# Subjects whose names in plans and journals are older than the folders.
-_ROOMS = {
-    "descriptor_limit": "linux.descriptor_limit",
-    "hooks": "linux.hooks",
-    "joining": "plan.joining",
-    "notify": "foreground.readiness",
-}
 
-
-def module_of(subject: str) -> ModuleType:
-    """The module of a subject, by the name that steps and journal entries carry."""
-    if not subject.replace(".", "").isidentifier():
-        raise ImportError(subject)
-    return __import__(f"ociruntime.{_ROOMS.get(subject, subject)}", fromlist=["undo"])
-
-
-def undo(directory: StateDir, run: Run, journal: list[dict[str, object]] | None = None) -> list[str]:
+def undo(directory: StateDir, context: Context, journal: list[dict[str, object]] | None = None) -> list[str]:
     """Undo the journal, backwards; every entry is tried.
 
     journal   what it says, if that was read already
     Returns what could not be undone, in words; entries are idempotent, so it may be called again.
-    Waits for processes that do not end until run.deadline, which is set here if it is 0: once for all entries.
+    Waits for processes that do not end until context.deadline, which is set here if it is 0: once for all entries.
     Raises StateUnreadable if the journal can't be read.
     """
+    from ociruntime.step import module_of, words_of
+
     problems: list[str] = []
     if journal is None:
         journal = directory.journal()
-    run.deadline = run.deadline or time.monotonic() + PATIENCE
+    context.deadline = context.deadline or time.monotonic() + PATIENCE
     for entry in reversed(journal):
-        subject, name, args = str(entry["subject"]), str(entry["name"]), entry["args"]
+        op, args = str(entry["op"]), entry["args"]
         assert isinstance(args, dict)
         try:
-            if subject == "launch":
-                end_init(args, _cgroups_of(journal), run.deadline)
+            if op == "init":
+                end_init(args, _cgroups_of(journal), context.deadline)
             else:
-                module_of(subject).undo(name, args, run)
+                module_of(op).undo(op, args, context)
         except (OSError, RuntimeFailure) as failure:
-            problems.append(f"undo {name}: {failure}")
+            problems.append(f"undo {words_of(op)}: {failure}")
         except (ImportError, LookupError, TypeError, ValueError, AttributeError) as mistake:
             # It can't be undone, now or later, and must not keep the others from being undone.
-            run.warnings.append(f"journal: {name}: damaged entry ({type(mistake).__name__}), not undone")
+            damage = f"damaged entry ({type(mistake).__name__}), not undone"
+            context.warnings.append(f"journal: {words_of(op)}: {damage}")
     return problems
 
 
 def _cgroups_of(journal: list[dict[str, object]]) -> dict[str, str]:
     for entry in journal:
         args = entry["args"]
-        if entry["name"] == "make cgroup" and isinstance(args, dict) and isinstance(args.get("paths"), dict):
+        if entry["op"] == "make_cgroup" and isinstance(args, dict) and isinstance(args.get("paths"), dict):
             paths: dict[str, str] = args["paths"]
             return paths
     return {}

@@ -16,7 +16,7 @@ from ociruntime.signals import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
 
@@ -80,6 +80,11 @@ def check(config: Node) -> Iterator[Violation]:
             yield Violation(
                 value.pointer, f"crun's annotation {name} has no effect here{why}", "R085", "warning"
             )
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    return {"potentiallyUnsafeConfigAnnotations": sorted(EFFECTS)}
 
 
 def _check_property(name: str, value: Node) -> Iterator[Violation]:

@@ -18,7 +18,9 @@ from __future__ import annotations
 import posixpath
 
 from ociruntime.errors import NotSupported
-from ociruntime.linux.mount_options import MS_PRIVATE, MS_SHARED, MS_SLAVE, MountOptions, is_id_mapped
+from ociruntime.linux import namespace_entries
+from ociruntime.linux.mount_options import MountOptions, is_id_mapped
+from ociruntime.linux.uapi import MS_PRIVATE, MS_SHARED, MS_SLAVE
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
@@ -136,10 +138,7 @@ class Sources:
 
 def opened_by_runtime(config: Node) -> bool:
     """True if init can't open a path of the host as the runtime's caller would."""
-    return any(
-        entry.at("type").text() == "user" or (entry.at("type").text() == "mount" and entry.at("path").text())
-        for entry in config.at("linux", "namespaces")
-    )
+    return namespace_entries.has(config, "user") or namespace_entries.is_joined(config, "mount")
 
 
 def tree_propagation(rootfs_propagation: str, options: MountOptions) -> int:

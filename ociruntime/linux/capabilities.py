@@ -8,11 +8,12 @@ is not in the config is empty. Must not import another subject.
 from __future__ import annotations
 
 from ociruntime.errors import Violation
+from ociruntime.linux import namespace_entries
 from ociruntime.step import InitStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.host import Host
@@ -79,6 +80,11 @@ def check(config: Node) -> Iterator[Violation]:
                 yield Violation(
                     member.pointer, f"unknown capability {member.text()} is ignored", "R049", "warning"
                 )
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    return {"linux": {"capabilities": list(NAMES)}}
 
 
 def warnings(config: Node, host: Host) -> Iterator[Violation]:
@@ -155,10 +161,7 @@ def plan_late(config: Node, host: Host, kept: int = 0) -> Iterator[Step]:
 
 def _available(config: Node, host: Host) -> int:
     """What init can grant: everything in a new user namespace, otherwise what the runtime itself has."""
-    for namespace in config.at("linux", "namespaces"):
-        if namespace.at("type").text() == "user":
-            return ALL
-    return host.capabilities & ALL
+    return ALL if namespace_entries.has(config, "user") else host.capabilities & ALL
 
 
 def _listed(config: Node) -> Iterator[tuple[str, Node]]:

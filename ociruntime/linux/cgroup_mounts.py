@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import posixpath
 
+from ociruntime.linux import namespace_entries
 from ociruntime.linux.bind_sources import opened_by_runtime
-from ociruntime.linux.mount_options import (
+from ociruntime.linux.uapi import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
     MS_SLAVE,
-    MountOptions,
 )
 from ociruntime.step import HostStep, InitStep, Slot
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
+    from ociruntime.linux.mount_options import MountOptions
 
 
 def plan_sources(
@@ -39,7 +40,7 @@ def plan_sources(
         if _is_bound(config, host):
             yield _source(entry, host.cgroups.v2, place, key)
         return
-    if _has_namespace(config, "cgroup") or not opened_by_runtime(config):
+    if namespace_entries.has(config, "cgroup") or not opened_by_runtime(config):
         return
     for point, names in host.cgroups.hierarchies().items():
         source = _directory(names, cgroup_paths)
@@ -51,7 +52,7 @@ def plan_sources(
 def _source(entry: Node, source: str, place: str, slot: str) -> HostStep:
     args: dict[str, object] = {"source": source, "destination": place, "recursive": False}
     args.update(propagation=MS_SLAVE, slot=slot)
-    return HostStep("linux.mounts", "open bind source", args, pointer=entry.pointer, text=source)
+    return HostStep("open_bind_source", args, pointer=entry.pointer, text=source)
 
 
 def plan(
@@ -75,7 +76,7 @@ def plan(
     # The directories are made in it, so it is made read-only at the end.
     base = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     yield _mount_fs("tmpfs", place, entry, words=["mode=755"], flags=(base, 0), options=options)
-    fresh = _has_namespace(config, "cgroup")
+    fresh = namespace_entries.has(config, "cgroup")
     for point, names in host.cgroups.hierarchies().items():
         name = posixpath.basename(point)
         target = posixpath.join(place, name)
@@ -112,16 +113,12 @@ def _links(place: str, name: str, names: list[str], entry: Node) -> Iterator[Ini
             yield InitStep("symlink", link, name, 0, name="make link", pointer=entry.pointer, text=text)
 
 
-def _has_namespace(config: Node, kind: str) -> bool:
-    return any(entry.at("type").text() == kind for entry in config.at("linux", "namespaces"))
-
-
 def _is_bound(config: Node, host: Host) -> bool:
     """True if cgroup2 is shown by a bind: mounting it takes CAP_SYS_ADMIN over the cgroup namespace.
 
     The root of another user namespace has that only in a cgroup namespace of its own.
     """
-    foreign = _has_namespace(config, "user") and not _has_namespace(config, "cgroup")
+    foreign = namespace_entries.has(config, "user") and not namespace_entries.has(config, "cgroup")
     return foreign and not host.cgroups.controllers and host.cgroups.v2 != ""
 
 

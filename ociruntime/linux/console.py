@@ -4,7 +4,7 @@
         init                                            runtime
     a pair of the container's devpts:
     its peer becomes 0, 1, 2 and /dev/console
-    its master  -------- op terminal -------------->  run.terminal
+    its master  -------- op terminal -------------->  context.terminal
                                                         |-> the console socket (--console-socket)
                                                         '-> the caller of create (run in the foreground)
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = (
     "/process/terminal",
@@ -36,10 +36,9 @@ KEYS = (
     "/process/consoleSize/width",
 )
 
-_SUBJECT = "linux.console"
 _LARGEST = 0xFFFF  # struct winsize has 16 bits for each (ioctl_tty(2))
 
-# Keys of run.slots; the descriptors stay with the runtime.
+# Keys of context.slots; the descriptors stay with the runtime.
 _CONSOLE_SOCKET, _PIDFD_SOCKET = "console socket", "pidfd socket"
 # The text that is sent with the descriptor. It is runc's, though engines don't interpret it.
 TERMINAL_NAME = "/dev/ptmx"
@@ -80,9 +79,9 @@ def refuse(config: Node, console_socket: str, *, detached: bool) -> None:
 def plan_connect(console_socket: str, pidfd_socket: str) -> Iterator[HostStep]:
     """Before there is a process: connect, which fails if no one is listening."""
     if console_socket:
-        yield HostStep(_SUBJECT, "connect console socket", {"path": console_socket}, text=console_socket)
+        yield HostStep("connect_console_socket", {"path": console_socket}, text=console_socket)
     if pidfd_socket:
-        yield HostStep(_SUBJECT, "connect pidfd socket", {"path": pidfd_socket}, text=pidfd_socket)
+        yield HostStep("connect_pidfd_socket", {"path": pidfd_socket}, text=pidfd_socket)
 
 
 def plan_terminal(process: Node) -> Iterator[InitStep]:
@@ -92,6 +91,8 @@ def plan_terminal(process: Node) -> Iterator[InitStep]:
     devpts is not the container's own (EPERM).
     """
     terminal, size = process.at("terminal"), process.at("consoleSize")
+    if not terminal.flag():
+        return
     height, width = size.at("height").number(), size.at("width").number()
     rows, columns = (height, width) if height and width else (0, 0)
     text = f"of /dev/pts, {rows} rows of {columns} columns" if rows else "of /dev/pts"
@@ -109,11 +110,14 @@ def plan_terminal(process: Node) -> Iterator[InitStep]:
 
 def plan_device(process: Node) -> Iterator[InitStep]:
     """R113: /dev/console is the terminal. In a /dev that is the host's it is not made (ENOENT), only covered."""
+    terminal = process.at("terminal")
+    if not terminal.flag():
+        return
     yield InitStep(
         "console",
         "/dev/console",
         name="bind terminal",
-        pointer=process.at("terminal").pointer,
+        pointer=terminal.pointer,
         text="on /dev/console",
         ignore=ENOENT,
     )
@@ -123,23 +127,23 @@ def plan_send(config: Node, console_socket: str, pidfd_socket: str) -> Iterator[
     """Once the environment is complete, and before anything reports that."""
     if console_socket:
         pointer = config.at("process", "terminal").pointer
-        yield HostStep(_SUBJECT, "send terminal", {}, pointer=pointer, text="to the console socket")
+        yield HostStep("send_terminal", {}, pointer=pointer, text="to the console socket")
     if pidfd_socket:
-        yield HostStep(_SUBJECT, "send pidfd", {}, text="of init to the pidfd socket")
+        yield HostStep("send_pidfd", {}, text="of init to the pidfd socket")
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Connect to a socket, or send over it; OSError if no one is listening."""
-    if step.name == "connect console socket":
-        run.slots[_CONSOLE_SOCKET] = connect(str(step.args["path"]))
-    elif step.name == "connect pidfd socket":
-        run.slots[_PIDFD_SOCKET] = connect(str(step.args["path"]))
-    elif step.name == "send terminal":
-        send(run.slots[_CONSOLE_SOCKET], TERMINAL_NAME, run.terminal)
+    if step.op == "connect_console_socket":
+        context.slots[_CONSOLE_SOCKET] = connect(str(step.args["path"]))
+    elif step.op == "connect_pidfd_socket":
+        context.slots[_PIDFD_SOCKET] = connect(str(step.args["path"]))
+    elif step.op == "send_terminal":
+        send(context.slots[_CONSOLE_SOCKET], TERMINAL_NAME, context.terminal)
     else:
         with Descriptors() as opened:
-            opened["init"] = os.pidfd_open(run.pid)
-            send(run.slots[_PIDFD_SOCKET], PIDFD_NAME, opened["init"])
+            opened["init"] = os.pidfd_open(context.pid)
+            send(context.slots[_PIDFD_SOCKET], PIDFD_NAME, opened["init"])
 
 
 def connect(path: str) -> int:

@@ -11,6 +11,7 @@ import stat
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import Violation
+from ociruntime.linux import namespace_entries
 from ociruntime.linux.annotations import KEEP_GROUPS, value_of
 from ociruntime.step import InitStep
 
@@ -123,10 +124,7 @@ def home_of(uid: int, rootfs: str) -> str | None:
 
 def _has_own_user_namespace(config: Node) -> bool:
     """True for a new user namespace with mappings; what a joined one maps is not known here."""
-    new = any(
-        one.at("type").text() == "user" and not one.at("path").text()
-        for one in config.at("linux", "namespaces")
-    )
+    new = namespace_entries.is_new(config, "user")
     return new and len(config.at("linux", "uidMappings")) > 0 and len(config.at("linux", "gidMappings")) > 0
 
 

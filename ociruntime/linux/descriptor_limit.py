@@ -18,7 +18,7 @@ from ociruntime.step import HostStep, SyncStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 # For what else create opens (namespaces, cgroups, sockets, pages), and what the caller's other threads open meanwhile.
@@ -46,8 +46,7 @@ def plan(steps: list[Step], slots: int, has_limit: bool) -> list[Step]:
     count: dict[str, object] = {"count": slots}
     made: list[Step] = [
         HostStep(
-            "descriptor_limit",
-            "raise descriptor limit",
+            "raise_descriptor_limit",
             count,
             pointer="/mounts",
             text=f"for {slots} descriptors of init",
@@ -55,34 +54,32 @@ def plan(steps: list[Step], slots: int, has_limit: bool) -> list[Step]:
     ]
     for step in steps:
         made.append(step)
-        if isinstance(step, HostStep) and (step.subject, step.name) == ("launch", "clone init"):
-            made.append(HostStep("descriptor_limit", "lower descriptor limit", {}, text="of the runtime"))
+        if isinstance(step, HostStep) and step.op == "clone_init":
+            made.append(HostStep("lower_descriptor_limit", {}, text="of the runtime"))
         elif isinstance(step, SyncStep) and step.point == "ready" and not has_limit:
-            made.append(
-                HostStep("descriptor_limit", "give descriptor limit", {}, text="of the caller to init")
-            )
+            made.append(HostStep("give_descriptor_limit", {}, text="of the caller to init"))
     return made
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Raise, lower or give the limit. Raises StepFailed if the hard limit is too low."""
-    if step.name == "raise descriptor limit":
+    if step.op == "raise_descriptor_limit":
         count = step.args["count"]
         assert isinstance(count, int)
-        _raise(step, run, count)
-    elif step.name == "lower descriptor limit":
-        release(run)
+        _raise(step, context, count)
+    elif step.op == "lower_descriptor_limit":
+        release(context)
     else:
         import resource
 
-        _, hard = resource.prlimit(run.pid, resource.RLIMIT_NOFILE)
+        _, hard = resource.prlimit(context.pid, resource.RLIMIT_NOFILE)
         try:
-            resource.prlimit(run.pid, resource.RLIMIT_NOFILE, (run.soft_limit, hard))
+            resource.prlimit(context.pid, resource.RLIMIT_NOFILE, (context.soft_limit, hard))
         except ValueError as refused:  # what the module makes of EINVAL
             raise OSError(EINVAL, str(refused)) from None
 
 
-def _raise(step: HostStep, run: Run, count: int) -> None:
+def _raise(step: HostStep, context: Context, count: int) -> None:
     import resource
 
     numbers = [int(name) for name in os.listdir("/proc/self/fd")]
@@ -102,17 +99,17 @@ def _raise(step: HostStep, run: Run, count: int) -> None:
             _shared.before = _shared.before if _shared.before >= 0 else soft
             _shared.ours = needed
         _shared.users += 1
-        run.soft_limit = _shared.before if _shared.before >= 0 else soft
-        run.needs_descriptors = True
+        context.soft_limit = _shared.before if _shared.before >= 0 else soft
+        context.needs_descriptors = True
 
 
-def release(run: Run) -> None:
+def release(context: Context) -> None:
     """This container needs no more. Restore the program's limit, unless another one needs it or the program set one."""
     import resource
 
-    if not run.needs_descriptors:
+    if not context.needs_descriptors:
         return
-    run.needs_descriptors = False
+    context.needs_descriptors = False
     with _shared.lock:
         _shared.users -= 1
         if _shared.users or _shared.before < 0:

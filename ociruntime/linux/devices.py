@@ -12,6 +12,8 @@ import posixpath
 import stat
 
 from ociruntime.errors import StepFailed, Violation, hint_for
+from ociruntime.linux import namespace_entries
+from ociruntime.linux.uapi import AT_EMPTY_PATH, AT_FDCWD, MOUNT_ATTR_NODEV, MS_PRIVATE, OPEN_TREE_CLONE
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 MKNOD_OPTIONAL = 1  # native/plan.h: not made where a bind mount shows the host's files
 
@@ -65,13 +67,6 @@ _PTMX = "/dev/ptmx"
 
 _MAX_NUMBER = 0xFFFFFFFF
 
-# open_tree(2), mount_setattr(2), statvfs(3)
-_AT_FDCWD = -100
-_AT_EMPTY_PATH = 0x1000
-_OPEN_TREE_CLONE = 1
-_MOUNT_ATTR_NODEV = 4
-_MS_PRIVATE = 1 << 18
-
 
 def check(config: Node) -> Iterator[Violation]:
     """Paths are absolute, a type that needs numbers has them (R106), no path has two different nodes (R107)."""
@@ -109,7 +104,7 @@ def _check_numbers(entry: Node, kind: str) -> Iterator[Violation]:
 
 def plan_nodes(config: Node) -> Iterator[HostStep]:
     """With a user namespace: the nodes, made before the clone."""
-    if _has_user_namespace(config):
+    if namespace_entries.has(config, "user"):
         for number, device in enumerate(_devices(config)):
             if not device.is_fifo():
                 yield device.host_step(f"device-{number}")
@@ -117,7 +112,7 @@ def plan_nodes(config: Node) -> Iterator[HostStep]:
 
 def plan(config: Node) -> Iterator[InitStep]:
     """The nodes of the config, then the default ones that it does not list; after the mounts."""
-    mounted = _has_user_namespace(config)
+    mounted = namespace_entries.has(config, "user")
     for device in _devices(config):
         yield device.mount_step() if mounted and not device.is_fifo() else device.init_step()
 
@@ -137,10 +132,6 @@ def _devices(config: Node) -> Iterator[_Device]:
     for path, major, minor in DEFAULT_DEVICES:
         if path not in listed:
             yield _Device(path, (stat.S_IFCHR, major, minor), DEFAULT_MODE, (0, 0), "")
-
-
-def _has_user_namespace(config: Node) -> bool:
-    return any(entry.at("type").text() == "user" for entry in config.at("linux", "namespaces"))
 
 
 def plan_links(config: Node, host: Host) -> Iterator[InitStep]:
@@ -222,7 +213,7 @@ class _Device:
         kind, major, minor = self.node
         args: dict[str, object] = {"file": file, "mode": kind | self.mode, "major": major, "minor": minor}
         args.update(uid=self.owner[0], gid=self.owner[1], slot=f"device {self.path}")
-        return HostStep("linux.devices", "make device node", args, pointer=self.pointer, text=self.text)
+        return HostStep("make_device_node", args, pointer=self.pointer, text=self.text)
 
     def mount_step(self) -> InitStep:
         """The step with which init mounts the node that the runtime made."""
@@ -237,35 +228,37 @@ class _Device:
         )
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Make a node and clone it as a mount of its own. The node goes with the state directory: once unlinked it could
     no longer be mounted.
 
     Raises OSError if the node can't be made, StepFailed if the kernel can't clone it.
     """
     mode, number = _number(step, "mode"), os.makedev(_number(step, "major"), _number(step, "minor"))
-    path = f"{run.directory}/{step.args['file']}"
+    path = f"{context.directory}/{step.args['file']}"
     os.mknod(path, mode, number)
-    os.chown(path, _host_id(run, "uid", _number(step, "uid")), _host_id(run, "gid", _number(step, "gid")))
+    os.chown(
+        path, _host_id(context, "uid", _number(step, "uid")), _host_id(context, "gid", _number(step, "gid"))
+    )
     os.chmod(path, mode & 0o7777)  # mknod has applied the umask
-    _open_tree(path, step, run)
+    _open_tree(path, step, context)
 
 
-def _open_tree(path: str, step: HostStep, run: Run) -> None:
+def _open_tree(path: str, step: HostStep, context: Context) -> None:
     from ociruntime.native._shim import lib
 
     slot = str(step.args["slot"])
-    run.slots[slot] = failed = lib.shim_open_tree(
-        _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC
+    context.slots[slot] = failed = lib.shim_open_tree(
+        AT_FDCWD, os.fsencode(path), OPEN_TREE_CLONE | os.O_CLOEXEC
     )
     if failed >= 0:
         # /run is a file system without devices on many hosts
-        clear = _MOUNT_ATTR_NODEV if os.fstatvfs(run.slots[slot]).f_flag & _MOUNT_ATTR_NODEV else 0
-        failed = lib.shim_mount_setattr(run.slots[slot], b"", _AT_EMPTY_PATH, 0, clear, _MS_PRIVATE, -1)
+        clear = MOUNT_ATTR_NODEV if os.fstatvfs(context.slots[slot]).f_flag & os.ST_NODEV else 0
+        failed = lib.shim_mount_setattr(context.slots[slot], b"", AT_EMPTY_PATH, 0, clear, MS_PRIVATE, -1)
     else:
-        del run.slots[slot]
+        del context.slots[slot]
     if failed < 0:
-        hint = hint_for(-failed, step.name)
+        hint = hint_for(-failed, step.op)
         raise StepFailed(path, pointer=step.pointer, step=step.name, errno=-failed, hint=hint)
 
 
@@ -275,11 +268,11 @@ def _number(step: HostStep, name: str) -> int:
     return value
 
 
-def _host_id(run: Run, kind: str, number: int) -> int:
+def _host_id(context: Context, kind: str, number: int) -> int:
     # an id that is not mapped appears as "nobody" in the container, and the host's root may be one
     from ociruntime.linux.id_ranges import find
 
-    maps = run.facts["idmap"]
+    maps = context.facts["idmap"]
     assert isinstance(maps, dict)
     return find(maps[kind], number) or 0
 

@@ -7,6 +7,7 @@ Must not import another subject.
 from __future__ import annotations
 
 from ociruntime.errors import Violation
+from ociruntime.linux import namespace_entries
 from ociruntime.step import InitStep
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ _LONGEST = 64  # bytes; __NEW_UTS_LEN of uname(2)
 
 def check(config: Node) -> Iterator[Violation]:
     """A name needs a uts namespace (it would rename the host) and has at most 64 bytes."""
-    own_names = any(one.at("type").text() == "uts" for one in config.at("linux", "namespaces"))
+    own_names = namespace_entries.has(config, "uts")
     for property_name, rule in _RULES.items():
         name = config.at(property_name)
         if not name.text():

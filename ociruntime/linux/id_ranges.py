@@ -7,6 +7,7 @@ A range is [containerID, hostID, size]. Must not import a subject.
 from __future__ import annotations
 
 from ociruntime.errors import Violation
+from ociruntime.linux import namespace_entries
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
@@ -82,7 +83,4 @@ def slot_of(config: Node, entry: Node) -> str:
         return (
             f"id maps uid {words(read(entry.at('uidMappings')))} gid {words(read(entry.at('gidMappings')))}"
         )
-    for namespace in config.at("linux", "namespaces"):
-        if namespace.at("type").text() == "user" and namespace.at("path").text():
-            return JOINED
-    return CONTAINER
+    return JOINED if namespace_entries.is_joined(config, "user") else CONTAINER

@@ -13,8 +13,9 @@ import errno
 import os
 
 from ociruntime.errors import StepFailed, Violation
-from ociruntime.linux import id_ranges
+from ociruntime.linux import id_ranges, namespace_entries
 from ociruntime.linux.mount_options import is_id_mapped
+from ociruntime.linux.namespace_entries import CLONE_NEWUSER
 from ociruntime.step import HostStep, InitStep, Slot, SyncStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.linux.id_ranges import Ranges
     from ociruntime.native.spawn import Child
 
@@ -34,26 +35,22 @@ KEYS = (
     *(f"/linux/gidMappings/*/{name}" for name in _RANGES),
 )
 
-SUBJECT = "linux.idmap"
-
-CLONE_NEWUSER = 0x10000000
 _LIMIT = f"the kernel takes up to {id_ranges.MOST_RANGES} ranges, as text in less than one page of memory"
 
 
 def check(config: Node) -> Iterator[Violation]:
     """A new user namespace needs mappings of both kinds; mappings need a user namespace."""
-    entries = {entry.at("type").text(): entry for entry in config.at("linux", "namespaces")}
-    user = entries.get("user")
+    user = namespace_entries.entry(config, "user")
     for name in ("uidMappings", "gidMappings"):
         mappings = config.at("linux", name)
-        if len(mappings) and user is None:
+        if len(mappings) and not user:
             shown = id_ranges.words(id_ranges.read(mappings)[:3])
             yield Violation(mappings.pointer, f"{name} need a user namespace: {shown}", "R102")
-        elif not len(mappings) and user is not None and not user.at("path").text():
+        elif not len(mappings) and user and not user.at("path").text():
             reason = f"a new user namespace needs {name}: without them its ids map to none of the host's"
             yield Violation(mappings.pointer, reason, "R102")
         yield from id_ranges.check(mappings, "R102")
-    if user is not None and "mount" not in entries:
+    if user and not namespace_entries.has(config, "mount"):
         reason = "a user namespace without a mount namespace is not supported yet"
         yield Violation(user.pointer, reason, "R095", "unsupported")
 
@@ -61,14 +58,14 @@ def check(config: Node) -> Iterator[Violation]:
 def plan_host(config: Node) -> Iterator[HostStep]:
     """Before the clone: note the mappings, and make a user namespace for each set of mappings that mounts have."""
     uids, gids = _own(config)
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "user":
-            args: dict[str, object] = {"uid": uids, "gid": gids}
-            if entry.at("path").text():
-                text, args = f"of {entry.at('path').text()}", {**args, "slot": id_ranges.JOINED}
-            else:
-                text = f"uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}"
-            yield HostStep(SUBJECT, "note id maps", args, pointer=entry.pointer, text=text)
+    user = namespace_entries.entry(config, "user")
+    if user:
+        args: dict[str, object] = {"uid": uids, "gid": gids}
+        if user.at("path").text():
+            text, args = f"of {user.at('path').text()}", {**args, "slot": id_ranges.JOINED}
+        else:
+            text = f"uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}"
+        yield HostStep("note_id_maps", args, pointer=user.pointer, text=text)
     held = {id_ranges.JOINED}
     for mount in config.at("mounts"):
         slot = id_ranges.slot_of(config, mount)
@@ -79,8 +76,7 @@ def plan_host(config: Node) -> Iterator[HostStep]:
             else:
                 uids, gids = _own(config)
             yield HostStep(
-                SUBJECT,
-                "hold id maps",
+                "hold_id_maps",
                 {"uid": uids, "gid": gids, "slot": slot, "destination": mount.at("destination").text()},
                 pointer=mount.pointer,
                 text=f"for mounts: uid {id_ranges.words(uids)}; gid {id_ranges.words(gids)}",
@@ -93,8 +89,7 @@ def plan_write(config: Node) -> Iterator[HostStep]:
         mappings = config.at("linux", name)
         ranges = id_ranges.read(mappings)
         yield HostStep(
-            SUBJECT,
-            "write id map",
+            "write_id_map",
             {"file": file, "ranges": ranges},
             pointer=mappings.pointer,
             text=f"{file}: {id_ranges.words(ranges)}",
@@ -128,24 +123,24 @@ def _own(config: Node) -> tuple[Ranges, Ranges]:
     return id_ranges.read(linux.at("uidMappings")), id_ranges.read(linux.at("gidMappings"))
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Do one of the host steps.
 
     Raises StepFailed if the kernel refuses mappings, or if those of a joined user namespace differ from the config's.
     """
-    if step.name == "write id map":
-        _write(run.pid, str(step.args["file"]), _ranges(step.args["ranges"]), step)
-    elif step.name == "hold id maps":
-        run.slots[str(step.args["slot"])] = _hold(step)
+    if step.op == "write_id_map":
+        _write(context.pid, str(step.args["file"]), _ranges(step.args["ranges"]), step)
+    elif step.op == "hold_id_maps":
+        context.slots[str(step.args["slot"])] = _hold(step)
     else:
         uids, gids = _ranges(step.args["uid"]), _ranges(step.args["gid"])
         if "slot" in step.args:
-            found = _read(run.slots[str(step.args["slot"])], step)
+            found = _read(context.slots[str(step.args["slot"])], step)
             for what, told, real in (("uid", uids, found[0]), ("gid", gids, found[1])):
                 if told and sorted(told) != sorted(real):
                     raise _failed(step, f"its {what} mappings are {id_ranges.words(real)}, not the config's")
             uids, gids = found
-        run.facts["idmap"] = {"uid": uids, "gid": gids}
+        context.facts["idmap"] = {"uid": uids, "gid": gids}
 
 
 def _ranges(value: object) -> Ranges:
@@ -198,8 +193,9 @@ def _map_of(pid: int, file: str) -> Ranges:
 
 def _waiting_child(joined: list[int], flags: int, step: HostStep) -> Child:
     """A process in a user namespace, that of a descriptor or a new one, that waits until it is killed."""
-    from ociruntime.native.encode import SYNC_STARTED, encode
+    from ociruntime.native.encode import encode
     from ociruntime.native.spawn import Child, ChildFailed
+    from ociruntime.progress import SYNC_STARTED
 
     slots = [Slot("user") for _ in joined]
     steps = [*(InitStep("join", slot, CLONE_NEWUSER) for slot in slots), SyncStep("started", "")]

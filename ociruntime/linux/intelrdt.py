@@ -23,12 +23,12 @@ from ociruntime.step import HostStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = (
     "/linux/intelRdt",
@@ -39,7 +39,6 @@ KEYS = (
     "/linux/intelRdt/enableMonitoring",
 )
 
-_SUBJECT = "linux.intelrdt"
 # Directories of resctrl that are not groups.
 _RESERVED = ("info", "mon_groups", "mon_data")
 _DEFAULT = "/"
@@ -63,6 +62,16 @@ def check(config: Node) -> Iterator[Violation]:
         )
 
 
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    rdt = {
+        "enabled": takes(linux={"intelRdt": {"closID": "x"}}),
+        "schemata": takes(linux={"intelRdt": {"schemata": ["L3:0=f"]}}),
+        "monitoring": takes(linux={"intelRdt": {"enableMonitoring": True}}),
+    }
+    return {"linux": {"intelRdt": rdt}}
+
+
 def plan_make(config: Node, host: Host, container_id: str) -> Iterator[HostStep]:
     """Before the clone: the group, its schemata, and the monitoring group. Pure; without intelRdt nothing (R158)."""
     rdt = config.at("linux", "intelRdt")
@@ -80,12 +89,11 @@ def plan_make(config: Node, host: Host, container_id: str) -> Iterator[HostStep]
         "made": made,
     }
     text = name or container_id
-    yield HostStep(_SUBJECT, "check resctrl group", args, pointer=rdt.pointer, text=text)
-    yield HostStep(_SUBJECT, "make resctrl group", args, pointer=rdt.pointer, text=text, undoable=True)
+    yield HostStep("check_resctrl_group", args, pointer=rdt.pointer, text=text)
+    yield HostStep("make_resctrl_group", args, pointer=rdt.pointer, text=text, undoable=True)
     if monitor:
         yield HostStep(
-            _SUBJECT,
-            "make monitoring group",
+            "make_monitoring_group",
             {"monitor": monitor},
             pointer=rdt.at("enableMonitoring").pointer,
             text=monitor,
@@ -116,13 +124,11 @@ def plan_update(facts: dict[str, object], root: str, lines: dict[str, str]) -> I
             hint="only a container whose config has intelRdt can be given another share",
         )
     args: dict[str, object] = {"root": root, "group": str(groups[0]), "lines": list(lines.values())}
-    yield HostStep(_SUBJECT, "set schemata", args, pointer=asking, text=", ".join(lines.values()))
+    yield HostStep("set_schemata", args, pointer=asking, text=", ".join(lines.values()))
 
 
 def _join(groups: list[str], pointer: str) -> HostStep:
-    return HostStep(
-        _SUBJECT, "join resctrl group", {"groups": groups}, pointer=pointer, text=" and ".join(groups)
-    )
+    return HostStep("join_resctrl_group", {"groups": groups}, pointer=pointer, text=" and ".join(groups))
 
 
 def _places(config: Node, host: Host, container_id: str) -> tuple[str, str]:
@@ -139,44 +145,44 @@ def _lines(rdt: Node) -> list[str]:
     return [line for line in lines if line]
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Do one step. OSError names the file; StepFailed says what is wrong with the group."""
     args: dict[str, Any] = step.args
-    if step.name == "check resctrl group":
+    if step.op == "check_resctrl_group":
         _check(args)
-    elif step.name == "make resctrl group":
-        run.facts["intelrdt"] = [place for place in (args["group"], args["monitor"]) if place]
+    elif step.op == "make_resctrl_group":
+        context.facts["intelrdt"] = [place for place in (args["group"], args["monitor"]) if place]
         for place in args["made"]:
             os.mkdir(place, 0o755)
             if args["lines"]:
                 _write_schemata(args)
-    elif step.name == "make monitoring group":
+    elif step.op == "make_monitoring_group":
         os.mkdir(args["monitor"], 0o755)
-    elif step.name == "set schemata":
+    elif step.op == "set_schemata":
         _write_schemata(args)
     else:
         for group in args["groups"]:
-            _write(f"{group}/tasks", str(run.pid))
+            _write(f"{group}/tasks", str(context.pid))
 
 
-def undo(name: str, args: dict[str, object], run: Run) -> None:
+def undo(op: str, args: dict[str, object], context: Context) -> None:
     """Remove the groups that were made for this container. Raises OSError if one doesn't go away.
 
     A group that the config names may have other users: it stays (R172), unless create failed and no process has
     joined the group meanwhile.
     """
-    if name == "make monitoring group":
+    if op == "make_monitoring_group":
         _remove(str(args["monitor"]))
         return
     made = args["made"]
     assert isinstance(made, list)
     for place in made:
-        if not args["named"] or not (_was_created(run) or _has_tasks(place)):
+        if not args["named"] or not (_was_created(context) or _has_tasks(place)):
             _remove(place)
 
 
-def _was_created(run: Run) -> bool:
-    return any(os.path.exists(f"{run.directory}/{name}") for name in ("state.json", "deleted.json"))
+def _was_created(context: Context) -> bool:
+    return any(os.path.exists(f"{context.directory}/{name}") for name in ("state.json", "deleted.json"))
 
 
 def _check(args: dict[str, Any]) -> None:

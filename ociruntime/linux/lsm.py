@@ -14,7 +14,7 @@ from ociruntime.step import InitStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.host import Host
@@ -49,6 +49,13 @@ def check(config: Node) -> Iterator[Violation]:
     kind = config.at("annotations", MOUNT_CONTEXT)
     if config.at("linux", "mountLabel").text() and kind.text("context") not in MOUNT_CONTEXTS:
         yield Violation(kind.pointer, f"{kind.text()!r} must be one of {', '.join(MOUNT_CONTEXTS)}", "R197")
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    apparmor = takes(process={"apparmorProfile": "x"})
+    selinux = takes(process={"selinuxLabel": "x"}, linux={"mountLabel": "x"})
+    return {"linux": {"apparmor": {"enabled": apparmor}, "selinux": {"enabled": selinux}}}
 
 
 def warnings(config: Node, host: Host) -> Iterator[Violation]:

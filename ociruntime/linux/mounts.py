@@ -13,27 +13,28 @@ import posixpath
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation, hint_for
-from ociruntime.linux import cgroup_mounts
+from ociruntime.linux import cgroup_mounts, namespace_entries
 from ociruntime.linux.bind_sources import Source, Sources
-from ociruntime.linux.mount_options import (
+from ociruntime.linux.mount_options import MountOptions, check_words, is_id_mapped, known_options, parse
+from ociruntime.linux.uapi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_RECURSIVE,
     MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_RDONLY,
     MS_I_VERSION,
     MS_RDONLY,
-    MountOptions,
-    check_words,
-    is_id_mapped,
-    parse,
+    OPEN_TREE_CLONE,
 )
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = (
     "/mounts",
@@ -59,13 +60,6 @@ MOUNT_KEEP_MODE = 32
 MOUNT_IN_ORDER = 64
 MOUNT_SOURCE_PROC = 128
 
-# open_tree(2), mount_setattr(2)
-AT_FDCWD = -100
-AT_EMPTY_PATH = 0x1000
-AT_RECURSIVE = 0x8000
-OPEN_TREE_CLONE = 1
-OPEN_TREE_CLOEXEC = os.O_CLOEXEC
-
 # Files of procfs that lxcfs and engines replace by binds; a mount on any other could fake what the
 # runtime writes there, LSM labels above all (CVE-2019-16884).
 ON_PROC = frozenset(
@@ -84,7 +78,6 @@ ON_PROC = frozenset(
     )
 )
 
-SUBJECT = "linux.mounts"
 _LONGEST_PATH = 4095  # PATH_MAX without its NUL
 
 
@@ -95,7 +88,7 @@ def destination_of(entry: Node) -> str:
 
 def check(config: Node) -> Iterator[Violation]:
     """What an entry must have, where it may go, and what is not supported yet."""
-    has_user = any(entry.at("type").text() == "user" for entry in config.at("linux", "namespaces"))
+    has_user = namespace_entries.has(config, "user")
     for entry in config.at("mounts"):
         options = parse(entry.at("options").texts())
         yield from _check_place(entry, options)
@@ -103,6 +96,19 @@ def check(config: Node) -> Iterator[Violation]:
         yield from check_words(entry, options)
         if is_id_mapped(entry):
             yield from _check_id_maps(entry, options, has_user)
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    ids = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    mount = {"destination": "/x", "type": "bind", "source": "/x", "options": ["bind", "idmap"]}
+    id_mapped = takes(mounts=[{**mount, "uidMappings": ids, "gidMappings": ids}])
+    return {
+        "mountOptions": [
+            option for option in known_options() if id_mapped or option not in {"idmap", "ridmap"}
+        ],
+        "linux": {"mountExtensions": {"idmap": {"enabled": id_mapped}}},
+    }
 
 
 def _check_place(entry: Node, options: MountOptions) -> Iterator[Violation]:
@@ -225,7 +231,7 @@ def plan_sources(
             }
             if mount.source.root:
                 args["root"] = mount.source.root
-            yield HostStep(SUBJECT, "open bind source", args, pointer=entry.pointer, text=mount.source.path)
+            yield HostStep("open_bind_source", args, pointer=entry.pointer, text=mount.source.path)
             if is_id_mapped(entry):
                 yield _id_map(config, mount)
         elif entry.at("type").text() == "cgroup" and mount.source is None and not mount.options.remount:
@@ -246,8 +252,7 @@ def _id_map(config: Node, mount: Mount) -> HostStep:
     entry = mount.entry
     maps, recursive = id_ranges.slot_of(config, entry), mount.options.id_map == "ridmap"
     return HostStep(
-        SUBJECT,
-        "id-map bind source",
+        "id_map_bind_source",
         {
             "slot": mount.slot(),
             "destination": mount.place,
@@ -405,22 +410,22 @@ def describe(what: str, place: str, entry: Node) -> str:
     return f"{what} on {place} ({options})" if options else f"{what} on {place}"
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Open a bind mount's source as a detached tree whose mounts don't propagate to where it came from, or map its ids.
 
     Raises StepFailed if the source does not exist, or can't be bound or mapped.
     """
-    if step.name == "open bind source":
-        _open_source(step, run)
+    if step.op == "open_bind_source":
+        _open_source(step, context)
     else:
-        _map_ids(step, run)
+        _map_ids(step, context)
 
 
-def _map_ids(step: HostStep, run: Run) -> None:
+def _map_ids(step: HostStep, context: Context) -> None:
     from ociruntime.native._shim import lib
 
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if step.args["recursive"] else 0)
-    tree, maps = run.slots[str(step.args["slot"])], run.slots[str(step.args["maps"])]
+    tree, maps = context.slots[str(step.args["slot"])], context.slots[str(step.args["maps"])]
     failed = lib.shim_mount_setattr(tree, b"", flags, MOUNT_ATTR_IDMAP, 0, 0, maps)
     if failed < 0:
         raise StepFailed(
@@ -432,11 +437,11 @@ def _map_ids(step: HostStep, run: Run) -> None:
         )
 
 
-def _open_source(step: HostStep, run: Run) -> None:
+def _open_source(step: HostStep, context: Context) -> None:
     from ociruntime.native._shim import lib
 
     source, root, slot = os.fsencode(str(step.args["source"])), step.args.get("root"), str(step.args["slot"])
-    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if step.args["recursive"] else 0)
+    flags = OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if step.args["recursive"] else 0)
     with Descriptors() as opened:
         directory = AT_FDCWD
         if root:
@@ -446,9 +451,9 @@ def _open_source(step: HostStep, run: Run) -> None:
         if directory != AT_FDCWD and directory < 0:
             del opened["source"]
             raise _failure(step, -directory)
-        run.slots[slot] = tree = lib.shim_open_tree(directory, source, flags)
+        context.slots[slot] = tree = lib.shim_open_tree(directory, source, flags)
     if tree < 0:
-        del run.slots[slot]
+        del context.slots[slot]
         raise _failure(step, -tree)
     propagation = step.args["propagation"]
     if isinstance(propagation, int) and propagation:
@@ -461,5 +466,5 @@ def _open_source(step: HostStep, run: Run) -> None:
 def _failure(step: HostStep, number: int) -> StepFailed:
     inside = " in the rootfs" if step.args.get("root") else ""
     what = f"{step.args['source']}{inside} on {step.args['destination']}"
-    hint = hint_for(number, step.name)
+    hint = hint_for(number, step.op)
     return StepFailed(what, pointer=step.pointer, step=step.name, errno=number, hint=hint)

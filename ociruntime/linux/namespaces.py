@@ -18,14 +18,25 @@ import os
 import stat
 
 from ociruntime.errors import StepFailed, Violation, hint_for
+from ociruntime.linux import namespace_entries
+from ociruntime.linux.namespace_entries import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = (
     "/linux/namespaces",
@@ -39,16 +50,6 @@ KEYS = (
     "/linux/timeOffsets/boottime/secs",
     "/linux/timeOffsets/boottime/nanosecs",
 )
-
-# clone(2); include/uapi/linux/sched.h
-CLONE_NEWTIME = 0x00000080
-CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
-CLONE_NEWUTS = 0x04000000
-CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
 
 # ioctl_nsfs(2): _IO(0xb7, 3), the CLONE_NEW* type of a namespace descriptor
 NS_GET_NSTYPE = 0xB703
@@ -89,7 +90,7 @@ def check(config: Node) -> Iterator[Violation]:
         if path.text() and not path.text().startswith("/"):
             yield Violation(path.pointer, f"the path {path.text()!r} of a namespace must be absolute", "R096")
     offsets = config.at("linux", "timeOffsets")
-    if len(offsets) and not is_new(config, "time"):
+    if len(offsets) and not namespace_entries.is_new(config, "time"):
         yield Violation(
             offsets.pointer,
             f"time offsets need a new time namespace: {', '.join(name for name, _ in offsets.members())}",
@@ -102,17 +103,10 @@ def check(config: Node) -> Iterator[Violation]:
             yield Violation(offset.at("nanosecs").pointer, reason, "R104")
 
 
-def has(config: Node, name: str) -> bool:
-    """True if the container gets or joins a namespace of this type, instead of the runtime's (R100)."""
-    return any(entry.at("type").text() == name for entry in config.at("linux", "namespaces"))
-
-
-def is_new(config: Node, name: str) -> bool:
-    """True if the container gets a fresh namespace of this type (R099)."""
-    return any(
-        entry.at("type").text() == name and not entry.at("path").text()
-        for entry in config.at("linux", "namespaces")
-    )
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    names = sorted(name for name in TYPES if takes(linux={"namespaces": [{"type": name}]}))
+    return {"linux": {"namespaces": names}}
 
 
 def clone_flags(config: Node) -> int:
@@ -121,7 +115,7 @@ def clone_flags(config: Node) -> int:
     for entry in config.at("linux", "namespaces"):
         if not entry.at("path").text():
             flags |= TYPES.get(entry.at("type").text(), 0)
-    if has(config, "user"):
+    if namespace_entries.has(config, "user"):
         flags &= ~CLONE_NEWIPC  # see plan_ipc
     return flags & ~_NOT_BY_CLONE
 
@@ -140,8 +134,7 @@ def plan_paths(config: Node) -> Iterator[HostStep]:
         name, path = entry.at("type").text(), entry.at("path").text()
         if path:
             yield HostStep(
-                "linux.namespaces",
-                "open namespace",
+                "open_namespace",
                 {"path": path, "type": name, "slot": _slot_key(name), "changed": _changes(config, name)},
                 pointer=entry.at("path").pointer,
                 text=f"{name} {path}",
@@ -168,21 +161,16 @@ def plan_join(config: Node) -> Iterator[InitStep]:
     if not forks(config):
         return
     yield from _plan_time(config)
-    by_type = {
-        entry.at("type").text(): entry
-        for entry in config.at("linux", "namespaces")
-        if entry.at("path").text()
-    }
     for name, flag in TYPES.items():
-        entry = by_type.get(name)
-        if entry is not None:
+        path = namespace_entries.entry(config, name).at("path")
+        if path.text():
             yield InitStep(
                 "join",
                 Slot(_slot_key(name)),
                 flag,
                 name="join namespace",
-                pointer=entry.at("path").pointer,
-                text=f"{name} {entry.at('path').text()}",
+                pointer=path.pointer,
+                text=f"{name} {path.text()}",
             )
     flags = clone_flags(config)
     new = [name for name, flag in TYPES.items() if flags & flag]
@@ -196,9 +184,9 @@ def plan_join(config: Node) -> Iterator[InitStep]:
 
 def _plan_time(config: Node) -> Iterator[InitStep]:
     """First of all, with the host's rights and procfs: the offsets can be set only while no process is in it."""
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "time" and not entry.at("path").text():
-            yield InitStep("unshare", CLONE_NEWTIME, pointer=entry.pointer, text="new time namespace")
+    if namespace_entries.is_new(config, "time"):
+        pointer = namespace_entries.entry(config, "time").pointer
+        yield InitStep("unshare", CLONE_NEWTIME, pointer=pointer, text="new time namespace")
     offsets = config.at("linux", "timeOffsets")
     lines = [
         f"{name} {offsets.at(name, 'secs').number()} {offsets.at(name, 'nanosecs').number()}"
@@ -221,7 +209,7 @@ def plan_enter(config: Node, slot: Slot) -> Iterator[InitStep]:
     One by one they would have to be opened by path, and while a process is in only some of them the container can see
     it and use its descriptors.
     """
-    names = [name for name in TYPES if has(config, name)]
+    names = [name for name in TYPES if namespace_entries.has(config, name)]
     flags = sum(TYPES[name] for name in names)
     if flags:
         pointer = config.at("linux", "namespaces").pointer
@@ -230,19 +218,19 @@ def plan_enter(config: Node, slot: Slot) -> Iterator[InitStep]:
 
 def plan_ipc(config: Node) -> Iterator[InitStep]:
     """With a user namespace: once init is its root, so that this root owns the root of mqueue, and not the host's."""
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "ipc" and not entry.at("path").text():
-            yield InitStep("unshare", CLONE_NEWIPC, pointer=entry.pointer, text="new ipc namespace")
+    if namespace_entries.is_new(config, "ipc"):
+        pointer = namespace_entries.entry(config, "ipc").pointer
+        yield InitStep("unshare", CLONE_NEWIPC, pointer=pointer, text="new ipc namespace")
 
 
 def plan_cgroup(config: Node) -> Iterator[InitStep]:
     """The cgroup namespace: after init has been moved to its cgroup (sync "started"), before the mounts."""
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "cgroup" and not entry.at("path").text():
-            yield InitStep("unshare", CLONE_NEWCGROUP, pointer=entry.pointer, text="new cgroup namespace")
+    if namespace_entries.is_new(config, "cgroup"):
+        pointer = namespace_entries.entry(config, "cgroup").pointer
+        yield InitStep("unshare", CLONE_NEWCGROUP, pointer=pointer, text="new cgroup namespace")
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Open one namespace for init and verify its type (R098).
 
     Raises StepFailed if the path can't be opened, or is not a namespace of the type that the config names.
@@ -251,19 +239,19 @@ def apply(step: HostStep, run: Run) -> None:
     slot = str(step.args["slot"])
     try:
         # O_NONBLOCK: the path may be a FIFO that no one writes to
-        run.slots[slot] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        context.slots[slot] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         number = error.errno or 0
         raise StepFailed(
-            path, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.name)
+            path, pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number, step.op)
         ) from None
-    found = _type_of(run.slots[slot])
+    found = _type_of(context.slots[slot])
     if found != TYPES[name]:
         kinds = [kind for kind, flag in TYPES.items() if flag == found]
         what = f"is a {kinds[0]} namespace" if kinds else "is not a namespace"
         reason = f"{path} {what}, but the config says {name}" if kinds else f"{path} {what}"
         raise StepFailed(reason, pointer=step.pointer, step=step.name, errno=errno.EINVAL)
-    if step.args["changed"] and _is_own(run.slots[slot], name):
+    if step.args["changed"] and _is_own(context.slots[slot], name):
         reason = (
             f"{path} is the runtime's own {name} namespace: what the config sets there would change the host"
         )

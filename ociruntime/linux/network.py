@@ -16,18 +16,19 @@ from errno import EINVAL, ENODEV
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation
+from ociruntime.linux import namespace_entries
+from ociruntime.linux.uapi import IFNAMSIZ
 from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
 
 KEYS = ("/linux/netDevices", "/linux/netDevices/*/name")
 
-_LONGEST_NAME = 15  # bytes; IFNAMSIZ of linux/if.h counts the NUL
 _HELD = "network namespace"  # name of the descriptor that keeps a new namespace alive until create has ended
 _NAMESPACE = 3  # its number in the child
 _HINTS = {
@@ -39,7 +40,7 @@ _HINTS = {
 def check(config: Node) -> Iterator[Violation]:
     """Names that the kernel takes, each once in the container, and a namespace to move the devices to."""
     devices = config.at("linux", "netDevices")
-    if len(devices) and not _namespace(config):
+    if len(devices) and not namespace_entries.has(config, "network"):
         yield Violation(
             devices.pointer,
             f"{', '.join(name for name, _ in devices.members())}: needs a network namespace, which the config does not have",
@@ -57,11 +58,17 @@ def check(config: Node) -> Iterator[Violation]:
         taken.add(inside)
 
 
+def features(takes: Callable[..., bool]) -> dict[str, object]:
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    moved = takes(linux={"netDevices": {"eth0": {}}, "namespaces": [{"type": "network"}]})
+    return {"linux": {"netDevices": {"enabled": moved}}}
+
+
 def _check_name(place: Violation, name: str, pattern: bool = False) -> Iterator[Violation]:
     """dev_valid_name() and dev_alloc_name() of the kernel, net/core/dev.c."""
     reason = ""
-    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
-        reason = f"is longer than {_LONGEST_NAME} bytes"
+    if len(name.encode("utf-8", "surrogatepass")) >= IFNAMSIZ:
+        reason = f"is longer than {IFNAMSIZ - 1} bytes"
     elif name in (".", "..") or any(letter in "/:" or letter.isspace() for letter in name):
         reason = "is . or .., or has a slash, a colon or white space"
     elif pattern and "%" in name and (name.count("%") != 1 or "%d" not in name):
@@ -70,25 +77,17 @@ def _check_name(place: Violation, name: str, pattern: bool = False) -> Iterator[
         yield Violation(place.pointer, f"the name {name!r} of a network device {reason}", place.rule)
 
 
-def _namespace(config: Node) -> Node | None:
-    for entry in config.at("linux", "namespaces"):
-        if entry.at("type").text() == "network":
-            return entry
-    return None
-
-
 def plan_devices(config: Node) -> Iterator[HostStep]:
     """Move the devices, once init is in the network namespace; before its loopback device comes up."""
-    entry = _namespace(config)
+    entry = namespace_entries.entry(config, "network")
     for number, (name, device) in enumerate(config.at("linux", "netDevices").members()):
         inside = device.at("name").text()
         yield HostStep(
-            "linux.network",
-            "move network device",
+            "move_network_device",
             {
                 "device": name,
                 "name": inside,
-                "path": entry.at("path").text() if entry is not None else "",
+                "path": entry.at("path").text(),
                 "note": f"network-device-{number}",
             },
             pointer=device.pointer,
@@ -99,33 +98,33 @@ def plan_devices(config: Node) -> Iterator[HostStep]:
 
 def plan(config: Node) -> Iterator[InitStep]:
     """Bring the loopback device up in a new network namespace; a joined one is left as it is."""
-    entry = _namespace(config)
-    if entry is not None and not entry.at("path").text():
+    entry = namespace_entries.entry(config, "network")
+    if entry and not entry.at("path").text():
         yield InitStep("loopback", pointer=entry.pointer, text="lo up")
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Move one device. Raises StepFailed if it can't be moved, or if its new name is taken (R116, R117)."""
-    if _HELD not in run.held:
-        run.held[_HELD] = os.open(f"/proc/{run.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    note = f"{run.directory}/{step.args['note']}"
-    answer = _ask(run.held[_HELD], "move", note, str(step.args["device"]), str(step.args["name"]))
+    if _HELD not in context.held:
+        context.held[_HELD] = os.open(f"/proc/{context.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    note = f"{context.directory}/{step.args['note']}"
+    answer = _ask(context.held[_HELD], "move", note, str(step.args["device"]), str(step.args["name"]))
     if answer:
         number, reason = answer
         hint = _HINTS.get(number, "")
         raise StepFailed(reason, pointer=step.pointer, step=step.describe(), errno=number, hint=hint)
 
 
-def undo(_name: str, args: dict[str, object], run: Run) -> None:
+def undo(_op: str, args: dict[str, object], context: Context) -> None:
     """After a failed create: take the device back, with its name and addresses, if its namespace still exists.
 
     Once the container is created the device belongs to it, even when it ends (R122): then nothing is done.
     Raises OSError if it can't be taken back.
     """
-    note = f"{run.directory}/{args['note']}"
-    if run.committed or not os.path.exists(note):
+    note = f"{context.directory}/{args['note']}"
+    if context.committed or not os.path.exists(note):
         return
-    namespace = run.held.get(_HELD, -1)
+    namespace = context.held.get(_HELD, -1)
     path = str(args["path"])
     if namespace >= 0:
         answer = _ask(namespace, "take-back", note)

@@ -9,6 +9,7 @@ Must not import another subject.
 from __future__ import annotations
 
 from ociruntime.errors import Violation
+from ociruntime.linux import namespace_entries
 from ociruntime.step import InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -24,7 +25,7 @@ _RULES = {"maskedPaths": "R195", "readonlyPaths": "R196"}
 
 def check(config: Node) -> Iterator[Violation]:
     """The paths are absolute, and the container has a mount namespace of its own for such mounts."""
-    private = any(entry.at("type").text() == "mount" for entry in config.at("linux", "namespaces"))
+    private = namespace_entries.has(config, "mount")
     for name, rule in _RULES.items():
         paths = config.at("linux", name)
         if len(paths) and not private:

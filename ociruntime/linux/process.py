@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 KEYS = (
@@ -28,8 +28,6 @@ KEYS = (
     "/process/noNewPrivileges",
     "/process/oomScoreAdj",
 )
-
-_SUBJECT = "linux.process"
 
 
 def check(config: Node) -> Iterator[Violation]:
@@ -66,17 +64,16 @@ def plan(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the sign
     score = config.at("process", "oomScoreAdj")
     if score:
         yield HostStep(
-            _SUBJECT,
-            "set oom_score_adj",
+            "set_oom_score_adj",
             {"value": score.number()},
             pointer=score.pointer,
             text=str(score.number()),
         )
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Write oom_score_adj through the runtime's own /proc, which the container does not control."""
-    with open(f"/proc/{run.pid}/oom_score_adj", "wb", buffering=0) as file:
+    with open(f"/proc/{context.pid}/oom_score_adj", "wb", buffering=0) as file:
         file.write(str(step.args["value"]).encode())
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 KEYS = (
@@ -52,8 +52,6 @@ _FILES = "RLIMIT_NOFILE"
 # Descriptors that are passed on come in addition.
 _NEEDED = 8
 _LOCKS = 10  # the same on every architecture; Python's resource module does not name it
-
-_SUBJECT = "linux.rlimits"
 
 
 def check(config: Node) -> Iterator[Violation]:
@@ -112,15 +110,14 @@ def plan_last(config: Node, passed: int = 0, *, by_init: bool = True) -> Iterato
 def _host_step(limit: Node, soft: int, hard: int) -> HostStep:
     kind = limit.at("type").text()
     return HostStep(
-        _SUBJECT,
-        "set rlimit",
+        "set_rlimit",
         {"type": kind, "soft": soft, "hard": hard},
         pointer=limit.pointer,
         text=f"{kind} soft {_words(soft)} hard {_words(hard)}",
     )
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Set the limit of init; OSError if the kernel refuses."""
     import resource
 
@@ -128,7 +125,7 @@ def apply(step: HostStep, run: Run) -> None:
     number: int = getattr(resource, kind, _LOCKS)
     values = (_signed(step.args["soft"]), _signed(step.args["hard"]))
     try:
-        resource.prlimit(run.pid, number, values)
+        resource.prlimit(context.pid, number, values)
     except ValueError as refused:  # what the module makes of EINVAL
         raise OSError(EINVAL, str(refused)) from None
 

@@ -14,6 +14,8 @@ import os
 
 from ociruntime.errors import StepFailed, Violation, hint_for
 from ociruntime.host_path import joined
+from ociruntime.linux import namespace_entries
+from ociruntime.linux.uapi import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -21,17 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
+    from ociruntime.linux.mountinfo import Mount
 
 KEYS = ("/root", "/root/path", "/root/readonly", "/linux/rootfsPropagation")
-
-# mount(2), mount_setattr(2), umount2(2)
-MS_REC = 16384
-MS_UNBINDABLE = 1 << 17
-MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
-MS_SHARED = 1 << 20
-MOUNT_ATTR_RDONLY = 1
 
 # Errors when others have renamed the path to a mount; then the mount table is read again, at most _LOOKS times.
 _MOVED = frozenset((errno.ESTALE, errno.ENOENT, errno.ELOOP, errno.ENOTDIR))
@@ -76,15 +71,10 @@ def check(config: Node) -> Iterator[Violation]:
             f"unknown propagation {propagation.text()!r}, expected one of {names}",
             "R194",
         )
-    if not has_mount_namespace(config) and propagation.text():
+    if not namespace_entries.has(config, "mount") and propagation.text():
         yield Violation(
             propagation.pointer, f"rootfsPropagation {propagation.text()} needs a mount namespace", "R194"
         )
-
-
-def has_mount_namespace(config: Node) -> bool:
-    """True if the container gets or joins a mount namespace."""
-    return any(entry.at("type").text() == "mount" for entry in config.at("linux", "namespaces"))
 
 
 def path_of(config: Node, bundle: str) -> str:
@@ -94,11 +84,10 @@ def path_of(config: Node, bundle: str) -> str:
 
 def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:
     """Without a mount namespace: note which mounts there are, so that the container's can be unmounted later."""
-    if not has_mount_namespace(config):
+    if not namespace_entries.has(config, "mount"):
         path = path_of(config, bundle)
         yield HostStep(
-            "linux.rootfs",
-            "note mounts",
+            "note_mounts",
             {"path": path},
             pointer="/linux/namespaces",
             text=f"below {path}: the container has no mount namespace",
@@ -109,7 +98,7 @@ def plan_host(config: Node, bundle: str) -> Iterator[HostStep]:
 def plan(config: Node, bundle: str) -> Iterator[InitStep]:
     """Before the mounts: cut the new namespace off from the host's, and make the rootfs a mount."""
     flags = ROOT_BIND
-    if has_mount_namespace(config):
+    if namespace_entries.has(config, "mount"):
         yield InitStep("propagation", MS_REC | MS_SLAVE, name="set propagation", text="/ to rslave")
         flags |= ROOT_PARENT_PRIVATE
         if _PROPAGATION[config.at("linux", "rootfsPropagation").text()][0] == MS_PRIVATE:
@@ -121,7 +110,7 @@ def plan(config: Node, bundle: str) -> Iterator[InitStep]:
 
 def plan_enter(config: Node, no_pivot: bool = False) -> Iterator[InitStep]:
     """Make the rootfs the root directory; no_pivot is runc's --no-pivot, for a host root on an initramfs."""
-    if not has_mount_namespace(config):
+    if not namespace_entries.has(config, "mount"):
         yield InitStep("chroot", pointer="/root/path", text="no mount namespace of its own")
     elif no_pivot:
         yield InitStep("move_root", name="move root", pointer="/root/path")
@@ -153,11 +142,11 @@ def _set_propagation(flags: int) -> InitStep:
     return InitStep("propagation", flags, name="set propagation", pointer=_POINTER, text=text)
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Write the ids of the mounts that are at or below the rootfs now into the state directory."""
     path = str(step.args["path"])
-    noted = b" ".join(mount.key for mount in _mounts_below(path))
-    temporary = f"{_note_path(run)}.new"  # by rename: half a list would get mounts of others unmounted
+    noted = b" ".join(_key(mount) for mount in _mounts_below(path))
+    temporary = f"{_note_path(context)}.new"  # by rename: half a list would get mounts of others unmounted
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -165,18 +154,18 @@ def apply(step: HostStep, run: Run) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
-        os.rename(temporary, _note_path(run))
+        os.rename(temporary, _note_path(context))
     except OSError as error:
         number = error.errno or 0
         raise StepFailed(
-            _note_path(run), pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number)
+            _note_path(context), pointer=step.pointer, step=step.name, errno=number, hint=hint_for(number)
         ) from None
 
 
-def undo(_name: str, args: dict[str, object], run: Run) -> None:
+def undo(_op: str, args: dict[str, object], context: Context) -> None:
     """Unmount what was mounted below the rootfs after the note; without a note nothing was mounted."""
     try:
-        with open(_note_path(run), "rb", buffering=0) as file:
+        with open(_note_path(context), "rb", buffering=0) as file:
             before = set(file.read().split())
     except FileNotFoundError:
         return
@@ -185,7 +174,7 @@ def undo(_name: str, args: dict[str, object], run: Run) -> None:
     # table says where it is now.
     failures: dict[int, int] = {}
     for _ in range(_LOOKS):
-        later = [mount for mount in _mounts_below(path) if not before & {mount.key, b"%d" % mount.number}]
+        later = [mount for mount in _mounts_below(path) if not before & {_key(mount), b"%d" % mount.number}]
         failures = _take_down(later)
         if _MOVED.isdisjoint(failures.values()):
             break
@@ -194,10 +183,10 @@ def undo(_name: str, args: dict[str, object], run: Run) -> None:
         later = [mount for mount in later if mount.number in there]
     for mount in later:
         if failures[mount.number]:
-            run.warnings.append(f"unmount {mount.point}: {os.strerror(failures[mount.number]).lower()}")
+            context.warnings.append(f"unmount {mount.point}: {os.strerror(failures[mount.number]).lower()}")
 
 
-def _take_down(mounts: list[_Mount]) -> dict[int, int]:
+def _take_down(mounts: list[Mount]) -> dict[int, int]:
     # errno by mount; the deepest first, and of several on one mount point the topmost, which came last
     from ociruntime.native._shim import lib
 
@@ -205,36 +194,19 @@ def _take_down(mounts: list[_Mount]) -> dict[int, int]:
     return {mount.number: -lib.shim_umount_id(os.fsencode(mount.point), mount.number) for mount in ordered}
 
 
-def _note_path(run: Run) -> str:
-    return f"{run.directory}/mounts-before"
+def _note_path(context: Context) -> str:
+    return f"{context.directory}/mounts-before"
 
 
-class _Mount:
-    """One mount: its id, its mount point, and a key that a later mount with the same id does not have."""
-
-    __slots__ = ("key", "number", "point")
-
-    def __init__(self, number: int, device: bytes, point: str) -> None:
-        self.number = number
-        self.key = b"%d@%s" % (number, device)
-        self.point = point
+def _key(mount: Mount) -> bytes:
+    """What a later mount with the same id does not have."""
+    return f"{mount.number}@{mount.device}".encode()
 
 
-def _mounts_below(path: str) -> list[_Mount]:
-    # at or below `path`, in the order of mounting
+def _mounts_below(path: str) -> list[Mount]:
+    """Those at or below `path`, in the order of mounting."""
+    from ociruntime.linux.mountinfo import mounts
+
     real = os.path.realpath(path)
-    found: list[_Mount] = []
-    with open("/proc/self/mountinfo", "rb") as file:
-        for line in file:
-            fields = line.split(b" ", 5)
-            point = os.fsdecode(_unescape(fields[4]))
-            if point == real or point.startswith(real.rstrip("/") + "/"):
-                found.append(_Mount(int(fields[0]), fields[2], point))
-    return found
-
-
-def _unescape(field: bytes) -> bytes:
-    # proc(5): space, tab, newline and backslash are written as \ooo
-    for code, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-        field = field.replace(code, character)
-    return field
+    prefix = real.rstrip("/") + "/"
+    return [mount for mount in mounts() if mount.point == real or mount.point.startswith(prefix)]

@@ -17,10 +17,10 @@ from ociruntime.step import HostStep, InitStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 KEYS = (
@@ -98,7 +98,6 @@ _CPUS, _NODES = 8192, 1024
 
 _REAL_TIME = ("SCHED_FIFO", "SCHED_RR")
 _DEADLINE = "SCHED_DEADLINE"
-_SUBJECT = "linux.scheduling"
 
 
 def check(config: Node) -> Iterator[Violation]:
@@ -112,6 +111,11 @@ def check(config: Node) -> Iterator[Violation]:
     yield from _check_list(affinity.at("initial"), _CPUS, "R060")
     yield from _check_list(affinity.at("final"), _CPUS, "R061")
     yield from _check_memory_policy(config.at("linux", "memoryPolicy"))
+
+
+def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    return {"linux": {"memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)}}}
 
 
 def _check_scheduler(scheduler: Node) -> Iterator[Violation]:
@@ -203,8 +207,7 @@ def plan(process: Node) -> Iterator[HostStep]:
         }
         shown = [f"{name} {number}" for name, number in numbers.items() if number]
         yield HostStep(
-            _SUBJECT,
-            "set scheduler",
+            "set_scheduler",
             {"policy": policy, "flags": flags, **numbers},
             pointer=scheduler.pointer,
             text=" ".join([policy, *shown, *flags]),
@@ -212,20 +215,19 @@ def plan(process: Node) -> Iterator[HostStep]:
     if priority:
         kind, level = priority.at("class").text(), priority.at("priority").number()
         yield HostStep(
-            _SUBJECT,
-            "set I/O priority",
+            "set_io_priority",
             {"class": kind, "priority": level},
             pointer=priority.pointer,
             text=f"{kind} {level}",
         )
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Set scheduler or I/O priority of init. OSError if the kernel refuses."""
     from ociruntime.native._shim import ffi, lib
 
     args = step.args
-    if step.name == "set scheduler":
+    if step.op == "set_scheduler":
         numbers = {name: value for name, value in args.items() if isinstance(value, int)}
         words = args["flags"]
         assert isinstance(words, list)
@@ -237,11 +239,11 @@ def apply(step: HostStep, run: Run) -> None:
             0,
             0,
         )
-        done = lib.shim_sched_setattr(run.pid, ffi.from_buffer(attributes))
+        done = lib.shim_sched_setattr(context.pid, ffi.from_buffer(attributes))
     else:
         level = args["priority"]
         assert isinstance(level, int)
-        done = lib.shim_ioprio_set(run.pid, _IO_CLASSES[str(args["class"])] << _IO_CLASS_SHIFT | level)
+        done = lib.shim_ioprio_set(context.pid, _IO_CLASSES[str(args["class"])] << _IO_CLASS_SHIFT | level)
     if done < 0:
         raise OSError(-done, os.strerror(-done))
 

@@ -25,11 +25,11 @@ from ociruntime.step import Blob, HostStep, InitStep, SyncStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import Step
 
 KEYS = (
@@ -112,7 +112,6 @@ _EPERM = 1
 _LAST_ARGUMENT = 5  # a system call has six
 _LARGEST = {_ERRNO: 4094, _TRACE: 0xFFFF}  # libseccomp takes less than MAX_ERRNO; 16 bits are what fits
 
-_SUBJECT = "linux.seccomp"
 _BLOB = "seccomp filter"
 
 
@@ -140,6 +139,19 @@ def check(config: Node) -> Iterator[Violation]:
                 yield Violation(index.pointer, f"a system call has no argument {index.number()}", "R189")
 
 
+def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject
+    """Its part of the features document; `takes` says whether check() accepts a config."""
+    seccomp = {
+        "enabled": True,
+        "actions": list(ACTIONS),
+        "operators": list(OPERATORS),
+        "archs": list(ARCHITECTURES),
+        "knownFlags": list(FLAGS),
+        "supportedFlags": list(FLAGS),
+    }
+    return {"linux": {"seccomp": seccomp}}
+
+
 def _check_errno(action: str, value: Node, rule: str) -> Iterator[Violation]:
     largest = _LARGEST.get(action)
     if largest is not None and value.number() > largest:
@@ -162,8 +174,7 @@ def plan_compile(config: Node, host: Host) -> Iterator[HostStep]:  # noqa: ARG00
     if seccomp:
         count = len(seccomp.at("syscalls"))
         yield HostStep(
-            _SUBJECT,
-            "compile seccomp filter",
+            "compile_seccomp_filter",
             {"failUnknown": config.at("annotations").has(FAIL_UNKNOWN_CALL)},
             pointer=seccomp.pointer,
             text=f"{seccomp.at('defaultAction').text()} and {count} rule{'' if count == 1 else 's'}",
@@ -189,8 +200,7 @@ def plan_load(config: Node) -> Iterator[Step]:
         path = seccomp.at("listenerPath")
         yield SyncStep("listener", "the filter waits for its agent", path.pointer)
         yield HostStep(
-            _SUBJECT,
-            "send seccomp listener",
+            "send_seccomp_listener",
             {"path": path.text(), "metadata": seccomp.at("listenerMetadata").text()},
             pointer=path.pointer,
             text=f"to {path.text()}",
@@ -241,37 +251,37 @@ def _answer(action: Node, errno_ret: Node) -> int:
     return ACTIONS[name] | (errno_ret.number(_EPERM) if name in _LARGEST else 0)
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Compile the filter, or pass its descriptor on.
 
     Raises StepFailed if the rules can't be compiled or libseccomp is missing; OSError if the agent can't be reached.
     """
-    if step.name == "compile seccomp filter":
+    if step.op == "compile_seccomp_filter":
         from ociruntime.linux import seccomp_cache
 
-        wanted = request(run.config, bool(step.args["failUnknown"]))
-        root = os.path.dirname(run.directory)
+        wanted = request(context.config, bool(step.args["failUnknown"]))
+        root = os.path.dirname(context.directory)
         program, how, warnings = seccomp_cache.find_or_compile(root, wanted)
-        run.blobs[_BLOB] = program
-        run.warnings += warnings
+        context.blobs[_BLOB] = program
+        context.warnings += warnings
         step.text += f" ({how})"  # for --trace
     else:
-        send_listener(run, run.listener, run.pid)
+        send_listener(context, context.listener, context.pid)
 
 
-def send_listener(run: Run, listener: int, pid: int) -> None:
+def send_listener(context: Context, listener: int, pid: int) -> None:
     """Send the notify descriptor of a process to the agent: one connection, one message (R181-R184, R191-R193).
 
     listener   the descriptor in this process; it stays open here
     pid        the process that has loaded the filter, as the runtime sees it
     Raises StepFailed if the agent can't be reached or does not take the message.
     """
-    seccomp = run.config.at("linux", "seccomp")
+    seccomp = context.config.at("linux", "seccomp")
     message: dict[str, object] = {"ociVersion": "1.3.0", "fds": ["seccompFd"], "pid": pid}
     metadata = seccomp.at("listenerMetadata").text()
     if metadata:
         message["metadata"] = metadata
-    message["state"] = run.state(run.status, run.init_pid or run.pid)
+    message["state"] = context.state(context.status, context.init_pid or context.pid)
     payload = compact(message).encode()
     path = seccomp.at("listenerPath").text()
     agent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)

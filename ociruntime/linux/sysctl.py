@@ -8,6 +8,7 @@ host. Must not import another subject.
 from __future__ import annotations
 
 from ociruntime.errors import Violation
+from ociruntime.linux import namespace_entries
 from ociruntime.step import InitStep
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -44,10 +45,9 @@ def path_of(key: str) -> str:
 
 def check(config: Node) -> Iterator[Violation]:
     """Each key is a file name below /proc/sys of a namespace that the container does not share."""
-    namespaces = {entry.at("type").text() for entry in config.at("linux", "namespaces")}
     for key, value in config.at("linux", "sysctl").members():
         path = path_of(key)
-        reason = _malformed(path) or _shared(path, namespaces)
+        reason = _malformed(path) or _shared(path, config)
         if reason:
             yield Violation(value.pointer, f"sysctl {key} {reason}", RULE)
         elif path in _NAMES:
@@ -73,13 +73,15 @@ def _malformed(path: str) -> str:
     return "is not the name of a kernel parameter" if bad else ""
 
 
-def _shared(path: str, namespaces: set[str]) -> str:
+def _shared(path: str, config: Node) -> str:
     if path in _IPC or path.startswith("fs/mqueue/"):
-        return "" if "ipc" in namespaces else "is not allowed without an ipc namespace"
+        return "" if namespace_entries.has(config, "ipc") else "is not allowed without an ipc namespace"
     if path.startswith("net/"):
-        return "" if "network" in namespaces else "is not allowed without a network namespace"
+        return (
+            "" if namespace_entries.has(config, "network") else "is not allowed without a network namespace"
+        )
     if path in _NAMES:
-        return "" if "uts" in namespaces else "is not allowed without a uts namespace"
+        return "" if namespace_entries.has(config, "uts") else "is not allowed without a uts namespace"
     return "belongs to no namespace of the container"
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an install compiles the C part and generates the fast validator; used by setup.cfg, never at run time.
+"""How does an install compile the C part and generate the fast validator? Used by setup.cfg, never at run time.
 
 Made here, into the wheel (or into the tree, for an editable install), and never committed:
 
     ociruntime/native/_shim.abi3.so      cffi's glue + the sources that pyproject.toml lists
     ociruntime/native/ociruntime-init    every other C file of this directory, one static executable
-    ociruntime/native/_seccomp.py        cffi's view on libseccomp, which is loaded when it is needed
+    ociruntime/native/_seccomp.py        cffi's interface to libseccomp, which is loaded when needed
     ociruntime/check/_config_validator.py      compile_schema(specs/config.schema.json)
     ociruntime/_specs/*.json             the schemas
 
@@ -37,8 +37,8 @@ PREAMBLE = f"{NATIVE}/shim.csrc.c"
 SECCOMP_CDEF = f"{NATIVE}/seccomp.cdef.txt"
 SCHEMA = "specs/config.schema.json"
 
-# Small, because every create copies it into a memfd; no PIE, because relocating it would dirty pages that a
-# container with a memory limit of 256 KiB is charged for.
+# It must be small, because every create copies it into a memfd. PIE is off, because relocation dirties pages, and a
+# container with a memory limit of 256 KiB would be charged for them.
 INIT_FLAGS = [
     *("-std=gnu11", "-Os", "-Wall", "-Wextra", "-fno-pie", "-fno-asynchronous-unwind-tables"),
     *("-fstack-protector-strong", "-ffunction-sections", "-fdata-sections", "-fno-strict-aliasing"),
@@ -48,7 +48,7 @@ INIT_FLAGS = [
 
 
 class build_ext(_build_ext):  # noqa: N801 (setuptools' commands are named like this)
-    """`build_ext`, and the files that are no extension module."""
+    """`build_ext`, and then the files that are not extension modules."""
 
     def run(self) -> None:
         """Compile and generate everything, for a wheel as well as in place."""
@@ -72,7 +72,7 @@ class build_ext(_build_ext):  # noqa: N801 (setuptools' commands are named like 
 
 
 def compiler() -> list[str]:
-    """The C compiler's command: $CC, or the one that made this Python, or cc."""
+    """The C compiler's command: $CC, or the compiler that built this Python, or cc."""
     command = shlex.split(os.environ.get("CC") or str(sysconfig.get_config_var("CC") or "cc"))
     if not shutil.which(command[0]) and "CC" not in os.environ:
         command = [name for name in ("gcc", "cc") if shutil.which(name)][:1] or command
@@ -80,7 +80,7 @@ def compiler() -> list[str]:
 
 
 def require_tools() -> None:
-    """Fail before the first compiler call, with the packages' names, if something is not installed."""
+    """Fail before the compiler is called if something is not installed, and name the packages."""
     command = compiler()
     missing = []
     if not shutil.which(command[0]):
@@ -111,7 +111,7 @@ def links_statically(command: list[str]) -> bool:
 
 
 def read(path: str) -> str:
-    """A source of the build, as text."""
+    """A source file of the build, as text."""
     try:
         with open(path, encoding="utf-8") as source:
             return source.read()
@@ -120,7 +120,7 @@ def read(path: str) -> str:
 
 
 def generate_glue(module: str, directory: str) -> str:
-    """Let cffi write the C source of the extension module; the path of that file."""
+    """Let cffi write the C source of the extension module; return its path."""
     from cffi import FFI
 
     border = FFI()
@@ -133,7 +133,7 @@ def generate_glue(module: str, directory: str) -> str:
 
 
 def generate_seccomp(target: str) -> None:
-    """Let cffi write the module that reaches libseccomp; it needs neither the library nor its headers."""
+    """Let cffi write the module that calls libseccomp. This needs neither the library nor its headers."""
     from cffi import FFI
 
     border = FFI()
@@ -143,7 +143,7 @@ def generate_seccomp(target: str) -> None:
 
 
 def compile_init(target: str, *, shim_sources: list[str]) -> None:
-    """Make the static executable of every C file that is not the shim's."""
+    """Compile every C file that does not belong to the shim into the static executable."""
     taken = {os.path.normpath(path) for path in [*shim_sources, PREAMBLE]}
     sources = sorted(path for path in glob.glob(f"{NATIVE}/*.c") if os.path.normpath(path) not in taken)
     if not sources:
@@ -155,7 +155,7 @@ def compile_init(target: str, *, shim_sources: list[str]) -> None:
     if done.returncode != 0:
         raise SetupError(f"ociruntime-init does not compile (the compiler ended with {done.returncode})")
     os.chmod(target + ".new", 0o755)
-    os.replace(target + ".new", target)  # a runtime may be reading the old one
+    os.replace(target + ".new", target)  # a running runtime may still read the old one
 
 
 def generate_validator(target: str) -> None:
@@ -175,7 +175,7 @@ def generate_validator(target: str) -> None:
 
 
 def place_schemas(target: str, *, link: bool) -> None:
-    """Put specs/*.json beside the modules: a copy, or in the tree itself a link that can't go stale."""
+    """Put specs/*.json beside the modules: a copy, or in a source tree a link, which can't go stale."""
     if os.path.islink(target):
         os.unlink(target)
     shutil.rmtree(target, ignore_errors=True)

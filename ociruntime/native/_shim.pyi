@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of the cffi module that is built from shim.cdef.txt, so that mypy reaches through the border."""
+"""Types of the cffi module that is built from shim.cdef.txt, so that mypy can check the calls."""
 
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ class _Lib:
     PLAN_MAGIC: Final[int]
     TABLE_OPS: Final[int]
     TABLE_SIGNATURES: Final[int]
+    TABLE_ARGUMENTS: Final[int]
     TABLE_DETAILS: Final[int]
     def shim_spawn(self, spawn: CData) -> int: ...
     def shim_open_tree(self, directory: int, path: bytes, flags: int) -> int: ...

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tmpcopyup: what the directory under a new tmpfs holds is copied into it. The directory may be a volume in
-// which others exchange names meanwhile. So each name is opened once, and what kind of file it is, whose, and
-// what it may do comes from what has been opened, never from the name. Symbolic links are copied, never
-// followed. A file with several names becomes one file for each.
+// tmpcopyup: the contents of the directory below a new tmpfs are copied into it. The directory may be a
+// volume in which other processes rename files at the same time. So each name is opened once, and a file's
+// type, owner and mode are read from the descriptor, never looked up by name again. Symbolic links are
+// copied, never followed. A file with several names becomes several files.
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -33,15 +33,15 @@ struct entry {  // linux_dirent64 of getdents64(2)
 
 static int copy_directory(int from, int to, int depth);
 
-// ACLs, capabilities and user attributes. Labels of security modules are not copied, and what the tmpfs has
-// no place for is left out.
+// ACLs, capabilities and user attributes. Labels of security modules are not copied, nor are attributes that
+// the tmpfs can't store.
 static int copy_attribute(int source, int copy, const char *name, int privileges) {
   static char value[XATTR_SIZE_MAX];
   int is_capability = strcmp(name, "security.capability") == 0;
   if (is_capability ? !privileges : strncmp(name, "security.", 9) == 0)
     return 0;
   ssize_t size = fgetxattr(source, name, value, sizeof value);
-  if (size < 0)  // ENODATA: it has gone; EOVERFLOW: capabilities of another user namespace
+  if (size < 0)  // ENODATA: it has been removed; EOVERFLOW: capabilities of another user namespace
     return errno == ENODATA || errno == EOVERFLOW ? 0 : fail(DETAIL_copy);
   if (fsetxattr(copy, name, value, (size_t)size, 0) == 0 || errno == EOPNOTSUPP)
     return 0;
@@ -59,8 +59,8 @@ static int copy_attributes(int source, int copy, int privileges) {
   return 0;
 }
 
-// Owner first: chown takes set-user-ID and capabilities away. A file that gives no privileges where it lies,
-// as its mount is nosuid, gives none here.
+// Owner first, because chown clears set-user-ID and capabilities. If a file gives no privileges where it is,
+// because its mount is nosuid, it must not give any here.
 static int copy_status(int source, int copy) {
   struct stat status;
   struct statvfs mount;
@@ -88,7 +88,7 @@ static int copy_content(int source, int copy) {
 }
 
 static int copy_file(int entry, int to, const char *name) {
-  const char *path = proc_path(entry);  // the file that was opened, whatever has its name now
+  const char *path = proc_path(entry);  // the file that was opened, even if it has been renamed
   int source = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
   if (source < 0)
     return fail(DETAIL_open);
@@ -118,7 +118,7 @@ static int copy_subdirectory(int entry, int to, const char *name, int depth) {
   return done;
 }
 
-// A file without content is made like the one that was opened. Nobody else uses the names in `to`.
+// A file without content is made like the one that was opened. Only this process uses the names in `to`.
 static int make_like(int entry, int to, const char *name, const struct stat *status) {
   char target[PATH_MAX];
   int is_link = S_ISLNK(status->st_mode);
@@ -140,7 +140,7 @@ static int make_like(int entry, int to, const char *name, const struct stat *sta
   return utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? fail(DETAIL_copy) : 0;
 }
 
-// A device that can't be used where it lies, as its mount is nodev, could be used here: it is left out.
+// A device on a nodev mount can't be used. Its copy could be, so it is left out.
 static int is_dead_device(int entry, const struct stat *status) {
   struct statvfs mount;
   if (!S_ISBLK(status->st_mode) && !S_ISCHR(status->st_mode))
@@ -162,7 +162,7 @@ static int copy_opened(int entry, int to, const char *name, int depth) {
 
 static int copy_entry(int from, int to, const char *name, int depth) {
   int entry = openat(from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-  if (entry < 0)  // ENOENT: removed since the directory was read
+  if (entry < 0)  // ENOENT: it has been removed since the directory was read
     return errno == ENOENT ? 0 : fail(DETAIL_open);
   int done = copy_opened(entry, to, name, depth);
   close_keeping_errno(entry);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How do steps become the flat buffer that init obeys? The writing side of native/plan.h.
 
-Op codes and argument letters are read from the C table, so that they stand in one place only.
+It reads op codes and the kinds of arguments from the C table, so that they are written down only once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import struct
 
 from ociruntime.errors import InvalidConfig, Violation
 from ociruntime.native._shim import ffi, lib
+from ociruntime.progress import SYNC_POINTS
 from ociruntime.step import Blob, InitStep, Slot, SyncStep
 
 TYPE_CHECKING = False
@@ -22,18 +23,6 @@ MAGIC = lib.PLAN_MAGIC
 _HEADER = struct.Struct("<6I")
 _RECORD = struct.Struct("<HHI12I")
 _ARGUMENTS = 12
-
-# Sync points; enum plan_sync in plan.h. "ready", "start" and "listener" are ops of their own, "terminal" is sent by one.
-SYNC_STARTED, SYNC_MOUNTED, SYNC_READY, SYNC_FORKED, SYNC_LIMITS, SYNC_TERMINAL = 1, 2, 3, 4, 6, 7
-SYNC_LISTENER, SYNC_ENTERED = 8, 9
-SYNC_POINTS = {
-    "started": SYNC_STARTED,
-    "mounted": SYNC_MOUNTED,
-    "ready": SYNC_READY,
-    "limits": SYNC_LIMITS,
-    "listener": SYNC_LISTENER,
-    "entered": SYNC_ENTERED,
-}
 
 
 def word(table: int, number: int) -> str:
@@ -54,8 +43,15 @@ def _ops() -> dict[str, tuple[int, str]]:
 OPS = _ops()
 
 
+def named(step: InitStep) -> dict[str, Argument]:
+    """The arguments of a step by the names that they have in plan.h, for people and for errors."""
+    code, _ = OPS[step.op]
+    names = word(lib.TABLE_ARGUMENTS, code).split()
+    return dict(zip(names, step.args, strict=True))
+
+
 class _Writer:
-    """Strings, lists and bytes of one buffer; offsets are known once the number of records is."""
+    """Strings, lists and bytes of one buffer; their offsets are known once the number of records is."""
 
     __slots__ = ("_blobs", "_lists", "_offsets", "_strings")
 
@@ -100,10 +96,12 @@ def _encoded(text: str, pointer: str) -> bytes:
         data = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise InvalidConfig(
-            [Violation(pointer, "holds a lone surrogate, which is no character", "R002")]
+            [Violation(pointer, "contains a lone surrogate, which is not a character", "R002")]
         ) from None
     if b"\0" in data:
-        raise InvalidConfig([Violation(pointer, "holds a NUL, which ends a string for the kernel", "R092")])
+        raise InvalidConfig(
+            [Violation(pointer, "contains a NUL, where the string would end for the kernel", "R092")]
+        )
     return data
 
 
@@ -186,7 +184,7 @@ def _value(
         assert isinstance(argument, Blob)
         return "l", writer.blob(argument.key)
     assert isinstance(argument, int)
-    if not 0 <= argument <= 0xFFFFFFFF:  # never cut: uid 4294967296 would be root
+    if not 0 <= argument <= 0xFFFFFFFF:  # never truncated: uid 4294967296 would become root
         raise RuntimeError(f"{pointer}: {argument} does not fit into 32 bits")
     return "u", argument
 

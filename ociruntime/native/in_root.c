@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Paths of the container, reached by descriptor. The kernel resolves each path with the
-// container's root as "/" (openat2, RESOLVE_IN_ROOT), so no symbolic link and no race with a
-// process that renames components leads out of it; and nothing is looked up twice.
+// Paths of the container, reached by descriptor. The kernel resolves each path with the container's root as
+// "/" (openat2, RESOLVE_IN_ROOT), so neither a symbolic link nor a race with a process that renames
+// components can lead out of it. No path is looked up twice.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,7 +24,7 @@ static int resolve(const char *path, uint64_t flags, uint64_t extra) {
                          .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | extra};
   for (int attempt = 0;; attempt++) {
     int file = (int)syscall(SYS_openat2, init.root, path, &how, sizeof how);
-    // EAGAIN: somebody renamed a directory meanwhile and the kernel can't tell whether ".." left the root
+    // EAGAIN: a directory was renamed meanwhile, and the kernel can't tell whether ".." left the root
     if (file >= 0 || errno != EAGAIN || attempt == MAX_RACES)
       return file;
   }
@@ -47,8 +47,8 @@ static int make(int parent, const char *name, int kind) {
   return mkdirat(parent, name, 0755) < 0 && errno != EEXIST ? fail(DETAIL_mkdirat) : 0;
 }
 
-// `name` in `path` (of which `prefix` bytes lead to it) is a link whose target is missing:
-// put the target into the path, as the kernel would, and start again.
+// `name` in `path` is a link whose target is missing; the first `prefix` bytes of the path lead to it. Put
+// the target into the path, as the kernel would, and start again.
 static int follow(int parent, const char *name, char *path, size_t prefix, const char *rest) {
   char target[PATH_MAX], joined[PATH_MAX];
   ssize_t length = readlinkat(parent, name, target, sizeof target - 1);
@@ -69,7 +69,7 @@ static int follow(int parent, const char *name, char *path, size_t prefix, const
   return 0;
 }
 
-// Makes the components of `path` that are missing; the last one is of that kind. `path` changes.
+// Makes the missing components of `path`; the last one is made as `kind`. Changes `path`.
 static int make_path(char *path, int kind) {
   int links = 0;
 again:
@@ -107,15 +107,13 @@ again:
         path[end] = cut;
         int moved = ++links > MAX_LINKS ? fail_with(ELOOP, DETAIL_too_many_links)
                                         : follow(parent, name, path, start, path + next);
-        close(parent);
+        close_keeping_errno(parent);
         if (moved < 0)
           return -1;
         goto again;
       }
       int made = make(parent, name, path[next] || cut == '/' ? KIND_DIRECTORY : kind);
-      int error = errno;
-      close(parent);
-      errno = error;
+      close_keeping_errno(parent);
       if (made < 0)
         return -1;
     }
@@ -141,7 +139,7 @@ int open_or_make(const char *path, int kind, uint32_t mount_flags) {
     return target;
   if (errno == ELOOP && extra)
     return fail_with(ELOOP, DETAIL_target_is_link);
-  if (errno != ENOENT || mount_flags & MOUNT_NO_CREATE)
+  if (errno != ENOENT)
     return fail(DETAIL_openat2);
   if (copy_path(path, strlen(path), copy) < 0 || make_path(copy, kind) < 0)
     return -1;

@@ -2,9 +2,9 @@
 //
 // ociruntime-init: obeys a plan, record by record, and becomes the user's program.
 //
-// It is started from a sealed memfd, in the container's namespaces, as `ociruntime-init FD`:
-// the descriptors FD.. are the plan, the handshake socket, the progress pages, a pidfd of the
-// runtime, the start socket, and then the plan's slots. It has no environment.
+// It is started from a sealed memfd, in the container's namespaces, as `ociruntime-init FD`. From number FD
+// on, its descriptors are the plan, the handshake socket, the progress pages, a pidfd of the runtime, the
+// start socket, and then the plan's slots. It has no environment.
 
 #define _GNU_SOURCE
 #include "init.h"
@@ -23,13 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct init init = {.root = -1, .proc = -1, .log = -1, .listener = -1};
-
-static op_handler *const handlers[OP_count] = {
-#define OP(name, signature) [OP_##name] = op_##name,
-    PLAN_OPS(OP)
-#undef OP
-};
+struct init init = {.index = UINT32_MAX, .root = -1, .proc = -1, .log = -1, .listener = -1};
 
 int fail(enum plan_detail detail) {
   init.detail = detail;
@@ -48,20 +42,58 @@ int close_keeping_errno(int descriptor) {
   return -1;
 }
 
-char **list(const struct plan_record *record, int argument, uint64_t *count) {
-  uint64_t *words = (uint64_t *)(void *)(init.plan + record->args[argument]);
-  uint64_t length = words[0];
-  if (count)
-    *count = length;
-  // Offsets become pointers; a list is used once, or by two ops that find pointers already.
-  for (uint64_t i = 1; i <= length; i++)
-    if (words[i] < init.header->size)
-      words[i] = (uint64_t)(uintptr_t)(init.plan + words[i]);
+static arg_s read_s(uint32_t offset) { return init.plan + offset; }
+static arg_p read_p(uint32_t offset) { return init.plan + offset; }
+static arg_S read_S(uint32_t offset) { return offset ? init.plan + offset : NULL; }
+static arg_f read_f(uint32_t slot) { return init.base + FD_FIXED + (int)slot; }
+static arg_u read_u(uint32_t value) { return value; }
+
+// Turns offsets into pointers in place. No two arguments share a list, so each list is read once.
+static arg_l read_l(uint32_t offset) {
+  uint64_t *words = (uint64_t *)(void *)(init.plan + offset);
+  for (uint64_t i = 1; i <= words[0]; i++)
+    words[i] = (uint64_t)(uintptr_t)(init.plan + words[i]);
   return (char **)(void *)(words + 1);
 }
 
-int slot(const struct plan_record *record, int argument) {
-  return init.base + FD_FIXED + (int)record->args[argument];
+// Also in place: a value is smaller than the pointer to its digits, and never overtakes the pointers.
+static arg_n read_n(uint32_t offset) {
+  char **words = read_l(offset);
+  arg_n numbers = {.values = (uint32_t *)(void *)words, .count = ((uint64_t *)(void *)words)[-1]};
+  for (uint64_t i = 0; i < numbers.count; i++) {
+    uint32_t value = 0;
+    for (const char *digit = words[i]; *digit; digit++)
+      value = value * 10 + (uint32_t)(*digit - '0');
+    numbers.values[i] = value;
+  }
+  return numbers;
+}
+
+static arg_b read_b(uint32_t offset) {
+  const uint64_t *word = (const void *)(init.plan + offset);
+  return (arg_b){.start = word + 1, .size = word[0]};
+}
+
+// For each op, a function that reads its arguments and calls its handler.
+#define A(kind, name) a.name = read_##kind(*value++);
+#define OP(name, arguments)                                                                                  \
+  static int call_##name(const uint32_t *value) {                                                            \
+    struct name##_args a;                                                                                    \
+    (void)value;                                                                                             \
+    arguments return op_##name(&a);                                                                          \
+  }
+PLAN_OPS(OP, A)
+#undef OP
+
+static int (*const calls[OP_count])(const uint32_t *value) = {
+#define OP(name, arguments) [OP_##name] = call_##name,
+    PLAN_OPS(OP, A)
+#undef OP
+#undef A
+};
+
+struct plan_message sync_message(enum plan_sync point, int pid) {
+  return (struct plan_message){.kind = MESSAGE_SYNC, .op = point, .index = init.index, .pid = pid};
 }
 
 void send_message(const struct plan_message *message, int descriptor) {
@@ -80,12 +112,12 @@ void send_message(const struct plan_message *message, int descriptor) {
     header->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
   }
-  // Nobody listens any more: then there is nobody to tell; the progress page has it too.
+  // If the other side is gone, the message is lost. An error is on the progress page as well.
   (void)sendmsg(init.reply, &packet, MSG_NOSIGNAL);
 }
 
-// The life line: the runtime's end of the socket may be held open by a process that it forked,
-// so its pidfd is watched as well.
+// If the runtime dies, a process that it forked may still hold its end of the socket open. So its pidfd is
+// watched as well.
 int wait_reply(char expected) {
   struct pollfd sources[2] = {{.fd = init.base + FD_HANDSHAKE, .events = POLLIN},
                               {.fd = init.base + FD_RUNTIME, .events = POLLIN}};
@@ -109,17 +141,17 @@ int wait_reply(char expected) {
 
 static void ended_by_signal(int number) { _exit(128 + number); }
 
-// Init of a pid namespace is deaf to signals that it does not handle, but `kill` of a created
-// container must work. execve turns handlers back into the defaults.
+// The kernel drops signals to the init of a pid namespace unless it handles them, but `kill` of a created
+// container must work. execve resets handlers to the defaults.
 static void reset_signals(void) {
   for (int number = 1; number < 65; number++) {
     struct sigaction action = {.sa_handler = ended_by_signal};
     if (number == SIGCHLD || number == SIGCONT || number == SIGURG || number == SIGWINCH ||
         number == SIGTSTP || number == SIGTTIN || number == SIGTTOU)
       action.sa_handler = SIG_DFL;
-    sigaction(number, &action, NULL);  // EINVAL for SIGKILL, SIGSTOP and libc's own two
+    sigaction(number, &action, NULL);  // EINVAL for SIGKILL, SIGSTOP and the two of libc
   }
-  // glibc keeps signals 32 and 33 for itself, also from sigaction; they may be ignored from before.
+  // glibc reserves signals 32 and 33, and its sigaction refuses them; they may be ignored by inheritance.
   struct {
     void *handler;
     unsigned long flags;
@@ -132,7 +164,7 @@ static void reset_signals(void) {
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
 }
 
-// A time namespace shifts the other clocks, and the runtime compares these times with its own.
+// The runtime compares these times with its own, and a time namespace shifts the other clocks.
 static uint64_t now(void) {
   struct timespec time;
   clock_gettime(CLOCK_REALTIME, &time);
@@ -174,9 +206,9 @@ static int prepare(int base) {
   return 0;
 }
 
-static void report(uint32_t op, uint32_t index) {
+static void report(uint32_t op) {
   struct plan_message message = {
-      .kind = MESSAGE_ERROR, .op = op, .index = index, .error = errno, .detail = init.detail};
+      .kind = MESSAGE_ERROR, .op = op, .index = init.index, .error = errno, .detail = init.detail};
   if (init.progress)
     init.progress->error = message;
   send_message(&message, init.log);
@@ -186,15 +218,17 @@ static void obey(void) {
   const struct plan_record *records = (const void *)(init.plan + sizeof *init.header);
   for (uint32_t i = 0; i < init.header->count; i++) {
     init.progress->record = i;
-    // Where the vDSO can't tell the time it is a system call, which the container's filter may punish.
+    // Where the vDSO can't tell the time, reading it is a system call, which the container's filter may
+    // forbid.
     init.progress->stamps[i] = init.filtered ? init.progress->stamps[i - 1] : now();
     init.progress->count = i + 1;
+    init.index = records[i].index;
     init.detail = DETAIL_none;
-    if (handlers[records[i].op](&records[i]) == 0)
+    if (calls[records[i].op](records[i].args) == 0)
       continue;
     if (records[i].ignore && errno == records[i].ignore)
       continue;
-    report(records[i].op, records[i].index);
+    report(records[i].op);
     return;
   }
 }
@@ -207,8 +241,8 @@ int main(int argc, char **argv) {
     base = base * 10 + (*digit - '0');
   reset_signals();
   if (prepare(base) < 0)
-    report(OP_none, UINT32_MAX);
+    report(OP_none);
   else
     obey();
-  return 1;  // a plan ends with exec; whoever comes here has failed
+  return 1;  // a plan ends with exec, so something has failed
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a root that is left by chroot, and not by pivot_root, leaves in the mount namespace. A process may
-// mount a procfs or sysfs in a user namespace of its own as soon as its mount namespace has one without
-// locked masks anywhere, whether it can reach that one or not (fs/namespace.c, mount_too_revealing): then the
-// container's masks and read-only paths have no effect. So everything that is mounted below the old root
-// goes, as with pivot_root; what may not be unmounted, because a more privileged namespace has mounted it, is
+// If init leaves the old root by chroot instead of pivot_root, the old root's mounts stay in the mount
+// namespace. A process with a user namespace of its own may mount a procfs or sysfs if its mount namespace
+// has one without locked masks anywhere, even out of reach (fs/namespace.c, mount_too_revealing). That would
+// undo the container's masks and read-only paths. So everything that is mounted below the old root is
+// unmounted, as with pivot_root. What a more privileged namespace has mounted can't be unmounted; it is
 // covered.
 
 #define _GNU_SOURCE
@@ -14,22 +14,22 @@
 #include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
+#include "kernel.h"
 
 enum { TABLE_END = -1, TABLE_BROKEN = -2 };
 
-struct table {  // mountinfo, being read
+struct table {  // a mountinfo file that is being read
   int file;
   size_t at, end;
   char buffer[4096];
 };
 
-struct mounted {  // one line of it
+struct mounted {  // one of its lines
   uint64_t id, parent;
   int shows_kernel;      // a whole procfs or sysfs
   char point[PATH_MAX];  // seen from the old root; "" if it is too long to be used
@@ -44,9 +44,7 @@ static int open_table(struct table *table) {
 }
 
 static int close_table(struct table *table, int done) {
-  int error = errno;
-  close(table->file);
-  errno = error;
+  close_keeping_errno(table->file);
   return done;
 }
 
@@ -61,8 +59,8 @@ static int next_byte(struct table *table) {
   return (unsigned char)table->buffer[table->at++];
 }
 
-// Space, tab, newline and backslash are written as a backslash and three octal digits. Returns what ended the
-// field; a word that does not fit is empty.
+// Space, tab, newline and backslash appear as a backslash and three octal digits. Returns the byte that ended
+// the field. A word that does not fit becomes empty.
 static int next_field(struct table *table, char *word, size_t size) {
   size_t used = 0;
   int byte;
@@ -79,7 +77,7 @@ static int next_field(struct table *table, char *word, size_t size) {
   return byte;
 }
 
-// 1 and a line, 0 at the end, or -1.
+// Reads the next line: 1, 0 at the end, or -1.
 static int next_mount(struct table *table, struct mounted *line) {
   char word[32];
   int byte = 0, whole = 0, field = 0, separator = -1;
@@ -108,7 +106,7 @@ static int next_mount(struct table *table, struct mounted *line) {
   return 1;
 }
 
-// The mount's root, if it is what its name leads to; else -1.
+// The root of this mount, if its path still leads to it, else -1.
 static int open_mounted(int old, const struct mounted *line) {
   struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
   uint64_t id;
@@ -123,9 +121,10 @@ static int open_mounted(int old, const struct mounted *line) {
   return -1;
 }
 
-// Once through the table: each mount that its name leads to below the old root goes, with all that is mounted
-// on it. The names of the new root's own mounts lead to something else there, or nowhere; and no link is
-// followed, as one that climbs to "/" would lead on into the new root. Returns how many went, or -1.
+// Goes through the table once. Each mount that can be reached by its path below the old root is unmounted,
+// with everything that is mounted on it. There the paths of the new root's own mounts lead to something else,
+// or nowhere. No link is followed, because one to "/" would lead into the new root. Returns how many were
+// unmounted, or -1.
 static int detach_once(int old) {
   struct table table;
   struct mounted line;
@@ -192,8 +191,9 @@ static int attach_cover(int place) {
   return done;
 }
 
-// Nothing that the host mounts later may arrive in what is left, and nothing of it may be a whole procfs or
-// sysfs. What no name leads to can't be covered: if a mount hides all of it already, that is enough.
+// The mounts that are left must not receive what the host mounts later, and none of them may show a whole
+// procfs or sysfs. A mount that can't be reached by its path can't be covered. If another mount already hides
+// all of it, that is enough.
 static int cover(int old, const struct mounted *line, uint64_t new_root) {
   int place = open_mounted(old, line);
   if (place >= 0) {
@@ -227,7 +227,7 @@ int clear_old_root(int old) {
   int gone;
   if (mount_id(init.root, &new_root) < 0 || set_attributes(old, 0, 0, MS_PRIVATE, 0) < 0)
     return -1;
-  while ((gone = detach_once(old)) > 0)  // what had been hidden below something has a name now
+  while ((gone = detach_once(old)) > 0)  // each round uncovers mounts that can now be reached
     ;
   return gone < 0 ? -1 : cover_rest(old, new_root);
 }

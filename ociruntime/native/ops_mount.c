@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,14 +16,10 @@
 #include <unistd.h>
 
 #include "init.h"
+#include "kernel.h"
 
-#define MS_REMOUNT 32
-
-int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
-int umount2(const char *path, int flags);
-
-// Nothing may be put over procfs but what the plan allows by name: else a volume could replace
-// the files through which labels and limits are set (CVE-2019-16884).
+// Only the plan can allow a mount on procfs. Otherwise a volume could replace the files through which labels
+// and limits are set (CVE-2019-16884).
 int may_cover(int target, uint32_t flags) {
   struct statfs status;
   if (flags & MOUNT_ON_PROC)
@@ -34,8 +29,8 @@ int may_cover(int target, uint32_t flags) {
   return status.f_type == PROC_SUPER_MAGIC ? fail_with(EINVAL, DETAIL_target_on_proc) : 0;
 }
 
-// A mount on top of the root would not be seen by init, which stays below it, but be what a process sees
-// that enters the namespace later, without masks and read-only paths.
+// init would stay below a mount on top of the root. A process that enters the namespace later would be above
+// it, without masks and read-only paths.
 static int is_below_root(int target) {
   struct stat root, place;
   if (fstat(init.root, &root) < 0 || fstat(target, &place) < 0)
@@ -51,7 +46,7 @@ int open_target(const char *path, int kind, uint32_t flags) {
   return target;
 }
 
-// The kernel says EINVAL for a directory on a file, as for much else.
+// For a directory on a file the kernel says EINVAL, which means many other things as well.
 int attach(int mount, int target) {
   struct stat source, place;
   if (fstat(mount, &source) < 0 || fstat(target, &place) < 0)
@@ -61,23 +56,12 @@ int attach(int mount, int target) {
   return sys_move_mount(mount, target) < 0 ? fail(DETAIL_move_mount) : 0;
 }
 
-int propagate(int mount, uint32_t plain, uint32_t recursive) {
-  if (plain && set_attributes(mount, 0, 0, plain, 0) < 0)
-    return -1;
-  return recursive ? set_attributes(mount, 0, 0, recursive, 1) : 0;
+int op_propagation(const struct propagation_args *a) {
+  return mount(NULL, "/", NULL, a->flags, NULL) < 0 ? fail(DETAIL_mount) : 0;
 }
 
-int op_propagation(const struct plan_record *record) {
-  int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (root < 0)
-    return fail(DETAIL_open);
-  int done = mount(NULL, "/", NULL, record->args[0], NULL) < 0 ? fail(DETAIL_mount) : 0;
-  close_keeping_errno(root);
-  return done;
-}
-
-// pivot_root wants a mount point whose parent is not shared. The mount below which the rootfs
-// lies is found by walking up until the mount id changes.
+// pivot_root needs a mount point whose parent mount is not shared. To find that parent, walk up until the
+// mount id changes.
 static int make_parent_private(int rootfs) {
   struct statx here, above;
   int directory = openat(rootfs, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -95,7 +79,7 @@ static int make_parent_private(int rootfs) {
     int top = here.stx_mnt_id != above.stx_mnt_id || here.stx_ino == above.stx_ino;
     if (top) {
       close(parent);
-      int done = set_attributes(directory, 0, 0, 1 << 18 /* MS_PRIVATE */, 0);
+      int done = set_attributes(directory, 0, 0, MS_PRIVATE, 0);
       close_keeping_errno(directory);
       return done;
     }
@@ -104,21 +88,20 @@ static int make_parent_private(int rootfs) {
   }
 }
 
-int op_root(const struct plan_record *record) {
-  const char *path = text(record, 0);
-  int place = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+int op_root(const struct root_args *a) {
+  int place = open(a->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (place < 0)
     return fail(DETAIL_open);
-  if (!(record->args[1] & ROOT_BIND)) {
+  if (!(a->flags & ROOT_BIND)) {
     init.root = place;
     return 0;
   }
-  int tree = sys_open_tree(place, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | 0x8000 /* AT_RECURSIVE */);
+  int tree = sys_open_tree(place, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE);
   if (tree < 0)
     return close_keeping_errno(place), fail(DETAIL_open_tree);
-  int done = record->args[1] & ROOT_PARENT_PRIVATE ? make_parent_private(place) : 0;
-  if (done == 0) {  // pivot_root wants it not shared; as slaves, mounts below still follow the host's
-    uint32_t kind = record->args[1] & ROOT_PRIVATE ? 1 << 18 /* MS_PRIVATE */ : 1 << 19 /* MS_SLAVE */;
+  int done = a->flags & ROOT_PARENT_PRIVATE ? make_parent_private(place) : 0;
+  if (done == 0) {  // pivot_root needs it not shared; slaves still follow the host's mounts
+    uint32_t kind = a->flags & ROOT_PRIVATE ? MS_PRIVATE : MS_SLAVE;
     done = set_attributes(tree, 0, 0, kind, 1);
   }
   if (done == 0)
@@ -130,20 +113,17 @@ int op_root(const struct plan_record *record) {
   return note_own_mount(tree);
 }
 
-static int configure(int context, const struct plan_record *record, const char *mode) {
-  uint64_t count;
-  char **options = list(record, 2, &count);
-  const char *source = text_or_null(record, 1);
-  if (source && sys_fsconfig(context, FSCONFIG_SET_STRING, "source", source) < 0)
+static int configure(int context, const struct mount_fs_args *a, const char *mode) {
+  if (a->source && sys_fsconfig(context, FSCONFIG_SET_STRING, "source", a->source) < 0)
     return fail(DETAIL_fsconfig);
   if (mode && sys_fsconfig(context, FSCONFIG_SET_STRING, "mode", mode) < 0)
     return fail(DETAIL_fsconfig);
-  for (uint64_t i = 0; i < count; i++) {
-    char *equals = strchr(options[i], '=');
-    if (equals)  // cut in place, and mended: another record may use the same string
+  for (char **option = a->options; *option; option++) {
+    char *equals = strchr(*option, '=');
+    if (equals)  // cut in place, and put back: another record may use the same string
       *equals = 0;
-    int done = equals ? sys_fsconfig(context, FSCONFIG_SET_STRING, options[i], equals + 1)
-                      : sys_fsconfig(context, FSCONFIG_SET_FLAG, options[i], NULL);
+    int done = equals ? sys_fsconfig(context, FSCONFIG_SET_STRING, *option, equals + 1)
+                      : sys_fsconfig(context, FSCONFIG_SET_FLAG, *option, NULL);
     if (equals)
       *equals = '=';
     if (done < 0)
@@ -152,16 +132,16 @@ static int configure(int context, const struct plan_record *record, const char *
   return sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL) < 0 ? fail(DETAIL_fsconfig) : 0;
 }
 
-// A new file system, not yet attached. On failure its context stays open for its log of errors.
-static int make_file_system(const struct plan_record *record, const char *mode) {
-  int context = sys_fsopen(text(record, 0));
+// A new file system, not yet attached. On failure its context stays open, because it holds a log of errors.
+static int make_file_system(const struct mount_fs_args *a, const char *mode) {
+  int context = sys_fsopen(a->type);
   if (context < 0)
     return fail(DETAIL_fsopen);
-  if (configure(context, record, mode) < 0) {
+  if (configure(context, a, mode) < 0) {
     init.log = context;
     return -1;
   }
-  int fresh = sys_fsmount(context, record->args[3]);
+  int fresh = sys_fsmount(context, a->set);
   if (fresh < 0) {
     init.log = context;
     return fail(DETAIL_fsmount);
@@ -170,7 +150,7 @@ static int make_file_system(const struct plan_record *record, const char *mode) 
   return fresh;
 }
 
-// The mode of the directory that is going to be covered, in octal digits.
+// The mode of the directory that will be covered, in octal digits.
 static const char *mode_of(int target) {
   static char digits[8];
   struct stat status;
@@ -181,10 +161,10 @@ static const char *mode_of(int target) {
   return digits;
 }
 
-// fsconfig takes values of up to 255 bytes; an overlay of many layers has longer ones. Then the
-// old call, by descriptor, with all options in the one page that it takes.
-static int needs_old_call(const struct plan_record *record) {
-  for (char **option = list(record, 2, NULL); *option; option++) {
+// fsconfig takes values of up to 255 bytes, but an overlay of many layers needs longer ones. For these there
+// is the old call, which takes all options in one page.
+static int needs_old_call(const struct mount_fs_args *a) {
+  for (char **option = a->options; *option; option++) {
     const char *value = strchr(*option, '=');
     if (value && strlen(value + 1) > 255)
       return 1;
@@ -202,15 +182,15 @@ static int append(char *data, size_t size, const char *option) {
   return 0;
 }
 
-// Opens what has been mounted on a directory, without its name, which may mean something else by now: ".." of
-// a root is that root, and a step to it enters what is mounted there.
+// Opens what has been mounted on a directory without using its path, which may lead elsewhere by now. With
+// the directory as root, ".." leads to the root itself, and so into what is mounted there.
 static int open_mounted_on(int target) {
   struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
   uint64_t below, above;
   int fresh;
   do
     fresh = (int)syscall(SYS_openat2, target, "..", &how, sizeof how);
-  while (fresh < 0 && errno == EAGAIN);  // a directory was renamed somewhere
+  while (fresh < 0 && errno == EAGAIN);  // a directory was renamed meanwhile
   if (fresh < 0)
     return fail(DETAIL_openat2);
   if (mount_id(target, &below) < 0 || mount_id(fresh, &above) < 0)
@@ -218,7 +198,7 @@ static int open_mounted_on(int target) {
   return below != above ? fresh : (close_keeping_errno(fresh), fail_with(ENOENT, DETAIL_mount));
 }
 
-static int mount_by_old_call(const struct plan_record *record, int target, const char *mode) {
+static int mount_by_old_call(const struct mount_fs_args *a, int target, const char *mode) {
   static char data[4096], mode_option[16] = "mode=";
   *data = 0;
   if (mode) {
@@ -226,60 +206,55 @@ static int mount_by_old_call(const struct plan_record *record, int target, const
     if (append(data, sizeof data, mode_option) < 0)
       return -1;
   }
-  for (char **option = list(record, 2, NULL); *option; option++)
+  for (char **option = a->options; *option; option++)
     if (append(data, sizeof data, *option) < 0)
       return -1;
-  const char *source = text_or_null(record, 1), *path = proc_path(target);
-  unsigned long flags = old_flags(record->args[3]);
-  if (!path || mount(source ? source : "none", path, text(record, 0), flags, data) < 0)
+  const char *path = proc_path(target);
+  if (!path || mount(a->source ? a->source : "none", path, a->type, old_flags(a->set), data) < 0)
     return fail(DETAIL_mount);
   return open_mounted_on(target);
 }
 
-static int mount_by_new_calls(const struct plan_record *record, int target, const char *mode) {
-  int fresh = make_file_system(record, mode);
+static int mount_by_new_calls(const struct mount_fs_args *a, int target, const char *mode) {
+  int fresh = make_file_system(a, mode);
   if (fresh < 0)
     return -1;
-  if (record->args[8] & MOUNT_COPY_UP && copy_up(target, fresh, mode != NULL) < 0)
+  if (a->flags & MOUNT_COPY_UP && copy_up(target, fresh, mode != NULL) < 0)
     return close_keeping_errno(fresh);
   return attach(fresh, target) < 0 ? close_keeping_errno(fresh) : fresh;
 }
 
-// The new mount, attached.
-static int mount_file_system(const struct plan_record *record, int target) {
-  uint32_t flags = record->args[8];
-  const char *mode = flags & MOUNT_KEEP_MODE ? mode_of(target) : NULL;
-  if (flags & MOUNT_KEEP_MODE && !mode)
+// Returns the new mount, already attached.
+static int mount_file_system(const struct mount_fs_args *a, int target) {
+  const char *mode = a->flags & MOUNT_KEEP_MODE ? mode_of(target) : NULL;
+  if (a->flags & MOUNT_KEEP_MODE && !mode)
     return -1;
-  if (!needs_old_call(record))
-    return mount_by_new_calls(record, target, mode);
-  int fresh = mount_by_old_call(record, target, mode);
-  if (fresh >= 0 && flags & MOUNT_COPY_UP && copy_up(target, fresh, mode != NULL) < 0)
+  if (!needs_old_call(a))
+    return mount_by_new_calls(a, target, mode);
+  int fresh = mount_by_old_call(a, target, mode);
+  if (fresh >= 0 && a->flags & MOUNT_COPY_UP && copy_up(target, fresh, mode != NULL) < 0)
     return close_keeping_errno(fresh);
   return fresh;
 }
 
-int op_mount_fs(const struct plan_record *record) {
-  uint32_t flags = record->args[8];
-  int kind = flags & MOUNT_TARGET_FILE ? KIND_FILE
-             : flags & MOUNT_KEEP_MODE ? KIND_OPEN_DIRECTORY
-                                       : KIND_DIRECTORY;
-  int target = open_target(text(record, 7), kind, flags);
+int op_mount_fs(const struct mount_fs_args *a) {
+  int kind = a->flags & MOUNT_KEEP_MODE ? KIND_OPEN_DIRECTORY : KIND_DIRECTORY;
+  int target = open_target(a->destination, kind, a->flags);
   if (target < 0)
     return -1;
-  int fresh = mount_file_system(record, target);
+  int fresh = mount_file_system(a, target);
   close_keeping_errno(target);
   if (fresh < 0)
     return -1;
   int done = note_own_mount(fresh);
   if (done == 0)
-    done = propagate(fresh, record->args[5], record->args[6]);
+    done = propagate(fresh, a->propagation, a->rpropagation);
   close_keeping_errno(fresh);
   return done;
 }
 
-// What is missing is made in the container's own mounts only. The name is looked up once, and never
-// followed: a link leads to a file of the image's choice.
+// A missing file is made only in the container's own mounts. The name is looked up once, and a link is not
+// followed, because the image chooses where it leads.
 static int open_console(const char *path) {
   const char *name;
   struct stat status;
@@ -298,9 +273,9 @@ static int open_console(const char *path) {
   return fail_with(ELOOP, DETAIL_target_is_link);
 }
 
-// The source is the terminal that the process has (op terminal), never a name below /dev/pts.
-int op_console(const struct plan_record *record) {
-  int target = open_console(text(record, 0));
+// The source is the process's own terminal (op terminal), never a path below /dev/pts.
+int op_console(const struct console_args *a) {
+  int target = open_console(a->path);
   if (target < 0)
     return -1;
   int tree = sys_open_tree(0, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
@@ -313,39 +288,37 @@ int op_console(const struct plan_record *record) {
   return done;
 }
 
-int op_remount(const struct plan_record *record) {
-  int target = open_in_root(text(record, 0), O_PATH);
+int op_remount(const struct remount_args *a) {
+  int target = open_in_root(a->destination, O_PATH);
   if (target < 0)
     return -1;
   const char *path = proc_path(target);
-  int done = path && mount(NULL, path, NULL, MS_REMOUNT | record->args[1], text_or_null(record, 2)) == 0
-                 ? 0
-                 : fail(DETAIL_mount);
+  int done = path && mount(NULL, path, NULL, MS_REMOUNT | a->flags, a->data) == 0 ? 0 : fail(DETAIL_mount);
   close_keeping_errno(target);
   return done;
 }
 
-int op_mount_attributes(const struct plan_record *record) {
-  int target = open_in_root(text(record, 0), O_PATH);
+int op_mount_attributes(const struct mount_attributes_args *a) {
+  int target = open_in_root(a->destination, O_PATH);
   if (target < 0)
     return -1;
-  int done = set_attributes(target, record->args[3], record->args[4], 0, 1);
+  int done = set_attributes(target, a->rset, a->rclear, 0, 1);
   if (done == 0)
-    done = set_attributes(target, record->args[1], record->args[2], 0, 0);
+    done = set_attributes(target, a->set, a->clear, 0, 0);
   if (done == 0)
-    done = propagate(target, record->args[5], record->args[6]);
+    done = propagate(target, a->propagation, a->rpropagation);
   close_keeping_errno(target);
   return done;
 }
 
-int op_root_attributes(const struct plan_record *record) {
-  if (set_attributes(init.root, record->args[0], record->args[1], 0, 0) < 0)
+int op_root_attributes(const struct root_attributes_args *a) {
+  if (set_attributes(init.root, a->set, a->clear, 0, 0) < 0)
     return -1;
-  return propagate(init.root, record->args[2], 0);
+  return propagate(init.root, a->propagation, 0);
 }
 
-// The source of a mask must be the null device itself, not what somebody put at /dev/null
-// (CVE-2025-31133); the descriptor that is checked is the one that is mounted.
+// The source of a mask must be the real null device, not whatever the image has at /dev/null
+// (CVE-2025-31133). The descriptor that is checked is the one that is mounted.
 static int open_null(void) {
   struct stat status;
   int null = open_in_root("/dev/null", O_PATH | O_NOFOLLOW);
@@ -362,7 +335,7 @@ static int open_null(void) {
   return tree < 0 ? fail(DETAIL_open_tree) : tree;
 }
 
-// One file system for all: each costs the kernel an inode, a superblock and its place in the shrinkers' list.
+// One file system serves all masks: each one costs the kernel an inode, a superblock and a shrinker.
 int open_empty_directory(const char *label, int *first) {
   if (*first >= 0) {
     int again = sys_open_tree(*first, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
@@ -381,16 +354,16 @@ int open_empty_directory(const char *label, int *first) {
   return fresh < 0 ? fail(DETAIL_fsmount) : fresh;
 }
 
-int op_mask(const struct plan_record *record) {
+int op_mask(const struct mask_args *a) {
   static int empty = -1;  // all masks of a container have the same label
   struct stat status;
-  int target = open_in_root(text(record, 0), O_PATH);
+  int target = open_in_root(a->path, O_PATH);
   if (target < 0)  // what does not exist need not be hidden
     return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
   if (fstat(target, &status) < 0)
     return close_keeping_errno(target), fail(DETAIL_fstat);
   int is_directory = S_ISDIR(status.st_mode);
-  int cover = is_directory ? open_empty_directory(text_or_null(record, 1), &empty) : open_null();
+  int cover = is_directory ? open_empty_directory(a->label, &empty) : open_null();
   if (cover < 0)
     return close_keeping_errno(target);
   int done = attach(cover, target);
@@ -402,14 +375,14 @@ int op_mask(const struct plan_record *record) {
   return done;
 }
 
-int op_readonly(const struct plan_record *record) {
-  int target = open_in_root(text(record, 0), O_PATH);
+int op_readonly(const struct readonly_args *a) {
+  int target = open_in_root(a->path, O_PATH);
   if (target < 0)
     return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
-  int tree = sys_open_tree(target, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | 0x8000 /* AT_RECURSIVE */);
+  int tree = sys_open_tree(target, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE);
   if (tree < 0)
     return close_keeping_errno(target), fail(DETAIL_open_tree);
-  // With mount(2) only what lies on top can be made read-only, as runc does anyway.
+  // With mount(2) only the top mount can be made read-only, which is all that runc ever does.
   int before = has_mount_setattr();
   int done = before ? set_attributes(tree, MOUNT_ATTR_RDONLY, 0, 0, 1) : 0;
   if (done == 0)

@@ -18,77 +18,56 @@
 
 #include "init.h"
 
-int op_umask(const struct plan_record *record) {
-  umask(record->args[0] == UINT32_MAX ? init.umask : record->args[0]);
+int op_umask(const struct umask_args *a) {
+  umask(a->mask == UINT32_MAX ? init.umask : a->mask);
   return 0;
 }
 
-// The directory must be inside the container's root: a magic link to a descriptor of the runtime
-// would lead out of it (CVE-2024-21626), so getcwd has the last word.
-int op_chdir(const struct plan_record *record) {
+// The directory must be inside the container's root. A magic link to a descriptor of the runtime would lead
+// out of it (CVE-2024-21626), so getcwd has the last word.
+int op_chdir(const struct chdir_args *a) {
   char path[4096];
-  const char *wanted = text(record, 0);
   int directory =
-      record->args[1] ? open_or_make(wanted, KIND_DIRECTORY, 0) : open_in_root(wanted, O_PATH | O_DIRECTORY);
+      a->make ? open_or_make(a->path, KIND_DIRECTORY, 0) : open_in_root(a->path, O_PATH | O_DIRECTORY);
   if (directory < 0)
     return -1;
   int done = fchdir(directory);
-  int error = errno;
-  close(directory);
+  close_keeping_errno(directory);
   if (done < 0)
-    return fail_with(error, DETAIL_chdir);
+    return fail(DETAIL_chdir);
   if (syscall(SYS_getcwd, path, sizeof path) < 0)
     return fail(DETAIL_getcwd);
   return path[0] == '/' ? 0 : fail_with(ENOENT, DETAIL_cwd_outside_root);
 }
 
-static uint32_t *numbers(const struct plan_record *record, int argument, uint64_t *count) {
-  char **words = list(record, argument, count);
-  uint32_t *values = (uint32_t *)(void *)words;  // never ahead of the pointer that is read
-  for (uint64_t i = 0; i < *count; i++) {
-    uint32_t value = 0;
-    for (const char *digit = words[i]; *digit; digit++)
-      value = value * 10 + (uint32_t)(*digit - '0');
-    values[i] = value;
-  }
-  return values;
-}
-
-// The kernel's masks are arrays of unsigned long; words of 32 bits lie in the same order in memory.
+// The kernel's masks are arrays of unsigned long. In memory, words of 32 bits lie in the same order.
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "masks are given in words of 32 bits");
 
-int op_affinity(const struct plan_record *record) {
-  uint64_t count;
-  uint32_t *mask = numbers(record, 0, &count);
-  return syscall(SYS_sched_setaffinity, 0, count * 4, mask) < 0 ? fail(DETAIL_sched_setaffinity) : 0;
+int op_affinity(const struct affinity_args *a) {
+  long done = syscall(SYS_sched_setaffinity, 0, a->cpus.count * 4, a->cpus.values);
+  return done < 0 ? fail(DETAIL_sched_setaffinity) : 0;
 }
 
-int op_personality(const struct plan_record *record) {
-  return syscall(SYS_personality, record->args[0]) < 0 ? fail(DETAIL_personality) : 0;
+int op_personality(const struct personality_args *a) {
+  return syscall(SYS_personality, a->persona) < 0 ? fail(DETAIL_personality) : 0;
 }
 
-int op_memory_policy(const struct plan_record *record) {
-  uint64_t count;
-  uint32_t *mask = numbers(record, 1, &count);
-  // the kernel wants to be told one bit more than there are
-  long done = syscall(SYS_set_mempolicy, record->args[0], count ? mask : NULL, count ? count * 32 + 1 : 0);
+int op_memory_policy(const struct memory_policy_args *a) {
+  uint64_t bits = a->nodes.count * 32;
+  // the kernel expects a number that is one more than there are bits
+  long done = syscall(SYS_set_mempolicy, a->mode, bits ? a->nodes.values : NULL, bits ? bits + 1 : 0);
   return done < 0 ? fail(DETAIL_set_mempolicy) : 0;
 }
 
-int op_attribute(const struct plan_record *record) {
-  return write_proc("self/attr/", text(record, 0), text(record, 1));
+int op_attribute(const struct attribute_args *a) { return write_proc("self/attr/", a->name, a->value); }
+
+// Raw calls: libc's wrappers try to change every thread, and there is only one.
+int op_groups(const struct groups_args *a) {
+  return syscall(SYS_setgroups, a->gids.count, a->gids.values) < 0 ? fail(DETAIL_setgroups) : 0;
 }
 
-// Raw calls: libc's wrappers would want to change every thread, and there is only one.
-int op_groups(const struct plan_record *record) {
-  uint64_t count;
-  uint32_t *groups = numbers(record, 0, &count);
-  return syscall(SYS_setgroups, count, groups) < 0 ? fail(DETAIL_setgroups) : 0;
-}
-
-// A security decision: whoever owns a file may make it writable. So what the caller has opened only to read
-// stays its owner's (`run </etc/passwd`), and so does every device: it is the host's, whatever the program
-// does with it.
+// A security decision: a file's owner can make it writable. So a file that the caller has opened only for
+// reading keeps its owner (`run </etc/passwd`), and so does every device, because it belongs to the host.
 static int may_be_given(mode_t mode, int flags) {
   int access = flags & O_ACCMODE;
   if (flags & O_PATH)
@@ -96,8 +75,8 @@ static int may_be_given(mode_t mode, int flags) {
   return S_ISFIFO(mode) || S_ISSOCK(mode) || (S_ISREG(mode) && (access == O_WRONLY || access == O_RDWR));
 }
 
-// /dev/stdout is opened anew, by the permissions of what is behind it; an engine's pipes are root's.
-int op_stream_owner(const struct plan_record *record) {
+// A program that opens /dev/stdout needs permission for what is behind it, and an engine's pipes are root's.
+int op_stream_owner(const struct stream_owner_args *a) {
   for (int stream = 0; stream < 3; stream++) {
     struct stat status;
     int flags = fcntl(stream, F_GETFL);
@@ -105,28 +84,25 @@ int op_stream_owner(const struct plan_record *record) {
       continue;  // closed
     if (fstat(stream, &status) < 0)
       return fail(DETAIL_fstat);
-    if (status.st_uid == record->args[0] || !may_be_given(status.st_mode, flags))
+    if (status.st_uid == a->uid || !may_be_given(status.st_mode, flags))
       continue;
-    if (fchown(stream, record->args[0], (gid_t)-1) == 0)
+    if (fchown(stream, a->uid, (gid_t)-1) == 0)
       continue;
-    // Not ours to give (its owner has no id in the user namespace), or nobody's to change: it stays usable as
-    // it is.
+    // Its owner has no id in the user namespace, or nothing there can be changed. It can be used as it is.
     if (errno != EPERM && errno != EINVAL && errno != EROFS)
       return fail(DETAIL_fchownat);
   }
   return 0;
 }
 
-int op_user(const struct plan_record *record) {
-  uint32_t uid = record->args[0], gid = record->args[1];
+int op_user(const struct user_args *a) {
   if (prctl(PR_SET_KEEPCAPS, 1) < 0)
     return fail(DETAIL_prctl);
-  if (syscall(SYS_setresgid, gid, gid, gid) < 0)
+  if (syscall(SYS_setresgid, a->gid, a->gid, a->gid) < 0)
     return fail(DETAIL_setresgid);
-  if (syscall(SYS_setresuid, uid, uid, uid) < 0)
+  if (syscall(SYS_setresuid, a->uid, a->uid, a->uid) < 0)
     return fail(DETAIL_setresuid);
-  // The change has reset it to fs.suid_dumpable, which may say that the user's other processes can trace this
-  // one.
+  // The change has set it to fs.suid_dumpable, which may let the user's other processes trace this one.
   return prctl(PR_SET_DUMPABLE, 0) < 0 ? fail(DETAIL_prctl) : 0;
 }
 
@@ -134,49 +110,48 @@ static int in_set(uint32_t low, uint32_t high, unsigned capability) {
   return capability < 32 ? low >> capability & 1 : high >> (capability - 32) & 1;
 }
 
-int op_bounding(const struct plan_record *record) {
+int op_bounding(const struct bounding_args *a) {
   for (unsigned capability = 0; capability < 64; capability++) {
-    if (in_set(record->args[0], record->args[1], capability))
+    if (in_set(a->low, a->high, capability))
       continue;
     int has = prctl(PR_CAPBSET_READ, capability);
     if (has < 0)
-      return 0;  // EINVAL: the kernel knows no further ones
+      return 0;  // EINVAL: the kernel has no more
     if (has && prctl(PR_CAPBSET_DROP, capability) < 0)
       return fail(DETAIL_prctl);
   }
   return 0;
 }
 
-int op_capabilities(const struct plan_record *record) {
-  const uint32_t *sets = record->args;
+int op_capabilities(const struct capabilities_args *a) {
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
   struct __user_cap_data_struct data[2] = {
-      {.effective = sets[0], .permitted = sets[2], .inheritable = sets[4]},
-      {.effective = sets[1], .permitted = sets[3], .inheritable = sets[5]},
+      {.effective = a->effective_low, .permitted = a->permitted_low, .inheritable = a->inheritable_low},
+      {.effective = a->effective_high, .permitted = a->permitted_high, .inheritable = a->inheritable_high},
   };
   if (syscall(SYS_capset, &header, data) < 0)
     return fail(DETAIL_capset);
   if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
     return fail(DETAIL_prctl);
   for (unsigned capability = 0; capability < 64; capability++)
-    if (in_set(sets[6], sets[7], capability) &&
+    if (in_set(a->ambient_low, a->ambient_high, capability) &&
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
       return fail(DETAIL_prctl);
   return 0;
 }
 
-int op_no_new_privs(const struct plan_record *record) {
-  (void)record;
+int op_no_new_privs(const struct no_new_privs_args *a) {
+  (void)a;
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(DETAIL_prctl) : 0;
 }
 
-// Lowering needs no privilege, whatever user init is by now.
-int op_rlimit(const struct plan_record *record) {
-  const uint32_t *args = record->args;
+// Lowering a limit needs no privilege, so it does not matter which user init is by now.
+int op_rlimit(const struct rlimit_args *a) {
   struct {
     uint64_t soft, hard;
-  } limit = {.soft = args[1] | (uint64_t)args[2] << 32, .hard = args[3] | (uint64_t)args[4] << 32};
-  return syscall(SYS_prlimit64, 0, args[0], &limit, NULL) < 0 ? fail(DETAIL_prlimit64) : 0;
+  } limit = {.soft = a->soft_low | (uint64_t)a->soft_high << 32,
+             .hard = a->hard_low | (uint64_t)a->hard_high << 32};
+  return syscall(SYS_prlimit64, 0, a->resource, &limit, NULL) < 0 ? fail(DETAIL_prlimit64) : 0;
 }
 
 static int is_program(const char *path) {
@@ -188,12 +163,12 @@ static int is_program(const char *path) {
   return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? fail(DETAIL_faccessat) : 0;
 }
 
-// As execvp: the first that works; if none does, a file that may not be executed tells more
-// than one that is missing.
-int op_find_program(const struct plan_record *record) {
+// As in execvp, the first one that works is taken. If there is none, "may not be executed" is a more useful
+// answer than "is missing".
+int op_find_program(const struct find_program_args *a) {
   int error = ENOENT;
   enum plan_detail detail = DETAIL_faccessat;
-  for (char **candidate = list(record, 0, NULL); *candidate; candidate++) {
+  for (char **candidate = a->candidates; *candidate; candidate++) {
     if (is_program(*candidate) == 0)
       return 0;
     if (errno != ENOENT && errno != ENOTDIR) {
@@ -204,11 +179,11 @@ int op_find_program(const struct plan_record *record) {
   return fail_with(error, detail);
 }
 
-// The last word of create. Afterwards only the start socket is open, at init's first number; the one
-// connection gets the next. (A smaller RLIMIT_NOFILE than that is set later: rlimits.py.)
-int op_ready(const struct plan_record *record) {
-  struct plan_message message = {
-      .kind = MESSAGE_SYNC, .op = SYNC_ready, .index = record->index, .pid = (int32_t)getpid()};
+// The end of create. From here on only the start socket is open, at init's first number; its one connection
+// gets the next number. (An RLIMIT_NOFILE too small for that is set later: rlimits.py.)
+int op_ready(const struct ready_args *a) {
+  (void)a;
+  struct plan_message message = sync_message(SYNC_ready, (int)getpid());
   init.progress->phase = PHASE_created;
   send_message(&message, -1);
   if (wait_reply(REPLY_CONTINUE) < 0)
@@ -221,10 +196,11 @@ int op_ready(const struct plan_record *record) {
   return 0;
 }
 
-// Greets whoever connects and waits for its word; a starter that is lost before it has said go
-// changes nothing.
-int op_wait_start(const struct plan_record *record) {
-  struct plan_message hello = {.kind = MESSAGE_SYNC, .op = SYNC_hello, .index = record->index};
+// Says hello to each starter that connects, and waits for its answer. A starter that is lost before it says
+// go changes nothing.
+int op_wait_start(const struct wait_start_args *a) {
+  (void)a;
+  struct plan_message hello = sync_message(SYNC_hello, 0);
   for (;;) {
     int starter = accept4(init.base, NULL, NULL, SOCK_CLOEXEC);
     if (starter < 0) {
@@ -249,9 +225,10 @@ int op_wait_start(const struct plan_record *record) {
   }
 }
 
-int op_close_from(const struct plan_record *record) {
-  // The connection to whoever waits stays open: it is closed by execve, which is the message.
-  unsigned first = record->args[0];
+int op_close_from(const struct close_from_args *a) {
+  // The connection to the starter stays open. execve closes it, and that is how the starter learns of
+  // success.
+  unsigned first = a->first;
   for (unsigned fd = first; fd < first + 64; fd++)
     if ((int)fd == init.reply) {
       if (fd > first && syscall(SYS_close_range, first, fd - 1, 0) < 0)
@@ -261,27 +238,26 @@ int op_close_from(const struct plan_record *record) {
   return syscall(SYS_close_range, first, ~0u, 0) < 0 ? fail(DETAIL_close_range) : 0;
 }
 
-int op_seccomp(const struct plan_record *record) {
-  uint64_t size;
-  void *code = (void *)(uintptr_t)bytes(record, 1, &size);
-  struct sock_fprog program = {.len = (unsigned short)(size / sizeof *program.filter), .filter = code};
-  if (size / sizeof *program.filter > BPF_MAXINSNS)
+int op_seccomp(const struct seccomp_args *a) {
+  uint64_t length = a->filter.size / sizeof(struct sock_filter);
+  struct sock_fprog program = {.len = (unsigned short)length, .filter = (void *)(uintptr_t)a->filter.start};
+  if (length > BPF_MAXINSNS)
     return fail_with(EINVAL, DETAIL_seccomp);
-  long done = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, record->args[0], &program);
+  long done = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, a->flags, &program);
   if (done < 0)
     return fail(DETAIL_seccomp);
   init.filtered = 1;
-  if (record->args[0] & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+  if (a->flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
     init.listener = (int)done;
   return 0;
 }
 
-// The runtime copies the descriptor (pidfd_getfd) and hands it to the agent before it answers. So the agent
-// can let the read go on; the write comes before there is an agent, and no config may notify of it. The
-// descriptor is closed by execve.
-int op_listener(const struct plan_record *record) {
-  struct plan_message message = {
-      .kind = MESSAGE_SYNC, .op = SYNC_listener, .index = record->index, .pid = init.listener};
+// The runtime copies the descriptor (pidfd_getfd) and hands it to the agent before it answers. So if the
+// filter notifies of read, the agent can allow it. It must not notify of write, because no agent is there
+// yet; the check refuses such a config. execve closes the descriptor.
+int op_listener(const struct listener_args *a) {
+  (void)a;
+  struct plan_message message = sync_message(SYNC_listener, init.listener);
   char reply = 0;
   if (write(init.reply, &message, sizeof message) < 0)
     return fail(DETAIL_write);
@@ -291,13 +267,11 @@ int op_listener(const struct plan_record *record) {
   return got == 1 && reply == REPLY_CONTINUE ? 0 : fail_with(ECANCELED, DETAIL_runtime_gone);
 }
 
-int op_exec(const struct plan_record *record) {
-  char **arguments = list(record, 1, NULL);
-  char **environment = list(record, 2, NULL);
+int op_exec(const struct exec_args *a) {
   int error = ENOENT;
   init.progress->phase = PHASE_executing;
-  for (char **candidate = list(record, 0, NULL); *candidate; candidate++) {
-    syscall(SYS_execve, *candidate, arguments, environment);
+  for (char **candidate = a->candidates; *candidate; candidate++) {
+    syscall(SYS_execve, *candidate, a->arguments, a->environment);
     if (errno == ENOENT || errno == ENOTDIR)
       continue;
     error = errno;

@@ -6,13 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
+#include "kernel.h"
 
-// "/" is the new root now; the old descriptor of it may be of the mount below.
+// "/" is the new root now, but init.root may still be the mount below it.
 static int reopen_root(void) {
   if (chdir("/") < 0)
     return fail(DETAIL_chdir);
@@ -24,10 +24,10 @@ static int reopen_root(void) {
   return 0;
 }
 
-// pivot_root(".", ".") puts the old root on top of the new one, so that no directory for it is
-// needed; it becomes a slave before it goes, or its unmounting would reach the host.
-int op_pivot_root(const struct plan_record *record) {
-  (void)record;
+// pivot_root(".", ".") puts the old root on top of the new one, so that it needs no directory. It becomes a
+// slave first, or unmounting it would reach the host.
+int op_pivot_root(const struct pivot_root_args *a) {
+  (void)a;
   int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (old < 0)
     return fail(DETAIL_open);
@@ -45,8 +45,8 @@ int op_pivot_root(const struct plan_record *record) {
   return reopen_root();
 }
 
-// The namespace's own "/": the runtime may have been started in a chroot. There not all mounts can be seen,
-// and a process that enters the namespace later begins at the namespace's "/".
+// To the namespace's own "/", as the runtime may have been started in a chroot. From there not all mounts can
+// be seen, and a process that enters the namespace later starts at the namespace's "/".
 static int enter_namespace_root(void) {
   if (open_proc() < 0)
     return -1;
@@ -58,10 +58,18 @@ static int enter_namespace_root(void) {
   return done;
 }
 
-// The root of an initramfs can't be pivoted away: the new one is put on top of it, and what is mounted below
-// it is taken away.
-int op_move_root(const struct plan_record *record) {
-  (void)record;
+static int enter_root(void) {
+  if (fchdir(init.root) < 0)
+    return fail(DETAIL_chdir);
+  if (chroot(".") < 0)
+    return fail(DETAIL_chroot);
+  return reopen_root();
+}
+
+// pivot_root does not work if the root is an initramfs. Then the new root is put on top of it, and what is
+// mounted below the old one is unmounted.
+int op_move_root(const struct move_root_args *a) {
+  (void)a;
   if (enter_namespace_root() < 0)
     return -1;
   int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -73,14 +81,10 @@ int op_move_root(const struct plan_record *record) {
   if (done == 0)
     done = clear_old_root(old);
   close_keeping_errno(old);
-  return done < 0 ? -1 : op_chroot(record);
+  return done < 0 ? -1 : enter_root();
 }
 
-int op_chroot(const struct plan_record *record) {
-  (void)record;
-  if (fchdir(init.root) < 0)
-    return fail(DETAIL_chdir);
-  if (chroot(".") < 0)
-    return fail(DETAIL_chroot);
-  return reopen_root();
+int op_chroot(const struct chroot_args *a) {
+  (void)a;
+  return enter_root();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ops that give the program a terminal. It is a pair of the container's own devpts, and its two
-// ends are only ever descriptors: /dev/pts/N may be anything by the time that it is looked up
+// Ops that give the program a terminal. The pair comes from the container's own devpts, and init uses only
+// the descriptors of its two ends: by the time that it looked up /dev/pts/N, that could be anything
 // (CVE-2025-52565).
 
 #define _GNU_SOURCE
@@ -17,7 +17,7 @@
 
 #include "init.h"
 
-// devpts lets nobody make, rename or remove names, so its ptmx is the real one if no mount and no
+// No process can make, rename or remove names in a devpts. So its ptmx is the real one if no mount and no
 // link is crossed on the way from its root.
 static int open_master(void) {
   struct open_how how = {.flags = O_RDWR | O_NOCTTY | O_CLOEXEC,
@@ -32,16 +32,13 @@ static int open_master(void) {
     fail_with(ENODEV, DETAIL_not_devpts);
   else if ((master = (int)syscall(SYS_openat2, directory, "ptmx", &how, sizeof how)) < 0)
     fail(DETAIL_openat2);
-  int error = errno;
-  close(directory);
-  errno = error;
+  close_keeping_errno(directory);
   return master;
 }
 
-static int become_terminal(int master, const struct plan_record *record) {
-  struct winsize size = {.ws_row = (unsigned short)record->args[0],
-                         .ws_col = (unsigned short)record->args[1]};
-  struct plan_message message = {.kind = MESSAGE_SYNC, .op = SYNC_terminal, .index = record->index};
+static int become_terminal(int master, const struct terminal_args *a) {
+  struct winsize size = {.ws_row = (unsigned short)a->rows, .ws_col = (unsigned short)a->columns};
+  struct plan_message message = sync_message(SYNC_terminal, 0);
   int unlock = 0;
   if (ioctl(master, TIOCSPTLCK, &unlock) < 0 || ioctl(master, TIOCSWINSZ, &size) < 0)
     return fail(DETAIL_ioctl);
@@ -51,7 +48,7 @@ static int become_terminal(int master, const struct plan_record *record) {
   int done = 0;
   for (int i = 0; i < 3 && done == 0; i++)
     done = dup3(peer, i, 0) < 0 ? fail(DETAIL_dup3) : 0;
-  close(peer);
+  close_keeping_errno(peer);
   if (done == 0 && ioctl(0, TIOCSCTTY, 0) < 0)
     done = fail(DETAIL_ioctl);
   if (done == 0)
@@ -59,18 +56,17 @@ static int become_terminal(int master, const struct plan_record *record) {
   return done;
 }
 
-// The runtime gets the master; here, the terminal becomes 0, 1, 2 and that of the session.
-int op_terminal(const struct plan_record *record) {
+// The runtime gets the master. Here the other end becomes 0, 1 and 2, and the session's terminal.
+int op_terminal(const struct terminal_args *a) {
   int master = open_master();
   if (master < 0)
     return -1;
-  int done = become_terminal(master, record), error = errno;
-  close(master);
-  errno = error;
+  int done = become_terminal(master, a);
+  close_keeping_errno(master);
   return done;
 }
 
-// Only the user: the group is what the devpts was mounted with.
-int op_terminal_owner(const struct plan_record *record) {
-  return fchown(0, record->args[0], (gid_t)-1) < 0 ? fail(DETAIL_fchownat) : 0;
+// Only the user: the group comes from the devpts' mount option.
+int op_terminal_owner(const struct terminal_owner_args *a) {
+  return fchown(0, a->uid, (gid_t)-1) < 0 ? fail(DETAIL_fchownat) : 0;
 }

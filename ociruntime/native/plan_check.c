@@ -1,28 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Is this buffer a plan that init can obey without ever reading outside of it? Pure: no system
-// call, no allocation; the runtime asks before anything is cloned, and the fuzzer asks all day.
+// Can init obey this buffer without ever reading outside of it? Pure: no system call, no allocation. The
+// runtime asks before it clones anything, and so does a fuzzer (tests/native).
 
 #include <stddef.h>
 #include <string.h>
 
 #include "plan.h"
 
-static const char *const signatures[OP_count] = {[OP_none] = NULL,
-#define OP(name, signature) [OP_##name] = signature,
-                                                 PLAN_OPS(OP)
+// The kinds of each op's arguments, one letter each.
+static const char *const signatures[OP_count] = {
+#define A(kind, name) #kind
+#define OP(name, arguments) [OP_##name] = "" arguments,
+    PLAN_OPS(OP, A)
 #undef OP
 };
+
+#define OP(name, arguments) _Static_assert(sizeof("" arguments) <= PLAN_ARGS + 1, #name " has too many");
+PLAN_OPS(OP, A)
+#undef OP
+#undef A
 
 struct view {
   const unsigned char *bytes;
   uint32_t size;
-  uint32_t lists;    // where the next list may begin: at first where the records end
+  uint32_t lists;    // where the next list may begin; the first one, where the records end
   uint32_t strings;  // where the lists end
   uint32_t slots;
 };
 
-// A string begins behind the lists and ends with a NUL inside the buffer.
+// A string begins after the lists and ends with a NUL inside the buffer.
 static int string_fits(const struct view *view, uint64_t offset) {
   if (offset < view->strings || offset >= view->size)
     return 0;
@@ -35,8 +42,8 @@ static uint64_t word_at(const struct view *view, uint64_t offset) {
   return word;
 }
 
-// A list has room for its count, its elements and the final zero, and each element is a string. init
-// writes into lists, so none overlaps another one or a string.
+// A list has room for its count, its elements and the final zero, and each element is a string. init writes
+// into lists, so a list must not overlap another list or a string.
 static int list_fits(struct view *view, uint32_t offset) {
   if (offset % 8 != 0 || offset < view->lists || offset >= view->strings || view->strings - offset < 8)
     return 0;
@@ -71,7 +78,7 @@ static int numbers_fit(struct view *view, uint32_t offset) {
   return 1;
 }
 
-// Bytes stand among the lists, and like them in the order of the records.
+// Bytes are stored among the lists, and also come in the order of the records.
 static int bytes_fit(struct view *view, uint32_t offset) {
   if (offset % 8 != 0 || offset < view->lists || offset >= view->strings || view->strings - offset < 8)
     return 0;
@@ -118,9 +125,17 @@ static int record_fits(struct view *view, const struct plan_record *record) {
 }
 
 static const char *const op_names[OP_count] = {[OP_none] = "none",
-#define OP(name, signature) [OP_##name] = #name,
-                                               PLAN_OPS(OP)
+#define A(kind, name) #name " "
+#define OP(name, arguments) [OP_##name] = #name,
+                                               PLAN_OPS(OP, A)
 #undef OP
+};
+
+static const char *const argument_names[OP_count] = {
+#define OP(name, arguments) [OP_##name] = "" arguments,
+    PLAN_OPS(OP, A)
+#undef OP
+#undef A
 };
 
 static const char *const detail_names[DETAIL_count] = {
@@ -129,13 +144,15 @@ static const char *const detail_names[DETAIL_count] = {
 #undef D
 };
 
-// The words behind the numbers; Python encodes and explains by these same tables.
+// Python uses the same tables to encode plans and to explain errors.
 const char *plan_word(enum plan_table table, uint32_t number) {
   switch (table) {
   case TABLE_OPS:
     return number < OP_count ? op_names[number] : NULL;
   case TABLE_SIGNATURES:
     return number < OP_count ? signatures[number] : NULL;
+  case TABLE_ARGUMENTS:
+    return number < OP_count ? argument_names[number] : NULL;
   case TABLE_DETAILS:
     return number < DETAIL_count ? detail_names[number] : NULL;
   }

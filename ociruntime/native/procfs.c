@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A procfs of our own. What the container has at /proc may be anything: a symbolic link, a tmpfs,
-// a file of another process mounted over the one that we mean (CVE-2019-16884, CVE-2025-52881).
+// Where is a procfs that can be trusted, and how is a file in it written? The container's /proc may be
+// anything: a symbolic link, a tmpfs, a file of another process mounted over the one that we mean
+// (CVE-2019-16884, CVE-2025-52881). So init mounts one of its own. Calls mount_api.c only.
 
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -15,9 +15,10 @@
 #include <unistd.h>
 
 #include "init.h"
+#include "kernel.h"
 
-// A mount that is attached nowhere; where that is not allowed (a user namespace whose /proc is
-// partly covered), the /proc of the runtime's mount namespace, if it is a procfs.
+// A mount that is not attached anywhere. The kernel does not allow one in a user namespace whose /proc is
+// partly covered; there it is the /proc of the runtime's mount namespace, which must be a procfs.
 static int open_private_proc(void) {
   int context = sys_fsopen("proc");
   if (context >= 0) {
@@ -62,10 +63,9 @@ int write_proc(const char *directory, const char *name, const char *value) {
     return fail(DETAIL_openat2);
   size_t length = strlen(value);
   ssize_t written = write(file, value, length);
-  int error = errno;
-  close(file);
+  close_keeping_errno(file);
   if (written < 0)
-    return fail_with(error, DETAIL_write);
+    return fail(DETAIL_write);
   return (size_t)written == length ? 0 : fail_with(EIO, DETAIL_write);
 }
 

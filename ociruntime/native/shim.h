@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Python sees of the C side, besides plan.h; shim.cdef.txt says the same to cffi.
+// The functions that Python can call, besides those of plan.h; shim.cdef.txt declares the same to cffi.
 
 #ifndef OCIRUNTIME_SHIM_H
 #define OCIRUNTIME_SHIM_H
@@ -10,11 +10,11 @@ struct shim_spawn {
   uint64_t clone_flags;  // CLONE_NEW*
   int cgroup_fd;         // a cgroup v2 directory to be born in, or -1
   int exe_fd;            // the sealed memfd of ociruntime-init
-  int stdio[3];          // what becomes 0, 1, 2; -1 leaves it
+  int stdio[3];          // what becomes 0, 1, 2; -1: unchanged
   int fd_base;           // where fds go: fds[i] becomes fd_base + i
   int fd_count;
-  const int *fds;  // FD_FIXED ones in their order, then the slots
-  int pid;         // out, as soon as there is a process
+  const int *fds;  // the FD_FIXED ones in their order, then the slots
+  int pid;         // out, as soon as the process exists
   int pidfd;       // out
 };
 

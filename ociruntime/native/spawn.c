@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How init comes to be: one clone3 into the new namespaces, then the sealed executable.
+// How init is made: one clone3 into the new namespaces, then the sealed executable.
 //
-// The child shares this process's memory (CLONE_VM, without CLONE_VFORK): a copy of the page
-// tables of a large Python process would cost milliseconds. So the contract of child() is strict:
-//   - it runs on a stack of its own, with all signals blocked, beside the threads of the caller;
-//   - it makes raw system calls only: libc's wrappers would write the caller's errno;
+// The child shares this process's memory (CLONE_VM, without CLONE_VFORK), because a copy of the page tables
+// of a large Python process would cost milliseconds. So child_main must keep strict rules:
+//   - it runs on its own stack, with all signals blocked, while the caller's threads go on;
+//   - it only makes raw system calls: libc's wrappers would write to the caller's errno;
 //   - it reads `struct child`, and writes nothing that the caller reads;
-//   - it ends by execveat or exit; the kernel then clears `alive` (CLONE_CHILD_CLEARTID), and
-//     only after that may the memory be freed. shim_spawn waits for it, and not a second call:
-//     an exception of a signal handler could come between the two, and free what the child reads.
+//   - it ends with execveat or exit. Then the kernel clears `alive` (CLONE_CHILD_CLEARTID), and only after
+//     that may the memory be freed. shim_spawn itself waits for this. If a second function did, a signal
+//     handler's exception could come between the two calls, and free what the child reads.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,7 +27,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "plan.h"
+#include "handshake.h"
 #include "shim.h"
 
 #define STACK_SIZE (64 * 1024)
@@ -44,7 +44,7 @@ static long raw(long number, long a, long b, long c, long d, long e) {
   return result;
 }
 
-// Returns in the caller; the child calls function(argument) on the stack named in `arguments`.
+// Returns in the caller. The child calls function(argument) on the stack given in `arguments`.
 static long clone_child(struct clone_args *arguments, void (*function)(void *), void *argument) {
   long result;
   register void (*r8)(void *) __asm__("r8") = function;
@@ -97,14 +97,14 @@ static long clone_child(struct clone_args *arguments, void (*function)(void *), 
 #endif
 
 struct child {
-  int alive;  // cleared and woken by the kernel when the child has left this memory
+  int alive;  // the kernel clears it, and wakes the waiter, when the child has left this memory
   const struct shim_spawn *spawn;
   unsigned char *stack;
   char base_text[16];
   char *argv[3];
   char *envp[1];
   int fixed[FD_FIXED];
-  int moved[];  // of each slot: where it had to go first, or 0
+  int moved[];  // for each slot: the number that it had to move to first, or 0
 };
 
 static void report_and_exit(const struct child *child, int error, enum plan_detail detail) {
@@ -130,14 +130,15 @@ static void place(const struct child *child, int from, int to) {
           DETAIL_dup3);
 }
 
-// Slots go to their numbers without a second descriptor for each, because the limit may not allow so many. As
-// in memmove: first those that go down, in their order, then those that go up, in reverse. A slot that goes
-// up from the place of one that goes down (if slots have no order) is moved away before, and comes last.
+// Slots move to their numbers without a second descriptor for each, because the limit may not allow that
+// many. As in memmove, those that move down go first, in their order, and then those that move up, in
+// reverse. If slots are not in order, one that moves up may be in the place of one that moves down. It is
+// moved away first, and placed last.
 static void place_slots(struct child *child, int above) {
   const int *fds = child->spawn->fds + FD_FIXED;
   int count = child->spawn->fd_count - FD_FIXED, first = child->spawn->fd_base + FD_FIXED;
   for (int i = 0; i < count; i++) {
-    int over = fds[i] - first;  // the slot whose place this one has now
+    int over = fds[i] - first;  // the slot that belongs where this one is now
     if (over >= 0 && over < i && fds[over] >= fds[i])
       child->moved[i] = move(child, fds[i], above);
   }
@@ -152,7 +153,7 @@ static void place_slots(struct child *child, int above) {
       place(child, child->moved[i], first + i);
 }
 
-// Every other descriptor first moves above all targets, so that none overwrites one still to come.
+// All other descriptors first move above all targets, so that none overwrites another.
 static int place_descriptors(struct child *child) {
   const struct shim_spawn *spawn = child->spawn;
   int above = spawn->fd_base + spawn->fd_count;
@@ -184,7 +185,7 @@ static void free_child(struct child *child) {
   free(child);
 }
 
-// A signal does not end the wait: the child needs this memory.
+// A signal must not end the wait, because the child needs this memory.
 static void wait_until_gone(struct child *child) {
   int alive;
   while ((alive = __atomic_load_n(&child->alive, __ATOMIC_ACQUIRE)) != 0)

@@ -28,25 +28,29 @@ from _signal import SIGKILL, pidfd_send_signal
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import InitLost, RuntimeFailure
 from ociruntime.native._shim import ffi, lib
-from ociruntime.native.encode import SYNC_FORKED, SYNC_LISTENER, SYNC_TERMINAL, word
+from ociruntime.native.encode import word
+from ociruntime.progress import (
+    EXECUTING,
+    MESSAGE_ERROR,
+    MESSAGE_LAYOUT,
+    MESSAGE_SYNC,
+    SYNC_FORKED,
+    SYNC_LISTENER,
+    SYNC_TERMINAL,
+    phase_in,
+    progress_size,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MESSAGE = struct.Struct("<3IiIi")  # kind, op, index, errno, detail, pid
-MESSAGE_SYNC, MESSAGE_ERROR = 1, 2
-CONTINUE = b"c"
-
-PROGRESS_HEAD = struct.Struct("<4I")  # magic, phase, record, count of stamps
+MESSAGE = struct.Struct(MESSAGE_LAYOUT)
 
 _EXECUTABLE = os.path.join(os.path.dirname(__file__), "ociruntime-init")
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
 _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
-_AT_EMPTY_PATH, _MOUNT_ATTR_RDONLY = 0x1000, 1
-_PAGE = 4096
-_EXECUTING = 4  # PHASE_executing of native/plan.h
 
 _NOTHING: tuple[bytes, list[tuple[int, int, bytes]], int, object] = (b"", [], 0, None)  # as of recvmsg
 
@@ -109,6 +113,8 @@ def _copy_in_tmpfs(opened: Descriptors) -> None:
 
     Never a bind of the host's own file: a bind's read-only flag has been cleared through /proc/self/exe in the past.
     """
+    from ociruntime.linux.uapi import AT_EMPTY_PATH, MOUNT_ATTR_RDONLY
+
     with Descriptors() as made:
         made["directory"] = directory = lib.shim_detached_tmpfs()
         if directory < 0:
@@ -118,7 +124,7 @@ def _copy_in_tmpfs(opened: Descriptors) -> None:
         made["file"] = os.open("init", flags, 0o500, dir_fd=directory)
         _copy_whole(opened["source"], made["file"])
         os.close(made.pop("file"))  # what is open for writing can't be made read-only
-        failed = lib.shim_mount_setattr(directory, b"", _AT_EMPTY_PATH, _MOUNT_ATTR_RDONLY, 0, 0, -1)
+        failed = lib.shim_mount_setattr(directory, b"", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0, 0, -1)
         if failed < 0:
             raise OSError(-failed, os.strerror(-failed), "tmpfs for ociruntime-init")
         opened["copy"] = os.open("init", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
@@ -135,30 +141,6 @@ def _write_whole(descriptor: int, content: bytes) -> None:
     """RLIMIT_FSIZE applies to memory files too, and a part of a program or of a plan is worse than none."""
     if os.write(descriptor, content) != len(content):
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-
-
-def progress_size(records: int) -> int:
-    """Bytes that the progress pages need for a plan of this many records."""
-    size = PROGRESS_HEAD.size + MESSAGE.size + 8 * (records + 1)
-    return (size + _PAGE - 1) // _PAGE * _PAGE
-
-
-class Progress:
-    """What the progress pages say.
-
-    phase   PHASE_* of native/plan.h; record  number of the record that was begun last
-    error   (index, op name, errno, detail) of the failure, or None
-    stamps  CLOCK_REALTIME in nanoseconds at which each record was begun
-    """
-
-    __slots__ = ("error", "phase", "record", "stamps")
-
-    def __init__(self, data: bytes) -> None:
-        _, self.phase, self.record, count = PROGRESS_HEAD.unpack_from(data)
-        kind, op, index, number, detail, _ = MESSAGE.unpack_from(data, PROGRESS_HEAD.size)
-        self.error = (index, op, number, detail) if kind == MESSAGE_ERROR else None
-        first = PROGRESS_HEAD.size + MESSAGE.size
-        self.stamps = struct.unpack_from(f"<{count}Q", data, first)
 
 
 class Child:
@@ -368,7 +350,7 @@ class Child:
 
     def has_begun(self) -> bool:
         """True once the process is about to be its program, or is it, by the progress pages."""
-        return int.from_bytes(os.pread(self.progress, PROGRESS_HEAD.size, 0)[4:8], "little") >= _EXECUTING
+        return phase_in(os.pread(self.progress, 8, 0)) >= EXECUTING
 
     def reply(self, word_to_init: bytes) -> None:
         """Let init go on (CONTINUE); a lost init is noticed by the next wait."""

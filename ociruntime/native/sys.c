@@ -1,23 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The system calls that the runtime's own side needs and Python's standard library lacks.
-// Each returns 0 or a descriptor, or -errno.
+// System calls that the runtime needs and that Python's standard library lacks. Each returns 0 or a
+// descriptor, or -errno.
 
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "shim.h"
-
-// <sys/mount.h> clashes with <linux/mount.h>
-int umount2(const char *path, int flags);
-int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
 
 static int result(long value) { return value < 0 ? -errno : (int)value; }
 
@@ -39,21 +35,21 @@ static const char *descriptor_link(int descriptor, char link[LINK_SIZE]) {
   return digit;
 }
 
-// A path whose "/" is `root`, whatever its links say; see in_root.c.
+// Resolves a path with `root` as "/", for its links as well; see in_root.c.
 int shim_open_in_root(int root, const char *path) {
   struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
   for (int attempt = 0;; attempt++) {
     int file = result(syscall(SYS_openat2, root, path, &how, sizeof how));
-    if (file != -EAGAIN || attempt == 128)  // somebody renamed a directory meanwhile
+    if (file != -EAGAIN || attempt == 128)  // a directory was renamed meanwhile
       return file;
   }
 }
 
-// Before Linux 5.12 there is no mount_setattr; the propagation of a tree can be set by mount(2) on its
+// Before Linux 5.12 there is no mount_setattr. Then mount(2) sets a tree's propagation through its
 // descriptor.
 static int set_propagation(int tree, int recursive, uint64_t propagation) {
   char link[LINK_SIZE];
-  unsigned long flags = propagation | (recursive ? 16384 : 0 /* MS_REC */);
+  unsigned long flags = propagation | (recursive ? MS_REC : 0);
   return result(mount(NULL, descriptor_link(tree, link), NULL, flags, NULL));
 }
 
@@ -63,11 +59,11 @@ int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t
       .attr_set = set, .attr_clr = clear, .propagation = propagation, .userns_fd = (uint64_t)userns_fd};
   int done = result(syscall(SYS_mount_setattr, directory, path, flags, &attributes, sizeof attributes));
   if (done == -ENOSYS && !set && !clear && *path == 0)
-    return set_propagation(directory, (flags & 0x8000 /* AT_RECURSIVE */) != 0, propagation);
+    return set_propagation(directory, (flags & AT_RECURSIVE) != 0, propagation);
   return done;
 }
 
-// A tmpfs that is attached nowhere: whoever has the descriptor is the only one who can reach it.
+// A tmpfs that is not attached anywhere, so that it can only be reached through the descriptor.
 int shim_detached_tmpfs(void) {
   int context = result(syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC));
   if (context < 0)
@@ -81,8 +77,8 @@ int shim_detached_tmpfs(void) {
 
 int shim_pidfd_getfd(int pidfd, int number) { return result(syscall(SYS_pidfd_getfd, pidfd, number, 0)); }
 
-// Exactly the mount with this id, with what is mounted on it: the path, of which others may exchange a
-// directory for a link, must not lead to another one. -ESTALE if it does.
+// Unmounts the mount with this id, and what is mounted on it, but no other. Another process may replace a
+// directory of the path by a link. If the path leads to another mount, the answer is -ESTALE.
 int shim_umount_id(const char *path, uint64_t id) {
   struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
                          .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
@@ -95,7 +91,7 @@ int shim_umount_id(const char *path, uint64_t id) {
   if (done == 0 && status.stx_mnt_id != id)
     done = -ESTALE;
   if (done == 0)
-    done = result(umount2(descriptor_link(place, link), 2 /* MNT_DETACH */));
+    done = result(umount2(descriptor_link(place, link), MNT_DETACH));
   close(place);
   return done;
 }
@@ -105,7 +101,7 @@ int shim_sched_setattr(int pid, const void *attributes) {
 }
 
 int shim_ioprio_set(int pid, int priority) {
-  return result(syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, pid, priority));
+  return result(syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, priority));
 }
 
 int shim_bpf(int command, void *attributes, unsigned size) {

@@ -13,11 +13,11 @@ from ociruntime import host
 from ociruntime.check import check
 from ociruntime.errors import BundleError, ContainerExists, ForeignContainer, NoSuchContainer, RuntimeFailure
 from ociruntime.identity import identify, reap
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
 from ociruntime.launch.undo import undo
-from ociruntime.linux import credentials, namespaces
+from ociruntime.linux import credentials, namespace_entries
 from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
 from ociruntime.plan import order
 from ociruntime.statedir import Record, StateDir
@@ -93,7 +93,7 @@ def make(
         made = order.make(bundle, machine, options)
         creation.launch = Launch(
             made,
-            creation.run,
+            creation.context,
             creation.directory,
             fd_base=3 + options.passed_fds(),
             stdio=stdio,
@@ -101,7 +101,7 @@ def make(
             trace=timeline,
         )
         creation.launch.carry_out()
-        warnings += [*(str(violation) for violation in made.warnings), *creation.run.warnings]
+        warnings += [*(str(violation) for violation in made.warnings), *creation.context.warnings]
         container = creation.container(kind, warnings)
         creation.launch.finish(keep_terminal)
         if done is not None:
@@ -165,7 +165,7 @@ class _Creation:
         self.record = Record()
         self.launch: Launch | None = None
         self.made: Container | None = None
-        self.run = Run(
+        self.context = Context(
             options.container_id,
             bundle.directory,
             directory.path,
@@ -186,8 +186,8 @@ class _Creation:
         if self.launch is not None and self.launch.child is not None:
             self.launch.child.let_go()
             self.launch.child.close()
-        self.run.held.close()
-        container.terminal = self.run.take_terminal()
+        self.context.held.close()
+        container.terminal = self.context.take_terminal()
         self.directory.unlock()
 
     def undo(self, failure: BaseException) -> None:
@@ -197,14 +197,14 @@ class _Creation:
         if self.made is not None and self.made.terminal >= 0:
             os.close(self.made.terminal)
         self._forget()
-        problems = undo(self.directory, self.run)
-        self.run.held.close()
-        if self.run.pid:
-            reap(self.run.pid)
-        if self.run.hooked:
+        problems = undo(self.directory, self.context)
+        self.context.held.close()
+        if self.context.pid:
+            reap(self.context.pid)
+        if self.context.hooked:
             from ociruntime.operations.recover import run_poststop
 
-            problems += run_poststop(self.run)
+            problems += run_poststop(self.context)
         if problems and isinstance(failure, RuntimeFailure):
             failure.reason += f"; and then: {'; '.join(problems)}"
         if any(problem.startswith("undo ") for problem in problems):
@@ -217,16 +217,16 @@ class _Creation:
         config = self.bundle.config
         self.directory.write("config.json", self.bundle.raw)
         members: dict[str, object] = {
-            "id": self.run.container_id,
-            **identify(self.run.pid),
-            "bundle": self.run.bundle,
+            "id": self.context.container_id,
+            **identify(self.context.pid),
+            "bundle": self.context.bundle,
             "rootfs": self.bundle.rootfs,
             "created": _timestamp(time.time_ns()),
             "owner": "",
             "uid": os.getuid(),
-            "facts": self.run.facts,
+            "facts": self.context.facts,
             "hooks": [kind for kind, hooks in config.at("hooks").members() if len(hooks)],
-            "shares_pids": not namespaces.is_new(config, "pid"),
+            "shares_pids": not namespace_entries.is_new(config, "pid"),
             "has_process": bool(config.at("process")),
             "options": self.options.kept(),
         }
@@ -234,7 +234,7 @@ class _Creation:
             members["annotations"] = config.at("annotations").value
         self.record = Record(members)
         if self.pid_file:
-            write_pid_file(self.pid_file, self.run.pid)
+            write_pid_file(self.pid_file, self.context.pid)
             self.pid_file_written = True
         self.directory.write_state(self.record)
 

@@ -12,9 +12,10 @@ import time
 
 from ociruntime.container import ALLOWED, Container
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
+from ociruntime.journal import init_of
 from ociruntime.launch.undo import PATIENCE, end_init
 from ociruntime.operations.recover import complete, finish, remove_empty
-from ociruntime.statedir import Record, StateDir, init_of
+from ociruntime.statedir import Record, StateDir
 
 
 def delete(root: str, container_id: str, force: bool = False) -> list[str]:

@@ -21,16 +21,16 @@ from ociruntime import host
 from ociruntime.container import ALLOWED
 from ociruntime.errors import InvalidConfig, RuntimeFailure, StepFailed, Violation, WrongState
 from ociruntime.identity import exit_status, frozen, root_of
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
 from ociruntime.linux import credentials
-from ociruntime.linux.cgroups import joining as cgroups
+from ociruntime.linux.cgroups import membership
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.operations import exec_document
 from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
 from ociruntime.plan import exec_order
-from ociruntime.plan.joining import Target
+from ociruntime.plan.entering import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -203,14 +203,17 @@ class _Execution:
 
     def _launch(self, made: Plan, config: Node) -> Child:
         container, options = self.container, self.options
-        run = Run(container.id, container.record.bundle, container.directory.path, config)
-        run.init_pid, run.status = container.pid, "created" if container.status() == "created" else "running"
+        context = Context(container.id, container.record.bundle, container.directory.path, config)
+        context.init_pid, context.status = (
+            container.pid,
+            "created" if container.status() == "created" else "running",
+        )
 
         def commit() -> None:
             if self.take_terminal is not None:
-                self.take_terminal(run.take_terminal())
+                self.take_terminal(context.take_terminal())
             if options.pid_file:
-                write_pid_file(options.pid_file, run.pid)
+                write_pid_file(options.pid_file, context.pid)
                 self.pid_file_written = True
             child = launch.child
             if self.pass_signals is not None and child is not None:
@@ -219,7 +222,7 @@ class _Execution:
 
         launch = Launch(
             made,
-            run,
+            context,
             None,
             fd_base=3 + options.preserve_fds,
             stdio=self.stdio,
@@ -244,7 +247,7 @@ class _Execution:
 def target_of(container: Container, below: list[str]) -> Target:
     """The container as exec sees it; `below` are the cgroups that --cgroup names."""
     record = container.record
-    paths = cgroups.below(record.cgroup_paths, below) if below else record.cgroup_paths
+    paths = membership.below(record.cgroup_paths, below) if below else record.cgroup_paths
     return Target(record.pid, record.start_time, record.rootfs, paths)
 
 
@@ -266,7 +269,7 @@ def _enter_cgroup_of_init(target: Target) -> bool:
 
 def _thaw(child: Child | None, made: Plan) -> None:
     """A process in a frozen cgroup of version 1 can't die: it is moved out first."""
-    opened = next((step for step in made.steps if step.name == "open cgroup"), None)
+    opened = made.host_step("open_cgroup")
     slots = getattr(opened, "args", {}).get("slots", {})
     path = slots.get("cgroup freezer")
     pid = child.pid or child.helper if child is not None else 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ociruntime.config import Node
 from ociruntime.errors import Findings, InvalidConfig, UsageError, Violation
-from ociruntime.linux import capabilities, credentials, process, rlimits
+from ociruntime.linux import concerned_with_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -222,29 +222,8 @@ def _violations(config: Node) -> Iterator[Violation]:
     if not config.at("process", "args").texts():
         yield Violation("/process/args", "process args cannot be empty", "R043")
         known.add("/process/args")
-    for subject in (process, credentials, capabilities, rlimits):
+    for subject in concerned_with_process(config):
         for violation in subject.check(config):
             # what the schema says about the same value takes precedence
             if violation.pointer.startswith("/process") and violation.pointer not in known:
-                yield violation
-    yield from _rare(config)
-
-
-def _rare(config: Node) -> Iterator[Violation]:
-    """Subjects that few processes need: imported when one of these properties is there."""
-    own = config.at("process")
-    names = [
-        name
-        for name, properties in (
-            ("scheduling", ("scheduler", "ioPriority", "execCPUAffinity")),
-            ("lsm", ("apparmorProfile", "selinuxLabel")),
-        )
-        if any(own.at(one) for one in properties)
-    ]
-    if own.at("terminal").flag():
-        names.append("console")
-    for name in names:
-        subject = __import__(f"ociruntime.linux.{name}", fromlist=["check"])
-        for violation in subject.check(config):
-            if violation.pointer.startswith("/process"):
                 yield violation

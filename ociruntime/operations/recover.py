@@ -15,9 +15,10 @@ import time
 from ociruntime.config import Node
 from ociruntime.container import ignored
 from ociruntime.errors import BundleError, ForeignContainer, NoSuchContainer, RuntimeFailure, StateUnreadable
-from ociruntime.launch.context import Run
+from ociruntime.journal import init_of
+from ociruntime.launch.context import Context
 from ociruntime.launch.undo import PATIENCE, end_init, undo
-from ociruntime.statedir import Record, StateDir, init_of
+from ociruntime.statedir import Record, StateDir
 from ociruntime.stateroot import names
 
 TYPE_CHECKING = False
@@ -109,25 +110,25 @@ def complete(directory: StateDir, record: Record, deadline: float = 0.0) -> list
 
     Raises RuntimeFailure if something can't be undone; the journal stays for the next try.
     """
-    run = run_of(directory, record, needs_config=False)
-    run.deadline = deadline
-    problems = _undo(directory, run, record)
+    context = context_of(directory, record, needs_config=False)
+    context.deadline = deadline
+    problems = _undo(directory, context, record)
     if problems:
         raise RuntimeFailure("; ".join(problems), hint="run delete --force or gc to try again")
-    warnings = run_poststop(run) if "poststop" in record.hooks else []
+    warnings = run_poststop(context) if "poststop" in record.hooks else []
     directory.remove()
-    return [*run.warnings, *warnings]
+    return [*context.warnings, *warnings]
 
 
-def _undo(directory: StateDir, run: Run, record: Record) -> list[str]:
+def _undo(directory: StateDir, context: Context, record: Record) -> list[str]:
     """Undo the journal; if it is damaged, what the state says about init and its cgroup. Returns problems."""
     try:
         journal = directory.journal()
-        if not run.committed or init_of(journal):
-            return undo(directory, run, journal)
+        if not context.committed or init_of(journal):
+            return undo(directory, context, journal)
         damage = f"{directory.file('journal')}: it has no entry for init"
     except StateUnreadable as failure:
-        if not run.committed:
+        if not context.committed:
             raise RuntimeFailure(
                 f"{failure.reason}: what its create has made is unknown",
                 hint=f"end its processes and remove {directory.path}",
@@ -138,20 +139,20 @@ def _undo(directory: StateDir, run: Run, record: Record) -> list[str]:
             f"{damage}, and its state can't be read: its processes are unknown",
             hint=f"end them and remove {directory.path}",
         )
-    run.warnings.append(f"{damage}: what its state names is ended and removed instead")
-    return _undo_by_state(directory, run, record)
+    context.warnings.append(f"{damage}: what its state names is ended and removed instead")
+    return _undo_by_state(directory, context, record)
 
 
-def _undo_by_state(directory: StateDir, run: Run, record: Record) -> list[str]:
+def _undo_by_state(directory: StateDir, context: Context, record: Record) -> list[str]:
     """Without a journal: end init and empty its cgroups; remove those that have the container's name.
 
     The others may have been there before the container (R238).
     """
-    run.deadline = run.deadline or time.monotonic() + PATIENCE
+    context.deadline = context.deadline or time.monotonic() + PATIENCE
     problems: list[str] = []
     paths = record.cgroup_paths
     try:
-        end_init(record.init(), paths, run.deadline)
+        end_init(record.init(), paths, context.deadline)
     except (OSError, RuntimeFailure) as failure:
         problems.append(f"undo init: {failure}")
     if paths:
@@ -159,14 +160,14 @@ def _undo_by_state(directory: StateDir, run: Run, record: Record) -> list[str]:
 
         made = sorted({path for path in paths.values() if os.path.basename(path) == directory.container_id})
         try:
-            remove(paths, made, run.deadline)
+            remove(paths, made, context.deadline)
         except OSError as failure:
             problems.append(f"undo make cgroup: {failure}")
     return problems
 
 
-def run_of(directory: StateDir, record: Record, needs_config: bool = True) -> Run:
-    """The Run of a container that exists: for undo, and for the hooks after create.
+def context_of(directory: StateDir, record: Record, needs_config: bool = True) -> Context:
+    """The context of a container that exists: for undo, and for the hooks after create.
 
     needs_config   raise BundleError or StateUnreadable if the kept config is damaged; else it is a warning
     """
@@ -178,24 +179,25 @@ def run_of(directory: StateDir, record: Record, needs_config: bool = True) -> Ru
             if needs_config:
                 raise
             lost = f"poststop hooks are not run: {mistake}"
-    run = Run(directory.container_id, record.bundle, directory.path, config)
+    context = Context(directory.container_id, record.bundle, directory.path, config)
     if lost:
-        run.warnings.append(lost)
-    run.committed = bool(record) or directory.has("deleted.json")
-    run.rootfs = record.rootfs
-    run.facts = record.facts
-    run.pid, run.start_time = record.pid, record.start_time
-    return run
+        context.warnings.append(lost)
+    context.committed = bool(record) or directory.has("deleted.json")
+    context.rootfs = record.rootfs
+    context.facts = record.facts
+    context.pid, context.start_time = record.pid, record.start_time
+    return context
 
 
-def run_poststop(run: Run) -> list[str]:
+def run_poststop(context: Context) -> list[str]:
     """Run the poststop hooks; a failing one is a warning, and the others still run (R215)."""
+    from ociruntime.launch.hooks import apply
     from ociruntime.linux import hooks
 
     warnings = []
-    for step in hooks.plan_poststop(run.config):
+    for step in hooks.plan_poststop(context.config):
         try:
-            hooks.apply(step, run)
+            apply(step, context)
         except RuntimeFailure as failure:
             warnings.append(str(failure))
     return warnings

@@ -15,9 +15,21 @@ from ociruntime.container import ALLOWED
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import InitLost, NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.identity import open_process, start_time_of
-from ociruntime.launch.undo import end_init, module_of
+from ociruntime.launch.undo import end_init
 from ociruntime.operations.delete import delete
-from ociruntime.operations.recover import finish, run_of
+from ociruntime.operations.recover import context_of, finish
+from ociruntime.progress import (
+    CONTINUE,
+    CREATED,
+    EXECUTING,
+    GO,
+    MESSAGE_SIZE,
+    MESSAGE_SYNC,
+    PID_OFFSET,
+    STAMPS_OFFSET,
+    error_in,
+    phase_in,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,12 +41,6 @@ if TYPE_CHECKING:
     from ociruntime.launch.trace import Trace
     from ociruntime.step import Plan
 
-_GO, _CONTINUE = b"g", b"c"
-_HEAD_SIZE = 16  # of struct plan_progress, before the error record
-_MESSAGE_SIZE = 24
-_MESSAGE_SYNC, _MESSAGE_ERROR = 1, 2
-_PID_OFFSET = 20  # of struct plan_message's last member
-_CREATED, _EXECUTING = 2, 4  # PHASE_* of native/plan.h
 _REFUSALS = {
     "running": "cannot start an already running container",
     "paused": "cannot start a container in the paused state",
@@ -115,7 +121,7 @@ def _connect(container: Container) -> _socket.socket:
 def _greet(container: Container, starter: _socket.socket) -> None:
     """Wait for init's hello: if none comes, init is busy with another starter, or gone."""
     try:
-        hello = starter.recv(_MESSAGE_SIZE)
+        hello = starter.recv(MESSAGE_SIZE)
     except ConnectionResetError:
         hello = b""
     if not hello:
@@ -141,21 +147,24 @@ def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
     """A failing hook of start ends the container's life: stopped, deleted, poststop (R211, R213)."""
     from ociruntime import host
     from ociruntime.errors import HookFailed
+    from ociruntime.launch.hooks import apply
     from ociruntime.linux import credentials, hooks as programs
 
-    run = run_of(container.directory, container.record)
-    run.host = host.probe()
-    run.keyring = container.keyring()
-    run.home = credentials.home_of(run.config.at("process", "user", "uid").number(), run.rootfs)
+    context = context_of(container.directory, container.record)
+    context.host = host.probe()
+    context.keyring = container.keyring()
+    context.home = credentials.home_of(context.config.at("process", "user", "uid").number(), context.rootfs)
     steps = (
-        programs.plan_start(run.config) if kind == "startContainer" else programs.plan_poststart(run.config)
+        programs.plan_start(context.config)
+        if kind == "startContainer"
+        else programs.plan_poststart(context.config)
     )
     numbers = _numbers(container, timeline)
     try:
         for step in steps:
             number = numbers.get((step.pointer, step.describe()), -1)
             with timeline.host(number, step) if timeline is not None else _UNTIMED:
-                programs.apply(step, run)
+                apply(step, context)
     except HookFailed as failure:
         try:
             delete(os.path.dirname(container.directory.path), container.id, True)
@@ -173,17 +182,17 @@ def _numbers(container: Container, timeline: Trace | None) -> dict[tuple[str, st
 
 def _go(container: Container, starter: _socket.socket, timeline: Trace | None) -> None:
     """Let init become the program. The connection's end says that it did, if the progress pages agree."""
-    answer = _ask(starter, _GO)
-    if answer and answer[0] == _MESSAGE_SYNC:
-        number = int.from_bytes(answer[_PID_OFFSET:], "little")
+    answer = _ask(starter, GO)
+    if answer and answer[0] == MESSAGE_SYNC:
+        number = int.from_bytes(answer[PID_OFFSET:], "little")
         _serve_listener(container, number, timeline)
-        answer = _ask(starter, _CONTINUE)
+        answer = _ask(starter, CONTINUE)
     if answer:
         _fail(container, answer)
     pages = _pages(container)
-    if pages[_HEAD_SIZE] == _MESSAGE_ERROR:  # it was killed before it could send what it had written down
-        _fail(container, pages[_HEAD_SIZE:])
-    if int.from_bytes(pages[4:8], "little") < _EXECUTING:
+    if error := error_in(pages):  # it was killed before it could send what it had written down
+        _fail(container, error)
+    if phase_in(pages) < EXECUTING:
         raise InitLost("init ended before it could execute the program")
 
 
@@ -191,7 +200,7 @@ def _ask(starter: _socket.socket, word: bytes) -> bytes:
     """Say a word to init and wait for its answer; b"" if it has executed the program, or is gone."""
     try:
         starter.send(word, _socket.MSG_NOSIGNAL)
-        return starter.recv(_MESSAGE_SIZE)
+        return starter.recv(MESSAGE_SIZE)
     except (BrokenPipeError, ConnectionResetError):  # the pages say how far it came
         return b""
 
@@ -203,15 +212,16 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
     Raises StepFailed; then init has been ended, as no agent would ever answer its program.
     """
     from ociruntime.launch.launch import step_failed
+    from ociruntime.step import module_of
 
-    run = run_of(container.directory, container.record)
-    run.config = _bundle(container).config
+    context = context_of(container.directory, container.record)
+    context.config = _bundle(container).config
     made = planned(container)
     for index, step in made.steps_at("listener"):
         try:
             with timeline.host(index, step) if timeline is not None else _UNTIMED:
-                run.received["listener"] = _copy_of(container, number)
-                module_of(step.subject).apply(step, run)
+                context.received["listener"] = _copy_of(container, number)
+                module_of(step.op).apply(step, context)
         except RuntimeFailure:
             end_init(container.record.init())
             raise
@@ -219,7 +229,7 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
             end_init(container.record.init())
             raise step_failed(step, failure) from None
         finally:
-            run.received.close()
+            context.received.close()
 
 
 def _copy_of(container: Container, number: int) -> int:
@@ -235,8 +245,8 @@ def _copy_of(container: Container, number: int) -> int:
 
 def _pages(container: Container) -> bytes:
     path = container.directory.file("progress")
-    pages = container.directory.read("progress", _HEAD_SIZE + _MESSAGE_SIZE) or b""
-    if len(pages) < _HEAD_SIZE + _MESSAGE_SIZE:
+    pages = container.directory.read("progress", STAMPS_OFFSET) or b""
+    if len(pages) < STAMPS_OFFSET:
         raise StateUnreadable(f"{path}: missing or too short", hint="delete --force cleans it up")
     return pages
 
@@ -244,8 +254,9 @@ def _pages(container: Container) -> bytes:
 def _tell_own_failure(container: Container) -> None:
     """If init failed by itself while it waited for start (a tiny RLIMIT_NOFILE, say), raise what it wrote down."""
     pages = _pages(container)
-    if pages[_HEAD_SIZE] == _MESSAGE_ERROR and int.from_bytes(pages[4:8], "little") == _CREATED:
-        _fail(container, pages[_HEAD_SIZE:])
+    error = error_in(pages)
+    if error and phase_in(pages) == CREATED:
+        _fail(container, error)
 
 
 def _fail(container: Container, message: bytes) -> NoReturn:

@@ -14,17 +14,18 @@ from ociruntime.check import schema
 from ociruntime.config import Node
 from ociruntime.container import ALLOWED, SPEC_VERSION
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
-from ociruntime.launch.undo import module_of
 from ociruntime.linux.cgroups import setting, update
-from ociruntime.operations.recover import run_of
+from ociruntime.linux.cgroups.placement import Placement
+from ociruntime.operations.recover import context_of
 from ociruntime.statedir import StateDir
+from ociruntime.step import module_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ociruntime.container import Container
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import HostStep
 
 
@@ -65,16 +66,16 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
     if wrong:
         raise InvalidConfig(wrong)
     machine = host.probe(Node({"linux": {"intelRdt": {}}}) if schemata else None)
-    steps = list(update.plan(resources, held, machine.cgroups, record.cgroup_paths))
+    steps = list(update.plan(resources, held, Placement(machine.cgroups, record.cgroup_paths)))
     if schemata:
         from ociruntime.linux import intelrdt
 
         steps += intelrdt.plan_update(record.facts, machine.resctrl, schemata)
-    run = run_of(container.directory, record, needs_config=False)
-    run.warnings += [f"{violation.pointer}: {violation.reason}" for violation in found]
+    context = context_of(container.directory, record, needs_config=False)
+    context.warnings += [f"{violation.pointer}: {violation.reason}" for violation in found]
     values: list[list[str]] = []
     try:
-        _carry_out(steps, run, values)
+        _carry_out(steps, context, values)
         record.set_resources(update.overlaid(held.value, resources.value))
         container.directory.write_state(record)
     except RuntimeFailure as failure:
@@ -82,21 +83,21 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
         if problems:
             failure.reason += f"; and then: {'; '.join(problems)}"
         raise
-    return run.warnings
+    return context.warnings
 
 
-def _carry_out(steps: Iterable[HostStep], run: Run, values: list[list[str]]) -> None:
+def _carry_out(steps: Iterable[HostStep], context: Context, values: list[list[str]]) -> None:
     """Do the steps; `values` is filled with what the files had before."""
     files: set[str] = set()
     for step in steps:
         try:
-            if step.name == "set cgroup":
+            if step.op == "set_cgroup":
                 for file, value in setting.held(step.args):
                     # if a file is written twice, the first is the old value; lines for devices add up
                     if file not in files or "unset" in step.args:
                         values.append([file, value])
                         files.add(file)
-            module_of(step.subject).apply(step, run)
+            module_of(step.op).apply(step, context)
         except StepFailed as failure:
             failure.step = step.describe()
             raise

@@ -8,8 +8,8 @@ execution or a verb.
 
 from __future__ import annotations
 
-from ociruntime.linux import namespaces, process
-from ociruntime.plan import joining, shared_order
+from ociruntime.linux import awake, namespace_entries, process
+from ociruntime.plan import entering, shared_order
 from ociruntime.step import HostStep, Plan, SyncStep
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.host import Host
-    from ociruntime.plan.joining import Target
+    from ociruntime.plan.entering import Target
     from ociruntime.step import Step
 
 
@@ -89,25 +89,25 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
         yield from console.plan_connect(options.console_socket, options.pidfd_socket)
     # R060: `initial` holds before the cgroup is entered, so the process can't be born in it.
     move = options.move or bool(initial)
-    if config.at("linux", "seccomp"):
+    if awake(config, "seccomp"):
         from ociruntime.linux import seccomp
 
         yield from seccomp.plan_compile(config, host)
-    yield from joining.plan_open(config, target, move)
+    yield from entering.plan_open(config, target, move)
     yield from initial
-    yield from joining.plan_cgroups(config, target, move)
+    yield from entering.plan_cgroups(config, target, move)
     yield from final
-    yield from joining.plan_enter(config)
+    yield from entering.plan_enter(config)
 
     # In the container, still with all privileges.
-    if namespaces.has(config, "user"):
+    if namespace_entries.has(config, "user"):
         from ociruntime.linux import idmap
 
         # At once: until then it is the host's root, which would own the files and the keyring that it makes.
         yield from idmap.plan_root(config)
     yield from shared_order.plan_session(config, host, options.keyring, new=False)
-    yield from joining.plan_root(config, target)
-    if config.at("process", "terminal").flag():
+    yield from entering.plan_root(config, target)
+    if awake(config, "console"):
         from ociruntime.linux import console
 
         yield from console.plan_terminal(config.at("process"))
@@ -125,7 +125,7 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
     if options.signals:
         committed.append("forward the caller's signals")
     if committed:
-        yield HostStep("launch", "commit", {}, text=", ".join(committed))
+        yield HostStep("commit", {}, text=", ".join(committed))
     yield from process.plan_no_new_privs(config, host)
     yield from shared_order.plan_last(config, options.preserve_fds)
     yield from process.plan_exec(config, options.home)
@@ -141,7 +141,7 @@ def _affinity(config: Node, host: Host) -> tuple[list[Step], list[Step]]:
 
 
 def _rdt(config: Node, host: Host, options: Options) -> Iterator[Step]:
-    if config.at("linux", "intelRdt"):
+    if awake(config, "intelrdt"):
         from ociruntime.linux import intelrdt
 
         yield from intelrdt.plan_join(config, host, options.container_id)

@@ -9,11 +9,12 @@ This module must not import launch, container, statedir or a verb.
 from __future__ import annotations
 
 from ociruntime.linux import (
-    cgroups,
+    awake,
     devices,
     hooks,
     hostname,
     mounts,
+    namespace_entries,
     namespaces,
     network,
     paths,
@@ -21,6 +22,8 @@ from ociruntime.linux import (
     rootfs,
     sysctl,
 )
+from ociruntime.linux.cgroups import membership, planner as cgroups
+from ociruntime.linux.cgroups.placement import place
 from ociruntime.plan import shared_order
 from ociruntime.step import HostStep, Plan, SyncStep
 
@@ -108,7 +111,7 @@ def make(bundle: Bundle, host: Host, options: Options) -> Plan:
     config = bundle.config
     flags = 0 if namespaces.forks(config) else namespaces.clone_flags(config)
     steps = [*_create(bundle, host, options), *_start(bundle, host, options)]
-    if shared_order.has_label(config):
+    if awake(config, "lsm"):
         from ociruntime.linux import lsm
 
         steps = [*lsm.labelled(steps, config, host)]
@@ -123,7 +126,7 @@ def make(bundle: Bundle, host: Host, options: Options) -> Plan:
 
 def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     config = bundle.config
-    own_cgroups = cgroups.directories(config, host, options.container_id, options.cgroup_manager)
+    placement = place(config, host.cgroups, options.container_id, options.cgroup_manager)
     mounted = mounts.read(config, bundle.directory, rootfs.path_of(config, bundle.directory))
 
     # Before there is a process: what can fail without one.
@@ -133,39 +136,37 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield from console.plan_connect(options.console_socket, options.pidfd_socket)
     yield from _open_and_compile(config, host)
     yield from rootfs.plan_host(config, bundle.directory)
-    yield from cgroups.plan_make(config, host, options.container_id, options.cgroup_manager)
+    yield from cgroups.plan_make(config, placement)
     if options.notify:
         args: dict[str, object] = {"path": options.notify}
-        yield HostStep("notify", "make notify directory", args, text=options.notify, undoable=True)
+        yield HostStep("make_notify_directory", args, text=options.notify, undoable=True)
     # A tree that is opened after the cgroups were made shows them.
-    yield from mounts.plan_sources(config, host, mounted, own_cgroups)
+    yield from mounts.plan_sources(config, host, mounted, placement.paths)
     yield from devices.plan_nodes(config)
-    yield from cgroups.plan_open(config, host, options.container_id, options.cgroup_manager)
+    yield from membership.plan_open(placement.paths, placement.pointer)
     rdt: list[Step] = []
-    if config.at("linux", "intelRdt"):
+    if awake(config, "intelrdt"):
         from ociruntime.linux import intelrdt
 
         yield from intelrdt.plan_make(config, host, options.container_id)
         rdt += intelrdt.plan_join(config, host, options.container_id)
-    yield HostStep(
-        "launch", "clone init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True
-    )
+    yield HostStep("clone_init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True)
     # A helper enters what other namespaces own, then forks init into the new ones.
     yield from namespaces.plan_join(config)
     outside: list[Step] = [*_write_id_maps(config), *process.plan(config, host), *rdt]
-    outside += cgroups.plan_late(config, host, options.container_id, options.cgroup_manager)
+    outside += cgroups.plan_late(config, placement)
     # Devices before lo comes up, as in runc, so that hooks and whatever init does find the network complete.
     outside += network.plan_devices(config)
     if outside or namespaces.forks(config):
         yield SyncStep("started", "init runs in its namespaces, and its pid is known")
         yield from outside
-    yield from cgroups.plan_join_self(config, host, options.container_id, options.cgroup_manager)
+    yield from membership.plan_join_self(placement.paths, placement.pointer)
     yield from process.plan_affinity(host)  # which CPUs are allowed is known once it is in the cgroup
 
     # Only now does /proc/self/cgroup show "/": a cgroup namespace begins at the cgroup of its maker.
     yield from namespaces.plan_cgroup(config)
     yield from _session_and_root(bundle, host, options)
-    yield from mounts.plan(config, host, mounted, own_cgroups)
+    yield from mounts.plan(config, host, mounted, placement.paths)
     yield from devices.plan(config)
     yield from devices.plan_links(config, host)
     yield from _terminal(config)
@@ -182,13 +183,13 @@ def _session_and_root(bundle: Bundle, host: Host, options: Options) -> Iterator[
     keyring = "" if options.no_new_keyring else f"_ses.{options.container_id}"
     # The root filesystem, while the host's paths are still there.
     root = [*rootfs.plan(config, bundle.directory)]
-    if namespaces.has(config, "user"):
+    if namespace_entries.has(config, "user"):
         # At once: the new root may lack search permission on the way to it. And a keyring must be the new root's.
         yield from root
         yield from _become_root(config)
     yield from shared_order.plan_session(config, host, keyring, new=True)
     yield from network.plan(config)
-    if not namespaces.has(config, "user"):
+    if not namespace_entries.has(config, "user"):
         yield from root
 
 
@@ -211,23 +212,22 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         from ociruntime.linux import console
 
         yield from console.plan_send(config, options.console_socket, options.pidfd_socket)
-    yield HostStep("launch", "commit", {}, text="write state.json: the container is created")
+    yield HostStep("commit", {}, text="write state.json: the container is created")
 
 
 def _terminal(config: Node) -> Iterator[Step]:
     """While /dev can still be written to; the session that it belongs to has already been made."""
-    process = config.at("process")
-    if process.at("terminal").flag():
+    if awake(config, "console"):
         from ociruntime.linux import console
 
-        yield from console.plan_terminal(process)
-        yield from console.plan_device(process)
+        yield from console.plan_terminal(config.at("process"))
+        yield from console.plan_device(config.at("process"))
 
 
 def _open_and_compile(config: Node, host: Host) -> Iterator[Step]:
     yield from namespaces.plan_paths(config)
     yield from _id_maps(config)
-    if config.at("linux", "seccomp"):
+    if awake(config, "seccomp"):
         from ociruntime.linux import seccomp
 
         yield from seccomp.plan_compile(config, host)
@@ -245,14 +245,14 @@ def _start(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
 
 def _id_maps(config: Node) -> Iterator[Step]:
     """Few containers have a user namespace or id-mapped mounts: only they load the subject."""
-    if namespaces.has(config, "user") or mounts.has_mapped(config):
+    if awake(config, "idmap") or mounts.has_mapped(config):
         from ociruntime.linux import idmap
 
         yield from idmap.plan_host(config)
 
 
 def _write_id_maps(config: Node) -> Iterator[Step]:
-    if namespaces.is_new(config, "user"):
+    if namespace_entries.is_new(config, "user"):
         from ociruntime.linux import idmap
 
         yield from idmap.plan_write(config)

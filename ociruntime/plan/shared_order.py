@@ -7,7 +7,7 @@ plan/exec_order.py say what comes before and after. Pure; rare subjects are impo
 
 from __future__ import annotations
 
-from ociruntime.linux import capabilities, credentials, process, rlimits
+from ociruntime.linux import awake, capabilities, credentials, process, rlimits
 from ociruntime.step import InitStep, SyncStep
 
 TYPE_CHECKING = False
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 # keyctl(2): everything for its possessor; view, read, search and link for its user (search is runc's addition)
 KEYRING_SEARCHABLE = 0x3F1B0000
-_SCHEDULING = (
-    ("process", "scheduler"),
-    ("process", "ioPriority"),
-    ("linux", "memoryPolicy"),
-    ("linux", "personality"),
-)
 
 
 def plan(config: Node, host: Host, passed: int, outside: Sequence[Step] = ()) -> Iterator[Step]:
@@ -37,7 +31,7 @@ def plan(config: Node, host: Host, passed: int, outside: Sequence[Step] = ()) ->
     """
     yield from credentials.plan_early(config, host)
     limits: list[Step] = [*outside, *rlimits.plan(config, host, passed)]
-    if any(config.at(*path) for path in _SCHEDULING):
+    if awake(config, "scheduling"):
         from ociruntime.linux import scheduling
 
         yield from scheduling.plan_self(config)
@@ -51,7 +45,7 @@ def plan(config: Node, host: Host, passed: int, outside: Sequence[Step] = ()) ->
     yield from credentials.plan_streams(config)
     yield from credentials.plan_late(config, host)
     kept = 0
-    if config.at("linux", "seccomp"):
+    if awake(config, "seccomp"):
         from ociruntime.linux import seccomp
 
         kept = capabilities.ADMIN if seccomp.needs_admin(config) else 0
@@ -66,7 +60,7 @@ def plan_last(config: Node, passed: int) -> Iterator[Step]:
     passed    how many descriptors from 3 on are the program's
     """
     yield InitStep("close_from", 3 + passed, name="close descriptors", text=f"all from {3 + passed} on")
-    if not config.at("linux", "seccomp"):
+    if not awake(config, "seccomp"):
         yield from rlimits.plan_last(config, passed)
         return
     from ociruntime.linux import seccomp
@@ -81,13 +75,6 @@ def plan_last(config: Node, passed: int) -> Iterator[Step]:
             yield from rlimits.plan_last(config, passed, by_init=False)
 
 
-def has_label(config: Node) -> bool:
-    """The subject lsm is imported only for configs that need it."""
-    own = config.at("process")
-    labels = (own.at("apparmorProfile"), own.at("selinuxLabel"), config.at("linux", "mountLabel"))
-    return any(label.text() for label in labels)
-
-
 def plan_session(config: Node, host: Host, keyring: str, *, new: bool) -> Iterator[Step]:
     """A session of its own, its keyring, and the labels: before the image is visible, so that it can't interfere.
 
@@ -96,7 +83,7 @@ def plan_session(config: Node, host: Host, keyring: str, *, new: bool) -> Iterat
     """
     yield InitStep("setsid", text="a session without a terminal")
     if keyring:
-        if has_label(config):
+        if awake(config, "lsm"):
             from ociruntime.linux import lsm
 
             yield from lsm.plan_keyring(config.at("process"), host)
@@ -104,7 +91,7 @@ def plan_session(config: Node, host: Host, keyring: str, *, new: bool) -> Iterat
         if new:
             text = "by its name, as exec looks for it"
             yield InitStep("keyring_permissions", KEYRING_SEARCHABLE, name="let keyring be found", text=text)
-    if has_label(config):
+    if awake(config, "lsm"):
         from ociruntime.linux import lsm
 
         # In force from execve on.
@@ -114,7 +101,7 @@ def plan_session(config: Node, host: Host, keyring: str, *, new: bool) -> Iterat
 def warnings(config: Node, host: Host) -> Iterator[Violation]:
     """What the process asks for but this host can't give."""
     yield from capabilities.warnings(config, host)
-    if has_label(config):
+    if awake(config, "lsm"):
         from ociruntime.linux import lsm
 
         yield from lsm.warnings(config, host)

@@ -15,12 +15,13 @@ from ociruntime.errors import printable
 from ociruntime.host import probe
 from ociruntime.jsontext import indented
 from ociruntime.plan import order
+from ociruntime.step import InitStep, shown
 from ociruntime.verbs import config_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociruntime.cli.flags import Arguments
-    from ociruntime.step import Plan
+    from ociruntime.step import Plan, Step
     from ociruntime.verbs import Settings
 
 FORMAT_VERSION = 1
@@ -55,8 +56,19 @@ def run(settings: Settings, given: Arguments) -> int:
 
 def as_document(path: str, made: Plan) -> dict[str, object]:
     """The plan as docs/internals/plan.md describes it."""
-    steps = [{"index": index, **step.as_dict()} for index, step in enumerate(made.steps, 1)]
+    steps = [
+        {"index": index, **step.as_dict(), **_arguments(step)} for index, step in enumerate(made.steps, 1)
+    ]
     return {"planVersion": FORMAT_VERSION, "config": path, "cloneFlags": made.clone_flags, "steps": steps}
+
+
+def _arguments(step: Step) -> dict[str, object]:
+    """An init step's arguments with their names, which are in the C part."""
+    if not isinstance(step, InitStep):
+        return {}
+    from ociruntime.native.encode import named
+
+    return {"arguments": {name: shown(argument) for name, argument in named(step).items()}}
 
 
 def as_text(path: str, made: Plan) -> str:

@@ -15,6 +15,7 @@ from errno import EIO, EMFILE, EPERM, EROFS
 from typing import TYPE_CHECKING
 
 from ociruntime import cli
+from ociruntime.native.encode import named
 from ociruntime.plan import order
 from ociruntime.step import HostStep, InitStep, SyncStep
 
@@ -49,25 +50,24 @@ def _add(op: str, *args: Argument, before: str = "", after: str = "") -> Callabl
 
 
 def _change(op: str, **values: Argument) -> Callable[[list[Step]], None]:
-    """Arguments of an init step are replaced: a0=..., a1=..."""
+    """Arguments of an init step are replaced, by their names in plan.h."""
 
     def edit(steps: list[Step]) -> None:
         step = steps[_place(steps, op)]
         assert isinstance(step, InitStep)
-        args = list(step.args)
-        for name, value in values.items():
-            args[int(name[1:])] = value
-        step.args = tuple(args)
+        args = named(step)
+        assert args.keys() >= values.keys()
+        step.args = tuple({**args, **values}.values())
         step.name, step.pointer = f"forced {op}", POINTER
 
     return edit
 
 
-def _change_host(name: str, **values: object) -> Callable[[list[Step]], None]:
+def _change_host(op: str, **values: object) -> Callable[[list[Step]], None]:
     """Arguments of a host step are replaced."""
 
     def edit(steps: list[Step]) -> None:
-        step = steps[_place(steps, name)]
+        step = steps[_place(steps, op)]
         assert isinstance(step, HostStep)
         step.args = {**step.args, **values}
         step.pointer = POINTER
@@ -75,9 +75,9 @@ def _change_host(name: str, **values: object) -> Callable[[list[Step]], None]:
     return edit
 
 
-def _add_host(subject: str, name: str, args: dict[str, object], before: str) -> Callable[[list[Step]], None]:
+def _add_host(op: str, args: dict[str, object], before: str) -> Callable[[list[Step]], None]:
     def edit(steps: list[Step]) -> None:
-        steps.insert(_place(steps, before), HostStep(subject, name, args, pointer=POINTER))
+        steps.insert(_place(steps, before), HostStep(op, args, pointer=POINTER))
 
     return edit
 
@@ -124,18 +124,18 @@ _MS_SHARED_AND_PRIVATE = 1 << 20 | 1 << 18
 EDITS: dict[str, Callable[[list[Step]], None]] = {
     "none": lambda _steps: None,
     "join_cgroup": _join_a_mount,
-    "join": _change("join", a1=0x04000000),  # CLONE_NEWUTS, but the descriptor is a network namespace
-    "fork": _change("fork", a0=0x00000800),  # CLONE_SIGHAND without CLONE_VM
+    "join": _change("join", types=0x04000000),  # CLONE_NEWUTS, but the descriptor is a network namespace
+    "fork": _change("fork", flags=0x00000800),  # CLONE_SIGHAND without CLONE_VM
     "unshare": _add("unshare", 0x00000001, before="setsid"),
     "setsid": _add("setsid", after="setsid"),
-    "keyring_permissions": _change("keyring_permissions", a0=_ALL),
+    "keyring_permissions": _change("keyring_permissions", permissions=_ALL),
     "session_keyring": _add("session_keyring", ".reserved", after="setsid"),
-    "hostname": _change("hostname", a0="x" * 65),
+    "hostname": _change("hostname", name="x" * 65),
     "domainname": _add("domainname", "x" * 65, after="hostname"),
     "loopback": _add("loopback", before="ready"),
-    "propagation": _change("propagation", a0=_MS_SHARED_AND_PRIVATE),
-    "root": _change("root", a0="/no/such/rootfs"),
-    "mount_attributes": _change("mount_attributes", a0="/no/such/place"),
+    "propagation": _change("propagation", flags=_MS_SHARED_AND_PRIVATE),
+    "root": _change("root", path="/no/such/rootfs"),
+    "mount_attributes": _change("mount_attributes", destination="/no/such/place"),
     "terminal": _add("terminal", 0, 0, before="pivot_root"),
     "terminal_owner": _add("terminal_owner", 1, before="ready"),  # without CAP_CHOWN, of /dev/null
     "console": _add("console", "/etc/passwd/console", before="pivot_root"),
@@ -144,10 +144,10 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "pivot_root": _add("pivot_root", after="pivot_root"),
     "move_root": _add("move_root", after="pivot_root"),
     "chroot": _add("chroot", before="ready"),
-    "root_attributes": _change("root_attributes", a0=1 << 30),
+    "root_attributes": _change("root_attributes", set=1 << 30),
     "xattr": _add("xattr", "/etc", "nonsense", "x", before="pivot_root"),
     "xattr: bind": _add("xattr", "/mnt", "user.x", "x", before="pivot_root"),
-    "affinity": _change("affinity", a0=[0, 0]),
+    "affinity": _change("affinity", cpus=[0, 0]),
     "personality": _refuse(_PERSONALITY, first=8),
     "attribute": _add("attribute", "no-such", "x", before="bounding"),
     "groups": _add("groups", ["1"], before="ready"),
@@ -161,64 +161,51 @@ EDITS: dict[str, Callable[[list[Step]], None]] = {
     "rlimit": _refuse(_PRLIMIT, first=0),  # its own
     "wait_start": _refuse(_ACCEPT4, first=3, error=EMFILE),
     "close_from": _refuse(_CLOSE_RANGE, first=3),
-    "seccomp": _change("seccomp", a0=1 << 31),  # no such flag
+    "seccomp": _change("seccomp", flags=1 << 31),  # no such flag
     "set device rules": _add_host(
-        "linux.cgroups",
-        "set device rules",
+        "set_device_rules",
         {"directory": "/no/such/cgroup", "lines": [["devices.deny", "a"]]},
-        "clone init",
+        "clone_init",
     ),
     "set device rules: line": _change_host(
-        "set device rules", lines=[["devices.allow", "c 1:3 rwm"], ["devices.deny", "z"]]
+        "set_device_rules", lines=[["devices.allow", "c 1:3 rwm"], ["devices.deny", "z"]]
     ),
     "load device program": _add_host(
-        "linux.cgroups", "load device program", {"directory": "/no/such/cgroup", "rules": []}, "clone init"
+        "load_device_program", {"directory": "/no/such/cgroup", "rules": []}, "clone_init"
     ),
-    "delegate cgroup": _add_host(
-        "linux.cgroups", "delegate cgroup", {"directory": "/no/such/cgroup", "uid": 1}, "clone init"
-    ),
+    "delegate cgroup": _add_host("delegate_cgroup", {"directory": "/no/such/cgroup", "uid": 1}, "clone_init"),
     "enable controllers": _add_host(
-        "linux.cgroups",
-        "enable controllers",
+        "enable_controllers",
         {"directory": "/no/such/cgroup", "mount": "/no/such", "controllers": []},
-        "clone init",
+        "clone_init",
     ),
     "check memory in use": _add_host(
-        "linux.cgroups", "check memory in use", {"files": ["/no/such/file"], "limit": -1}, "clone init"
+        "check_memory_in_use", {"files": ["/no/such/file"], "limit": -1}, "clone_init"
     ),
     "set schemata": _add_host(
-        "linux.intelrdt",
-        "set schemata",
+        "set_schemata",
         {"root": "/no/such", "group": "/no/such/resctrl", "lines": ["L3:0=f"]},
-        "clone init",
+        "clone_init",
     ),
-    "open cgroup": _add_host(
-        "linux.cgroups", "open cgroup", {"slots": {"cgroup": "/no/such/cgroup"}}, "clone init"
-    ),
-    "set I/O priority": _change_host("set I/O priority", priority=5 << 13),
+    "open cgroup": _add_host("open_cgroup", {"slots": {"cgroup": "/no/such/cgroup"}}, "clone_init"),
+    "set I/O priority": _change_host("set_io_priority", priority=5 << 13),
     "make resctrl group": _add_host(
-        "linux.intelrdt",
-        "make resctrl group",
+        "make_resctrl_group",
         {"group": "", "monitor": "", "made": ["/no/such/resctrl/x"], "lines": []},
-        "clone init",
+        "clone_init",
     ),
     "make monitoring group": _add_host(
-        "linux.intelrdt",
-        "make monitoring group",
+        "make_monitoring_group",
         {"monitor": "/no/such/resctrl/mon_groups/x"},
-        "clone init",
+        "clone_init",
     ),
-    "join resctrl group": _add_host(
-        "linux.intelrdt", "join resctrl group", {"groups": ["/no/such/resctrl/x"]}, "clone init"
-    ),
+    "join resctrl group": _add_host("join_resctrl_group", {"groups": ["/no/such/resctrl/x"]}, "clone_init"),
     "make notify directory": _add_host(
-        "notify", "make notify directory", {"path": "/no/such/directory/notify"}, "clone init"
+        "make_notify_directory", {"path": "/no/such/directory/notify"}, "clone_init"
     ),
-    "raise descriptor limit": _add_host(
-        "descriptor_limit", "raise descriptor limit", {"count": 1 << 30}, "clone init"
-    ),
-    "give descriptor limit": _add_host("descriptor_limit", "give descriptor limit", {}, "clone init"),
-    "set oom_score_adj": _change_host("set oom_score_adj", value=5000),
+    "raise descriptor limit": _add_host("raise_descriptor_limit", {"count": 1 << 30}, "clone_init"),
+    "give descriptor limit": _add_host("give_descriptor_limit", {}, "clone_init"),
+    "set oom_score_adj": _change_host("set_oom_score_adj", value=5000),
 }
 
 

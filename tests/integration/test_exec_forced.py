@@ -95,7 +95,7 @@ def test_every_step_fails(stage: Stage, edited: Callable[[Callable[[list[Step]],
         def edit(planned: list[Step], index: int = index) -> None:
             if index <= clone:
                 args: dict[str, object] = {"slots": {"x": "/no/such/file"}}
-                planned.insert(index, HostStep("linux.cgroups", "open cgroup", args, text="forced"))
+                planned.insert(index, HostStep("open_cgroup", args, text="forced"))
             else:
                 planned.insert(index, InitStep("unshare", 1, name="forced", text=str(index)))
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime.native.encode import OPS, SYNC_STARTED, encode
+from ociruntime.native.encode import OPS, encode
 from ociruntime.native.spawn import Child, ChildFailed
-from ociruntime.step import SyncStep
+from ociruntime.progress import SYNC_POINTS
+from ociruntime.step import OPS as HOST_OPS, SyncStep, words_of
 from tests.harness.configuration import Config, add_bind, add_hook, with_namespace, without_namespace
 from tests.harness.driver import ENVIRONMENT, MARK, runtime_under_test
 from tests.harness.peers import PEERS
@@ -374,20 +375,22 @@ def test_every_op_is_in_the_table() -> None:
         assert test in globals()
 
 
-def _host_step_names() -> Iterator[str]:
-    """The second argument of each HostStep(...) in the package's sources."""
+def _host_ops() -> Iterator[str]:
+    """The first argument of each HostStep(...) in the package's sources."""
     for path in _PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "HostStep":
-                name = node.args[1]
-                assert isinstance(name, ast.Constant), f"{path}:{node.lineno}: the name must be a plain text"
-                yield str(name.value)
+                op = node.args[0]
+                assert isinstance(op, ast.Constant), f"{path}:{node.lineno}: the op must be a plain text"
+                yield str(op.value)
 
 
 def test_every_host_step_is_in_the_table() -> None:
     """A new kind of host step needs a forced failure here."""
     shown = {name.partition(":")[0] for name in _HOST}
-    assert shown | _HOST_ELSEWHERE.keys() == set(_host_step_names())
+    ops = set(_host_ops())
+    assert ops == HOST_OPS.keys()
+    assert shown | _HOST_ELSEWHERE.keys() == {words_of(op) for op in ops}
 
 
 @pytest.mark.parametrize("point", ["started", "mounted", "ready"])
@@ -397,7 +400,7 @@ def test_sync_points_fail_when_the_runtime_gives_up(point: str) -> None:
     buffer = encode([(7, step)], [], 3)
     child = Child(buffer, records=1)
     try:
-        child.wait_for({"started": SYNC_STARTED, "mounted": 2, "ready": 3}[point])
+        child.wait_for(SYNC_POINTS[point])
         child.reply(b"no")
         with pytest.raises(ChildFailed) as caught:
             child.wait_end()

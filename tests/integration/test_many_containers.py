@@ -231,7 +231,8 @@ def test_large_program(stage: Stage) -> None:
         stage,
         stage.bundle("true"),
         """
-from ociruntime.native.encode import SYNC_STARTED, encode
+from ociruntime.native.encode import encode
+from ociruntime.progress import SYNC_STARTED
 from ociruntime.native.spawn import Child
 from ociruntime.step import SyncStep
 

@@ -143,19 +143,18 @@ def test_one_damaged_state_hides_no_other(stage: Stage) -> None:
 
 
 _JOURNALS: dict[str, Callable[[bytes], bytes]] = {
-    "half a line": lambda data: data + b'{"subject":"linux.cgr',
+    "half a line": lambda data: data + b'{"op":"make_cgr',
     "a line of garbage": lambda data: b"\0\xff garbage\n" + data,
     "garbage at the end": lambda data: data + b"garbage\n",
     "an empty line": lambda data: data + b"\n",
     "no object": lambda data: data + b"[]\n7\n",
     "no members": lambda data: data + b"{}\n",
-    "unknown subject": lambda data: data + b'{"subject":"linux.no_such","name":"x","args":{}}\n',
-    "foreign module": lambda data: data + b'{"subject":"../os","name":"x","args":{}}\n',
-    "wrong arguments": lambda data: data + b'{"subject":"linux.cgroups","name":"make cgroup","args":{}}\n',
-    "arguments are text": lambda data: (
-        data + b'{"subject":"linux.cgroups","name":"make cgroup","args":"x"}\n'
-    ),
-    "no init": lambda data: data + b'{"subject":"launch","name":"init","args":{"pid":"x"}}\n',
+    "unknown op": lambda data: data + b'{"op":"no_such","args":{}}\n',
+    "an op without undo": lambda data: data + b'{"op":"commit","args":{}}\n',
+    "a subject of the former form": lambda data: data + b'{"subject":"../os","name":"x","args":{}}\n',
+    "wrong arguments": lambda data: data + b'{"op":"make_cgroup","args":{}}\n',
+    "arguments are text": lambda data: data + b'{"op":"make_cgroup","args":"x"}\n',
+    "no init": lambda data: data + b'{"op":"init","args":{"pid":"x"}}\n',
     "too deep": lambda data: data + b"[" * 200_000 + b"\n",
 }
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // init's own reading of a plan, without its effects. What a sanitizer then sees is what init would
-// do: obey(), list(), text() and slot() are those of init.c; only the ops are replaced, by ones that
-// touch every argument in the way in which the real ones do (lists become pointers in place, options
-// are cut at "=" and mended, group numbers are written over their list).
+// do: obey() and the reading of arguments are those of init.c; only the ops are replaced, by ones that
+// touch every argument in the way in which the real ones do (options are cut at "=" and mended).
 
 #ifndef OCIRUNTIME_OBEY_PLAN_H
 #define OCIRUNTIME_OBEY_PLAN_H
@@ -24,10 +23,28 @@ static void touch_text(const char *string) {
   sink += sum;
 }
 
-static void touch_list(const struct plan_record *record, int argument) {
-  uint64_t count, found = 0;
-  char **element = list(record, argument, &count);
-  for (; *element; element++, found++) {
+static void touch_s(arg_s text) { touch_text(text); }
+static void touch_u(arg_u value) { sink += value; }
+
+static void touch_S(arg_S text) {
+  if (text)
+    touch_text(text);
+}
+
+static void touch_p(arg_p path) {
+  if (*path != '/')
+    abort();
+  touch_text(path);
+}
+
+static void touch_f(arg_f descriptor) {
+  if (descriptor < 0)
+    abort();
+}
+
+static void touch_l(arg_l list) {
+  uint64_t found = 0;
+  for (char **element = list; *element; element++, found++) {
     touch_text(*element);
     char *equals = strchr(*element, '=');
     if (equals) {
@@ -36,70 +53,31 @@ static void touch_list(const struct plan_record *record, int argument) {
       *equals = '=';
     }
   }
-  if (found != count)
+  if (found != ((uint64_t *)(void *)list)[-1])
     abort();  // the array ends elsewhere than its count says
 }
 
-static void touch_bytes(const struct plan_record *record, int argument) {
-  uint64_t size, sum = 0;
-  const unsigned char *byte = bytes(record, argument, &size);
-  for (uint64_t i = 0; i < size; i++)
-    sum += byte[i];
+static void touch_n(arg_n numbers) {
+  for (uint64_t i = 0; i < numbers.count; i++)
+    sink += numbers.values[i];
+}
+
+static void touch_b(arg_b bytes) {
+  uint64_t sum = 0;
+  for (uint64_t i = 0; i < bytes.size; i++)
+    sum += ((const unsigned char *)bytes.start)[i];
   sink += sum;
 }
 
-static void touch_numbers(const struct plan_record *record, int argument) {
-  uint64_t count;
-  char **numbers = list(record, argument, &count);
-  uint32_t *values = (uint32_t *)(void *)numbers;
-  for (uint64_t i = 0; i < count; i++) {
-    uint64_t value = 0;
-    for (const char *digit = numbers[i]; *digit; digit++)
-      value = value * 10 + (uint64_t)(*digit - '0');
-    if (value > UINT32_MAX)
-      abort();  // plan_check promised a number of 32 bits
-    values[i] = (uint32_t)value;
+#define A(kind, name) touch_##kind(a->name);
+#define OP(name, arguments)                                                                                  \
+  int op_##name(const struct name##_args *a) {                                                               \
+    (void)a;                                                                                                 \
+    arguments return 0;                                                                                      \
   }
-}
-
-static int touch(const struct plan_record *record, const char *signature) {
-  for (int argument = 0; signature[argument]; argument++)
-    switch (signature[argument]) {
-    case 'p':
-      if (text(record, argument)[0] != '/')
-        abort();
-      touch_text(text(record, argument));
-      break;
-    case 's':
-      touch_text(text(record, argument));
-      break;
-    case 'S':
-      if (text_or_null(record, argument))
-        touch_text(text_or_null(record, argument));
-      break;
-    case 'l':
-      touch_list(record, argument);
-      break;
-    case 'n':
-      touch_numbers(record, argument);
-      break;
-    case 'b':
-      touch_bytes(record, argument);
-      break;
-    case 'f':
-      if (slot(record, argument) < 0)
-        abort();
-      break;
-    default:
-      sink += record->args[argument];
-    }
-  return 0;
-}
-
-#define OP(name, signature)                                                                                  \
-  int op_##name(const struct plan_record *record) { return touch(record, signature); }
-PLAN_OPS(OP)
+PLAN_OPS(OP, A)
 #undef OP
+#undef A
 
 // Obeys a private copy of the plan, of exactly its size, with progress pages of exactly theirs.
 static void obey_copy(const void *buffer, uint32_t size) {

@@ -98,7 +98,7 @@ def test_the_fuzzer_sees_a_broken_check(plans: Path, tmp_path: Path) -> None:
     words = _build_words(tmp_path)
     driver = _build(tmp_path / "fuzz", _HERE / "fuzz_plan_check.c", source, words)
     done = _fuzz(driver, plans, 20_000, 1)
-    # the sanitizer's word, or the walker's own abort where a slot is not one
+    # the sanitizer's word, or the walker's own abort because a slot does not exist
     stopped = "AddressSanitizer" in done.stderr or "runtime error" in done.stderr
     assert stopped or done.returncode == -signal.SIGABRT, done.stderr[-2000:]
 

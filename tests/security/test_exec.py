@@ -30,7 +30,7 @@ from tests.harness.peers import PEERS
 from tests.security.test_waiting_init import _watcher
 
 if TYPE_CHECKING:
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import HostStep
     from tests.harness.driver import Container
     from tests.harness.stage import Stage
@@ -145,11 +145,11 @@ def test_process_on_its_way_into_a_user_namespace(
         owner = os.stat(f"/proc/{pid}/mem").st_uid
         seen.append((touched, os.readlink(f"/proc/{pid}/exe"), owner, user))
 
-    def at_limits(step: HostStep, run: Run) -> None:
+    def at_limits(step: HostStep, context: Context) -> None:
         if len(seen) < 1:
             seen.append(())  # the attacker is an exec as well, and comes here again
-            look(run.pid)
-        set_score(step, run)
+            look(context.pid)
+        set_score(step, context)
 
     set_score = process.apply
     monkeypatch.setattr(process, "apply", at_limits)

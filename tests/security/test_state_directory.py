@@ -72,7 +72,7 @@ def _plant(root: Path, note: Path, victim: int, owner: int) -> None:
         "options": {},
     }
     config = {"hooks": {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"id -u > {note}"]}]}}
-    init = {"subject": "launch", "name": "init", "args": {"pid": victim, "start_time": start_time}}
+    init = {"op": "init", "args": {"pid": victim, "start_time": start_time}}
     (directory / "lock").write_text("")
     (directory / "deleted.json").write_text(json.dumps(state))
     (directory / "config.json").write_text(json.dumps(config))

@@ -11,7 +11,7 @@ import pytest
 from ociruntime.config import Node
 from ociruntime.errors import NotSupported, StepFailed
 from ociruntime.host import Host
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.linux import bind_sources, mounts
 from ociruntime.linux.cgroups.layout import Layout
 from tests.unit.mount_entries import (
@@ -41,9 +41,9 @@ RECURSIVE, IN_ROOT = bind_sources.BIND_RECURSIVE, bind_sources.BIND_IN_ROOT
 _MAPS = [{"containerID": 0, "hostID": 1, "size": 1}]
 
 
-def new_run() -> Run:
+def new_context() -> Context:
     """A container that is being made."""
-    return Run("id", "/b", "/d", Node({}), Host(Layout("none")))
+    return Context("id", "/b", "/d", Node({}), Host(Layout("none")))
 
 
 def answers(*entries: dict[str, Any], **more: Any) -> list[str]:
@@ -274,13 +274,13 @@ def test_a_bind_is_what_its_options_say() -> None:
 def test_a_missing_source_is_named(tmp_path: Any) -> None:
     """A bind's source that does not exist gives ENOENT with its path, its place and the entry's pointer."""
     (step,) = opened(config(bind("/d", source=f"{tmp_path}/gone"), namespaces="user mount"))
-    run = new_run()
+    context = new_context()
     with pytest.raises(StepFailed) as failure:
-        mounts.apply(step, run)
+        mounts.apply(step, context)
     expected = f"/mounts/0: open bind source: {tmp_path}/gone on /d: ENOENT (no such file or directory)"
     assert str(failure.value).startswith(expected)
     assert failure.value.hint == "the source of a bind mount must exist"
-    assert not run.slots
+    assert not context.slots
 
 
 class TreeLog:
@@ -307,10 +307,10 @@ def test_apply_opens_a_detached_tree(monkeypatch: pytest.MonkeyPatch, option: st
     log = TreeLog()
     monkeypatch.setattr("ociruntime.native._shim.lib", log)
     (step,) = opened(config(bind("/d", option), namespaces="user mount"))
-    run = new_run()
-    mounts.apply(step, run)
-    assert run.slots == {"mount 0": log.tree}
-    run.close_slots()
+    context = new_context()
+    mounts.apply(step, context)
+    assert context.slots == {"mount 0": log.tree}
+    context.close_slots()
     assert log.calls == [
         (-100, b"/src", 1 | os.O_CLOEXEC | recursive),
         (b"", 0x1000 | 0x8000, 0, 0, SLAVE, -1),
@@ -322,9 +322,9 @@ def test_apply_leaves_no_descriptor_after_a_failure(monkeypatch: pytest.MonkeyPa
     log = TreeLog(failure=1)
     monkeypatch.setattr("ociruntime.native._shim.lib", log)
     (step,) = opened(config(bind("/d"), namespaces="user mount"))
-    run = new_run()
+    context = new_context()
     with pytest.raises(StepFailed, match="EPERM") as failure:
-        mounts.apply(step, run)
-    del run, failure
+        mounts.apply(step, context)
+    del context, failure
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(log.tree)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ociruntime.config import Node
-from ociruntime.host import Host
-from ociruntime.linux import cgroups
-from ociruntime.linux.cgroups import delegation
+from ociruntime.linux.cgroups import delegation, planner
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.linux.cgroups.placement import place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +30,8 @@ def owners(layout: Layout = V2, **changes: Any) -> list[tuple[int, str]]:
         "mounts": [MOUNT],
         "linux": {"namespaces": OWN},
     }
-    steps = cgroups.plan_make(Node({**config, **changes}), Host(layout), "box", "cgroupfs")
+    node = Node({**config, **changes})
+    steps = planner.plan_make(node, place(node, layout, "box", "cgroupfs"))
     return [(step.args["uid"], step.pointer) for step in steps if step.name == "delegate cgroup"]  # type: ignore[misc]
 
 

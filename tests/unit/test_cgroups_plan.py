@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ociruntime.config import Node
 from ociruntime.errors import NotSupported, StepFailed
-from ociruntime.host import Host
 from ociruntime.linux import cgroups
+from ociruntime.linux.cgroups import membership, planner
 from ociruntime.linux.cgroups.convert import cpu_weight
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.linux.cgroups.placement import place
+
+if TYPE_CHECKING:
+    from ociruntime.step import HostStep
 
 CG = "/sys/fs/cgroup"
 HYBRID = Layout(
@@ -43,10 +47,25 @@ def config(resources: dict[str, Any] | None = None, path: str | None = None) -> 
     return Node({"ociVersion": "1.3.0", "linux": linux})
 
 
+def made(node: Node, layout: Layout, manager: str = "cgroupfs") -> list[HostStep]:
+    """The steps before there is a process."""
+    return list(planner.plan_make(node, place(node, layout, "box", manager)))
+
+
+def late(node: Node, layout: Layout, manager: str = "cgroupfs") -> list[HostStep]:
+    """The steps when there is one."""
+    return list(planner.plan_late(node, place(node, layout, "box", manager)))
+
+
+def paths(node: Node, layout: Layout, manager: str = "cgroupfs") -> dict[str, str]:
+    """Where the container is placed."""
+    return place(node, layout, "box", manager).paths
+
+
 def settings(resources: dict[str, Any], layout: Layout) -> list[tuple[str, str]]:
     """(pointer below resources, "file = value") of each limit that is set."""
-    arguments = (config(resources), Host(layout), "x", "cgroupfs")
-    steps = [*cgroups.plan_make(*arguments), *cgroups.plan_late(*arguments)]
+    node = config(resources)
+    steps = [*made(node, layout), *late(node, layout)]
     prefix = "/linux/resources/"
     return [(step.pointer.removeprefix(prefix), step.text) for step in steps if step.name == "set cgroup"]
 
@@ -63,7 +82,7 @@ def settings(resources: dict[str, Any], layout: Layout) -> list[tuple[str, str]]
 )
 def test_place_on_v1(path: str | None, memory: str, cpu: str, unified: str) -> None:
     """Absolute below the mount (R125), relative and absent below the caller's own cgroup (R126)."""
-    found = cgroups.directories(config(path=path), Host(HYBRID), "box", "cgroupfs")
+    found = paths(config(path=path), HYBRID)
     assert found["memory"] == f"{CG}/memory{memory}"
     assert found["cpu"] == found["cpuacct"] == f"{CG}/cpu,cpuacct{cpu}"
     assert found[""] == f"{CG}/unified{unified}"
@@ -74,13 +93,13 @@ def test_place_on_v1(path: str | None, memory: str, cpu: str, unified: str) -> N
 )
 def test_place_on_v2(path: str | None, place: str) -> None:
     """On v2 a relative path is beside the caller's cgroup: one with processes can't have children with limits."""
-    assert cgroups.directories(config(path=path), Host(V2), "box", "cgroupfs") == {"": f"{CG}{place}"}
+    assert paths(config(path=path), V2) == {"": f"{CG}{place}"}
 
 
 def test_outside_of_the_own_namespace() -> None:
     """Where the kernel shows the own cgroup as /.. the visible top is taken."""
     layout = Layout("v2", {}, CG, {"": "/../../x"}, [])
-    assert cgroups.directories(config(path="a"), Host(layout), "box", "cgroupfs") == {"": f"{CG}/a"}
+    assert paths(config(path="a"), layout) == {"": f"{CG}/a"}
 
 
 @pytest.mark.parametrize(
@@ -282,41 +301,41 @@ def test_missing_controller(layout: Layout, place: str) -> None:
 
 def test_without_cgroups() -> None:
     """On a machine without cgroups a config that asks for nothing of them can run; others fail."""
-    host = Host(Layout("none"))
-    assert list(cgroups.plan_make(config({}), host, "x", "cgroupfs")) == []
-    assert list(cgroups.plan_open(config({}), host, "x", "cgroupfs")) == []
-    assert list(cgroups.plan_join_self(config({}), host, "x", "cgroupfs")) == []
+    layout = Layout("none")
+    assert made(config({}), layout) == late(config({}), layout) == []
+    assert paths(config({}), layout) == {}
     for asking in (
         config({"pids": {"limit": 5}}),
         config(path="/x"),
         config({"devices": [{"allow": False}]}),
     ):
         with pytest.raises(StepFailed, match="no cgroup hierarchy is mounted"):
-            list(cgroups.plan_make(asking, host, "x", "cgroupfs"))
+            made(asking, layout)
 
 
 def test_device_rules_need_a_place() -> None:
     """Without the v1 controller and without cgroup2, rules of the config fail, the defaults alone don't."""
-    host = Host(Layout("v1", {"pids": f"{CG}/pids"}, own={"pids": "/"}))
-    names = [step.name for step in cgroups.plan_make(config(), host, "x", "cgroupfs")]
+    layout = Layout("v1", {"pids": f"{CG}/pids"}, own={"pids": "/"})
+    names = [step.name for step in made(config(), layout)]
     assert names == ["check cgroup", "make cgroup"]
     with pytest.raises(StepFailed, match="'devices'"):
-        list(cgroups.plan_make(config({"devices": [{"allow": False}]}), host, "x", "cgroupfs"))
+        made(config({"devices": [{"allow": False}]}), layout)
 
 
 def test_disabled() -> None:
     """With --cgroup-manager disabled nothing is planned."""
     full = config({"pids": {"limit": 5}}, "/x")
-    for plan in (cgroups.plan_make, cgroups.plan_late, cgroups.plan_open, cgroups.plan_join_self):
-        assert list(plan(full, Host(HYBRID), "x", "disabled")) == []
-    assert cgroups.directories(full, Host(HYBRID), "x", "disabled") == {}
+    for layout in (HYBRID, V2, Layout("none")):
+        assert made(full, layout, "disabled") == late(full, layout, "disabled") == []
+        assert paths(full, layout, "disabled") == {}
+    assert [*membership.plan_open({}, ""), *membership.plan_join_self({}, "")] == []
 
 
 @pytest.mark.parametrize("layout", [HYBRID, V2])
 def test_order_and_journal(layout: Layout) -> None:
     """Check, make, limits, devices; only "make" is undone, and its args are JSON and shared with the check."""
     resources = {"pids": {"limit": 5}, "devices": [{"allow": False, "access": "rwm"}]}
-    steps = list(cgroups.plan_make(config(resources, "/x"), Host(layout), "box", "cgroupfs"))
+    steps = made(config(resources, "/x"), layout)
     names = [step.name for step in steps]
     assert names[:3] == ["check cgroup", "make cgroup", "set cgroup"]
     assert set(names[3:]) == {"load device program" if layout is V2 else "set device rules"}
@@ -325,17 +344,16 @@ def test_order_and_journal(layout: Layout) -> None:
     assert json.loads(json.dumps([step.args for step in steps])) == [step.args for step in steps]
 
 
-@pytest.mark.parametrize(("limit", "late"), [(0, True), (1, True), (2, False), (-1, False)])
-def test_few_processes_on_v2(limit: int, *, late: bool) -> None:
+@pytest.mark.parametrize(("limit", "is_late"), [(0, True), (1, True), (2, False), (-1, False)])
+def test_few_processes_on_v2(limit: int, *, is_late: bool) -> None:
     """A clone into a cgroup2 directory counts against pids.max: 0 and 1 are set when init is in it."""
     text = f"pids.max = {'max' if limit < 0 else limit}"
     for resources in ({"pids": {"limit": limit}}, {"unified": {"pids.max": text.rpartition(" ")[2]}}):
         if not limit and "pids" in resources:
             continue  # 0 means no limit
-        arguments = (config(resources), Host(V2), "box", "cgroupfs")
-        made = [step.text for step in cgroups.plan_make(*arguments) if step.name == "set cgroup"]
-        then = [step.text for step in cgroups.plan_late(*arguments)]
-        assert (made, then) == (([], [text]) if late else ([text], []))
+        first = [step.text for step in made(config(resources), V2) if step.name == "set cgroup"]
+        then = [step.text for step in late(config(resources), V2)]
+        assert (first, then) == (([], [text]) if is_late else ([text], []))
 
 
 def test_no_limit_of_processes_is_said() -> None:
@@ -348,15 +366,16 @@ def test_no_limit_of_processes_is_said() -> None:
 
 def test_no_late_limits_on_v1() -> None:
     """On v1 init moves itself into its cgroup, which pids.max does not count: all limits come first."""
-    arguments = (config({"pids": {"limit": 1}}), Host(HYBRID), "box", "cgroupfs")
-    assert list(cgroups.plan_late(*arguments)) == []
-    assert "pids.max = 1" in [step.text for step in cgroups.plan_make(*arguments)]
+    node = config({"pids": {"limit": 1}})
+    assert late(node, HYBRID) == []
+    assert "pids.max = 1" in [step.text for step in made(node, HYBRID)]
 
 
-def test_joining_by_itself() -> None:
+def test_entering_by_itself() -> None:
     """Init gets one descriptor for each v1 hierarchy, and the clone the cgroup2 directory."""
-    arguments = (config(path="/x"), Host(HYBRID), "box", "cgroupfs")
-    (opened,) = cgroups.plan_open(*arguments)
+    placement = place(config(path="/x"), HYBRID, "box", "cgroupfs")
+    (opened,) = membership.plan_open(placement.paths, placement.pointer)
+    assert opened.pointer == "/linux/cgroupsPath"
     slots = opened.args["slots"]
     assert isinstance(slots, dict)
     assert slots == {
@@ -365,8 +384,10 @@ def test_joining_by_itself() -> None:
         "cgroup memory": f"{CG}/memory/x/tasks",
         "cgroup devices": f"{CG}/devices/x/tasks",
         "cgroup pids": f"{CG}/pids/x/tasks",
-        cgroups.CLONE_SLOT: f"{CG}/unified/x",
+        membership.CLONE_SLOT: f"{CG}/unified/x",
     }
-    joins = list(cgroups.plan_join_self(*arguments))
+    joins = list(membership.plan_join_self(placement.paths, placement.pointer))
     assert {step.op for step in joins} == {"join_cgroup"}
-    assert [step.as_dict()["args"] for step in joins] == [[key] for key in slots if key != cgroups.CLONE_SLOT]
+    assert [step.as_dict()["args"] for step in joins] == [
+        [key] for key in slots if key != membership.CLONE_SLOT
+    ]

@@ -9,10 +9,11 @@ import pytest
 
 from ociruntime.config import Node
 from ociruntime.errors import NotSupported, StepFailed
-from ociruntime.host import Host
 from ociruntime.linux import cgroups
+from ociruntime.linux.cgroups import planner
 from ociruntime.linux.cgroups.convert import io_weight, swap_alone
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.linux.cgroups.placement import place
 
 CG = "/sys/fs/cgroup"
 _NAMES = ("blkio", "cpu", "devices", "hugetlb", "memory", "net_cls", "net_prio", "pids", "rdma")
@@ -35,7 +36,7 @@ BLOCK: dict[str, Any] = {
 def planned(resources: dict[str, Any], layout: Layout) -> list[Any]:
     """The steps that set limits."""
     config = Node({"ociVersion": "1.3.0", "linux": {"resources": resources}})
-    steps = cgroups.plan_make(config, Host(layout), "box", "cgroupfs")
+    steps = planner.plan_make(config, place(config, layout, "box", "cgroupfs"))
     return [step for step in steps if step.name == "set cgroup"]
 
 
@@ -161,7 +162,7 @@ def test_unified() -> None:
         ("unified/io.max", "io.max = 8:0 rbps=1; 8:16 rbps=2"),
     ]
     config = Node({"linux": {"resources": {"unified": unified}}})
-    _, made, *_ = cgroups.plan_make(config, Host(V2), "box", "cgroupfs")
+    _, made, *_ = planner.plan_make(config, place(config, V2, "box", "cgroupfs"))
     assert made.args["controllers"] == ["cpu", "io", "memory", "misc"]
 
 
@@ -184,13 +185,13 @@ def test_unified_on_v1() -> None:
 def test_weights_of_leaves_on_v2() -> None:
     """v2 has no such weights (R155)."""
     device = {"major": 8, "minor": 0, "leafWeight": 20}
-    for block, place in (
+    for block, where in (
         ({"leafWeight": 20}, "leafWeight"),
         ({"weightDevice": [device]}, "weightDevice/0/leafWeight"),
     ):
         with pytest.raises(NotSupported) as failure:
             planned({"blockIO": block}, V2)
-        assert failure.value.pointer == f"/linux/resources/blockIO/{place}"
+        assert failure.value.pointer == f"/linux/resources/blockIO/{where}"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def steps_of(process: dict[str, Any], **options: str) -> list[Any]:
 
 def ops(steps: list[Any]) -> list[str]:
     """What identifies each step."""
-    return [getattr(step, "op", "") or getattr(step, "point", "") or step.name for step in steps]
+    return [getattr(step, "op", "") or step.point for step in steps]
 
 
 def test_no_terminal_no_step() -> None:
@@ -123,10 +123,10 @@ def test_sockets_are_tried_first_and_served_last() -> None:
     """Connected before anything is made; sent once the environment is complete, before state.json is written."""
     steps = steps_of({"terminal": True}, console_socket="/c", pidfd_socket="/p")
     names = ops(steps)
-    assert names[:2] == ["connect console socket", "connect pidfd socket"]
+    assert names[:2] == ["connect_console_socket", "connect_pidfd_socket"]
     place = names.index("ready")
     assert isinstance(steps[place], SyncStep)
-    assert names[place + 1 : place + 4] == ["send terminal", "send pidfd", "commit"]
+    assert names[place + 1 : place + 4] == ["send_terminal", "send_pidfd", "commit"]
     assert not any(isinstance(step, HostStep) and step.undoable for step in steps[:2])
 
 

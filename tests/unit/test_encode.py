@@ -12,11 +12,24 @@ import pytest
 
 from ociruntime.errors import InvalidConfig
 from ociruntime.native._shim import lib
-from ociruntime.native.encode import MAGIC, OPS, SYNC_POINTS, encode, verify, word
+from ociruntime.native.encode import MAGIC, OPS, encode, named, verify, word
+from ociruntime.progress import SYNC_POINTS
 from ociruntime.step import HostStep, InitStep, Slot, SyncStep
 
-_PLAN_H = (Path(__file__).parents[2] / "ociruntime/native/plan.h").read_text()
+_NATIVE = Path(__file__).parents[2] / "ociruntime/native"
+_PLAN_H = (_NATIVE / "plan.h").read_text()
+_HANDSHAKE_H = (_NATIVE / "handshake.h").read_text()
 _HEADER, _RECORD = 24, 56
+
+
+def _table() -> dict[str, list[tuple[str, str]]]:
+    """Each op of plan.h with (kind, name) of its arguments."""
+    block = _PLAN_H[_PLAN_H.index("#define PLAN_OPS") : _PLAN_H.index("enum plan_op")]
+    ops = re.split(r"\bOP\((?=\w+,\s)", block)[1:]
+    return {op.partition(",")[0]: re.findall(r"\bA\((\w), (\w+)\)", op) for op in ops}
+
+
+_TABLE = _table()
 
 
 def _text(buffer: bytes, offset: int) -> str:
@@ -55,25 +68,31 @@ def _decode(buffer: bytes) -> list[tuple[str, int, int, list[Any]]]:
 
 
 def test_ops_are_those_of_plan_h() -> None:
-    """The table comes from the C side: each OP line, in order, from code 1 on, with its letters."""
-    lines = re.findall(r'OP\((\w+), "(\w*)"\)', _PLAN_H)
-    assert len(lines) > 30
-    assert {name: (code, letters) for code, (name, letters) in enumerate(lines, 1)} == OPS
-    assert word(lib.TABLE_OPS, len(lines) + 1) == ""
+    """The table comes from the C side: each OP, in order, from code 1 on, with the kinds of its arguments."""
+    assert len(_TABLE) > 30
+    kinds = {name: "".join(kind for kind, _ in arguments) for name, arguments in _TABLE.items()}
+    assert {name: (code, letters) for code, (name, letters) in enumerate(kinds.items(), 1)} == OPS
+    assert word(lib.TABLE_OPS, len(_TABLE) + 1) == ""
+    assert word(lib.TABLE_SIGNATURES, len(_TABLE) + 1) == ""
 
 
-def test_sync_points_are_those_of_plan_h() -> None:
-    """The numbers of the sync points stand in two places; they agree."""
-    numbers = {name: int(value) for name, value in re.findall(r"SYNC\((\w+), (\d+)\)", _PLAN_H)}
-    assert numbers.items() >= SYNC_POINTS.items()
+def test_arguments_are_named_as_in_plan_h() -> None:
+    """Each op's arguments have the names of the table, and no two the same."""
+    for op, arguments in _TABLE.items():
+        names = [name for _, name in arguments]
+        assert len(set(names)) == len(names)
+        assert named(InitStep(op, *range(len(names)))) == {name: place for place, name in enumerate(names)}
+    assert word(lib.TABLE_ARGUMENTS, len(_TABLE) + 1) == ""
 
 
 def test_the_contract_names_what_plan_h_has() -> None:
     """docs/internals/handshake.md has every sync point, phase, letter and header member, with the numbers of plan.h."""
     page = (Path(__file__).parents[2] / "docs/internals/handshake.md").read_text()
-    for name, number in re.findall(r"SYNC\((\w+), (\d+)\)", _PLAN_H):
+    for name, number in re.findall(r"SYNC\((\w+), (\d+)\)", _HANDSHAKE_H):
         assert f"| `{name}` | {number} |" in page
-    phases = re.findall(r"PHASE_(\w+)", _PLAN_H[_PLAN_H.index("enum { PHASE_none") :].partition(";")[0])
+    phases = re.findall(
+        r"PHASE_(\w+)", _HANDSHAKE_H[_HANDSHAKE_H.index("enum { PHASE_none") :].partition(";")[0]
+    )
     assert ", ".join(f"{number} {name}" for number, name in enumerate(phases) if number) in page
     letters = set("".join(signature for _, signature in OPS.values()))
     assert letters == set(
@@ -86,7 +105,9 @@ def test_the_contract_names_what_plan_h_has() -> None:
 
 def test_details_have_words() -> None:
     """Each detail of plan.h has a name, none is without, and past the end there is none."""
-    block = _PLAN_H[_PLAN_H.index("#define PLAN_DETAILS") : _PLAN_H.index("enum plan_detail")]
+    block = _HANDSHAKE_H[
+        _HANDSHAKE_H.index("#define PLAN_DETAILS") : _HANDSHAKE_H.index("enum plan_detail {")
+    ]
     names = re.findall(r"\bD\((\w+)\)", block.partition("\n")[2])
     assert [word(lib.TABLE_DETAILS, number) for number in range(len(names) + 1)] == [*names, ""]
 
@@ -179,7 +200,7 @@ def test_mistakes_of_a_subject_are_found() -> None:
     with pytest.raises(KeyError):
         encode([(0, InitStep("no_such_op"))], [], 3)
     with pytest.raises((AssertionError, AttributeError)):
-        encode([(0, HostStep("linux.x", "host step", {}))], [], 3)
+        encode([(0, HostStep("host_step", {}))], [], 3)
 
 
 def test_empty_plan_is_refused() -> None:

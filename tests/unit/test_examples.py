@@ -13,7 +13,7 @@ import pytest
 
 from ociruntime.check import check
 from ociruntime.plan import order
-from ociruntime.verbs.plan import PLACEHOLDER
+from ociruntime.verbs.plan import PLACEHOLDER, as_document
 from tests.unit import golden
 
 REPOSITORY = Path(__file__).parents[2]
@@ -55,6 +55,22 @@ def test_an_example_is_valid(example: str) -> None:
     """Nothing to object to and nothing to warn about, by schema and by subjects."""
     found = check.violations(golden.load(example).config)
     assert [(violation.pointer, violation.reason) for violation in found] == []
+
+
+@each
+def test_a_plan_as_json_names_arguments(example: str) -> None:
+    """Each init step has its arguments twice: in order, and by name (docs/internals/plan.md)."""
+    made = order.make(golden.load(example), golden.MACHINES["plan.txt"], order.Options(PLACEHOLDER))
+    steps = json.loads(json.dumps(as_document("config.json", made)))["steps"]
+    ops = [step for step in steps if step["where"] == "init"]
+    assert len(ops) > 20
+    for step in steps:
+        assert ("arguments" in step) == (step["where"] == "init")
+    for step in ops:
+        assert list(step["arguments"].values()) == step["args"]
+    users = [step["arguments"] for step in ops if step["op"] == "user"]
+    assert users
+    assert all(user.keys() == {"uid", "gid"} for user in users)
 
 
 @each

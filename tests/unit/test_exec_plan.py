@@ -11,7 +11,7 @@ from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.native.encode import encode
 from ociruntime.operations.exec_document import Request, with_process
 from ociruntime.plan import exec_order
-from ociruntime.plan.joining import Target
+from ociruntime.plan.entering import Target
 from ociruntime.step import HostStep, Plan
 from tests.harness.configuration import default_config, with_namespace, with_users, without_namespace
 

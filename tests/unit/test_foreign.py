@@ -55,7 +55,7 @@ _OURS: dict[str, dict[str, object]] = {
     "being made": {"lock": b"", "journal": b"", "progress": b""},
     "damaged": {"lock": b" " * 64, "state.json": b"{"},
     "damaged while it was held": {"lock": b"%-32d%-32d" % (17, 42), "journal": b"?"},
-    "killed in the middle": {"lock": b"", "journal": b'{"subject":"launch","name":"clone init","args":{}}\n'},
+    "killed in the middle": {"lock": b"", "journal": b'{"op":"init","args":{}}\n'},
     "of another version, without its lock": {"state.json": {"version": 2}},
     "without version": {"lock": b"", "state.json": {"pid": 1, "start_time": 1}},
     "being deleted, without its lock": {"deleted.json": {"version": 1}},

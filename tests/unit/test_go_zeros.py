@@ -9,7 +9,7 @@ import pytest
 
 from ociruntime.check import check
 from ociruntime.config import Node
-from ociruntime.linux import namespaces, scheduling
+from ociruntime.linux import namespace_entries, namespaces, scheduling
 from ociruntime.linux.cgroups import devices
 from ociruntime.operations import exec_document
 
@@ -92,9 +92,9 @@ def test_nothing_to_say(config: dict[str, Any]) -> None:
 def test_what_they_mean() -> None:
     """An empty path is a new namespace, an empty type all devices, a missing level the first, a missing allow no."""
     config = Node(of_linux(namespaces=[{"type": "ipc", "path": ""}]))
-    assert namespaces.is_new(config, "ipc")
+    assert namespace_entries.is_new(config, "ipc")
     assert not namespaces.forks(config)
-    assert namespaces.clone_flags(config) == namespaces.CLONE_NEWIPC
+    assert namespaces.clone_flags(config) == namespace_entries.CLONE_NEWIPC
     assert str(devices.rules(Node(rule(type="")))[0]) == "deny a *:* rwm"
     (step,) = scheduling.plan(Node({"ioPriority": {"class": "IOPRIO_CLASS_BE"}}))
     assert step.args == {"class": "IOPRIO_CLASS_BE", "priority": 0}

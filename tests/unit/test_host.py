@@ -11,6 +11,7 @@ import pytest
 
 from ociruntime import host
 from ociruntime.config import Node
+from ociruntime.linux import mountinfo
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> None:
@@ -21,7 +22,8 @@ def shown(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> None:
             raise FileNotFoundError(2, "No such file or directory", path)
         return io.BytesIO(files[path])
 
-    monkeypatch.setattr(host, "open", fake, raising=False)
+    for module in (host, mountinfo):
+        monkeypatch.setattr(module, "open", fake, raising=False)
     monkeypatch.setattr(os.path, "exists", lambda path: path in files)
 
 
@@ -59,18 +61,18 @@ MOUNTS = b"""22 1 0:20 / /proc rw - proc proc rw
 def test_where_resctrl_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's table of mounts says where, and it is asked only if the config has intelRdt (R158)."""
     shown(monkeypatch, {"/proc/self/mountinfo": MOUNTS})
-    assert host._mount_point(b"resctrl") == "/sys/fs/resctrl"
+    assert host._mount_point("resctrl") == "/sys/fs/resctrl"
     shown(monkeypatch, {"/proc/self/mountinfo": MOUNTS.replace(b"/sys/fs/resctrl", b"/a\\040b")})
-    assert host._mount_point(b"resctrl") == "/a b"
+    assert host._mount_point("resctrl") == "/a b"
     shown(monkeypatch, {"/proc/self/mountinfo": MOUNTS.replace(b"- resctrl", b"- tmpfs")})
-    assert host._mount_point(b"resctrl") == ""
+    assert host._mount_point("resctrl") == ""
     shown(monkeypatch, {})
-    assert host._mount_point(b"resctrl") == ""
+    assert host._mount_point("resctrl") == ""
 
 
 def test_resctrl_is_looked_for_only_if_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A config without intelRdt costs no look at a long table."""
-    monkeypatch.setattr(host, "_mount_point", lambda kind: f"/found/{kind.decode()}")
+    monkeypatch.setattr(host, "_mount_point", lambda kind: f"/found/{kind}")
     assert host.probe().resctrl == ""
     assert host.probe(Node({"linux": {}})).resctrl == ""
     assert host.probe(Node({"linux": {"intelRdt": {}}})).resctrl == "/found/resctrl"

@@ -10,7 +10,7 @@ import pytest
 
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.linux import devices, id_ranges, idmap, mount_options, mounts
 from ociruntime.plan import order
 from ociruntime.step import HostStep, InitStep
@@ -202,20 +202,20 @@ def test_the_order_of_a_container_in_a_user_namespace() -> None:
 
 def test_facts_are_those_of_the_config() -> None:
     """The mappings of a new user namespace are noted for the devices' owners."""
-    run = Run("x", "/b", "/s", Node({}))
+    context = Context("x", "/b", "/s", Node({}))
     (step,) = idmap.plan_host(config([MOUNT, USER], **MAPS))
-    idmap.apply(step, run)
-    assert run.facts["idmap"] == {"uid": [[0, 100000, 65536]], "gid": [[0, 100000, 65536]]}
+    idmap.apply(step, context)
+    assert context.facts["idmap"] == {"uid": [[0, 100000, 65536]], "gid": [[0, 100000, 65536]]}
 
 
 def test_mappings_that_are_too_long_are_refused_with_the_limit() -> None:
     """70 kB in one write (CVE-2021-43784): the kernel's answer with its reason, and nothing is cut off."""
     many = [[number, 100000 + number, 1] for number in range(4000)]
-    step = HostStep("linux.idmap", "write id map", {"file": "uid_map", "ranges": many}, pointer="/p")
-    run = Run("x", "/b", "/s", Node({}))
-    run.pid = os.getpid()
+    step = HostStep("write_id_map", {"file": "uid_map", "ranges": many}, pointer="/p")
+    context = Context("x", "/b", "/s", Node({}))
+    context.pid = os.getpid()
     assert len(id_ranges.lines(many)) > 50_000
     with pytest.raises(StepFailed) as caught:
-        idmap.apply(step, run)
+        idmap.apply(step, context)
     assert caught.value.pointer == "/p"
     assert caught.value.errno != 0

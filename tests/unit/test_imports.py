@@ -51,6 +51,7 @@ STATE = {
     "ociruntime.descriptors",
     "ociruntime.host_path",
     "ociruntime.identity",
+    "ociruntime.progress",
     "ociruntime.statedir",
     "ociruntime.stateroot",
 }
@@ -60,6 +61,7 @@ UNDO = {
     "ociruntime.launch.context",
     "ociruntime.launch.undo",
     "ociruntime.operations",
+    "ociruntime.journal",
     "ociruntime.operations.delete",
     "ociruntime.operations.recover",
 }
@@ -82,22 +84,22 @@ EVENTS = {
 
 # Which process exec runs: what reading its flags needs.
 REQUEST = {
-    "ociruntime.linux.annotations",
     "ociruntime.operations.exec_document",
     "ociruntime.linux",
-    "ociruntime.linux.capabilities",
-    "ociruntime.linux.credentials",
-    "ociruntime.linux.process",
-    "ociruntime.linux.rlimits",
     "ociruntime.foreground",
     "ociruntime.foreground.forwarding",
     "ociruntime.operations",
-    "ociruntime.signals",
-    "ociruntime.step",
 }
 
 # How it gets into the container: every health probe loads this, and nothing else.
 EXEC = {
+    "ociruntime.linux.annotations",
+    "ociruntime.linux.capabilities",
+    "ociruntime.linux.credentials",
+    "ociruntime.linux.process",
+    "ociruntime.linux.rlimits",
+    "ociruntime.signals",
+    "ociruntime.step",
     "ociruntime.check",
     "ociruntime.launch",
     "ociruntime.plan",
@@ -105,13 +107,12 @@ EXEC = {
     "ociruntime.plan.exec_order",
     "ociruntime.operations.exec",
     "ociruntime.host",
-    "ociruntime.plan.joining",
+    "ociruntime.plan.entering",
     "ociruntime.launch.launch",
     "ociruntime.linux.cgroups",
-    "ociruntime.linux.cgroups.joining",
+    "ociruntime.linux.cgroups.membership",
     "ociruntime.linux.cgroups.layout",
-    "ociruntime.linux.cgroups.make",
-    "ociruntime.linux.cgroups.v1",
+    "ociruntime.linux.namespace_entries",
     "ociruntime.linux.namespaces",
     "ociruntime.native.encode",
     "ociruntime.operations.pid_file",
@@ -120,7 +121,6 @@ EXEC = {
     "ociruntime.check.schema",
     "ociruntime.native.spawn",
     "ociruntime.launch.trace",
-    "ociruntime.launch.undo",
 }
 
 DRIVER = """

@@ -18,7 +18,7 @@ import pytest
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
 from ociruntime.host import Host
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.linux import intelrdt
 from ociruntime.linux.cgroups.layout import Layout
 
@@ -36,8 +36,8 @@ class Machine:
         self.id = container_id
         self.state = root.parent / f"state-{container_id}"
         self.state.mkdir()
-        self.run = Run(container_id, "/b", str(self.state), Node({}))
-        self.run.pid = 4711
+        self.context = Context(container_id, "/b", str(self.state), Node({}))
+        self.context.pid = 4711
         self.journal: list[tuple[str, dict[str, object]]] = []
 
     def plan(self, rdt: dict[str, Any]) -> list[HostStep]:
@@ -49,15 +49,15 @@ class Machine:
         """As launch does: journal first, then the step."""
         for step in self.plan(rdt):
             if step.undoable:
-                self.journal.append((step.name, dict(step.args)))
-            intelrdt.apply(step, self.run)
+                self.journal.append((step.op, dict(step.args)))
+            intelrdt.apply(step, self.context)
         if to_the_end:
             (self.state / "state.json").touch()
 
     def undo(self) -> None:
         """As delete, and a failed create, do."""
         for name, args in reversed(self.journal):
-            intelrdt.undo(name, args, self.run)
+            intelrdt.undo(name, args, self.context)
 
     def groups(self) -> list[str]:
         found = (path.relative_to(self.root) for path in self.root.rglob("tasks"))
@@ -133,7 +133,7 @@ def test_without_resctrl(machine: Machine) -> None:
     config = Node({"linux": {"intelRdt": {}}})
     check = next(iter(intelrdt.plan_make(config, Host(Layout("none")), "c1")))
     with pytest.raises(StepFailed, match="resctrl is not mounted") as caught:
-        intelrdt.apply(check, machine.run)
+        intelrdt.apply(check, machine.context)
     assert "mount -t resctrl" in caught.value.hint
 
 
@@ -245,7 +245,7 @@ def test_monitoring(machine: Machine) -> None:
     """A group below the group, joined too, and removed after delete (R173, R174)."""
     machine.create({"closID": "theirs", "enableMonitoring": True})
     assert machine.tasks("theirs/mon_groups/c1") == machine.tasks("theirs") == "4711"
-    assert machine.run.facts["intelrdt"] == [
+    assert machine.context.facts["intelrdt"] == [
         str(machine.root / "theirs"),
         str(machine.root / "theirs/mon_groups/c1"),
     ]
@@ -285,10 +285,10 @@ def test_exec_joins_the_same_groups(machine: Machine) -> None:
     """What `exec` plans is what create does with init: a process that comes later enters the same groups."""
     rdt = {"enableMonitoring": True}
     machine.create(rdt)
-    machine.run.pid = 5
+    machine.context.pid = 5
     host = Host(Layout("none"), resctrl=str(machine.root))
     for step in intelrdt.plan_join(Node({"linux": {"intelRdt": rdt}}), host, machine.id):
-        intelrdt.apply(step, machine.run)
+        intelrdt.apply(step, machine.context)
     assert machine.tasks("c1") == machine.tasks("c1/mon_groups/c1")
     assert machine.tasks("c1").startswith("5")
     assert list(intelrdt.plan_join(Node({}), host, machine.id)) == []
@@ -303,5 +303,5 @@ def test_other_shares_for_a_container_that_exists(tmp_path: Path) -> None:
     for step in intelrdt.plan_update(
         {"intelrdt": [str(root / "c1")]}, str(root), {"--l3-cache-schema": "L3:0=f"}
     ):
-        intelrdt.apply(step, machine.run)
+        intelrdt.apply(step, machine.context)
     assert (root / "c1" / "schemata").read_text() == "L3:0=f\n"

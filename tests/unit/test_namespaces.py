@@ -11,7 +11,7 @@ import pytest
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
 from ociruntime.host import Host
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.linux import namespaces, network
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.step import HostStep, Slot
@@ -148,9 +148,9 @@ def test_loopback_only_in_a_new_network_namespace() -> None:
     assert list(network.plan(Node({}))) == []
 
 
-def new_run(directory: str = "/d") -> Run:
+def new_context(directory: str = "/d") -> Context:
     """A container that is being made."""
-    return Run("id", "/b", directory, Node({}), Host(Layout("none")))
+    return Context("id", "/b", directory, Node({}), Host(Layout("none")))
 
 
 def open_step(path: str, kind: str) -> HostStep:
@@ -161,14 +161,14 @@ def open_step(path: str, kind: str) -> HostStep:
 
 def test_apply_opens_a_namespace_of_the_right_type() -> None:
     """The descriptor lands in the slot that the join step names, and is closed on exec."""
-    run = new_run()
-    namespaces.apply(open_step("/proc/self/ns/uts", "uts"), run)
-    descriptor = run.slots["namespace uts"]
+    context = new_context()
+    namespaces.apply(open_step("/proc/self/ns/uts", "uts"), context)
+    descriptor = context.slots["namespace uts"]
     try:
         assert os.fstat(descriptor).st_ino == os.stat("/proc/self/ns/uts").st_ino
         assert not os.get_inheritable(descriptor)
     finally:
-        run.close_slots()
+        context.close_slots()
 
 
 @pytest.mark.parametrize(
@@ -183,20 +183,20 @@ def test_apply_opens_a_namespace_of_the_right_type() -> None:
 )
 def test_apply_refuses_another_type(path: str, kind: str, reason: str) -> None:
     """R098: a path of another type is an error that says what it is; no descriptor is left open."""
-    run = new_run()
+    context = new_context()
     before = os.listdir("/proc/self/fd")
     with pytest.raises(StepFailed) as failure:
-        namespaces.apply(open_step(path, kind), run)
+        namespaces.apply(open_step(path, kind), context)
     assert failure.value.reason == reason
     assert failure.value.pointer == "/linux/namespaces/0/path"
-    del run, failure
+    del context, failure
     assert os.listdir("/proc/self/fd") == before
 
 
 def test_apply_names_a_missing_path(tmp_path: Any) -> None:
     """A namespace path that does not exist gives the kernel's error number and the path."""
     with pytest.raises(StepFailed) as failure:
-        namespaces.apply(open_step(f"{tmp_path}/gone", "pid"), new_run())
+        namespaces.apply(open_step(f"{tmp_path}/gone", "pid"), new_context())
     assert "ENOENT" in str(failure.value)
     assert f"{tmp_path}/gone" in str(failure.value)
 
@@ -205,4 +205,4 @@ def test_apply_does_not_wait_for_a_fifo(tmp_path: Any) -> None:
     """Opening a FIFO returns at once instead of waiting for a writer."""
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(StepFailed, match="is not a namespace"):
-        namespaces.apply(open_step(f"{tmp_path}/fifo", "pid"), new_run())
+        namespaces.apply(open_step(f"{tmp_path}/fifo", "pid"), new_context())

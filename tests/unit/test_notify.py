@@ -13,7 +13,7 @@ import pytest
 from ociruntime.bundle import Bundle
 from ociruntime.config import Node
 from ociruntime.foreground.readiness import Proxy, amended, undo
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ def test_undo_removes_whatever_is_there(tmp_path: Path) -> None:
     """A directory that someone has put beside the socket does not keep the container from being deleted."""
     (tmp_path / "notify" / "stray" / "deep").mkdir(parents=True)
     (tmp_path / "notify" / "notify.sock").write_text("")
-    run = Run("x", "/b", str(tmp_path), Node({}))
+    context = Context("x", "/b", str(tmp_path), Node({}))
     for _ in range(2):  # a second time is nothing
-        undo("make notify directory", {"path": str(tmp_path / "notify")}, run)
+        undo("make_notify_directory", {"path": str(tmp_path / "notify")}, context)
     assert list(tmp_path.iterdir()) == []

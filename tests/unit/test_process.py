@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ociruntime.config import Node
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.linux import process
 
 PATH = "PATH=/usr/bin:/bin"
@@ -129,10 +129,10 @@ def test_apply_writes_the_score_of_init() -> None:
     own = Path("/proc/self/oom_score_adj").read_text()
     child = subprocess.Popen(["sleep", "60"])
     try:
-        run = Run("c", "/bundle", "/state", Node({}))
-        run.pid = child.pid
+        context = Context("c", "/bundle", "/state", Node({}))
+        context.pid = child.pid
         (step,) = process.plan(config(oomScoreAdj=987), SimpleNamespace())
-        process.apply(step, run)
+        process.apply(step, context)
         assert Path(f"/proc/{child.pid}/oom_score_adj").read_text() == "987\n"
         assert Path("/proc/self/oom_score_adj").read_text() == own
     finally:

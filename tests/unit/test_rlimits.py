@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ociruntime.config import Node
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.linux import rlimits
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 def apply(child: subprocess.Popen[bytes], *limits: tuple[str, Any, Any]) -> None:
     """Carry out the planned steps on the child."""
-    run = Run("c", "/bundle", "/state", Node({}))
-    run.pid = child.pid
+    context = Context("c", "/bundle", "/state", Node({}))
+    context.pid = child.pid
     for step in rlimits.plan(config(*limits), None):
-        rlimits.apply(step, run)
+        rlimits.apply(step, context)
 
 
 def shown(child: subprocess.Popen[bytes], name: str) -> list[str]:

@@ -10,9 +10,10 @@ import pytest
 
 from ociruntime.config import Node
 from ociruntime.host import Host
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.linux import rootfs
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.linux.mountinfo import Mount
 from ociruntime.step import HostStep
 
 REC, UNBINDABLE, PRIVATE, SLAVE, SHARED = 0x4000, 1 << 17, 1 << 18, 1 << 19, 1 << 20
@@ -26,9 +27,9 @@ def config(propagation: str | None = None, namespaces: str = "mount", **root: An
     return Node({"root": {"path": "rootfs", **root}, "linux": linux})
 
 
-def new_run(directory: str = "/d") -> Run:
+def new_context(directory: str = "/d") -> Context:
     """A container that is being made."""
-    return Run("id", "/b", directory, Node({}), Host(Layout("none")))
+    return Context("id", "/b", directory, Node({}), Host(Layout("none")))
 
 
 @pytest.mark.parametrize(
@@ -115,23 +116,23 @@ def test_check(node: Node, expected: list[str]) -> None:
 
 def test_undo_without_a_note_does_nothing(tmp_path: Any) -> None:
     """A container that never came to note its mounts has none to take down."""
-    run = new_run(str(tmp_path))
-    rootfs.undo("note mounts", {"path": "/"}, run)
-    assert run.warnings == []
+    context = new_context(str(tmp_path))
+    rootfs.undo("note_mounts", {"path": "/"}, context)
+    assert context.warnings == []
 
 
 def test_apply_notes_the_mounts_that_exist(tmp_path: Any) -> None:
     """The note holds ids and devices of all mounts at and below the path."""
-    run = new_run(str(tmp_path))
-    rootfs.apply(HostStep("linux.rootfs", "note mounts", {"path": "/"}), run)
+    context = new_context(str(tmp_path))
+    rootfs.apply(HostStep("note_mounts", {"path": "/"}), context)
     noted = (tmp_path / "mounts-before").read_text().split()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         table = [line.split() for line in file]
     assert set(noted) <= {f"{fields[0]}@{fields[2]}" for fields in table}
     assert noted
     # everything that is mounted was there before: nothing is unmounted, or this machine would notice
-    rootfs.undo("note mounts", {"path": "/nonexistent"}, run)
-    assert run.warnings == []
+    rootfs.undo("note_mounts", {"path": "/nonexistent"}, context)
+    assert context.warnings == []
 
 
 class Unmounting:
@@ -140,12 +141,13 @@ class Unmounting:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: int) -> None:
         self.calls: list[tuple[bytes, int]] = []
         self.answers = list(answers)
-        self.table: list[rootfs._Mount] = []
+        self.table: list[Mount] = []
         monkeypatch.setattr("ociruntime.native._shim.lib", self)
         monkeypatch.setattr(rootfs, "_mounts_below", lambda _: list(self.table))
 
-    def mount(self, number: int, point: str, device: bytes = b"0:1") -> None:
-        self.table.append(rootfs._Mount(number, device, point))
+    def mount(self, number: int, point: str, device: str = "0:1") -> None:
+        escaped = point.replace(" ", r"\040")
+        self.table.append(Mount(f"{number} 1 {device} / {escaped} rw - tmpfs none rw"))
 
     def shim_umount_id(self, path: bytes, mount_id: int) -> int:
         self.calls.append((path, mount_id))
@@ -158,9 +160,9 @@ class Unmounting:
 def undo(tmp_path: Any, before: str) -> list[str]:
     """Undo below /r with a note of this text; returns the warnings."""
     (tmp_path / "mounts-before").write_text(before)
-    run = new_run(str(tmp_path))
-    rootfs.undo("note mounts", {"path": "/r"}, run)
-    return run.warnings
+    context = new_context(str(tmp_path))
+    rootfs.undo("note_mounts", {"path": "/r"}, context)
+    return context.warnings
 
 
 @pytest.mark.parametrize("note", ["3@0:1 7@0:1", "3 7"])
@@ -196,7 +198,7 @@ def test_undo_looks_again(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_id_that_is_used_again(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel gives an id to a later mount: another device tells that it is another one."""
     log = Unmounting(monkeypatch, 0)
-    log.mount(7, "/r/proc", b"0:2")
+    log.mount(7, "/r/proc", "0:2")
     assert undo(tmp_path, "7@0:1") == []
     assert log.calls == [(b"/r/proc", 7)]
 
@@ -209,9 +211,3 @@ def test_mounts_below(path: str) -> None:
     prefix = path.rstrip("/") + "/"
     expected = [int(fields[0]) for fields in table if (fields[4].rstrip("/") + "/").startswith(prefix)]
     assert [mount.number for mount in rootfs._mounts_below(path)] == expected
-
-
-def test_mount_points_are_unescaped() -> None:
-    """proc(5): white space and backslashes of a mount point are written as octal numbers."""
-    assert rootfs._unescape(rb"/a\040b\011c\012d\134e") == b"/a b\tc\nd\\e"
-    assert rootfs._unescape(rb"/\134040") == rb"/\040"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ociruntime.config import Node
-from ociruntime.launch.context import Run
+from ociruntime.launch.context import Context
 from ociruntime.linux import process, scheduling
 from ociruntime.step import HostStep, InitStep
 
@@ -193,11 +193,11 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 def carry_out(steps: Iterator[Step], pid: int) -> None:
     """Apply host steps to a process."""
-    run = Run("x", "/", "/", Node({}))
-    run.pid = pid
+    context = Context("x", "/", "/", Node({}))
+    context.pid = pid
     for step in steps:
         assert isinstance(step, HostStep)
-        scheduling.apply(step, run)
+        scheduling.apply(step, context)
 
 
 def test_scheduler_of_a_process(child: subprocess.Popen[bytes]) -> None:

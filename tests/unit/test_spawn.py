@@ -14,8 +14,9 @@ import pytest
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import InitLost
 from ociruntime.native._shim import ffi
-from ociruntime.native.encode import SYNC_FORKED, encode
-from ociruntime.native.spawn import MESSAGE, MESSAGE_ERROR, MESSAGE_SYNC, Child, ChildFailed
+from ociruntime.native.encode import encode
+from ociruntime.native.spawn import MESSAGE, Child, ChildFailed
+from ociruntime.progress import MESSAGE_ERROR, MESSAGE_SYNC, SYNC_FORKED
 from ociruntime.step import InitStep, Slot
 
 if TYPE_CHECKING:

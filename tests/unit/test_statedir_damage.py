@@ -64,7 +64,7 @@ _INSTEAD: dict[str, Callable[[Path], None]] = {
 def _made(root: Path) -> StateDir:
     """A container whose init has ended."""
     directory = StateDir.claim(str(root), "one")
-    directory.note({"subject": "launch", "name": "init", "args": {"pid": 1 << 21, "start_time": 2}})
+    directory.note({"op": "init", "args": {"pid": 1 << 21, "start_time": 2}})
     directory.write("progress", bytes(24))
     directory.write("config.json", b"{}")
     directory.write_state(Record(_STATE))

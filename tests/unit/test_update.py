@@ -13,6 +13,7 @@ from ociruntime.errors import StepFailed, UsageError
 from ociruntime.linux import intelrdt
 from ociruntime.linux.cgroups import update
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.linux.cgroups.placement import Placement
 from ociruntime.verbs.update import _from_flags, _named, number_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ R = "/linux/resources"
 
 def steps(resources: dict[str, Any], layout: Layout, held: dict[str, Any] | None = None) -> list[str]:
     """The steps in words."""
-    found = update.plan(Node(resources, R), Node(held or {}), layout, PATHS[layout.kind])
+    found = update.plan(Node(resources, R), Node(held or {}), Placement(layout, PATHS[layout.kind]))
     return [step.describe() for step in found]
 
 

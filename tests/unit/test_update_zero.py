@@ -10,6 +10,7 @@ import pytest
 from ociruntime.config import Node
 from ociruntime.linux.cgroups import update
 from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.linux.cgroups.placement import Placement
 from ociruntime.verbs.update import _from_flags
 from tests.unit.test_update import given
 
@@ -59,7 +60,7 @@ BOTH = [(V1, HELD), (V2, HELD_V2)]
 
 def written(resources: Any, layout: Layout, held: dict[str, Any] | None) -> list[str]:
     """What is written for it, as "file = value"."""
-    found = update.plan(Node(resources, R), Node(held), layout, PATHS[layout.kind])
+    found = update.plan(Node(resources, R), Node(held), Placement(layout, PATHS[layout.kind]))
     return [str(step.text) for step in found if step.name == "set cgroup"]
 
 
@@ -219,7 +220,7 @@ def test_shares_of_an_idle_cgroup() -> None:
     for layout, held, file in ((V1, HELD, f"{CG}/cpu/box/cpu.idle"), (V2, HELD_V2, f"{CG}/box/cpu.idle")):
         steps = [
             step
-            for step in update.plan(Node(document, R), Node(held), layout, PATHS[layout.kind])
+            for step in update.plan(Node(document, R), Node(held), Placement(layout, PATHS[layout.kind]))
             if step.name == "set cgroup"
         ]
         assert steps[0].args["first"] == [[file, "0"]]

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
+_AT = "/linux/resources/blockIO"
+KEYS = (
+    *(f"{_AT}{tail}" for tail in ("", "/weight", "/leafWeight", "/weightDevice")),
+    *(f"{_AT}/weightDevice/*/{name}" for name in ("major", "minor", "weight", "leafWeight")),
+    *(
+        f"{_AT}/throttle{what}Device{tail}"
+        for what in ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS")
+        for tail in ("", "/*/major", "/*/minor", "/*/rate")
+    ),
+)
+
 # property, v1's file, v2's word in io.max
 _THROTTLES = (
     ("throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 
+from ociruntime.linux import namespace_entries
 from ociruntime.step import HostStep
 
 TYPE_CHECKING = False
@@ -26,14 +27,13 @@ _WITHOUT_LIST = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 def plan(config: Node, layout: Layout, directory: str) -> Iterator[HostStep]:
     """The step that gives the cgroup away, if the config asks for it in all three ways."""
-    if layout.kind != "v2" or not _new_namespace(config, "cgroup") or not _shown_writable(config):
+    if layout.kind != "v2" or not namespace_entries.is_new(config, "cgroup") or not _shown_writable(config):
         return
     user = config.at("process", "user", "uid")
     owner = host_uid(config, user.number())
     if owner > 0:  # the host's root has made it, and owns it already; -1: no id of the host
         yield HostStep(
-            "linux.cgroups",
-            "delegate cgroup",
+            "delegate_cgroup",
             {"directory": directory, "uid": owner},
             pointer=user.pointer if user else "/linux/namespaces",
             text=f"to uid {owner}",
@@ -42,23 +42,15 @@ def plan(config: Node, layout: Layout, directory: str) -> Iterator[HostStep]:
 
 def host_uid(config: Node, uid: int) -> int:
     """The container's user as an id of the host; -1 if it is not mapped, or can't be known."""
-    namespaces = [entry for entry in config.at("linux", "namespaces") if entry.at("type").text() == "user"]
-    if not namespaces:
+    if not namespace_entries.has(config, "user"):
         return uid
-    if namespaces[0].at("path").text():
+    if namespace_entries.is_joined(config, "user"):
         return -1
     for entry in config.at("linux", "uidMappings"):
         offset = uid - entry.at("containerID").number()
         if 0 <= offset < entry.at("size").number():
             return entry.at("hostID").number() + offset
     return -1
-
-
-def _new_namespace(config: Node, kind: str) -> bool:
-    return any(
-        entry.at("type").text() == kind and not entry.at("path").text()
-        for entry in config.at("linux", "namespaces")
-    )
 
 
 def _shown_writable(config: Node) -> bool:

@@ -8,13 +8,18 @@ devices.deny, on v2 one eBPF program (ebpf.py). Pure: nothing here looks at the 
 
 from __future__ import annotations
 
-from ociruntime.errors import NotSupported
+from ociruntime.errors import NotSupported, Violation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
+
+KEYS = tuple(
+    f"/linux/resources/devices{tail}"
+    for tail in ("", "/*/allow", "/*/type", "/*/major", "/*/minor", "/*/access")
+)
 
 ANY = -1
 _ACCESS = "rwm"
@@ -35,6 +40,14 @@ DEFAULTS: tuple[tuple[str, int, int, str], ...] = (
     ("c", 136, ANY, "rwm"),
     ("c", 10, 200, "rwm"),
 )
+
+
+def check(config: Node) -> Iterator[Violation]:
+    """Warn of rules that don't say what they are (R139)."""
+    for entry in config.at("linux", "resources", "devices"):
+        if not entry.at("allow"):
+            reason = "is required; false is assumed: access is denied"
+            yield Violation(entry.at("allow").pointer, reason, "R139", "warning")
 
 
 class Rule:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
+KEYS = tuple(f"/linux/resources/hugepageLimits{tail}" for tail in ("", "/*/pageSize", "/*/limit"))
+
 # The size becomes a part of a file name (GHSA-5g49-rx9x-qfc6): only what the kernel can have, powers of two.
 PAGE_SIZES = frozenset(f"{1 << power}{unit}B" for unit in "KMG" for power in range(10))
 

@@ -2,12 +2,18 @@
 """Which cgroup hierarchies does this machine have, where are they mounted, and where are we in them?
 
 It reads two files of procfs, needs no privilege, and is on the path of every verb that makes a
-container. It must not import anything of this package: host.py and the tests build on it.
+container. Must import nothing of this package but mountinfo.py, and that only where the mount table is read.
 """
 
 from __future__ import annotations
 
 import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ociruntime.linux.mountinfo import Mount
 
 _ROOT = "/sys/fs/cgroup"
 _CHUNK = 65536
@@ -45,6 +51,10 @@ class Layout:
         return (
             f"Layout({self.kind!r}, {self.controllers!r}, {self.v2!r}, {self.own!r}, {self.v2_controllers!r})"
         )
+
+    def mounts(self) -> dict[str, str]:
+        """Mount point per v1 controller, "" for v2."""
+        return {**self.controllers, "": self.v2} if self.v2 else dict(self.controllers)
 
     def hierarchies(self) -> dict[str, list[str]]:
         """v1 mount point -> the controllers mounted together there, each hierarchy once."""
@@ -90,25 +100,36 @@ def parse_layout(mountinfo: bytes, cgroup: bytes) -> Layout:
     engines bind cgroup directories into containers' roots, which may be visible here.
     """
     wanted = own_paths(cgroup)
-    mounts: dict[str, tuple[str, str]] = {}
-    for line in os.fsdecode(mountinfo).splitlines():
-        if " - cgroup" not in line:
-            continue
-        front, _, back = line.partition(" - ")
-        fields = front.split(" ")
-        root, point = fields[3], _unescape(fields[4])
-        filesystem, _, options = back.split(" ", 2)
-        names = [""] if filesystem == "cgroup2" else options.split(",")
-        for name in names:
+    mounts: dict[str, Mount] = {}
+    for mount in _cgroup_mounts(mountinfo):
+        for name in _names(mount):
             if name in wanted and (
-                name not in mounts or (_standard(point) and not _standard(mounts[name][1]))
+                name not in mounts or (_standard(mount.point) and not _standard(mounts[name].point))
             ):
-                mounts[name] = (_unescape(root), point)
-    v2 = mounts.get("", ("", ""))[1]
-    controllers = {name: mounts[name][1] for name in mounts if name}
-    own = {name: _below(root, wanted[name]) for name, (root, _) in mounts.items()}
+                mounts[name] = mount
+    v2 = mounts[""].point if "" in mounts else ""
+    controllers = {name: mount.point for name, mount in mounts.items() if name}
+    own = {name: _below(mount.root, wanted[name]) for name, mount in mounts.items()}
     kind = "hybrid" if controllers and v2 else "v1" if controllers else "v2" if v2 else "none"
     return Layout(kind, controllers, v2, own)
+
+
+def _cgroup_mounts(table: bytes) -> Iterator[Mount]:
+    """The mounts of cgroup hierarchies in the table, or in the first part of it: a line that is cut is left out."""
+    from ociruntime.linux.mountinfo import Mount
+
+    start = table.find(b" - cgroup")
+    while start >= 0:
+        end = table.find(b"\n", start)
+        if end < 0:
+            return
+        yield Mount(os.fsdecode(table[table.rfind(b"\n", 0, start) + 1 : end]))
+        start = table.find(b" - cgroup", end)
+
+
+def _names(mount: Mount) -> list[str]:
+    """What the hierarchy is called: "" for v2, else its controllers or "name=systemd", among other options."""
+    return [""] if mount.kind == "cgroup2" else mount.superblock.split(",")
 
 
 def _standard(point: str) -> bool:
@@ -133,32 +154,16 @@ def _mount_table(cgroup: bytes) -> bytes:
         with open("/proc/self/mountinfo", "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 table += chunk
-                if missing <= set(_standard_names(table)):
+                if missing <= {
+                    name
+                    for mount in _cgroup_mounts(table)
+                    if _standard(mount.point)
+                    for name in _names(mount)
+                }:
                     break
     except FileNotFoundError:
         return table
     return table[: table.rfind(b"\n") + 1]
-
-
-def _standard_names(table: bytes) -> list[str]:
-    """Names of the hierarchies that are mounted below /sys/fs/cgroup in this part of the table."""
-    names: list[str] = []
-    start = table.find(b" - cgroup")
-    while start >= 0:
-        line = table[table.rfind(b"\n", 0, start) + 1 : table.find(b"\n", start)].decode("utf-8", "replace")
-        if f" {_ROOT}/" in line:
-            options = line.rsplit(" ", 1)[1]
-            names += [""] if " - cgroup2 " in line else options.split(",")
-        start = table.find(b" - cgroup", start + 1)
-    return names
-
-
-def _unescape(field: str) -> str:
-    r"""Resolve the kernel's octal escapes in a field of mountinfo (\040 is a space)."""
-    if "\\" not in field:
-        return field
-    parts = field.split("\\")
-    return parts[0] + "".join(chr(int(part[:3], 8)) + part[3:] for part in parts[1:])
 
 
 def _read(path: str) -> bytes | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry out the steps of planner.py: make the cgroup, write its limits, open it for init.
+"""Carry out the steps of planner.py: make the cgroup and write its limits.
 
 Must not import planner, resources or devices: the steps say what to do.
 """
@@ -9,62 +9,57 @@ from __future__ import annotations
 import os
 
 from ociruntime.errors import StepFailed
-from ociruntime.linux.cgroups import CLONE_SLOT
 from ociruntime.linux.cgroups.v1 import inherit_cpuset, read, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ociruntime.launch.context import Run
+    from ociruntime.launch.context import Context
     from ociruntime.step import HostStep
 
 _MKDIR_TRIES = 5
 
 
-def apply(step: HostStep, run: Run) -> None:
+def apply(step: HostStep, context: Context) -> None:
     """Do one step. OSError names the cgroup's file; StepFailed says why the cgroup is unfit."""
     try:
-        _apply(step, run)
+        _apply(step, context)
     except StepFailed as failure:
         failure.pointer, failure.step = step.pointer, step.name
         raise
 
 
-def _apply(step: HostStep, run: Run) -> None:
+def _apply(step: HostStep, context: Context) -> None:
     args: dict[str, Any] = step.args
-    if step.name == "check cgroup":
+    if step.op == "check_cgroup":
         _check(args)
-    elif step.name == "make cgroup":
-        _make(args, run)
-    elif step.name == "set cgroup":
+    elif step.op == "make_cgroup":
+        _make(args, context)
+    elif step.op == "set_cgroup":
         from ociruntime.linux.cgroups.setting import set_limit
 
-        set_limit(args, run.warnings)
-    elif step.name == "set device rules":
+        set_limit(args, context.warnings)
+    elif step.op == "set_device_rules":
         _write_devices(args["directory"], args["lines"])
-    elif step.name == "load device program":
+    elif step.op == "load_device_program":
         from ociruntime.linux.cgroups.ebpf import attach
 
         attach(args["directory"], args["rules"])
-    elif step.name == "check memory in use":
+    elif step.op == "check_memory_in_use":
         from ociruntime.linux.cgroups.update import check_use
 
         check_use(args)
-    elif step.name == "enable controllers":
+    elif step.op == "enable_controllers":
         from ociruntime.linux.cgroups.v2 import enable
 
         enable(args["directory"], args["mount"], args["controllers"])
-    elif step.name == "delegate cgroup":
+    elif step.op == "delegate_cgroup":
         from ociruntime.linux.cgroups.delegation import give
 
         give(args["directory"], args["uid"])
-    elif step.name == "open cgroup":
-        for key, path in args["slots"].items():
-            flags = os.O_RDONLY | os.O_DIRECTORY if key == CLONE_SLOT else os.O_WRONLY
-            run.slots[key] = os.open(path, flags | os.O_CLOEXEC)
     else:
-        raise AssertionError(f"unknown step {step.name}")
+        raise AssertionError(f"unknown step {step.op}")
 
 
 def _check(args: dict[str, Any]) -> None:
@@ -105,9 +100,9 @@ def _is_frozen(controller: str, directory: str) -> bool:
     return False
 
 
-def _make(args: dict[str, Any], run: Run) -> None:
+def _make(args: dict[str, Any], context: Context) -> None:
     paths = args["paths"]
-    run.facts["cgroups"] = {"kind": args["kind"], "paths": paths}
+    context.facts["cgroups"] = {"kind": args["kind"], "paths": paths}
     for directory in args["made"]:
         _mkdir(directory)
     if "cpuset" in paths:

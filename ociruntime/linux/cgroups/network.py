@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ociruntime.errors import NotSupported, Violation
 from ociruntime.linux.cgroups.setting import Setting
+from ociruntime.linux.uapi import IFNAMSIZ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
-_LONGEST_NAME = 15  # IFNAMSIZ - 1
+KEYS = tuple(
+    f"/linux/resources/network{tail}"
+    for tail in ("", "/classID", "/priorities", "/priorities/*/name", "/priorities/*/priority")
+)
 
 
 def check(network: Node) -> Iterator[Violation]:
@@ -23,11 +27,7 @@ def check(network: Node) -> Iterator[Violation]:
     for entry in network.at("priorities"):
         name = entry.at("name")
         text = name.text()
-        if (
-            text.split() != [text]
-            or "/" in text
-            or len(text.encode("utf-8", "surrogatepass")) > _LONGEST_NAME
-        ):
+        if text.split() != [text] or "/" in text or len(text.encode("utf-8", "surrogatepass")) >= IFNAMSIZ:
             yield Violation(name.pointer, f"{text!r} is not the name of a network interface", "R149")
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
+KEYS = tuple(f"/linux/resources/rdma{tail}" for tail in ("", "/*", "/*/hcaHandles", "/*/hcaObjects"))
+
 
 def check(rdma: Node) -> Iterator[Violation]:
     """Yield device names that the kernel's file would take for other words."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from _signal import pidfd_send_signal
+from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.identity import frozen, open_process
@@ -23,7 +23,6 @@ _LIMIT = 10.0  # seconds until everything in the cgroup must be gone
 _LEAST = 0.2  # seconds to freeze them, even if others have used up the deadline
 _LONGEST_PAUSE = 0.05
 _AT_ONCE = 64  # processes that are opened at the same time
-_SIGKILL = 9
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 _BUSY = (errno.EBUSY, errno.ENOTEMPTY)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -70,7 +69,7 @@ def kill_all(paths: dict[str, str], signal: int, patience: float = _LIMIT) -> No
     patience   seconds for them to be frozen, and to be thawed
     Raises OSError.
     """
-    if signal == _SIGKILL and _kill_v2(paths.get("", "")) and not processes(paths):
+    if signal == SIGKILL and _kill_v2(paths.get("", "")) and not processes(paths):
         return
     from ociruntime.linux.cgroups.freezer import set_frozen
 
@@ -84,12 +83,12 @@ def kill_all(paths: dict[str, str], signal: int, patience: float = _LIMIT) -> No
                 held = False  # gone, or a process in uninterruptible sleep: then without
         _signal_each(paths, signal, held)
     finally:
-        if held and (not was_frozen or signal == _SIGKILL):
+        if held and (not was_frozen or signal == SIGKILL):
             try:
                 set_frozen(paths, False, patience)
             except (FileNotFoundError, TimeoutError):
                 held = False  # gone, or frozen from a cgroup above
-        if signal == _SIGKILL:
+        if signal == SIGKILL:
             thaw_below(paths)
 
 
@@ -151,7 +150,7 @@ def _empty(paths: dict[str, str], busy: set[str], deadline: float) -> None:
                 errno.EBUSY, "this process itself is in the container's cgroup", min(paths.values())
             )
         if left:
-            kill_all(paths, _SIGKILL, max(deadline - time.monotonic(), _LEAST))
+            kill_all(paths, SIGKILL, max(deadline - time.monotonic(), _LEAST))
         busy = {directory for directory in busy if not _remove_tree(directory)}
         if not busy and not left:
             return

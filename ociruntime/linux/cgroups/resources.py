@@ -18,6 +18,35 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
+KEYS = tuple(
+    f"/linux/resources{tail}"
+    for tail in (
+        "",
+        "/memory",
+        "/memory/limit",
+        "/memory/reservation",
+        "/memory/swap",
+        "/memory/kernel",
+        "/memory/kernelTCP",
+        "/memory/swappiness",
+        "/memory/disableOOMKiller",
+        "/memory/useHierarchy",
+        "/memory/checkBeforeUpdate",
+        "/cpu",
+        "/cpu/shares",
+        "/cpu/quota",
+        "/cpu/burst",
+        "/cpu/period",
+        "/cpu/realtimeRuntime",
+        "/cpu/realtimePeriod",
+        "/cpu/cpus",
+        "/cpu/mems",
+        "/cpu/idle",
+        "/pids",
+        "/pids/limit",
+    )
+)
+
 # (property, controller, file, whether 0 is a value). Where it is not, 0 means "not set", as in runc: the
 # kernel has no such limit, and engines write 0 for "unchanged", or (pids) for "no limit". This does not
 # depend on the limits that hold already. Order matters: a limit before memory+swap, a period before its
@@ -243,7 +272,7 @@ def _cpu_v2(cpu: Node, held_quota: int) -> Iterator[Setting]:
         )
 
 
-def check_resources(resources: Node, held: Node | None = None) -> Iterator[Violation]:
+def check(resources: Node, held: Node | None = None) -> Iterator[Violation]:
     """The rules between properties.
 
     held   for an update, the resources in force: they count for what it does not name

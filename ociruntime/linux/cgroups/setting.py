@@ -75,13 +75,11 @@ class Setting:
         if self.unset:
             args["unset"] = self.unset
         shown = self.value.replace("\n", "; ")
-        return HostStep(
-            "linux.cgroups", "set cgroup", args, pointer=self.pointer, text=f"{self.file} = {shown}"
-        )
+        return HostStep("set_cgroup", args, pointer=self.pointer, text=f"{self.file} = {shown}")
 
 
 def set_limit(args: dict[str, Any], warnings: list[str]) -> None:
-    """Do the step "set cgroup". Raises OSError with the file, StepFailed where more can be said."""
+    """Do a step set_cgroup. Raises OSError with the file, StepFailed where more can be said."""
     try:
         _set_limit(args)
         if args["optional"] and args["value"].isdigit() and int(read(args["file"])) > int(args["value"]):
@@ -127,7 +125,7 @@ def _write(file: str, value: str) -> None:
 
 
 def held(args: dict[str, Any]) -> list[list[str]]:
-    """What to write, as [[file, value], ...], to restore what was there before a step "set cgroup"."""
+    """What to write, as [[file, value], ...], to restore what was there before a step set_cgroup."""
     files = [args["file"], *(file for file, _ in [*args.get("instead", []), *args.get("first", [])])]
     found = []
     for file in files:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
 
+KEYS = ("/linux/resources/unified", "/linux/resources/unified/*")
+
 # These are the runtime's own: they decide which processes are in the cgroup, and whether they run.
 _OURS = ("cgroup.procs", "cgroup.threads", "cgroup.freeze", "cgroup.kill")
 

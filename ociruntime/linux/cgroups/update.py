@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.errors import Violation
-    from ociruntime.linux.cgroups.layout import Layout
+    from ociruntime.linux.cgroups.placement import Placement
 
-_SUBJECT = "linux.cgroups"
 # Where 0 is a value; elsewhere it is "not set" (resources.py).
 _ZERO_COUNTS = (("cpu", "idle"), ("cpu", "burst"), ("memory", "swappiness"))
 
 
 def check(resources: Node, held: Node) -> Iterator[Violation]:
     """The rules between what is to be set and what is in force."""
-    from ociruntime.linux.cgroups.resources import check_resources
+    from ociruntime.linux.cgroups import resources as limits
 
-    yield from check_resources(resources, held)
+    yield from limits.check(resources, held)
 
 
-def plan(resources: Node, held: Node, layout: Layout, paths: dict[str, str]) -> Iterator[HostStep]:
+def plan(resources: Node, held: Node, placement: Placement) -> Iterator[HostStep]:
     """The steps for the resources, a tree as in the config; `held` are those in force. Pure.
 
     Raises StepFailed if the container has no cgroup for a limit, NotSupported if v1 or v2 has no equivalent.
     """
+    layout = placement.layout
     settings = list(settings_of(resources, layout, held))
     require_controllers(layout, settings)
     v2 = layout.kind == "v2"
     for setting in settings:
-        if not v2 and setting.controller not in paths and not setting.optional:
+        if not v2 and setting.controller not in placement.paths and not setting.optional:
             raise StepFailed(
                 f"the container has no cgroup of the controller {setting.controller!r}",
                 pointer=setting.pointer,
@@ -51,19 +51,18 @@ def plan(resources: Node, held: Node, layout: Layout, paths: dict[str, str]) -> 
     memory = resources.at("memory")
     wish = memory.at("checkBeforeUpdate") or held.at("memory", "checkBeforeUpdate")
     if v2 and wish.flag():  # on v1 the kernel itself refuses a limit below what is in use
-        yield from _plan_check(memory, paths[""])
+        yield from _plan_check(memory, placement.paths[""])
     controllers = enabled(layout, settings) if v2 else []
     if controllers:
         yield HostStep(
-            _SUBJECT,
-            "enable controllers",
-            {"directory": paths[""], "mount": layout.v2, "controllers": controllers},
+            "enable_controllers",
+            {"directory": placement.paths[""], "mount": layout.v2, "controllers": controllers},
             pointer=next(one.pointer for one in settings if one.controller in controllers),
             text=", ".join(controllers),
         )
     for setting in settings:
-        if v2 or setting.controller in paths:
-            yield setting.step(paths["" if v2 else setting.controller])
+        if v2 or setting.controller in placement.paths:
+            yield setting.step(placement.directory(setting.controller))
 
 
 def _plan_check(memory: Node, directory: str) -> Iterator[HostStep]:
@@ -71,8 +70,7 @@ def _plan_check(memory: Node, directory: str) -> Iterator[HostStep]:
         node = memory.at(name)
         if node.number() > 0:
             yield HostStep(
-                _SUBJECT,
-                "check memory in use",
+                "check_memory_in_use",
                 {"files": [f"{directory}/{file}" for file in files], "limit": node.number()},
                 pointer=node.pointer,
                 text=f"below {node.number()}",

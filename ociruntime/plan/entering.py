@@ -10,18 +10,13 @@
 
 The helper runs the sealed executable, can't be traced, and is in no pid namespace of the container: nothing in there
 sees it. The process that it makes can be seen, but neither traced nor entered until it is its program.
-What follows these steps is decided in plan/exec_order.py and linux/hooks.py. This module must not import launch.
+What follows these steps is decided in plan/exec_order.py and launch/hooks.py. This module must not import launch.
 """
 
 from __future__ import annotations
 
-import os
-
-from ociruntime.descriptors import Descriptors
-from ociruntime.errors import StepFailed
-from ociruntime.identity import is_thread, living_thread, open_process, open_thread, start_time_of
-from ociruntime.linux import namespaces
-from ociruntime.linux.cgroups import joining as cgroups
+from ociruntime.linux import namespace_entries, namespaces
+from ociruntime.linux.cgroups import membership
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False
@@ -29,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
-    from ociruntime.launch.context import Run
     from ociruntime.step import Step
 
 _INIT = Slot("init")
@@ -52,31 +46,23 @@ class Target:
         self.cgroups = cgroups
 
 
-def target_of(run: Run) -> Target:
-    """The container of a Run."""
-    facts = run.facts.get("cgroups")
-    paths: dict[str, str] = facts["paths"] if isinstance(facts, dict) else {}
-    return Target(run.pid, run.start_time, run.rootfs, paths)
-
-
 def plan_open(config: Node, target: Target, move: bool = False) -> Iterator[Step]:
     """The runtime's part, and the clone of the helper.
 
     move  enter the cgroup2 cgroup by a step, instead of being born in it
     """
     yield HostStep(
-        "joining",
-        "open init",
+        "open_init",
         {"pid": target.pid, "start_time": target.start_time},
         text="a pidfd of the container's init",
     )
-    yield from cgroups.plan_open(target.cgroups, _cgroup_pointer(config), move, "the process")
-    yield HostStep("launch", "clone helper", {}, text="a process that enters the container")
+    yield from membership.plan_open(target.cgroups, membership.pointer_of(config), move, "the process")
+    yield HostStep("clone_helper", {}, text="a process that enters the container")
 
 
 def plan_cgroups(config: Node, target: Target, move: bool = False) -> Iterator[Step]:
     """The helper: into the cgroups, so that nothing of the container's runs without its limits."""
-    yield from cgroups.plan_join_self(target.cgroups, _cgroup_pointer(config), move)
+    yield from membership.plan_join_self(target.cgroups, membership.pointer_of(config), move)
 
 
 def plan_enter(config: Node) -> Iterator[Step]:
@@ -87,53 +73,11 @@ def plan_enter(config: Node) -> Iterator[Step]:
 
 def plan_root(config: Node, target: Target) -> Iterator[Step]:
     """The process: what "/" is from now on. In the container's mount namespace it is its root already."""
-    if namespaces.has(config, "mount"):
+    if namespace_entries.has(config, "mount"):
         yield InitStep("root", "/", 0, name="open root", text="/")
     else:
         yield InitStep("root", target.rootfs, 0, name="open root", text=target.rootfs)
         yield InitStep("chroot")
-
-
-def apply(step: HostStep, run: Run) -> None:
-    """Open init, and not a process that has its number by now. Raises StepFailed if it has ended."""
-    pid, start_time = step.args["pid"], step.args["start_time"]
-    assert isinstance(pid, int)
-    try:
-        run.slots[_INIT.key] = open_process(pid)
-    except ProcessLookupError:
-        raise StepFailed("init has ended", step=step.name) from None
-    if start_time and start_time_of(pid) != start_time:
-        raise StepFailed("init has ended", step=step.name)
-    thread = living_thread(pid)
-    while thread not in (0, pid):
-        if _open_thread(step, run, pid, thread):
-            return
-        thread = living_thread(pid)
-
-
-def _open_thread(step: HostStep, run: Run, pid: int, thread: int) -> bool:
-    """Init's first thread has ended and has no namespaces any more; another of its threads still has them.
-
-    False if that one has ended in the meantime, too: its number may belong to a process of the host by then.
-    """
-    try:
-        with Descriptors() as opened:
-            opened["thread"] = open_thread(thread)
-            # It is alive, and a thread of init's: no two threads of the machine have this number at the same time.
-            if not is_thread(opened["thread"], pid, thread):
-                return False
-            os.close(run.slots.pop(_INIT.key))
-            run.slots[_INIT.key] = opened.pop("thread")
-        return True
-    except ProcessLookupError:
-        return False
-    except OSError as failure:
-        raise StepFailed(
-            f"thread {thread}",
-            step=step.name,
-            errno=failure.errno or 0,
-            hint="init's first thread has ended; entering by another one needs Linux 6.9 or newer",
-        ) from None
 
 
 def _cgroup_pointer(config: Node) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which directories are the container's cgroup, one per hierarchy? (R124-R129)
+"""Where is the container placed among the machine's cgroups: which directory in each hierarchy? (R124-R129)
 
 An absolute cgroupsPath is taken below each hierarchy's mount point. A relative one, or the container's
 id if there is none, is taken below the cgroup of the calling process in that hierarchy; on cgroup v2
@@ -12,6 +12,7 @@ Pure: nothing here looks at the machine.
 from __future__ import annotations
 
 from ociruntime.errors import Violation
+from ociruntime.linux.cgroups.membership import pointer_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,12 +21,46 @@ if TYPE_CHECKING:
     from ociruntime.config import Node
     from ociruntime.linux.cgroups.layout import Layout
 
+KEYS = ("/linux/cgroupsPath",)
+
 _LONGEST_NAME = 255  # NAME_MAX
 # PATH_MAX is 4096 bytes; the mount point and the names of files need some of them.
 _LONGEST_PATH = 3800
 
 
-def check_path(config: Node) -> Iterator[Violation]:
+class Placement:
+    """Where one container is placed, and who makes its directories; plain data, made once per plan.
+
+    layout   the machine's hierarchies
+    paths    directory per v1 controller ("name=systemd" too), "" for v2; empty if the container gets none
+    manager  "cgroupfs": the runtime makes them; "disabled": no one does, and init stays in the caller's cgroup
+    pointer  the property that asks for this place, or ""
+    """
+
+    __slots__ = ("layout", "manager", "paths", "pointer")
+
+    def __init__(
+        self, layout: Layout, paths: dict[str, str], manager: str = "cgroupfs", pointer: str = ""
+    ) -> None:
+        self.layout = layout
+        self.paths = paths
+        self.manager = manager
+        self.pointer = pointer
+
+    def directory(self, controller: str) -> str:
+        """Where the files of a controller are."""
+        return self.paths["" if self.layout.kind == "v2" else controller]
+
+
+def place(config: Node, layout: Layout, container_id: str, manager: str) -> Placement:
+    """The placement of a new container; `manager` decides how its paths are found."""
+    paths: dict[str, str] = {}
+    if manager != "disabled":
+        paths = container_paths(layout, config.at("linux", "cgroupsPath").text(), container_id)
+    return Placement(layout, paths, manager, pointer_of(config))
+
+
+def check(config: Node) -> Iterator[Violation]:
     """R128: the values of cgroupsPath that count as invalid."""
     node = config.at("linux", "cgroupsPath")
     path = node.text()
@@ -64,10 +99,7 @@ def container_paths(layout: Layout, cgroups_path: str, container_id: str) -> dic
     tail = "/".join(components(cgroups_path)) if cgroups_path else container_id
     absolute = cgroups_path.startswith("/")
     paths: dict[str, str] = {}
-    mounts = dict(layout.controllers)
-    if layout.v2:
-        mounts[""] = layout.v2
-    for controller, mount in mounts.items():
+    for controller, mount in layout.mounts().items():
         base = [] if absolute else components(layout.own.get(controller, "/"))
         # Outside our cgroup namespace the kernel shows "..": then we take the topmost cgroup that we see.
         base = [] if ".." in base else base

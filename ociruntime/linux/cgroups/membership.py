@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How does a process get into an existing cgroup? Which files it needs, and its own steps. Pure.
+"""How does a process get into an existing cgroup? Which files it needs, and its own steps.
 
 A pid that is written from outside makes the kernel wait until no process of the machine is forking or exiting
 (6 to 12 ms for the first write). A thread that writes 0 to v1's `tasks` for itself, and a clone straight into a
@@ -8,17 +8,26 @@ cgroup2 directory, don't. This module is on the path of exec: it must not import
 
 from __future__ import annotations
 
+import os
+
 from ociruntime.errors import UsageError
-from ociruntime.linux.cgroups import CLONE_SLOT
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ociruntime.config import Node
+    from ociruntime.launch.context import Context
 
-_SUBJECT = "linux.cgroups"
+CLONE_SLOT = "cgroup2"  # the cgroup2 directory that the process is cloned into (CLONE_INTO_CGROUP)
 _MOVE_SLOT = "cgroup2 procs"
+
+
+def pointer_of(config: Node) -> str:
+    """cgroupsPath, if the config has one; else the steps belong to every container."""
+    node = config.at("linux", "cgroupsPath")
+    return node.pointer if node else ""
 
 
 def plan_open(
@@ -32,12 +41,20 @@ def plan_open(
     slots = _slots(paths, move)
     if slots:
         yield HostStep(
-            _SUBJECT,
-            "open cgroup",
+            "open_cgroup",
             {"slots": {key: path for key, path, _ in slots}},
             pointer=pointer,
             text=f"what {who} needs to join it",
         )
+
+
+def open_files(step: HostStep, context: Context) -> None:
+    """Do a step open_cgroup. Raises OSError with the file."""
+    slots = step.args["slots"]
+    assert isinstance(slots, dict)
+    for key, path in slots.items():
+        flags = os.O_RDONLY | os.O_DIRECTORY if key == CLONE_SLOT else os.O_WRONLY
+        context.slots[key] = os.open(path, flags | os.O_CLOEXEC)
 
 
 def plan_join_self(paths: dict[str, str], pointer: str, move: bool = False) -> Iterator[InitStep]:
