@@ -8,6 +8,15 @@ This module must not import anything at run time.
 
 TYPE_CHECKING = False  # what type checkers take for true; typing itself costs 6 ms
 if TYPE_CHECKING:
+    from ociruntime.api import (
+        Container as Container,
+        create as create,
+        delete as delete,
+        gc as gc,
+        list_all as list_all,
+        load as load,
+        run as run,
+    )
     from ociruntime.errors import (
         BundleError as BundleError,
         ContainerExists as ContainerExists,
@@ -25,6 +34,9 @@ if TYPE_CHECKING:
         Violation as Violation,
         WrongState as WrongState,
     )
+    from ociruntime.operations.exec import ExecProcess as ExecProcess
+    from ociruntime.operations.exec_document import Request as Request
+    from ociruntime.plan.order import Options as Options
 
 # The one place that says which version this is; the build reads it without importing the package.
 __version__ = "0.1.0"
@@ -32,7 +44,9 @@ __version__ = "0.1.0"
 # Public name -> the module that has it.
 _PUBLIC = {
     "BundleError": "ociruntime.errors",
+    "Container": "ociruntime.api",
     "ContainerExists": "ociruntime.errors",
+    "ExecProcess": "ociruntime.operations.exec",
     "ForeignContainer": "ociruntime.errors",
     "HookFailed": "ociruntime.errors",
     "InitLost": "ociruntime.errors",
@@ -40,12 +54,20 @@ _PUBLIC = {
     "InvalidConfig": "ociruntime.errors",
     "NoSuchContainer": "ociruntime.errors",
     "NotSupported": "ociruntime.errors",
+    "Options": "ociruntime.plan.order",
+    "Request": "ociruntime.operations.exec_document",
     "RuntimeFailure": "ociruntime.errors",
     "StateUnreadable": "ociruntime.errors",
     "StepFailed": "ociruntime.errors",
     "UsageError": "ociruntime.errors",
     "Violation": "ociruntime.errors",
     "WrongState": "ociruntime.errors",
+    "create": "ociruntime.api",
+    "delete": "ociruntime.api",
+    "gc": "ociruntime.api",
+    "list_all": "ociruntime.api",
+    "load": "ociruntime.api",
+    "run": "ociruntime.api",
 }
 
 

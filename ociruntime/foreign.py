@@ -61,7 +61,7 @@ def _bears_our_mark(directory: StateDir) -> bool:
 
     An unsigned lock is all there is of a create that was killed at once.
     """
-    from ociruntime.statedir import is_entry
+    from ociruntime.journal import is_entry
 
     lock = directory.read_if_sound("lock") or b""
     numbers = lock.split()

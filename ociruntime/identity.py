@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is this pid still the process that we mean? A pid is reused; with its start time it is not.
+"""Which process is it, does it live, and is it frozen? A pid is reused; with its start time it is not.
 
-This module must not import anything of the package: it is on the path of `state`.
+Freezing and thawing is in linux/cgroups/freezer.py. This module must not import anything of the package: it is on the path
+of `state`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 _PF_EXITING = 0x4  # linux/sched.h
 # Fields 9, 20 and 22 of /proc/PID/stat, counted from the state, which is the third (proc(5)).
 _FLAGS, _THREADS, _START_TIME = 6, 17, 19
+# controller ("" is cgroup v2), its file, and what that says of a frozen cgroup
+_FREEZERS = (("freezer", "freezer.state", (b"FROZEN", b"FREEZING")), ("", "cgroup.freeze", (b"1",)))
 
 
 def start_time_of(pid: int) -> int:
@@ -97,6 +100,32 @@ def is_thread(pidfd: int, pid: int, thread: int) -> bool:
 def root_of(pid: int) -> str:
     """A path that leads to the root directory of a process, even if its first thread has ended."""
     return f"/proc/{pid}/task/{living_thread(pid) or pid}/root"
+
+
+def frozen(paths: dict[str, str]) -> bool:
+    """Whether a cgroup is frozen, or about to be; false if it is gone or can't be frozen.
+
+    paths   directory per v1 controller, "" for v2
+    """
+    for controller, name, words in _FREEZERS:
+        if controller in paths:
+            try:
+                with open(f"{paths[controller]}/{name}", "rb", buffering=0) as file:
+                    return file.read(16).startswith(words)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            except OSError as failure:
+                if failure.errno == errno.ENODEV:  # removed since the open
+                    return False
+                raise
+    return False
+
+
+def exit_status(pid: int) -> int:
+    """Wait for the end of a child: its exit status, or 128 + n if signal n ended it. Raises ChildProcessError."""
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
 def reap(pid: int) -> None:

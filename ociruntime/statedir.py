@@ -37,11 +37,119 @@ from ociruntime.identity import lives, start_time_of
 from ociruntime.jsontext import compact
 from ociruntime.stateroot import check_id, check_root, make_root
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    from ociruntime.config import Node
+
+    Kind = TypeVar("Kind")
+
 STATE_VERSION = 1
 _LARGEST = 64 << 20  # bytes of a file: configs and journals have kilobytes, so a larger one is not ours
 # How its files are opened: no link is followed, and a FIFO or a terminal in place of one is not waited for.
 _AS_IT_IS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _WAY_OUT = "delete --force cleans it up"
+
+
+class Record:
+    """What state.json says of a container; false while there is none, and then everything in it is empty.
+
+    members       all of it, as it is read and written; what this version does not know stays in it
+    pid           init's process id in the runtime's pid namespace
+    start_time    its start time: with it the pid is unique
+    bundle        absolute path of the bundle
+    rootfs        absolute path of the root filesystem
+    created       when it was created, by RFC 3339
+    owner         as runc shows it: empty
+    facts         what later verbs need, by subject; each subject knows what it has put there
+    cgroup_paths  the container's cgroup directory per v1 controller, "" for v2; empty if it has none
+    hooks         the kinds of hook that the config has
+    shares_pids   without a pid namespace of its own, the end of init is not the end of the container
+    has_process   without one there is nothing to start
+    options       create's flags, as plan/order.py's Options keeps them
+    annotations   those of the config
+    """
+
+    __slots__ = (
+        "annotations",
+        "bundle",
+        "cgroup_paths",
+        "created",
+        "facts",
+        "has_process",
+        "hooks",
+        "members",
+        "options",
+        "owner",
+        "pid",
+        "rootfs",
+        "shares_pids",
+        "start_time",
+    )
+
+    def __init__(self, members: dict[str, object] | None = None) -> None:
+        """Raises ValueError if a member that every verb relies on is missing, or is not what it should be."""
+        said = _nothing() if members is None else members
+        _member(said, "id", str)
+        self.members = said
+        self.pid = _member(said, "pid", int)
+        self.start_time = _member(said, "start_time", int)
+        self.bundle = _member(said, "bundle", str)
+        self.rootfs = _member(said, "rootfs", str)
+        self.facts: dict[str, object] = _member(said, "facts", dict)
+        self.hooks: list[str] = _member(said, "hooks", list)
+        self.options: dict[str, Any] = _member(said, "options", dict)
+        self.created = str(said.get("created", ""))
+        self.owner = str(said.get("owner", ""))
+        annotations = said.get("annotations")
+        self.annotations: dict[str, object] = annotations if isinstance(annotations, dict) else {}
+        self.shares_pids = bool(said.get("shares_pids"))
+        self.has_process = bool(said.get("has_process"))
+        cgroups = _member(self.facts, "cgroups", dict) if "cgroups" in self.facts else {"paths": {}}
+        paths = _member(cgroups, "paths", dict)
+        if not all(isinstance(path, str) and "\0" not in path for path in paths.values()):
+            raise ValueError("paths")
+        if members is not None and self.pid <= 0:
+            raise ValueError("pid")
+        self.cgroup_paths: dict[str, str] = paths
+
+    def __bool__(self) -> bool:
+        return self.pid > 0
+
+    def init(self) -> dict[str, object]:
+        """What identifies init, as the journal has it and identity.identify gives it."""
+        return {"pid": self.pid, "start_time": self.start_time}
+
+    @property
+    def resources(self) -> object:
+        """The limits of its cgroup, if `update` has changed them; None as long as those of the config hold."""
+        group = self.facts["cgroups"] if self.cgroup_paths else None
+        return group.get("resources") if isinstance(group, dict) else None
+
+    def set_resources(self, resources: object) -> None:
+        """Note what `update` has set."""
+        _member(self.facts, "cgroups", dict)["resources"] = resources
+
+
+def _nothing() -> dict[str, object]:
+    return {
+        "id": "",
+        "pid": 0,
+        "start_time": 0,
+        "bundle": "",
+        "rootfs": "",
+        "facts": {},
+        "hooks": [],
+        "options": {},
+    }
+
+
+def _member(said: dict[str, object], name: str, kind: type[Kind]) -> Kind:
+    value = said.get(name)
+    if not isinstance(value, kind):
+        raise ValueError(name)
+    return value
 
 
 class StateDir:
@@ -246,12 +354,12 @@ class StateDir:
         except OSError as failure:
             raise RuntimeFailure(self.file(name), step="write state", errno=failure.errno or 0) from None
 
-    def write_state(self, state: dict[str, object]) -> None:
+    def write_state(self, record: Record) -> None:
         """Write state.json: the container exists from now on."""
-        self.write("state.json", compact({"version": STATE_VERSION, **state}).encode())
+        self.write("state.json", compact({"version": STATE_VERSION, **record.members}).encode())
 
-    def read_state(self, name: str = "state.json") -> dict[str, object] | None:
-        """The content of state.json; None if there is none.
+    def read_state(self, name: str = "state.json") -> Record | None:
+        """What state.json says; None if there is none.
 
         Raises StateUnreadable if it is damaged or of another version.
         """
@@ -268,16 +376,21 @@ class StateDir:
                 f"{self.file(name)}: the state has version {version}, but this runtime uses version {STATE_VERSION}",
                 hint=_WAY_OUT,
             )
-        if not _has_shape(state):
-            raise StateUnreadable(f"{self.file(name)}: damaged", hint=_WAY_OUT)
-        return state
+        try:
+            return Record(state)
+        except ValueError:
+            raise StateUnreadable(f"{self.file(name)}: damaged", hint=_WAY_OUT) from None
 
-    def config(self) -> bytes:
-        """The config as create read it. Raises StateUnreadable."""
+    def kept(self) -> bytes:
+        """The text of the config as create read it. Raises StateUnreadable."""
         data = self.read("config.json")
         if data is None:
             raise StateUnreadable(f"{self.file('config.json')}: no such file", hint=_WAY_OUT)
         return data
+
+    def config(self) -> Node:
+        """The config as create read it. Raises StateUnreadable, BundleError."""
+        return parse(self.kept(), self.file("config.json"))
 
     def begin_delete(self) -> None:
         """Rename state.json to deleted.json: from then on there is only forward. Raises OSError."""
@@ -309,8 +422,9 @@ class StateDir:
         A step whose line was cut off by a crash was not begun; a line that is not an entry can't be undone, and must not
         keep the others from being undone. Raises StateUnreadable if it can't be read at all.
         """
-        lines = (self.read("journal") or b"").split(b"\n")
-        return [entry for entry in map(_entry_of, lines[:-1]) if entry]
+        from ociruntime.journal import entries
+
+        return entries(self.read("journal") or b"")
 
     def remove(self) -> None:
         """Remove the directory, lock last; a file that is already gone is ignored. Raises RuntimeFailure."""
@@ -343,72 +457,6 @@ def _damaged(path: str, failure: OSError) -> StateUnreadable:
     if failure.errno == errno.ELOOP:
         return StateUnreadable(f"{path}: not a regular file", hint=_WAY_OUT)
     return StateUnreadable(path, errno=failure.errno or 0, hint=_WAY_OUT)
-
-
-def init_of(journal: list[dict[str, object]]) -> dict[str, object]:
-    """Pid and start time of init, as a journal has them; empty if it was not there yet."""
-    for entry in reversed(journal):
-        if entry["op"] == "init" and isinstance(entry["args"], dict):
-            return entry["args"]
-    return {}
-
-
-def is_entry(line: bytes) -> bool:
-    """Is this a line of one of our journals?"""
-    return bool(_entry_of(line))
-
-
-def _entry_of(line: bytes) -> dict[str, object]:
-    try:
-        entry = parse(line, "journal").value
-    except BundleError:
-        return {}
-    if not isinstance(entry, dict) or not isinstance(entry.get("args"), dict):
-        return {}
-    if isinstance(entry.get("op"), str):
-        return entry
-    subject, name = entry.get("subject"), entry.get("name")
-    if not isinstance(subject, str) or not isinstance(name, str):
-        return {}
-    return {"op": _FORMER.get((subject, name), name), "args": entry["args"]}
-
-
-# Up to version 0.1 an entry had the subject, and the words for people, of what is an op now.
-_FORMER = {
-    ("launch", "init"): "init",
-    ("linux.cgroups", "make cgroup"): "make_cgroup",
-    ("linux.intelrdt", "make resctrl group"): "make_resctrl_group",
-    ("linux.intelrdt", "make monitoring group"): "make_monitoring_group",
-    ("linux.network", "move network device"): "move_network_device",
-    ("linux.rootfs", "note mounts"): "note_mounts",
-    ("notify", "make notify directory"): "make_notify_directory",
-}
-
-
-# Members that every verb relies on, and their types.
-_MEMBERS = {
-    "id": str,
-    "pid": int,
-    "start_time": int,
-    "bundle": str,
-    "rootfs": str,
-    "facts": dict,
-    "hooks": list,
-    "options": dict,
-}
-
-
-def _has_shape(state: dict[str, object]) -> bool:
-    if any(not isinstance(state.get(name), kind) for name, kind in _MEMBERS.items()):
-        return False
-    facts, pid = state["facts"], state["pid"]
-    assert isinstance(facts, dict)
-    assert isinstance(pid, int)
-    cgroups = facts.get("cgroups", {"paths": {}})
-    paths = cgroups.get("paths") if isinstance(cgroups, dict) else None
-    if pid <= 0 or not isinstance(paths, dict):
-        return False
-    return all(isinstance(path, str) and "\0" not in path for path in paths.values())
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -201,13 +201,3 @@ class News:
         if self._finished is not None:
             self._finished()
         self.proxy.close()
-
-
-def start(container: Container, manager: str, trace: str, warn: Callable[[str], None]) -> None:
-    """The start operation, which then waits until the program is ready or has ended."""
-    news = News(container, manager, container.pid, warn)
-    try:
-        container.start(trace)
-        news.pass_on(wait=True)
-    finally:
-        news.proxy.close()

@@ -12,7 +12,7 @@ from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure
-from ociruntime.identity import open_process, start_time_of
+from ociruntime.identity import frozen, open_process, start_time_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,6 @@ def _kill_and_wait(pidfd: int, cgroups: dict[str, str], deadline: float) -> None
     poll.register(pidfd, select.POLLIN)
     if poll.poll(_FROZEN_AFTER):
         return
-    from ociruntime.frozen import frozen
     from ociruntime.linux.cgroups.freezer import set_frozen
 
     if frozen(cgroups):  # cgroup v1 does not let a frozen process die

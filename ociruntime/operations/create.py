@@ -11,25 +11,28 @@ import time
 
 from ociruntime import host
 from ociruntime.check import check
-from ociruntime.container import Container
 from ociruntime.errors import BundleError, ContainerExists, ForeignContainer, NoSuchContainer, RuntimeFailure
 from ociruntime.identity import identify, reap
 from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
+from ociruntime.launch.trace import Trace
 from ociruntime.launch.undo import undo
 from ociruntime.linux import credentials, namespace_entries
 from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
 from ociruntime.plan import order
-from ociruntime.statedir import StateDir
+from ociruntime.statedir import Record, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
     from ociruntime.bundle import Bundle
+    from ociruntime.container import Container
     from ociruntime.host import Host
-    from ociruntime.launch.trace import Trace
     from ociruntime.plan.order import Options
+
+    Made = TypeVar("Made", bound=Container)
 
 
 def create(
@@ -37,13 +40,44 @@ def create(
     bundle: Bundle,
     options: Options,
     *,
+    pid_file: str = "",
+    stdio: tuple[int, int, int] = (-1, -1, -1),
+    keep_terminal: bool = False,
+    trace: str = "",
+    kind: type[Made],
+) -> Made:
+    """Make a container; see api.create.
+
+    kind   the class of what is returned, so that nothing comes between the container's being there and the caller's
+           having it
+    """
+    timeline = Trace(trace, "create")
+    return make(
+        root,
+        bundle,
+        options,
+        pid_file=pid_file,
+        stdio=stdio,
+        keep_terminal=keep_terminal,
+        timeline=timeline,
+        done=timeline.write,
+        kind=kind,
+    )
+
+
+def make(
+    root: str,
+    bundle: Bundle,
+    options: Options,
+    *,
     pid_file: str,
     stdio: tuple[int, int, int],
-    keep_terminal: bool = False,
+    keep_terminal: bool,
     timeline: Trace,
+    kind: type[Made],
     done: Callable[[BaseException | None], None] | None = None,
-) -> Container:
-    """Make a container; see container.create.
+) -> Made:
+    """As create, for a caller who has the timeline.
 
     done   is called when all steps have been done, or undone, with the failure; if it raises, the container is removed
     """
@@ -68,7 +102,7 @@ def create(
         )
         creation.launch.carry_out()
         warnings += [*(str(violation) for violation in made.warnings), *creation.context.warnings]
-        container = creation.container(warnings)
+        container = creation.container(kind, warnings)
         creation.launch.finish(keep_terminal)
         if done is not None:
             done(None)
@@ -100,12 +134,13 @@ def _claim(root: str, container_id: str) -> StateDir:
     try:
         return StateDir.claim(root, container_id)
     except ContainerExists:
-        from ociruntime.operations.delete import finish, refuse_foreign
+        from ociruntime.foreign import refuse
+        from ociruntime.operations.recover import finish
 
         try:
             found = StateDir.within(root, container_id)
-            refuse_foreign(found)
-            if found.has("state.json") or not finish(found):
+            refuse(found)
+            if found.has("state.json") or finish(found) is None:
                 raise
         except ForeignContainer as other:
             raise ContainerExists(container_id, hint=f"{other.reason}; {other.hint}") from None
@@ -127,7 +162,7 @@ class _Creation:
         self.options = options
         self.pid_file = pid_file
         self.pid_file_written = False
-        self.state: dict[str, object] = {}
+        self.record = Record()
         self.launch: Launch | None = None
         self.made: Container | None = None
         self.context = Context(
@@ -140,11 +175,11 @@ class _Creation:
             home=options.home,
         )
 
-    def container(self, warnings: list[str]) -> Container:
+    def container(self, kind: type[Made], warnings: list[str]) -> Made:
         """The container that has been made."""
-        self.made = Container(self.directory, self.state)
-        self.made.warnings = warnings
-        return self.made
+        self.made = made = kind(self.directory, self.record)
+        made.warnings = warnings
+        return made
 
     def let_go(self, container: Container) -> None:
         """The container exists: init lives on, and everything that only create needed is closed."""
@@ -167,7 +202,7 @@ class _Creation:
         if self.context.pid:
             reap(self.context.pid)
         if self.context.hooked:
-            from ociruntime.operations.delete import run_poststop
+            from ociruntime.operations.recover import run_poststop
 
             problems += run_poststop(self.context)
         if problems and isinstance(failure, RuntimeFailure):
@@ -181,7 +216,7 @@ class _Creation:
         """Write everything; state.json last, because the container exists from then on."""
         config = self.bundle.config
         self.directory.write("config.json", self.bundle.raw)
-        self.state = {
+        members: dict[str, object] = {
             "id": self.context.container_id,
             **identify(self.context.pid),
             "bundle": self.context.bundle,
@@ -196,11 +231,12 @@ class _Creation:
             "options": self.options.kept(),
         }
         if config.at("annotations"):
-            self.state["annotations"] = config.at("annotations").value
+            members["annotations"] = config.at("annotations").value
+        self.record = Record(members)
         if self.pid_file:
             write_pid_file(self.pid_file, self.context.pid)
             self.pid_file_written = True
-        self.directory.write_state(self.state)
+        self.directory.write_state(self.record)
 
     def _forget(self) -> None:
         """After a failure: remove what is outside the state directory."""

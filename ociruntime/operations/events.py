@@ -14,6 +14,7 @@ import os
 import select
 import time
 
+from ociruntime.container import ALLOWED
 from ociruntime.errors import RuntimeFailure, WrongState
 from ociruntime.linux.cgroups.stats import stats
 
@@ -30,10 +31,6 @@ _LONGEST_WAIT = 1.0  # seconds until the next check whether the cgroup is still 
 def statistics(container: Container) -> Event:
     """The event "stats", as runc has it. Raises RuntimeFailure if the container has no cgroup, or it is gone."""
     paths = container.cgroup_paths()
-    if not paths:
-        raise RuntimeFailure(
-            "the container has no cgroup", hint="it was created with --cgroup-manager disabled"
-        )
     try:
         return {"type": "stats", "id": container.id, "data": stats(paths)}
     except OSError as failure:
@@ -42,7 +39,7 @@ def statistics(container: Container) -> Event:
 
 def require_alive(container: Container) -> None:
     """Raise WrongState if the container has ended."""
-    if container.status() in ("stopped", "creating"):
+    if container.status() not in ALLOWED["events"]:
         raise WrongState(f"container with id {container.id} is not running")
 
 
@@ -51,8 +48,7 @@ def events(container: Container, interval: float) -> Iterator[Event]:
 
     interval   seconds between two events "stats"
     """
-    paths = container.cgroup_paths()
-    watch = _watch(paths)
+    watch = _watch(container.record.cgroup_paths)
     try:
         due = time.monotonic() + interval
         while True:

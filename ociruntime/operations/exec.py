@@ -8,7 +8,7 @@
 
 Nothing is recorded about the process: if the runtime is killed before the process has become its program, the process
 ends; after that it belongs to the container. No lock is held, so any number may be made at once. This module must not
-import creation, starting or a verb: it is on the path of every health probe.
+import create, start or a verb: it is on the path of every health probe.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import os
 from _signal import pidfd_send_signal
 
 from ociruntime import host
-from ociruntime.config import parse
+from ociruntime.container import ALLOWED
 from ociruntime.errors import InvalidConfig, RuntimeFailure, StepFailed, Violation, WrongState
-from ociruntime.frozen import frozen
-from ociruntime.identity import root_of
+from ociruntime.identity import exit_status, frozen, root_of
 from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
@@ -53,7 +52,7 @@ _REFUSALS = {
 }
 
 
-class Executed:
+class ExecProcess:
     """A process that exec has made; `with` closes its descriptor.
 
     pid       its process id in the runtime's pid namespace
@@ -71,11 +70,9 @@ class Executed:
         Raises RuntimeFailure if its exit status has been collected already.
         """
         try:
-            _, status = os.waitpid(self.pid, 0)
+            return exit_status(self.pid)
         except ChildProcessError:
             raise RuntimeFailure("the exit status of the process has already been collected") from None
-        code = os.waitstatus_to_exitcode(status)
-        return code if code >= 0 else 128 - code
 
     def kill(self, signal: int) -> None:
         """Send it a signal. Raises WrongState if it has ended."""
@@ -84,7 +81,7 @@ class Executed:
         except ProcessLookupError:
             raise WrongState("process not running") from None
 
-    def let_go(self) -> Executed:
+    def let_go(self) -> ExecProcess:
         """This object, now the caller's: the process lives on when it is closed."""
         return self if self._child.let_go() else self  # noqa: RUF034 - in one line, so that nothing comes between
 
@@ -92,7 +89,7 @@ class Executed:
         """Forget it; it keeps running."""
         self._child.close()
 
-    def __enter__(self) -> Executed:  # noqa: PYI034 - Self is in typing, which costs 6 ms
+    def __enter__(self) -> ExecProcess:  # noqa: PYI034 - Self is in typing, which costs 6 ms
         return self
 
     def __exit__(self, *details: object) -> None:
@@ -110,14 +107,14 @@ def execute(
     take_terminal: Callable[[int], None] | None = None,
     pass_signals: PassSignals | None = None,
     trace: str = "",
-) -> Executed:
-    """Run a program in a container; see Container.exec."""
+) -> ExecProcess:
+    """Run a program in a container; see api.Container.exec."""
     if container.unfinished == "delete":
         raise WrongState(
             "cannot exec in a container that is being deleted", hint="; ".join(container.warnings)
         )
     status = container.status()
-    if status in _REFUSALS and not (status == "paused" and request.ignore_paused):
+    if status not in ALLOWED["exec"] and not (status == "paused" and request.ignore_paused):
         hint = "--ignore-paused waits until it is resumed" if status == "paused" else ""
         raise WrongState(_REFUSALS[status], hint=hint)
     timeline = Trace(trace, "exec")
@@ -132,7 +129,7 @@ def execute(
         foreground=take_terminal is not None,
         signals=pass_signals is not None,
     )
-    executed: Executed | None = None
+    executed: ExecProcess | None = None
     try:
         with timeline:
             executed = _carry_out(
@@ -146,7 +143,7 @@ def execute(
     return executed.let_go()
 
 
-def _carry_out(execution: _Execution, request: Request, pass_signals: PassSignals | None) -> Executed:
+def _carry_out(execution: _Execution, request: Request, pass_signals: PassSignals | None) -> ExecProcess:
     execution.pass_signals = pass_signals
     try:
         return execution.carry_out(request)
@@ -173,12 +170,10 @@ class _Execution:
         self.pass_signals: PassSignals | None = None
         self.pid_file_written = False
 
-    def carry_out(self, request: Request) -> Executed:
+    def carry_out(self, request: Request) -> ExecProcess:
         """Check, plan, launch."""
         options = self.options
-        directory = self.container.directory
-        kept = parse(directory.config(), directory.file("config.json"))
-        config = exec_document.with_process(kept, request)
+        config = exec_document.with_process(self.container.directory.config(), request)
         warnings = exec_document.require(config)
         if options.console_socket or config.at("process", "terminal").flag():
             from ociruntime.linux import console
@@ -204,11 +199,11 @@ class _Execution:
         told = [*warnings, *made.warnings]
         for violation in told if request.document is not None else ():
             violation.pointer = _own(violation.pointer)
-        return Executed(child, [str(violation) for violation in told])
+        return ExecProcess(child, [str(violation) for violation in told])
 
     def _launch(self, made: Plan, config: Node) -> Child:
         container, options = self.container, self.options
-        context = Context(container.id, str(container.stored["bundle"]), container.directory.path, config)
+        context = Context(container.id, container.record.bundle, container.directory.path, config)
         context.init_pid, context.status = (
             container.pid,
             "created" if container.status() == "created" else "running",
@@ -223,7 +218,7 @@ class _Execution:
             child = launch.child
             if self.pass_signals is not None and child is not None:
                 # Now, rather than when the program is known to run: a signal may have come by then.
-                self.pass_signals(child.has_begun, Executed(child, []).kill)
+                self.pass_signals(child.has_begun, ExecProcess(child, []).kill)
 
         launch = Launch(
             made,
@@ -251,14 +246,9 @@ class _Execution:
 
 def target_of(container: Container, below: list[str]) -> Target:
     """The container as exec sees it; `below` are the cgroups that --cgroup names."""
-    stored = container.stored
-    facts = stored["facts"]
-    assert isinstance(facts, dict)
-    own: dict[str, str] = facts["cgroups"]["paths"] if "cgroups" in facts else {}
-    start_time = stored["start_time"]
-    assert isinstance(start_time, int)
-    paths = membership.below(own, below) if below else own
-    return Target(container.pid, start_time, str(stored["rootfs"]), paths)
+    record = container.record
+    paths = membership.below(record.cgroup_paths, below) if below else record.cgroup_paths
+    return Target(record.pid, record.start_time, record.rootfs, paths)
 
 
 def _enter_cgroup_of_init(target: Target) -> bool:

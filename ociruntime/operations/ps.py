@@ -25,16 +25,11 @@ def of(container: Container) -> list[int]:
 
     Raises RuntimeFailure if it has none (then they are unknown), WrongState if the container is not made yet.
     """
-    if not container.stored:
+    if not container.record:
         raise WrongState(
             "the container is being created" if not container.interrupted else "container not running"
         )
-    paths = container.cgroup_paths()
-    if not paths:
-        raise RuntimeFailure(
-            "the container has no cgroup", hint="it was created with --cgroup-manager disabled"
-        )
-    return processes(paths)
+    return processes(container.cgroup_paths())
 
 
 def table(pids: list[int], arguments: list[str]) -> str:

@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import os
 
+from ociruntime.container import Container, ignored
 from ociruntime.errors import NoSuchContainer, RuntimeFailure
-from ociruntime.foreground import forwarding
+from ociruntime.foreground import forwarding, pipes
 from ociruntime.launch.trace import Trace
-from ociruntime.operations.create import create
+from ociruntime.operations.create import make
 from ociruntime.operations.delete import delete
-from ociruntime.operations.start import start
+from ociruntime.operations.signal import kill
+from ociruntime.operations.start import begin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ociruntime.bundle import Bundle
-    from ociruntime.container import Container
     from ociruntime.foreground.readiness import News
     from ociruntime.foreground.streams import Streams
     from ociruntime.foreground.terminal import Terminal
@@ -35,23 +36,23 @@ def run(
     bundle: Bundle,
     options: Options,
     *,
-    pid_file: str,
-    detach: bool,
-    keep: bool,
-    trace: str,
-    forward_signals: bool,
-    notify: str,
-    warn: Callable[[str], None],
+    pid_file: str = "",
+    detach: bool = False,
+    keep: bool = False,
+    trace: str = "",
+    forward_signals: bool = False,
+    notify: str = "",
+    warn: Callable[[str], None] = ignored,
 ) -> int:
-    """Run a container; see container.run."""
+    """Run a container; see api.run."""
     timeline = Trace(trace, "run")
     terminal = None if detach or options.console_socket else _terminal(bundle, forward_signals)
-    streams = None if detach or terminal is not None or not forward_signals else _streams()
+    streams = None if detach or terminal is not None or not forward_signals else pipes()
     joined = terminal or streams
     container, to_stay = None, False
     try:
         with timeline:
-            container = create(
+            container = make(
                 root,
                 bundle,
                 options,
@@ -59,24 +60,19 @@ def run(
                 stdio=(-1, -1, -1) if streams is None else streams.given,
                 keep_terminal=not detach,
                 timeline=timeline,
+                kind=Container,
             )
             for warning in container.warnings:
                 warn(warning)
-            _begin(container, terminal, forward_signals)
+            _join(container, terminal, forward_signals)
             news = _news(container, notify, detach, warn)
-            start(container, timeline)
+            begin(container, timeline)
         to_stay = detach or keep
         if news is not None:
             news.pass_on(wait=detach)
         if detach:
             return 0
-        if joined is not None:
-            joined.copy(container.pid)
-        code = container.wait()
-        if news is not None:
-            news.finish()
-        if joined is not None:
-            joined.close()  # before the poststop hooks
+        code = _wait(container, joined, news)
         if not keep:
             _delete(root, container, warn)
         return code
@@ -87,6 +83,18 @@ def run(
     finally:
         if joined is not None:
             joined.close()
+
+
+def _wait(container: Container, joined: Terminal | Streams | None, news: News | None) -> int:
+    """Wait for the program's end; what it has printed and said is passed on before the poststop hooks run."""
+    if joined is not None:
+        joined.copy(container.pid)
+    code = container.wait()
+    if news is not None:
+        news.finish()
+    if joined is not None:
+        joined.close()
+    return code
 
 
 def _delete(root: str, container: Container, warn: Callable[[str], None]) -> None:
@@ -122,16 +130,7 @@ def _terminal(bundle: Bundle, forward_signals: bool) -> Terminal | None:
     return Terminal()
 
 
-def _streams() -> Streams | None:
-    """Pipes in place of the caller's terminal; engines pass no terminal, and pay three ioctls for the check."""
-    if not any(os.isatty(number) for number in (0, 1, 2)):
-        return None
-    from ociruntime.foreground.streams import Streams
-
-    return Streams()
-
-
-def _begin(container: Container, terminal: Terminal | None, forward_signals: bool) -> None:
+def _join(container: Container, terminal: Terminal | None, forward_signals: bool) -> None:
     if terminal is not None:
         terminal.begin(container.terminal)
     if forward_signals:
@@ -149,4 +148,4 @@ def _delete_after_failure(root: str, container: Container) -> None:
 
 def _forward(container: Container, terminal: Terminal | None) -> None:
     """Forward signals to the program; if it has ended, `wait` is about to say so."""
-    forwarding.forward_signals(container.has_begun, container.kill, terminal)
+    forwarding.forward_signals(container.has_begun, lambda number: kill(container, number), terminal)

@@ -11,11 +11,13 @@ import _socket
 import errno
 import os
 
+from ociruntime.container import ALLOWED
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import InitLost, NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
 from ociruntime.identity import open_process, start_time_of
 from ociruntime.launch.undo import end_init
-from ociruntime.operations.delete import context_of, delete, finish
+from ociruntime.operations.delete import delete
+from ociruntime.operations.recover import context_of, finish
 from ociruntime.progress import (
     CONTINUE,
     CREATED,
@@ -31,6 +33,7 @@ from ociruntime.progress import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from ociruntime.bundle import Bundle
@@ -47,16 +50,44 @@ _REFUSALS = {
 }
 
 
-def start(container: Container, timeline: Trace | None = None) -> None:
-    """Run the program; see Container.start."""
+def start(container: Container, trace: str = "") -> None:
+    """Run the program; see api.Container.start."""
+    if not trace:
+        begin(container)
+        return
+    from ociruntime.launch.trace import Trace
+
+    timeline = Trace(trace, "start")
+    with timeline:
+        begin(container, timeline)
+
+
+def start_and_tell(container: Container, manager: str, trace: str, warn: Callable[[str], None]) -> None:
+    """As start; then wait until the program is ready or has ended, and tell the service manager.
+
+    manager   its socket ($NOTIFY_SOCKET)
+    warn      is called if it can't be reached, or does not answer
+    """
+    from ociruntime.foreground.readiness import News
+
+    news = News(container, manager, container.pid, warn)
+    try:
+        start(container, trace)
+        news.pass_on(wait=True)
+    finally:
+        news.proxy.close()
+
+
+def begin(container: Container, timeline: Trace | None = None) -> None:
+    """As start, for a caller who has the timeline."""
     if container.unfinished:
         _refuse_unfinished(container)
     status = container.status()
-    if status != "created":
+    if status not in ALLOWED["start"]:
         if status == "stopped":
             _tell_own_failure(container)
         raise WrongState(_REFUSALS[status], hint="; ".join(container.warnings))
-    if not container.stored.get("has_process"):
+    if not container.record.has_process:
         raise WrongState(
             "process property must not be empty", pointer="/process", hint="start needs a process to run"
         )
@@ -70,7 +101,7 @@ def start(container: Container, timeline: Trace | None = None) -> None:
 
 def _refuse_unfinished(container: Container) -> NoReturn:
     """There is nothing to start: finish what was interrupted, and leave what another process is working on."""
-    if finish(container.directory):
+    if finish(container.directory) is not None:
         raise NoSuchContainer(container.id)
     raise WrongState(_REFUSALS["creating" if container.unfinished == "create" else "deleting"])
 
@@ -100,8 +131,7 @@ def _greet(container: Container, starter: _socket.socket) -> None:
 
 
 def _start(container: Container, starter: _socket.socket, timeline: Trace | None) -> None:
-    hooks = container.stored.get("hooks")
-    kinds = hooks if isinstance(hooks, list) else []
+    kinds = container.record.hooks
     if "startContainer" in kinds:
         _run_hooks(container, "startContainer", timeline)
     try:
@@ -120,7 +150,7 @@ def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
     from ociruntime.launch.hooks import apply
     from ociruntime.linux import credentials, hooks as programs
 
-    context = context_of(container.directory, container.stored)
+    context = context_of(container.directory, container.record)
     context.host = host.probe()
     context.keyring = container.keyring()
     context.home = credentials.home_of(context.config.at("process", "user", "uid").number(), context.rootfs)
@@ -184,7 +214,7 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
     from ociruntime.launch.launch import step_failed
     from ociruntime.step import module_of
 
-    context = context_of(container.directory, container.stored)
+    context = context_of(container.directory, container.record)
     context.config = _bundle(container).config
     made = planned(container)
     for index, step in made.steps_at("listener"):
@@ -193,10 +223,10 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
                 context.received["listener"] = _copy_of(container, number)
                 module_of(step.op).apply(step, context)
         except RuntimeFailure:
-            end_init(container.stored)
+            end_init(container.record.init())
             raise
         except OSError as failure:
-            end_init(container.stored)
+            end_init(container.record.init())
             raise step_failed(step, failure) from None
         finally:
             context.received.close()
@@ -208,7 +238,7 @@ def _copy_of(container: Container, number: int) -> int:
 
     with Descriptors() as opened:
         opened["init"] = open_process(container.pid)
-        if start_time_of(container.pid) != container.stored["start_time"]:
+        if start_time_of(container.pid) != container.record.start_time:
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         return descriptor_of(opened["init"], number)
 
@@ -234,7 +264,7 @@ def _fail(container: Container, message: bytes) -> NoReturn:
     from ociruntime.launch.launch import explain
     from ociruntime.native.spawn import failure_of
 
-    end_init(container.stored)
+    end_init(container.record.init())
     steps = planned(container).steps
     raise explain(failure_of(message), steps)
 
@@ -244,9 +274,8 @@ def planned(container: Container) -> Plan:
     from ociruntime import host
     from ociruntime.plan import order
 
-    options = container.stored["options"]
-    assert isinstance(options, dict)
-    return order.make(_bundle(container), host.probe(), order.Options(container.id, **options))
+    options = order.Options(container.id, **container.record.options)
+    return order.make(_bundle(container), host.probe(), options)
 
 
 def _bundle(container: Container) -> Bundle:
@@ -254,7 +283,7 @@ def _bundle(container: Container) -> Bundle:
     from ociruntime.bundle import Bundle
 
     directory = container.directory
-    return Bundle(str(container.stored["bundle"]), directory.file("config.json"), directory.config())
+    return Bundle(container.record.bundle, directory.file("config.json"), directory.kept())
 
 
 def _take_stamps(container: Container, timeline: Trace) -> None:

@@ -11,11 +11,12 @@ import os
 
 from ociruntime import host
 from ociruntime.check import schema
-from ociruntime.config import Node, parse
+from ociruntime.config import Node
+from ociruntime.container import ALLOWED, SPEC_VERSION
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
 from ociruntime.linux.cgroups import setting, update
 from ociruntime.linux.cgroups.placement import Placement
-from ociruntime.operations.delete import context_of
+from ociruntime.operations.recover import context_of
 from ociruntime.statedir import StateDir
 from ociruntime.step import module_of
 
@@ -29,60 +30,54 @@ if TYPE_CHECKING:
 
 
 def change(container: Container, resources: object, schemata: dict[str, str] | None = None) -> list[str]:
-    """Set these limits; see Container.update. Returns warnings."""
-    config = Node({"ociVersion": "1.3.0", "root": {"path": "/"}, "linux": {"resources": resources}})
+    """Set these limits; see api.Container.update. Returns warnings."""
+    config = Node({"ociVersion": SPEC_VERSION, "root": {"path": "/"}, "linux": {"resources": resources}})
     if not schema.fast_valid(config.value):
         raise InvalidConfig(schema.explain(config.value))
     if container.unfinished == "delete":
         raise WrongState(
             "cannot update a container that is being deleted", hint="; ".join(container.warnings)
         )
-    if container.status() in ("creating", "stopped"):
+    if container.status() not in ALLOWED["update"]:
         raise WrongState("container not running")
     # An object of its own, so that its lock ends with it: the caller keeps its container, whatever exception comes.
     directory = StateDir(os.path.dirname(container.directory.path), container.id)
     if not directory.lock(wait=True, create=directory.has("state.json")):
         raise NoSuchContainer(container.id)
     try:
-        stored = directory.read_state()
-        if stored is None:
+        record = directory.read_state()
+        if record is None:
             raise NoSuchContainer(container.id)
-        container.stored = stored
+        container.record = record
         return _change(container, config.at("linux", "resources"), schemata or {})
     finally:
         directory.unlock()
 
 
 def _change(container: Container, resources: Node, schemata: dict[str, str]) -> list[str]:
-    facts = container.stored["facts"]
-    assert isinstance(facts, dict)
-    group = facts.get("cgroups")
-    if not isinstance(group, dict):
+    record = container.record
+    if not record.cgroup_paths:
         raise RuntimeFailure(
             "the container has no cgroup of its own", hint="it was made with --cgroup-manager disabled"
         )
-    if "resources" in group:
-        held = Node(group["resources"])
-    else:
-        directory = container.directory
-        held = parse(directory.config(), directory.file("config.json")).at("linux", "resources")
+    held = Node(record.resources) or container.directory.config().at("linux", "resources")
     found = list(update.check(resources, held))
     wrong = [violation for violation in found if violation.severity == "error"]
     if wrong:
         raise InvalidConfig(wrong)
     machine = host.probe(Node({"linux": {"intelRdt": {}}}) if schemata else None)
-    steps = list(update.plan(resources, held, Placement(machine.cgroups, group["paths"])))
+    steps = list(update.plan(resources, held, Placement(machine.cgroups, record.cgroup_paths)))
     if schemata:
         from ociruntime.linux import intelrdt
 
-        steps += intelrdt.plan_update(facts, machine.resctrl, schemata)
-    context = context_of(container.directory, container.stored, needs_config=False)
+        steps += intelrdt.plan_update(record.facts, machine.resctrl, schemata)
+    context = context_of(container.directory, record, needs_config=False)
     context.warnings += [f"{violation.pointer}: {violation.reason}" for violation in found]
     values: list[list[str]] = []
     try:
         _carry_out(steps, context, values)
-        group["resources"] = update.overlaid(held.value, resources.value)
-        container.directory.write_state(container.stored)
+        record.set_resources(update.overlaid(held.value, resources.value))
+        container.directory.write_state(record)
     except RuntimeFailure as failure:
         problems = setting.restore(values)
         if problems:

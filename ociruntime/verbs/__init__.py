@@ -45,7 +45,7 @@ class Settings:
         """Where the containers' state is: --root or its default."""
         if self.root:
             return self.root
-        from ociruntime.container import default_root
+        from ociruntime.stateroot import default_root
 
         return default_root()
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from ociruntime import container
+from ociruntime.container import Container
+from ociruntime.operations.create import create
 from ociruntime.verbs import bundle_and_options, raise_on_signals
 
 TYPE_CHECKING = False
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 def run(settings: Settings, given: Arguments) -> int:
     """Create the container; its standard streams are those of this command."""
     raise_on_signals()
-    made = container.create(
+    made = create(
         settings.state_root(),
         *bundle_and_options(settings, given),
         pid_file=given.text("pid-file"),
         trace=settings.trace,
+        kind=Container,
     )
     for warning in made.warnings:
         settings.log.tell_warning(f"create: {warning}")

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ociruntime import container
 from ociruntime.errors import NoSuchContainer
+from ociruntime.operations import delete as operation
 from ociruntime.verbs import for_each, raise_on_signals
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ def run(settings: Settings, given: Arguments) -> int:
 
     def delete(container_id: str) -> None:
         try:
-            for warning in container.delete(settings.state_root(), container_id, force):
+            for warning in operation.delete(settings.state_root(), container_id, force):
                 settings.log.tell_warning(f"delete: {warning}")
         except NoSuchContainer:
             if not force and not given.on("regex"):  # one that matched may be gone by now

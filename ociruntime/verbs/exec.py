@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import os
-
 from ociruntime.container import Container
 from ociruntime.errors import EXIT_EXEC_FAILED, BundleError, Interrupted, RuntimeFailure, UsageError
+from ociruntime.foreground import pipes
 from ociruntime.foreground.forwarding import forward_signals
 from ociruntime.operations.exec_document import Request
 from ociruntime.verbs import raise_on_signals
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from ociruntime.cli.flags import Arguments
     from ociruntime.foreground.streams import Streams
     from ociruntime.foreground.terminal import Terminal
-    from ociruntime.operations.exec import Executed
+    from ociruntime.operations.exec import ExecProcess
     from ociruntime.verbs import Settings
 
 
@@ -35,14 +34,17 @@ def run(settings: Settings, given: Arguments) -> int:
 def _execute(settings: Settings, given: Arguments) -> int:
     container = Container.load(settings.state_root(), given.words[0])
     request = request_of(given)
+    from ociruntime.operations.exec import execute
+
     detach = given.on("detach")
     if given.text("console-socket") and not detach:
         raise RuntimeFailure("cannot use console socket if ociruntime will not detach or allocate tty")
     terminal = None if detach else _terminal(request)
-    streams = None if detach or terminal is not None else _streams()
+    streams = None if detach or terminal is not None else pipes()
     joined = terminal or streams
     try:
-        made = container.exec(
+        made = execute(
+            container,
             request,
             pid_file=given.text("pid-file"),
             stdio=(-1, -1, -1) if streams is None else streams.given,
@@ -74,16 +76,7 @@ def _terminal(request: Request) -> Terminal | None:
         raise
 
 
-def _streams() -> Streams | None:
-    """Pipes in place of the caller's terminal. Health probes have no terminal: they pay three ioctls, and no import."""
-    if not any(os.isatty(number) for number in (0, 1, 2)):
-        return None
-    from ociruntime.foreground.streams import Streams
-
-    return Streams()
-
-
-def _wait(made: Executed, joined: Terminal | Streams | None) -> int:
+def _wait(made: ExecProcess, joined: Terminal | Streams | None) -> int:
     if joined is not None:
         joined.copy(made.pid)
     return made.wait()

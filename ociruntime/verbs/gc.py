@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from ociruntime import container
 from ociruntime.cli.log import emit
 from ociruntime.errors import EXIT_ERROR, RuntimeFailure
+from ociruntime.operations.recover import gc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def run(settings: Settings, given: Arguments) -> int:
     del given
     failures: list[RuntimeFailure] = []
     warn = settings.log.tell_warning
-    cleaned = container.gc(settings.state_root(), lambda words: warn(f"gc: {words}"), failures.append)
+    cleaned = gc(settings.state_root(), lambda words: warn(f"gc: {words}"), failures.append)
     emit("".join(f"{name}\n" for name in cleaned))
     for failure in failures:
         settings.log.failure(failure, "gc")

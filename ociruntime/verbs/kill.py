@@ -17,13 +17,15 @@ def run(settings: Settings, given: Arguments) -> int:
     """Send the signal; the default is the image's stop signal, or TERM if it has none."""
     number = parse(given.words[1]) if len(given.words) > 1 and given.words[1] else None
 
-    def kill(container_id: str) -> None:
+    def act(container_id: str) -> None:
         container = Container.load(settings.state_root(), container_id)
+        from ociruntime.operations.signal import kill
+
         signal = number
         if signal is None:
             from ociruntime.linux.annotations import stop_signal
 
-            signal = stop_signal(container.stored.get("annotations"))
-        container.kill(signal, all_processes=given.on("all"))
+            signal = stop_signal(container.record.annotations)
+        kill(container, signal, all_processes=given.on("all"))
 
-    return for_each(settings, given, "kill", kill)
+    return for_each(settings, given, "kill", act)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ociruntime.container import Container
+from ociruntime.operations.signal import pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,5 +14,5 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, given: Arguments) -> int:
     """Return once all of them have stopped."""
-    Container.load(settings.state_root(), given.words[0]).pause()
+    pause(Container.load(settings.state_root(), given.words[0]))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from ociruntime import container
+from ociruntime.operations import run as operation
 from ociruntime.verbs import bundle_and_options, raise_on_signals
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(settings: Settings, given: Arguments) -> int:
     """Run the container; until its program runs, a signal undoes everything, and afterwards it is passed on."""
     raise_on_signals()
-    return container.run(
+    return operation.run(
         settings.state_root(),
         *bundle_and_options(settings, given),
         pid_file=given.text("pid-file"),

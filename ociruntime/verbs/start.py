@@ -18,11 +18,12 @@ def run(settings: Settings, given: Arguments) -> int:
     """Start the container; reports a failing hook and a failing execve."""
     raise_on_signals()  # a hook that is running must not be left behind
     container = Container.load(settings.state_root(), given.words[0])
+    from ociruntime.operations.start import start, start_and_tell
+
     manager = os.environ.get("NOTIFY_SOCKET", "")
     if manager and container.notify_directory():
-        from ociruntime.foreground.readiness import start
-
-        start(container, manager, settings.trace, lambda text: settings.log.tell_warning(f"start: {text}"))
+        warn = settings.log.tell_warning
+        start_and_tell(container, manager, settings.trace, lambda text: warn(f"start: {text}"))
     else:
-        container.start(settings.trace)
+        start(container, settings.trace)
     return 0

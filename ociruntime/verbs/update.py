@@ -48,9 +48,11 @@ def run(settings: Settings, given: Arguments) -> int:
     else:
         resources, names = _from_flags(given)
     container = Container.load(settings.state_root(), given.words[0])
+    from ociruntime.operations.update import change
+
     try:
         schemata = {f"--{flag}": given.text(flag) for flag in _SCHEMATA if given.text(flag)}
-        warnings = container.update(resources, schemata)
+        warnings = change(container, resources, schemata)
     except InvalidConfig as failure:
         for violation in failure.violations:
             violation.pointer = _named(violation.pointer, names)

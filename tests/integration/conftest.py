@@ -15,6 +15,7 @@ import pytest
 
 from tests.harness import leaks, peers
 from tests.harness.driver import MARK, PATIENCE, runtime_under_test
+from tests.harness.programs import FIRST_THREAD, compiled
 from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage
 
@@ -74,6 +75,12 @@ def searchable(tmp_path: Path) -> Iterator[Path]:
     yield directory
     # Never through a mount that a test has left in it.
     subprocess.run(["rm", "-rf", "--one-file-system", directory], check=True)
+
+
+@pytest.fixture(scope="session")
+def first_thread(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program whose first thread ends."""
+    return compiled(FIRST_THREAD, tmp_path_factory.mktemp("first-thread") / "first_thread", "-pthread")
 
 
 @pytest.fixture

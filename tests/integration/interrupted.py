@@ -14,11 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import ociruntime
-from ociruntime import bundle, container
-from ociruntime.errors import NoSuchContainer
-from ociruntime.operations.exec import Executed
-from ociruntime.operations.exec_document import Request
-from ociruntime.plan.order import Options
+from ociruntime import Container, ExecProcess, NoSuchContainer, Options, Request, bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,25 +115,25 @@ class Play:
         prepared = self.prepare(container_id)
         self._end(self.act(container_id, prepared))
         if os.path.exists(f"{self.root}/{container_id}"):
-            container.delete(self.root, container_id, force=True)
+            ociruntime.delete(self.root, container_id, force=True)
         for pid in children():
             os.waitpid(pid, 0)
 
-    def prepare(self, container_id: str) -> container.Container | None:
+    def prepare(self, container_id: str) -> Container | None:
         if self.operation in ("create", "run"):
             return None
-        made = container.create(self.root, self.bundle, Options(container_id), stdio=(self.null,) * 3)
+        made = ociruntime.create(self.root, self.bundle, Options(container_id), stdio=(self.null,) * 3)
         if self.operation != "start":
             made.start()
         return made
 
-    def act(self, container_id: str, prepared: container.Container | None) -> object:
+    def act(self, container_id: str, prepared: Container | None) -> object:
         streams = (self.null,) * 3
         if self.operation == "run":
-            return container.run(self.root, self.bundle, Options(container_id))
+            return ociruntime.run(self.root, self.bundle, Options(container_id))
         if prepared is None:
             terminal = self.bundle.config.at("process", "terminal").flag()
-            made = container.create(
+            made = ociruntime.create(
                 self.root, self.bundle, Options(container_id), stdio=streams, keep_terminal=terminal
             )
             if made.terminal >= 0:
@@ -156,13 +152,13 @@ class Play:
     @staticmethod
     def _end(result: object) -> None:
         """A process that exec has given to its caller is the caller's."""
-        if isinstance(result, Executed):
+        if isinstance(result, ExecProcess):
             with result:
                 result.wait()
 
     def _tidy(self, container_id: str) -> None:
         try:
-            container.delete(self.root, container_id, force=True)
+            ociruntime.delete(self.root, container_id, force=True)
         except NoSuchContainer:
             return  # nothing is left of it
 
@@ -214,7 +210,7 @@ class Play:
         if pid == 0:
             code = 1
             try:
-                code = 0 if container_id in container.gc(self.root) else 1
+                code = 0 if container_id in ociruntime.gc(self.root) else 1
             finally:
                 os._exit(code)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime.container import Container as Made
+from ociruntime import Request, load
 from ociruntime.errors import RuntimeFailure, StepFailed, WrongState
-from ociruntime.operations.exec_document import Request
 from ociruntime.plan import exec_order
 from ociruntime.step import HostStep, InitStep, Plan, Step, SyncStep
 from tests.harness.driver import PATIENCE, runtime_under_test
@@ -51,7 +50,7 @@ def _pids(container: Container) -> list[str]:
 
 def _fails(container: Container, pid_file: str = "") -> RuntimeFailure:
     """Call exec in this process: it must fail, and leave no process, child, descriptor and pid file."""
-    made = Made.load(str(container.runtime.root), container.id)
+    made = load(str(container.runtime.root), container.id)
     descriptors = os.listdir("/proc/self/fd")
     with pytest.raises(RuntimeFailure) as caught:
         made.exec(Request(["sleep", "300"]), pid_file=pid_file)
@@ -85,7 +84,7 @@ def test_every_step_fails(stage: Stage, edited: Callable[[Callable[[list[Step]],
     pid_file = str(stage.directory / "pid")
     steps: list[Step] = []
     edited(steps.extend)
-    made = Made.load(str(stage.runtime.root), container.id)
+    made = load(str(stage.runtime.root), container.id)
     with made.exec(Request(["true"])) as process:
         assert process.wait() == 0
     kinds = {type(step) for step in steps}
@@ -157,7 +156,7 @@ def test_container_that_ends_meanwhile(
         container.wait_for("stopped")
 
     edited(edit)
-    made = Made.load(str(stage.runtime.root), container.id)
+    made = load(str(stage.runtime.root), container.id)
     with pytest.raises((WrongState, StepFailed), match=r"stopped|ended|ENODEV|ENOENT"):
         made.exec(Request(["true"]))
     container.delete().ok()

@@ -314,10 +314,10 @@ def test_a_library_call_is_the_caller_s_child(stage: Stage) -> None:
     container = stage.running()
     program = f"""
 import os
-from ociruntime.container import Container
-from ociruntime.operations.exec_document import Request
+import ociruntime
+from ociruntime import Request
 
-made = Container.load({str(stage.runtime.root)!r}, {container.id!r})
+made = ociruntime.load({str(stage.runtime.root)!r}, {container.id!r})
 def size():
     return int(open("/proc/self/statm").read().split()[1]) * 4
 def once(request):

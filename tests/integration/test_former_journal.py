@@ -15,9 +15,10 @@ import pytest
 
 from ociruntime.config import Node
 from ociruntime.identity import lives
+from ociruntime.journal import init_of
 from ociruntime.launch.context import Context
 from ociruntime.launch.undo import undo
-from ociruntime.statedir import StateDir, init_of
+from ociruntime.statedir import StateDir
 from ociruntime.step import OPS
 from tests.harness.configuration import Config, without_namespace
 from tests.harness.driver import ENVIRONMENT, runtime_under_test

@@ -399,15 +399,15 @@ def test_a_failure_leaves_nothing(stage: Stage) -> None:
 
 _HUNDRED = """
 import json, os, sys
-from ociruntime import bundle, container
-from ociruntime.plan.order import Options
+import ociruntime
+from ociruntime import Options, bundle
 
 root, mark, *directories = sys.argv[1:]
 null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 made = []
 for number, directory in enumerate(directories):
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    one = container.create(root, bundle.load(directory), Options(f"{mark}-{number}"), stdio=(null, writer, null))
+    one = ociruntime.create(root, bundle.load(directory), Options(f"{mark}-{number}"), stdio=(null, writer, null))
     os.close(writer)
     made.append((one, os.fdopen(reader)))
 for one, _ in made:

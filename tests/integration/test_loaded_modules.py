@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness.driver import runtime_under_test
-from tests.unit.test_imports import DEAR, EXEC, FRONT, LEAN, NATIVE, REPOSITORY, REQUEST, STATE, UNDO
+from tests.unit.test_imports import DEAR, EXEC, FRONT, LEAN, NATIVE, REPOSITORY, REQUEST, SIGNAL, STATE, UNDO
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,17 +78,10 @@ def test_a_container_s_life_loads_nothing_dear(stage: Stage) -> None:
         foreign = {name for name in names if not name.startswith("ociruntime")}
         assert foreign <= LEAN | NATIVE | ({"pwd"} if verb == "list" else set()), verb
     for verb in ("state", "state of a running container", "kill", "list"):
-        looks = {"ociruntime.frozen"} if verb != "list" else set()
-        looks |= {"ociruntime.signals"} if verb == "kill" else set()
-        assert ours(loaded[verb]) == {*STATE, *looks, f"ociruntime.verbs.{verb.split()[0]}"}, verb
+        sends = {*SIGNAL, "ociruntime.signals"} if verb == "kill" else set()
+        assert ours(loaded[verb]) == {*STATE, *sends, f"ociruntime.verbs.{verb.split()[0]}"}, verb
     native = {*NATIVE, "ociruntime.native._shim.lib"}
-    assert ours(loaded["exec"]) - native == {
-        *STATE,
-        *REQUEST,
-        *EXEC,
-        "ociruntime.frozen",
-        "ociruntime.verbs.exec",
-    }
+    assert ours(loaded["exec"]) - native == {*STATE, *REQUEST, *EXEC, "ociruntime.verbs.exec"}
     assert ours(loaded["delete"]) >= STATE | UNDO
     assert not any("mounts" in name or "plan" in name for name in loaded["delete"] | loaded["start"])
 

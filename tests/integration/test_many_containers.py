@@ -27,16 +27,15 @@ pytestmark = pytest.mark.skipif(
 
 _COMMON = """
 import asyncio, gc, json, os, sys, threading, time
-from ociruntime import bundle, container
-from ociruntime.errors import RuntimeFailure
-from ociruntime.plan.order import Options
+import ociruntime
+from ociruntime import Options, RuntimeFailure, bundle
 
 root, directory, mark = sys.argv[1:4]
 loaded = bundle.load(directory)
 null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
 def one(name, stdout=null):
-    made = container.create(root, loaded, Options(f"{mark}-{name}"), stdio=(null, stdout, null))
+    made = ociruntime.create(root, loaded, Options(f"{mark}-{name}"), stdio=(null, stdout, null))
     made.start()
     status = made.wait()
     made.delete()

@@ -108,12 +108,12 @@ def test_the_library_gives_the_limit_back(stage: Stage) -> None:
     container = stage.container("sh", "-c", "ulimit -S -n", edit=many(MANY, users=True))
     program = f"""
 import resource
-from ociruntime import RuntimeFailure, bundle, container
-from ociruntime.plan.order import Options
+import ociruntime
+from ociruntime import Options, RuntimeFailure, bundle
 
 example, root = bundle.load({str(container.bundle.directory)!r}), {str(stage.directory / "library")!r}
 resource.setrlimit(resource.RLIMIT_NOFILE, ({SOFT}, {4 * MANY}))
-made = container.create(root, example, Options({new_id()!r}))
+made = ociruntime.create(root, example, Options({new_id()!r}))
 assert resource.getrlimit(resource.RLIMIT_NOFILE) == ({SOFT}, {4 * MANY})
 made.start()
 made.wait()
@@ -123,7 +123,7 @@ example.config.value["mounts"][-1]["source"] = "/no/such/source"
 for hard in ({4 * MANY}, {MANY}):
     resource.setrlimit(resource.RLIMIT_NOFILE, ({SOFT}, hard))
     try:
-        container.create(root, example, Options({new_id()!r}))
+        ociruntime.create(root, example, Options({new_id()!r}))
     except RuntimeFailure as failure:
         print(failure)
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == ({SOFT}, hard)

@@ -250,8 +250,8 @@ def test_the_runtime_s_own_namespace_is_refused(stage: Stage, host: Namespace) -
 
 LIBRARY = """
 import os, sys, threading
-from ociruntime import container
-from ociruntime.plan.order import Options
+import ociruntime
+from ociruntime import Options
 from ociruntime.bundle import load
 def state():
     tasks = {os.readlink(f"/proc/self/task/{one}/ns/net") for one in os.listdir("/proc/self/task")}
@@ -260,7 +260,7 @@ root, bundle, name, bring_back = sys.argv[1:]
 stop = threading.Event()
 threading.Thread(target=stop.wait).start()
 def make(number):
-    container.create(root, load(bundle), Options(f"{name}-{number}")).delete(force=True)
+    ociruntime.create(root, load(bundle), Options(f"{name}-{number}")).delete(force=True)
 make(1)
 before = state()
 os.system(bring_back)

@@ -232,10 +232,9 @@ def test_interrupted_when_a_hook_has_just_begun(
     """The signal comes when the hook is already running, and nothing waits for it yet: it is ended nevertheless."""
     if stage.runtime.name in PEERS:
         pytest.skip("this is about the runtime's own functions: run with RUNTIME=ociruntime")
-    from ociruntime import bundle, container as library
-    from ociruntime.errors import Interrupted
+    import ociruntime
+    from ociruntime import Interrupted, Options, bundle
     from ociruntime.launch.launch import Launch
-    from ociruntime.plan.order import Options
 
     finished: list[Launch] = []
 
@@ -249,7 +248,7 @@ def test_interrupted_when_a_hook_has_just_begun(
     made, running, _ = _slow_hook(stage, kind)
     loaded = bundle.load(str(made.bundle.directory))
     with open(os.devnull, "r+b") as null, pytest.raises(Interrupted):
-        library.create(str(stage.runtime.root), loaded, Options(made.id), stdio=(null.fileno(),) * 3)
+        ociruntime.create(str(stage.runtime.root), loaded, Options(made.id), stdio=(null.fileno(),) * 3)
     assert stage.runtime.ids() == []
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

@@ -18,6 +18,7 @@ import pytest
 from tests.harness.configuration import Config, add_bind, add_hook, set_capabilities
 from tests.harness.driver import runtime_under_test
 from tests.harness.peers import PEERS, departure
+from tests.harness.programs import compiled
 from tests.harness.seccomp_profiles import (
     PEERS_NEED,
     STATIC_PROGRAM,
@@ -56,11 +57,7 @@ departure("newer than the profile", "crun", "R189", "a C library that tries a ne
 @pytest.fixture(scope="session")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program that makes system calls."""
-    program = tmp_path_factory.mktemp("calls") / "calls"
-    source = Path(__file__).with_name("calls.c")
-    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", str(source), "-o", str(program)]
-    subprocess.run(command, check=True)
-    return program
+    return compiled(Path(__file__).with_name("calls.c"), tmp_path_factory.mktemp("calls") / "calls")
 
 
 Said = list[Any]

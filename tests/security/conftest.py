@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness.programs import compiled
+
 # Fixtures become this directory's own by being imported.
-from tests.integration.conftest import nothing_left_behind, searchable, stage
+from tests.integration.conftest import first_thread, nothing_left_behind, searchable, stage
 
 if TYPE_CHECKING:
     from tests.harness.stage import Stage
 
-__all__ = ["nothing_left_behind", "searchable", "stage"]
+__all__ = ["first_thread", "nothing_left_behind", "searchable", "stage"]
 
 _HERE = Path(__file__).parent
 
@@ -78,17 +79,4 @@ def own_mounts(stage: Stage) -> None:
 @pytest.fixture(scope="session")
 def attack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The attacker's program, static, so that it runs in any root."""
-    program = tmp_path_factory.mktemp("attack") / "attack"
-    command = [
-        "gcc",
-        "-O2",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-static",
-        str(_HERE / "attack.c"),
-        "-o",
-        str(program),
-    ]
-    subprocess.run(command, check=True)
-    return program
+    return compiled(_HERE / "attack.c", tmp_path_factory.mktemp("attack") / "attack")

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime import container as library
+import ociruntime
+from ociruntime import Options
 from ociruntime.bundle import Bundle
 from ociruntime.errors import RuntimeFailure
-from ociruntime.plan.order import Options
 from tests.harness.configuration import Config, add_bind, default_config, writable_root
 from tests.harness.stage import new_id
 from tests.harness.terminals import Client, Receiver, Screen
@@ -272,7 +272,7 @@ def test_exchanged_console(stage: Stage, exchanged: Path, canary: Canary) -> Non
     bound, refused = 0, []
     for _ in range(CREATES):
         try:
-            created = library.create(str(stage.runtime.root), loaded, options, keep_terminal=True)
+            created = ociruntime.create(str(stage.runtime.root), loaded, options, keep_terminal=True)
         except RuntimeFailure as failure:
             refused.append(str(failure))
             continue

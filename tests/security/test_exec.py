@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ociruntime import Request, load
 from ociruntime.config import Node
-from ociruntime.container import Container as Made
 from ociruntime.errors import RuntimeFailure
 from ociruntime.linux import process
 from ociruntime.operations import exec as execution
-from ociruntime.operations.exec_document import Request, with_process
+from ociruntime.operations.exec_document import with_process
 from tests.harness.configuration import (
     Config,
     add_bind,
@@ -72,7 +72,7 @@ def _inside(pid: int) -> str:
 
 def _descriptors(stage: Stage, container: Container) -> str:
     """What a program of exec finds open; it waits for a pid file, so that there is a last stop."""
-    made = Made.load(str(stage.runtime.root), container.id)
+    made = load(str(stage.runtime.root), container.id)
     reader, writer = os.pipe()
     request, pid_file = Request(["/attack", "fds"]), str(stage.directory / "pid")
     with made.exec(request, pid_file=pid_file, stdio=(-1, writer, writer)) as running:
@@ -167,7 +167,7 @@ def test_process_on_its_way_into_a_user_namespace(
 def test_the_attack_succeeds_on_the_program(stage: Stage, attack: Path, users: Users | None) -> None:
     """The test above can fail: the program itself, of the same user and rights, is traced and read."""
     container = _running(stage, attack, 1000, "CAP_KILL", users=users)
-    made = Made.load(str(stage.runtime.root), container.id)
+    made = load(str(stage.runtime.root), container.id)
     with made.exec(Request(["sleep", "100"])) as process:
         said = container.exec("/attack", "touch", _inside(process.pid)).ok().out
         process.kill(9)
@@ -226,7 +226,7 @@ _USERS = {
 def test_user_is_exact_or_refused(stage: Stage, attack: Path) -> None:
     """CVE-2026-30892: each text is those ids, or an error; none is root by mistake."""
     container = _running(stage, attack)
-    made = Made.load(str(stage.runtime.root), container.id)
+    made = load(str(stage.runtime.root), container.id)
     for text, wanted in _USERS.items():
         if len(text) > 20 or text in (
             "1",
@@ -259,7 +259,7 @@ def test_capabilities_are_never_inheritable(stage: Stage, attack: Path) -> None:
         f"{1:016x}",
         "0" * 16,
     ]
-    made = Made.load(str(stage.runtime.root), container.id)
+    made = load(str(stage.runtime.root), container.id)
     reader, writer = os.pipe()
     with made.exec(Request(fields, capabilities=["CAP_CHOWN"]), stdio=(-1, writer, writer)) as process:
         os.close(writer)
@@ -318,7 +318,7 @@ def test_passwd_is_no_file_of_the_kernel(stage: Stage, attack: Path) -> None:
 def test_process_document_does_not_unconfine(stage: Stage, attack: Path) -> None:
     """A label or capabilities that a document leaves empty are the container's, as if it had not named them."""
     container = _running(stage, attack)
-    made = Made.load(str(stage.runtime.root), container.id)
+    made = load(str(stage.runtime.root), container.id)
     kept = Node(
         {
             "process": {

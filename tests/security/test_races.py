@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime import container as library
+import ociruntime
+from ociruntime import Options
 from ociruntime.bundle import Bundle
 from ociruntime.errors import RuntimeFailure
-from ociruntime.plan.order import Options
 from tests.harness.configuration import Config, add_bind, default_config, writable_root
 from tests.harness.stage import new_id
 
@@ -106,7 +106,9 @@ def test_exchanged_mount_points(stage: Stage, race: Race, canary: Canary, tmp_pa
             config = json.dumps(_config(bundle.rootfs, race, source, number)).encode()
             loaded = Bundle(str(bundle.directory), str(bundle.config_file), config)
             try:
-                created = library.create(str(stage.runtime.root), loaded, options, stdio=(null, null, null))
+                created = ociruntime.create(
+                    str(stage.runtime.root), loaded, options, stdio=(null, null, null)
+                )
             except RuntimeFailure as failure:
                 refused.append(str(failure))
                 continue

@@ -24,7 +24,7 @@ LAYERS = (
     ("subjects", "bundle host linux"),
     ("check and plan", "check plan"),
     ("launch", "launch"),
-    ("record", "container foreign record statedir stateroot unfinished"),
+    ("record", "container foreign journal statedir stateroot unfinished"),
     ("foreground", "foreground"),
     ("operations", "operations"),
     ("faces", "api inspect"),

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime.container import Container, gc, list_all
+from ociruntime.container import Container, list_all
 from ociruntime.errors import ContainerExists, ForeignContainer, StateUnreadable
 from ociruntime.foreign import refuse
 from ociruntime.identity import start_time_of
 from ociruntime.operations.create import _claim
-from ociruntime.operations.delete import delete, finish
+from ociruntime.operations.delete import delete
+from ociruntime.operations.recover import finish, gc
 from ociruntime.statedir import StateDir
 
 if TYPE_CHECKING:

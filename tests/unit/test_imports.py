@@ -61,8 +61,11 @@ UNDO = {
     "ociruntime.launch.context",
     "ociruntime.launch.undo",
     "ociruntime.operations",
+    "ociruntime.journal",
     "ociruntime.operations.delete",
+    "ociruntime.operations.recover",
 }
+SIGNAL = {"ociruntime.operations", "ociruntime.operations.signal"}
 
 PS = {
     "ociruntime.linux",
@@ -161,8 +164,8 @@ def test_the_list_sees_what_is_loaded() -> None:
         (["delete", "nobody"], {*STATE, *UNDO, "ociruntime.verbs.delete"}),
         (["delete", "--force", "nobody"], {*STATE, *UNDO, "ociruntime.verbs.delete"}),
         (["start", "nobody"], {*STATE, "ociruntime.verbs.start"}),
-        (["pause", "nobody"], {*STATE, "ociruntime.verbs.pause"}),
-        (["resume", "nobody"], {*STATE, "ociruntime.verbs.resume"}),
+        (["pause", "nobody"], {*STATE, *SIGNAL, "ociruntime.verbs.pause"}),
+        (["resume", "nobody"], {*STATE, *SIGNAL, "ociruntime.verbs.resume"}),
         (["ps", "nobody"], {*STATE, *PS, "ociruntime.verbs.ps"}),
         (["events", "nobody"], {*STATE, *EVENTS, "ociruntime.verbs.events"}),
         (["list"], {*STATE, "ociruntime.verbs.list"}),

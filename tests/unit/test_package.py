@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import ociruntime
+from ociruntime.container import Container as Record
 
 TREE = Path(__file__).parents[2]
 SOURCES = ("ociruntime", "specs", "launcher", "scripts")
@@ -170,6 +171,17 @@ def test_import_costs_nothing() -> None:
         [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert shown.stdout == "ociruntime\nInvalidConfig True\n"
+
+
+def test_public_names() -> None:
+    """Each name of the package is where __init__ says, and a method of the library's Container acts on its record."""
+    assert all(callable(getattr(ociruntime, name)) for name in ociruntime._PUBLIC)
+    assert {"create", "run", "load", "list_all", "gc", "delete", "Container", "Options", "Request"} <= {
+        *dir(ociruntime)
+    }
+    assert issubclass(ociruntime.Container, Record)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = ociruntime.nothing  # type: ignore[attr-defined]
 
 
 def test_every_directory_with_modules_is_a_package() -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ociruntime.errors import ContainerExists, NoSuchContainer, RuntimeFailure, StateUnreadable, UsageError
-from ociruntime.operations.delete import finish
-from ociruntime.statedir import STATE_VERSION, StateDir
+from ociruntime.jsontext import compact
+from ociruntime.operations.recover import finish
+from ociruntime.statedir import STATE_VERSION, Record, StateDir
 from ociruntime.stateroot import check_id, default_root, names
 
 _STATE: dict[str, object] = {
@@ -30,6 +31,12 @@ _STATE: dict[str, object] = {
 
 def _claim(root: Path, container_id: str = "one") -> StateDir:
     return StateDir.claim(str(root), container_id)
+
+
+def _members(directory: StateDir) -> dict[str, object]:
+    record = directory.read_state()
+    assert record is not None
+    return record.members
 
 
 @pytest.mark.parametrize("good", ["a", "A_b+c.d-e,f", "...", ".hidden", "-", "1", "x" * 255])
@@ -100,7 +107,7 @@ def test_nobody_else_may_look(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         directory = _claim(tmp_path / "root")
-        directory.write_state(_STATE)
+        directory.write_state(Record(_STATE))
         directory.note({"op": "x", "args": {}})
         places = [tmp_path / "root", Path(directory.path), *Path(directory.path).iterdir()]
     finally:
@@ -184,10 +191,10 @@ def test_state_comes_back(tmp_path: Path) -> None:
     """What write_state wrote is what read_state reads, with the version; without a file it is None."""
     directory = _claim(tmp_path)
     assert directory.read_state() is None
-    directory.write_state(_STATE)
-    assert directory.read_state() == {"version": STATE_VERSION, **_STATE}
-    directory.write_state({**_STATE, "pid": 7, "bundle": "/\udcff é \n"})
-    assert directory.read_state() == {"version": STATE_VERSION, **_STATE, "pid": 7, "bundle": "/\udcff é \n"}
+    directory.write_state(Record(_STATE))
+    assert _members(directory) == {"version": STATE_VERSION, **_STATE}
+    directory.write_state(Record({**_STATE, "pid": 7, "bundle": "/\udcff é \n"}))
+    assert _members(directory) == {"version": STATE_VERSION, **_STATE, "pid": 7, "bundle": "/\udcff é \n"}
     assert sorted(os.listdir(directory.path)) == ["lock", "state.json"]
 
 
@@ -228,7 +235,7 @@ def test_state_without_a_member_is_damaged(tmp_path: Path, name: str, value: obj
     if name == "hooks" and value == [[]]:
         value = {}
     directory = _claim(tmp_path)
-    directory.write_state({**_STATE, name: value})
+    directory.write("state.json", compact({"version": STATE_VERSION, **_STATE, name: value}).encode())
     with pytest.raises(StateUnreadable):
         directory.read_state()
 
@@ -236,7 +243,7 @@ def test_state_without_a_member_is_damaged(tmp_path: Path, name: str, value: obj
 def test_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a file can't be replaced the old one stays, whole."""
     directory = _claim(tmp_path)
-    directory.write_state(_STATE)
+    directory.write_state(Record(_STATE))
     before = Path(directory.file("state.json")).read_bytes()
 
     def full(_descriptor: int, _data: bytes) -> int:
@@ -244,7 +251,7 @@ def test_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(RuntimeFailure, match=r"state\.json") as caught:
-        directory.write_state({**_STATE, "pid": 99})
+        directory.write_state(Record({**_STATE, "pid": 99}))
     monkeypatch.undo()
     assert caught.value.errno == 28
     assert Path(directory.file("state.json")).read_bytes() == before
@@ -255,10 +262,10 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data)[:3]))
     directory = _claim(tmp_path)
-    directory.write_state(_STATE)
+    directory.write_state(Record(_STATE))
     directory.note({"op": "a", "args": {"c": "long text"}})
     monkeypatch.undo()
-    assert directory.read_state() == {"version": STATE_VERSION, **_STATE}
+    assert _members(directory) == {"version": STATE_VERSION, **_STATE}
     assert len(directory.journal()) == 1
 
 
@@ -317,7 +324,7 @@ def test_damaged_line_of_the_journal(tmp_path: Path, line: bytes) -> None:
 def test_remove(tmp_path: Path) -> None:
     """Everything goes, the lock last; a second time is nothing."""
     directory = _claim(tmp_path)
-    directory.write_state(_STATE)
+    directory.write_state(Record(_STATE))
     directory.note(_entry("x"))
     directory.remove()
     assert os.listdir(tmp_path) == []
@@ -375,7 +382,7 @@ def test_lock_of_a_dead_holder(tmp_path: Path) -> None:
     """What a runtime that was killed has cloned shares its lock until it comes to its exec: that is waited for."""
     _claimed_by_the_dead(tmp_path, 0.3)
     Path(tmp_path, "one", "journal").unlink()
-    assert finish(StateDir.find(str(tmp_path), "one"))
+    assert finish(StateDir.find(str(tmp_path), "one")) == []
     assert os.listdir(tmp_path) == []
 
 
@@ -383,6 +390,6 @@ def test_lock_of_a_living_holder(tmp_path: Path) -> None:
     """A process that is at work on a container is not waited for: `state` answers at once."""
     holder = _claim(tmp_path)
     began = time.monotonic()
-    assert not finish(StateDir.find(str(tmp_path), "one"))
+    assert finish(StateDir.find(str(tmp_path), "one")) is None
     assert time.monotonic() - began < 0.2
     holder.remove()

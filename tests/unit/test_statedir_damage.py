@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime.container import Container, gc, list_all
+from ociruntime.container import Container, list_all
 from ociruntime.errors import RuntimeFailure, StateUnreadable
 from ociruntime.operations.delete import delete
+from ociruntime.operations.recover import gc
 from ociruntime.removal import remove_tree
-from ociruntime.statedir import StateDir
+from ociruntime.statedir import Record, StateDir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,7 @@ def _made(root: Path) -> StateDir:
     directory.note({"op": "init", "args": {"pid": 1 << 21, "start_time": 2}})
     directory.write("progress", bytes(24))
     directory.write("config.json", b"{}")
-    directory.write_state(_STATE)
+    directory.write_state(Record(_STATE))
     directory.unlock()
     return directory
 
@@ -134,7 +135,7 @@ def test_damage_of_what_is_left_over(tmp_path: Path, name: str, kind: str) -> No
 def test_progress_that_cannot_be_read(tmp_path: Path) -> None:
     """The container can still be looked at and ended; the damage is a warning."""
     directory = _made(tmp_path)
-    directory.write_state({**_STATE, "pid": os.getpid(), "start_time": _own_start()})
+    directory.write_state(Record({**_STATE, "pid": os.getpid(), "start_time": _own_start()}))
     _replace(directory, "progress", "fifo")
     container = Container.load(str(tmp_path), "one")
     assert container.status() == "running"
@@ -167,9 +168,8 @@ def test_a_journal_without_init(tmp_path: Path, journal: bytes | None) -> None:
     directory = _made(tmp_path)
     with subprocess.Popen(["sleep", "100"]) as init:
         stat = Path(f"/proc/{init.pid}/stat").read_text(encoding="ascii")
-        directory.write_state(
-            {**_STATE, "pid": init.pid, "start_time": int(stat.rpartition(")")[2].split()[19])}
-        )
+        start_time = int(stat.rpartition(")")[2].split()[19])
+        directory.write_state(Record({**_STATE, "pid": init.pid, "start_time": start_time}))
         path = Path(directory.file("journal"))
         path.unlink()
         if journal is not None:

@@ -180,7 +180,7 @@ def test_list_of_an_empty_or_missing_root(
     """No containers is not an error, and the forms are runc's; a --root that does not exist is one (runc 1.2)."""
     heading = "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
     missing = tmp_path / "missing"
-    monkeypatch.setattr("ociruntime.container.default_root", lambda: str(missing))
+    monkeypatch.setattr("ociruntime.stateroot.default_root", lambda: str(missing))
     for flags in (["--root", str(tmp_path)], []):
         assert main([*flags, "list", *words]) == 0
         assert capfd.readouterr().out == (heading if expected is None else expected)

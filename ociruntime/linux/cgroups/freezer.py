@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How is the container's cgroup frozen and thawed? (frozen.py tells whether it is.)
+"""How is the container's cgroup frozen and thawed? (identity.py tells whether it is.)
 
 Must import nothing else of this package.
 """

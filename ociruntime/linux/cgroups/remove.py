@@ -13,7 +13,7 @@ import time
 from _signal import SIGKILL, pidfd_send_signal
 
 from ociruntime.descriptors import Descriptors
-from ociruntime.identity import open_process
+from ociruntime.identity import frozen, open_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ def kill_all(paths: dict[str, str], signal: int, patience: float = _LIMIT) -> No
     """
     if signal == SIGKILL and _kill_v2(paths.get("", "")) and not processes(paths):
         return
-    from ociruntime.frozen import frozen
     from ociruntime.linux.cgroups.freezer import set_frozen
 
     was_frozen = frozen(paths)
