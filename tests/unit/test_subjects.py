@@ -10,7 +10,7 @@ import pytest
 
 from ociruntime.config import Node
 from ociruntime.linux import COMMON, OF_PROCESS, RARE, awake, concerned, concerned_with_process, subject
-from tests.unit.test_house import MODULES, REPOSITORY
+from tests.unit.house import MODULES, REPOSITORY
 
 
 def schema_properties() -> tuple[set[str], set[str]]:
