@@ -12,15 +12,15 @@ import time
 
 from ociruntime.container import ALLOWED, Container
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, StateUnreadable, WrongState
-from ociruntime.journal import init_of
-from ociruntime.launch.undo import PATIENCE, end_init
-from ociruntime.operations.recover import complete, finish, remove_empty
 from ociruntime.statedir import Record, StateDir
 
 
 def delete(root: str, container_id: str, force: bool = False) -> list[str]:
     """Remove a container; see api.delete. Returns warnings."""
     directory = StateDir.find(root, container_id)
+    # Not before: engines delete many that are gone already.
+    from ociruntime.operations.recover import complete, remove_empty
+
     record = Record()
     try:
         container = Container.of(directory)
@@ -65,6 +65,9 @@ def _begin(directory: StateDir) -> None:
 
 def _end_unfinished(container: Container, force: bool) -> list[str]:
     """Finish what was interrupted; wait for a delete by another process, and with `force` end its create."""
+    from ociruntime.launch.undo import PATIENCE
+    from ociruntime.operations.recover import finish
+
     directory = container.directory
     deadline = time.monotonic() + PATIENCE
     if force:
@@ -84,6 +87,10 @@ def _end_unfinished(container: Container, force: bool) -> list[str]:
 
 def _wait_for_end(container: Container, deadline: float) -> None:
     """Another process is creating or deleting it; end the init of a create, which then fails and cleans up by itself."""
+    from ociruntime.journal import init_of
+    from ociruntime.launch.undo import end_init
+    from ociruntime.operations.recover import finish
+
     directory = container.directory
     while os.path.isdir(directory.path) and not directory.has("state.json"):
         if container.unfinished == "create":

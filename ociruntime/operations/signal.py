@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def kill(container: Container, signal: int, all_processes: bool = False) -> None:
     """Send a signal to init, or to all processes; see api.Container.kill."""
-    status = container.status()
+    status = container.rough_status()
     if status not in ALLOWED["kill"]:
         if status == "stopped" and _kill_left(container, signal, all_processes):
             return

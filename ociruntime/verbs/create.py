@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from ociruntime.container import Container
-from ociruntime.operations.create import create
 from ociruntime.verbs import bundle_and_options, raise_on_signals
 
 TYPE_CHECKING = False
@@ -16,9 +15,13 @@ if TYPE_CHECKING:
 def run(settings: Settings, given: Arguments) -> int:
     """Create the container; its standard streams are those of this command."""
     raise_on_signals()
+    bundle, options = bundle_and_options(settings, given)
+    from ociruntime.operations.create import create
+
     made = create(
         settings.state_root(),
-        *bundle_and_options(settings, given),
+        bundle,
+        options,
         pid_file=given.text("pid-file"),
         trace=settings.trace,
         kind=Container,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 
-from ociruntime.operations import run as operation
 from ociruntime.verbs import bundle_and_options, raise_on_signals
 
 TYPE_CHECKING = False
@@ -17,9 +16,13 @@ if TYPE_CHECKING:
 def run(settings: Settings, given: Arguments) -> int:
     """Run the container; until its program runs, a signal undoes everything, and afterwards it is passed on."""
     raise_on_signals()
+    bundle, options = bundle_and_options(settings, given)
+    from ociruntime.operations import run as operation
+
     return operation.run(
         settings.state_root(),
-        *bundle_and_options(settings, given),
+        bundle,
+        options,
         pid_file=given.text("pid-file"),
         detach=given.on("detach"),
         keep=given.on("keep"),

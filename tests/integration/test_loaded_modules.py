@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness.driver import runtime_under_test
-from tests.unit.test_imports import DEAR, EXEC, FRONT, LEAN, NATIVE, REPOSITORY, REQUEST, SIGNAL, STATE, UNDO
+from tests.unit.test_imports import (
+    DEAR,
+    DELETE,
+    EXEC,
+    FRONT,
+    LEAN,
+    NATIVE,
+    PHASE,
+    REPOSITORY,
+    REQUEST,
+    SIGNAL,
+    STATE,
+    UNDO,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,11 +91,11 @@ def test_a_container_s_life_loads_nothing_dear(stage: Stage) -> None:
         foreign = {name for name in names if not name.startswith("ociruntime")}
         assert foreign <= LEAN | NATIVE | ({"pwd"} if verb == "list" else set()), verb
     for verb in ("state", "state of a running container", "kill", "list"):
-        sends = {*SIGNAL, "ociruntime.signals"} if verb == "kill" else set()
-        assert ours(loaded[verb]) == {*STATE, *sends, f"ociruntime.verbs.{verb.split()[0]}"}, verb
+        more = {"kill": {*SIGNAL, "ociruntime.signals"}, "list": set[str]()}.get(verb, PHASE)
+        assert ours(loaded[verb]) == {*STATE, *more, f"ociruntime.verbs.{verb.split()[0]}"}, verb
     native = {*NATIVE, "ociruntime.native._shim.lib"}
-    assert ours(loaded["exec"]) - native == {*STATE, *REQUEST, *EXEC, "ociruntime.verbs.exec"}
-    assert ours(loaded["delete"]) >= STATE | UNDO
+    assert ours(loaded["exec"]) - native == {*STATE, *PHASE, *REQUEST, *EXEC, "ociruntime.verbs.exec"}
+    assert ours(loaded["delete"]) >= STATE | UNDO | DELETE
     assert not any("mounts" in name or "plan" in name for name in loaded["delete"] | loaded["start"])
 
 

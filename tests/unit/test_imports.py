@@ -51,20 +51,21 @@ STATE = {
     "ociruntime.descriptors",
     "ociruntime.host_path",
     "ociruntime.identity",
-    "ociruntime.progress",
     "ociruntime.statedir",
     "ociruntime.stateroot",
 }
+
+# Which of created and running a living container is.
+PHASE = {"ociruntime.progress"}
 
 UNDO = {
     "ociruntime.launch",
     "ociruntime.launch.context",
     "ociruntime.launch.undo",
-    "ociruntime.operations",
     "ociruntime.journal",
-    "ociruntime.operations.delete",
     "ociruntime.operations.recover",
 }
+DELETE = {"ociruntime.operations", "ociruntime.operations.delete", "ociruntime.verbs.delete"}
 SIGNAL = {"ociruntime.operations", "ociruntime.operations.signal"}
 
 PS = {
@@ -161,8 +162,8 @@ def test_the_list_sees_what_is_loaded() -> None:
         (["features"], None),
         (["state", "nobody"], {*STATE, "ociruntime.verbs.state"}),
         (["kill", "nobody"], {*STATE, "ociruntime.signals", "ociruntime.verbs.kill"}),
-        (["delete", "nobody"], {*STATE, *UNDO, "ociruntime.verbs.delete"}),
-        (["delete", "--force", "nobody"], {*STATE, *UNDO, "ociruntime.verbs.delete"}),
+        (["delete", "nobody"], {*STATE, *DELETE}),
+        (["delete", "--force", "nobody"], {*STATE, *DELETE}),
         (["start", "nobody"], {*STATE, "ociruntime.verbs.start"}),
         (["pause", "nobody"], {*STATE, *SIGNAL, "ociruntime.verbs.pause"}),
         (["resume", "nobody"], {*STATE, *SIGNAL, "ociruntime.verbs.resume"}),
