@@ -27,17 +27,14 @@ def delete(root: str, container_id: str, force: bool = False) -> list[str]:
         if container.unfinished:
             return _end_unfinished(container, force)
         record = container.record
-        status = container.status()
+        if not force and (status := container.status()) not in ALLOWED["delete"]:
+            raise WrongState(f"cannot delete container {container_id} that is not stopped: {status}")
     except StateUnreadable:
         if not force:
             raise
-        status = "unreadable"
-        directory.mend_lock()
     except NoSuchContainer:
         remove_empty(directory)
         raise
-    if status not in ALLOWED["delete"] and not force:
-        raise WrongState(f"cannot delete container {container_id} that is not stopped: {status}")
     if force:
         directory.mend_lock()
     # The lock file may have been cleaned up; a directory that is being removed has no state.json any more.

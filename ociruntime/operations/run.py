@@ -17,7 +17,6 @@ from ociruntime.foreground import forwarding, pipes
 from ociruntime.launch.trace import Trace
 from ociruntime.operations.create import make
 from ociruntime.operations.delete import delete
-from ociruntime.operations.signal import kill
 from ociruntime.operations.start import begin
 
 TYPE_CHECKING = False
@@ -148,4 +147,10 @@ def _delete_after_failure(root: str, container: Container) -> None:
 
 def _forward(container: Container, terminal: Terminal | None) -> None:
     """Forward signals to the program; if it has ended, `wait` is about to say so."""
-    forwarding.forward_signals(container.has_begun, lambda number: kill(container, number), terminal)
+
+    def send(number: int) -> None:
+        from ociruntime.operations.signal import kill
+
+        kill(container, number)
+
+    forwarding.forward_signals(container.has_begun, send, terminal)
