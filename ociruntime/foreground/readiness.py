@@ -37,7 +37,7 @@ _LONGEST = 4096  # bytes of a message, as in runc
 _PATIENCE = 30_000  # milliseconds for the manager to answer the barrier
 
 
-def amended(bundle: Bundle, directory: str) -> Bundle:
+def with_notify_socket(bundle: Bundle, directory: str) -> Bundle:
     """The bundle with what the program needs added to its config: a mount of `directory`, and the variable.
 
     As runc does it; the config that is kept with the container is this one.

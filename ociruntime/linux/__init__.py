@@ -36,7 +36,7 @@ COMMON = (
 OF_PROCESS = ("process", "credentials", "capabilities", "rlimits")
 
 # Those of few containers -> the properties that wake them, or (linux, namespaces, TYPE): a namespace of that type.
-# What is null, false or an empty text wakes nobody.
+# What is null, false or an empty string wakes no subject.
 RARE = {
     "idmap": (
         ("linux", "uidMappings"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What does the kernel's table of mounts say? (proc(5), /proc/PID/mountinfo)
 
-The table may be megabytes long, and few verbs need it: whoever does imports this in a function.
+The table may be megabytes long, and few verbs need it: those that do import this in a function.
 Must import nothing of this package.
 """
 

@@ -82,9 +82,9 @@ def make(
     done   is called when all steps have been done, or undone, with the failure; if it raises, the container is removed
     """
     if options.notify:
-        from ociruntime.foreground.readiness import amended
+        from ociruntime.foreground.readiness import with_notify_socket
 
-        bundle = amended(bundle, options.notify)
+        bundle = with_notify_socket(bundle, options.notify)
     warnings = _require(bundle, options, keep_terminal)
     machine = host.probe(bundle.config)
     options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)

@@ -177,7 +177,7 @@ def _numbers(container: Container, timeline: Trace | None) -> dict[tuple[str, st
     """(pointer, words) -> the step's number in the plan; only for a trace."""
     if timeline is None or not timeline.path:
         return {}
-    return {(step.pointer, step.describe()): index for index, step in enumerate(planned(container).steps)}
+    return {(step.pointer, step.describe()): index for index, step in enumerate(plan_again(container).steps)}
 
 
 def _go(container: Container, starter: _socket.socket, timeline: Trace | None) -> None:
@@ -216,7 +216,7 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
 
     context = context_of(container.directory, container.record)
     context.config = _bundle(container).config
-    made = planned(container)
+    made = plan_again(container)
     for index, step in made.steps_at("listener"):
         try:
             with timeline.host(index, step) if timeline is not None else _UNTIMED:
@@ -265,11 +265,11 @@ def _fail(container: Container, message: bytes) -> NoReturn:
     from ociruntime.native.spawn import failure_of
 
     end_init(container.record.init())
-    steps = planned(container).steps
+    steps = plan_again(container).steps
     raise explain(failure_of(message), steps)
 
 
-def planned(container: Container) -> Plan:
+def plan_again(container: Container) -> Plan:
     """The plan of a container that exists, made again from the kept config."""
     from ociruntime import host
     from ociruntime.plan import order
@@ -288,7 +288,7 @@ def _bundle(container: Container) -> Bundle:
 
 def _take_stamps(container: Container, timeline: Trace) -> None:
     with open(container.directory.file("progress"), "rb", buffering=0) as progress:
-        timeline.init(progress.fileno(), planned(container), start=True)
+        timeline.init(progress.fileno(), plan_again(container), start=True)
 
 
 class _Untimed:

@@ -12,7 +12,7 @@ import pytest
 
 from ociruntime.bundle import Bundle
 from ociruntime.config import Node
-from ociruntime.foreground.readiness import Proxy, amended, undo
+from ociruntime.foreground.readiness import Proxy, undo, with_notify_socket
 from ociruntime.launch.context import Context
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ NOBODY = 1 << 22  # above every process id (proc(5), pid_max)
 def changed(config: dict[str, Any]) -> Any:
     """The config with a notify directory /state/notify."""
     bundle = Bundle("/b", "/b/config.json", json.dumps(config).encode())
-    return amended(bundle, "/state/notify").config.value
+    return with_notify_socket(bundle, "/state/notify").config.value
 
 
 def test_what_is_added() -> None:
