@@ -12,7 +12,7 @@ from __future__ import annotations
 from ociruntime.config import parse
 from ociruntime.errors import BundleError
 
-# Up to version 0.1 an entry had the subject, and the words for people, of what is an op now.
+# Before entries had an op, they had a subject and words for people.
 _FORMER = {
     ("launch", "init"): "init",
     ("linux.cgroups", "make cgroup"): "make_cgroup",

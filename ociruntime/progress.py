@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What do the runtime and init say to each other, and what do the progress pages say? native/handshake.h for Python.
 
-docs/internals/handshake.md explains it; a test compares each number with C's. `state` and `kill` load this module, so it imports
-nothing.
+docs/internals/handshake.md explains it; a test compares each number with C's. `state` loads this module, so it imports nothing.
 """
 
 from __future__ import annotations

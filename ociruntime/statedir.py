@@ -100,8 +100,8 @@ class Record:
         self.facts: dict[str, object] = _member(said, "facts", dict)
         self.hooks: list[str] = _member(said, "hooks", list)
         self.options: dict[str, Any] = _member(said, "options", dict)
-        self.created = str(said.get("created", ""))
-        self.owner = str(said.get("owner", ""))
+        self.created = _text(said.get("created"))
+        self.owner = _text(said.get("owner"))
         annotations = said.get("annotations")
         self.annotations: dict[str, object] = annotations if isinstance(annotations, dict) else {}
         self.shares_pids = bool(said.get("shares_pids"))
@@ -150,6 +150,11 @@ def _member(said: dict[str, object], name: str, kind: type[Kind]) -> Kind:
     if not isinstance(value, kind):
         raise ValueError(name)
     return value
+
+
+def _text(value: object) -> str:
+    """What is only shown; "" if it is something else."""
+    return value if isinstance(value, str) else ""
 
 
 class StateDir:

@@ -145,7 +145,7 @@ class HostStep(Step):
 class Slot:
     """A descriptor that a host step opens before the clone and an init step uses: `Slot(3)`.
 
-    Slots are numbered from 0 by their order in the plan; see `slot_of` in plan/order.py.
+    Slots are numbered from 0 by their order in the plan: Plan.slots.
     """
 
     __slots__ = ("key",)

@@ -88,4 +88,5 @@ def _is_there(config: Node, path: tuple[str, ...]) -> bool:
         from ociruntime.linux import namespace_entries
 
         return namespace_entries.has(config, path[2])
-    return config.at(*path).value not in (None, False, "")
+    value = config.at(*path).value
+    return value is not None and value is not False and value != ""

@@ -62,7 +62,6 @@ int op_join_cgroup(const struct join_cgroup_args *a) {
 
 int op_setsid(const struct setsid_args *a) {
   (void)a;
-  // EPERM (which the plan ignores): it leads a group already, as the first process of a pid namespace may
   return setsid() < 0 ? fail(DETAIL_setsid) : 0;
 }
 

@@ -147,10 +147,7 @@ def _delete_after_failure(root: str, container: Container) -> None:
 
 def _forward(container: Container, terminal: Terminal | None) -> None:
     """Forward signals to the program; if it has ended, `wait` is about to say so."""
+    # Now, and not in the handler: the next signal may come in the middle of an import.
+    from ociruntime.operations.signal import kill
 
-    def send(number: int) -> None:
-        from ociruntime.operations.signal import kill
-
-        kill(container, number)
-
-    forwarding.forward_signals(container.has_begun, send, terminal)
+    forwarding.forward_signals(container.has_begun, lambda number: kill(container, number), terminal)

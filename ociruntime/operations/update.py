@@ -56,10 +56,7 @@ def change(container: Container, resources: object, schemata: dict[str, str] | N
 
 def _change(container: Container, resources: Node, schemata: dict[str, str]) -> list[str]:
     record = container.record
-    if not record.cgroup_paths:
-        raise RuntimeFailure(
-            "the container has no cgroup of its own", hint="it was made with --cgroup-manager disabled"
-        )
+    container.cgroup_paths()  # refuses one that has none
     held = Node(record.resources) or container.directory.config().at("linux", "resources")
     found = list(update.check(resources, held))
     wrong = [violation for violation in found if violation.severity == "error"]

@@ -78,8 +78,3 @@ def plan_root(config: Node, target: Target) -> Iterator[Step]:
     else:
         yield InitStep("root", target.rootfs, 0, name="open root", text=target.rootfs)
         yield InitStep("chroot")
-
-
-def _cgroup_pointer(config: Node) -> str:
-    node = config.at("linux", "cgroupsPath")
-    return node.pointer if node else ""

@@ -3,7 +3,7 @@
 
 plan/order.py has the order of create and start. It imports what mounts, devices and cgroups need, 3 ms in every health
 probe; so this order has a file of its own. Pure, as plan/order.py is. This module must not import launch, container,
-execution or a verb.
+an operation or a verb.
 """
 
 from __future__ import annotations

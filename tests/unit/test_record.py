@@ -82,3 +82,14 @@ def test_cgroups_that_make_no_sense(directory: StateDir, facts: dict[str, object
     """Verbs write into these directories: what is no path is damage."""
     with pytest.raises(ValueError, match=r"cgroups|paths"):
         Record({**_read(directory).members, "facts": facts})
+
+
+@pytest.mark.parametrize("value", ["null", "7", "[]"])
+def test_what_is_only_shown(directory: StateDir, value: str) -> None:
+    """A `created` or `owner` that is not a text is shown as nothing, and does not keep the container from being killed."""
+    damaged = _KEPT.replace('"2026-12-01T08:12:19.440701872Z"', value).replace(
+        '"owner":""', f'"owner":{value}'
+    )
+    Path(directory.file("state.json")).write_text(damaged, encoding="ascii")
+    record = _read(directory)
+    assert (record.created, record.owner, record.pid) == ("", "", 27176)
