@@ -85,7 +85,7 @@ def _read(path: str) -> bytes:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode) and not _is_pipe(descriptor):
                 kind = _KINDS.get(stat.S_IFMT(mode), "something else")
-                raise BundleError(f"{path}: is {kind}, and must be a regular file")
+                raise BundleError(f"{path}: is {kind}, not a regular file")
             os.set_blocking(descriptor, True)
             return _whole(descriptor, path)
         finally:

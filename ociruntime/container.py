@@ -46,7 +46,7 @@ def ignored(_warning: str) -> None:
 class Container:
     """A container that exists.
 
-    record       what its state.json says; empty (and false) while its create has not come so far
+    record       what its state.json says; empty (and false) until its create gets that far
     warnings     what create could not do quite as the config says; after `load`, what is wrong with the container's files
     unfinished   "create" or "delete" while that runs, or after it was interrupted; else ""
     interrupted  no process is working on it any more: `delete`, `start`, `gc` and a create of this id finish it

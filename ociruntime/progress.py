@@ -6,7 +6,7 @@ docs/internals/handshake.md explains it; a test compares each number with C's. `
 
 from __future__ import annotations
 
-# Where init has got to, in its own words.
+# How far init has got, in its own words.
 CREATING, CREATED, STARTING, EXECUTING = 1, 2, 3, 4
 
 # From init: struct plan_message.

@@ -81,7 +81,7 @@ def _version(config: Node) -> Iterator[Violation]:
     if len(core) != 3 or not all(part.isascii() and part.isdigit() for part in core):
         return  # not SemVer: the schema says so
     if core[0] != "1":
-        reason = f"version {text} of the specification is not supported, only {OCI_VERSION_MIN} to 1.x"
+        reason = f"version {text} of the specification is not supported: {OCI_VERSION_MIN} to 1.x are"
         yield Violation("/ociVersion", reason, "R008")
     elif len(core[1]) > 1 or core[1] > _NEWEST_MINOR:
         reason = (

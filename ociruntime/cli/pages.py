@@ -60,7 +60,7 @@ def remark(row: Row) -> str:
     if row[3] == REFUSED:
         return f"refused: {row[6]}"
     if row[3] == ACCEPTED:
-        return f"accepted without effect: {row[6]}"
+        return f"accepted but ignored: {row[6]}"
     return row[6]
 
 
@@ -115,7 +115,7 @@ def markdown() -> str:
 def _flag_table(rows: tuple[Row, ...]) -> list[str]:
     lines = ["| flag | from | what it does | here |", "|---|---|---|---|"]
     for row in rows:
-        here = {ACCEPTED: "accepted without effect", REFUSED: "refused"}.get(row[3], "works")
+        here = {ACCEPTED: "accepted but ignored", REFUSED: "refused"}.get(row[3], "works")
         here += f": {row[6]}" if row[6] else ""
         lines.append(f"| `{_cell(spelled(row))}` | {row[4]} | {row[5]} | {here} |")
     return lines

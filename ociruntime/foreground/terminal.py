@@ -58,7 +58,7 @@ class Terminal:
                 f"open {path}",
                 pointer="/process/terminal",
                 errno=failure.errno or 0,
-                hint="a terminal in the foreground needs one here; --detach and --console-socket need none",
+                hint="a program with a terminal in the foreground needs the caller's; use --detach with --console-socket",
             ) from None
         return self._opened[-1]
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # What the parts of an op that are not system calls mean, in words for people.
 _DETAILS = {
-    "target_is_link": "the mount point is, or lies behind, a symbolic link",
+    "target_is_link": "the mount point is a symbolic link, or is reached through one",
     "target_is_root": "the mount point is the container's root",
     "target_on_proc": "the mount point is on /proc, where nothing may be covered",
     "foreign_mount": "a bind mount shows the host's files there, and a device must not be made among them",
@@ -372,7 +372,7 @@ _MOUNTING = ("move_mount", "open_tree", "fsmount", "mount", "pivot_root", "bind_
 
 def _hint_of_user_namespace(steps: list[Step]) -> str:
     if any(isinstance(step, HostStep) and step.op == "note_id_maps" for step in steps):
-        return "a user namespace may mount proc, sysfs and mqueue only with a pid, network and ipc namespace of its own"
+        return "a user namespace may mount proc, sysfs and mqueue only if it also has its own pid, network and ipc namespaces"
     return ""
 
 

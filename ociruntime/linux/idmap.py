@@ -47,7 +47,7 @@ def check(config: Node) -> Iterator[Violation]:
             shown = id_ranges.words(id_ranges.read(mappings)[:3])
             yield Violation(mappings.pointer, f"{name} need a user namespace: {shown}", "R102")
         elif not len(mappings) and user and not user.at("path").text():
-            reason = f"a new user namespace needs {name}: without them its ids map to none of the host's"
+            reason = f"a new user namespace needs {name}: without them no id is mapped"
             yield Violation(mappings.pointer, reason, "R102")
         yield from id_ranges.check(mappings, "R102")
     if user and not namespace_entries.has(config, "mount"):

@@ -121,7 +121,7 @@ def plan_update(facts: dict[str, object], root: str, lines: dict[str, str]) -> I
         raise StepFailed(
             "the container is not in a resctrl group",
             pointer=asking,
-            hint="only a container whose config has intelRdt can be given another share",
+            hint="a container's share can be changed only if its config has intelRdt",
         )
     args: dict[str, object] = {"root": root, "group": str(groups[0]), "lines": list(lines.values())}
     yield HostStep("set_schemata", args, pointer=asking, text=", ".join(lines.values()))

@@ -66,7 +66,7 @@ def warnings(config: Node, host: Host) -> Iterator[Violation]:
             ("AppArmor", host.apparmor) if path[-1] == "apparmorProfile" else ("SELinux", host.selinux)
         )
         if label.text() and label.text() != "unconfined" and not there:
-            reason = f"ignored, as this host has no {name}: {label.text()}"
+            reason = f"ignored because this host has no {name}: {label.text()}"
             yield Violation(label.pointer, reason, rule, "warning")
 
 

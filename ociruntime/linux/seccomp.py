@@ -155,7 +155,7 @@ def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 -
 def _check_errno(action: str, value: Node, rule: str) -> Iterator[Violation]:
     largest = _LARGEST.get(action)
     if largest is not None and value.number() > largest:
-        yield Violation(value.pointer, f"{value.number()} can't be returned: {largest} is the largest", rule)
+        yield Violation(value.pointer, f"{value.number()} is out of range: at most {largest}", rule)
 
 
 def needs_admin(config: Node) -> bool:

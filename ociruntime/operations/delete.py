@@ -2,7 +2,7 @@
 """The delete operation.
 
 state.json becomes deleted.json: from then on it only goes forward, and if this is interrupted, the next create, start,
-delete or gc goes on from there. What follows is in recover.py. This module must not import a verb, nor what only create needs.
+delete or gc continues from there. What follows is in recover.py. This module must not import a verb, nor what only create needs.
 """
 
 from __future__ import annotations
@@ -97,5 +97,5 @@ def _wait_for_end(container: Container, deadline: float) -> None:
         if finish(directory, deadline) is not None:
             return
         if time.monotonic() > deadline:
-            raise RuntimeFailure(f"the {container.unfinished} in progress does not end")
+            raise RuntimeFailure(f"the {container.unfinished} in progress has not ended in time")
         time.sleep(0.01)

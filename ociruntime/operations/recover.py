@@ -130,7 +130,7 @@ def _undo(directory: StateDir, context: Context, record: Record) -> list[str]:
     except StateUnreadable as failure:
         if not context.committed:
             raise RuntimeFailure(
-                f"{failure.reason}: what its create has made is unknown",
+                f"{failure.reason}: it is not known what create made",
                 hint=f"end its processes and remove {directory.path}",
             ) from None
         damage = failure.reason
@@ -139,7 +139,7 @@ def _undo(directory: StateDir, context: Context, record: Record) -> list[str]:
             f"{damage}, and its state can't be read: its processes are unknown",
             hint=f"end them and remove {directory.path}",
         )
-    context.warnings.append(f"{damage}: what its state names is ended and removed instead")
+    context.warnings.append(f"{damage}: init and the cgroups that state.json names are removed instead")
     return _undo_by_state(directory, context, record)
 
 

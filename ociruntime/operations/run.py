@@ -120,7 +120,7 @@ def _terminal(bundle: Bundle, forward_signals: bool) -> Terminal | None:
         return None
     if not forward_signals:
         raise RuntimeFailure(
-            "a terminal in the foreground is connected to that of the calling process, but only on request",
+            "the program wants a terminal, and the caller has not offered its own",
             pointer=wanted.pointer,
             hint="forward_signals=True, or create(keep_terminal=True)",
         )

@@ -30,7 +30,7 @@ PLACEHOLDER = "ID"  # for the container's id, which is a part of some names
 _INTRODUCTION = """\
 # {path}: {count} steps
 # host: done by the runtime, outside. init: done by the container's first process, inside its new namespaces.
-# sync: init waits here until the host's steps that follow are done. <- the property of config.json behind the step.
+# sync: init waits here until the host's steps that follow are done. <- the property of config.json that causes the step.
 """
 
 

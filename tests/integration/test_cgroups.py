@@ -139,7 +139,7 @@ def test_pids_zero(compare: Compare) -> None:
             "sh", "-c", "true & true & wait; echo three", edit=resources(pids={"limit": 0})
         ).ok()
         if stage.runtime.name not in PEERS:
-            assert "/linux/resources/pids/limit: 0 means no limit" in result.err
+            assert "/linux/resources/pids/limit: 0 is treated as no limit" in result.err
         return {"out": result.out}
 
     assert compare(scenario) == {"out": "three\n"}

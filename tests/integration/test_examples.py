@@ -56,7 +56,9 @@ def wanted(name: str) -> tuple[list[str], str]:
     """What the example prints on this machine, and the runtime's own words."""
     output = EXAMPLES / name / "output.txt"
     if name == "apparmor" and not has_lsm("apparmor"):
-        warning = "/process/apparmorProfile: ignored, as this host has no AppArmor: ociruntime-example [R048]"
+        warning = (
+            "/process/apparmorProfile: ignored because this host has no AppArmor: ociruntime-example [R048]"
+        )
         lines = output.with_name("output-without-apparmor.txt").read_text().splitlines()
         return lines, f"ociruntime: warning: run: {warning}\n"
     return output.read_text().splitlines(), ""

@@ -388,7 +388,7 @@ def test_a_failure_leaves_nothing(stage: Stage) -> None:
         without_namespace(config, "network")
 
     stage.container("true", edit=without_network).create().refused(
-        "/mounts/5", "sysfs", "EPERM", "of its own"
+        "/mounts/5", "sysfs", "EPERM", "its own pid"
     )
     own_one = stage.container("true", edit=lambda config: with_users(config, path="/proc/self/ns/user"))
     own_one.create().refused("/linux/namespaces/5", "join user namespace", "EINVAL", "the runtime's own")

@@ -54,7 +54,7 @@ def test_without_apparmor(compare: Compare) -> None:
         log = stage.directory / "log"
         container = stage.container("true", edit=_process(apparmorProfile="docker-default"))
         code = container.run(options=["--log", str(log)]).code
-        warned = "/process/apparmorProfile: ignored, as this host has no AppArmor: docker-default"
+        warned = "/process/apparmorProfile: ignored because this host has no AppArmor: docker-default"
         return {"profile without AppArmor": [code, warned in log.read_text()], "left": stage.runtime.ids()}
 
     answers = compare(scenario)
@@ -74,7 +74,7 @@ def test_without_selinux(compare: Compare) -> None:
         result = stage.container("true", edit=edit).run()
         if stage.runtime.name == "ociruntime":
             for pointer in ("/process/selinuxLabel", "/linux/mountLabel"):
-                assert f"{pointer}: ignored, as this host has no SELinux" in result.err
+                assert f"{pointer}: ignored because this host has no SELinux" in result.err
         return {"labels without SELinux": result.code, "left": stage.runtime.ids()}
 
     answers = compare(scenario)

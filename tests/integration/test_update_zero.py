@@ -166,7 +166,7 @@ def test_memory_above_the_sum_that_stays(stage: Stage) -> None:
         result = from_stdin(container, document)
         assert result.code != 0
         if stage.runtime.name not in PEERS:
-            result.refused("/memory/limit", f"{64 * MIB} of memory+swap, which stays")
+            result.refused("/memory/limit", f"{64 * MIB} of memory+swap, which is unchanged")
         assert files(container) == before
     container.delete("--force").ok()
 

@@ -102,7 +102,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_1(
     "words", [["--rootless", "auto"], ["--rootless=false"], ["--criu", "/x"], ["--systemd-cgroup=false"]]
 )
 def test_accepted_flags_have_no_effect(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    """What is accepted without effect changes nothing in what a verb prints."""
+    """What is accepted but ignored changes nothing in what a verb prints."""
     assert main(["features"]) == 0
     plain = capfd.readouterr()
     assert main([*words, "features"]) == 0

@@ -80,9 +80,9 @@ def test_what_is_no_file(path: str, kind: str, tmp_path: Path, monkeypatch: pyte
             bundle.load(".")
         return
     for name in (path, "config.json"):
-        with pytest.raises(BundleError, match=f"{name}: is {kind}, and must be a regular file"):
+        with pytest.raises(BundleError, match=f"{name}: is {kind}, not a regular file"):
             bundle.load_config(name)
-    with pytest.raises(BundleError, match=f"is {kind}, and must be a regular file"):
+    with pytest.raises(BundleError, match=f"is {kind}, not a regular file"):
         bundle.load(".")
 
 

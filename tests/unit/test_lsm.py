@@ -91,7 +91,7 @@ def test_the_plan_says_what_is_left_out() -> None:
     """Plan.warnings has them, so that create, run and plan tell."""
     bundle = Bundle("/b", "/b/config.json", compact(labels()).encode())
     reasons = [one.reason for one in order.make(bundle, NEITHER, order.Options("x")).warnings]
-    assert "ignored, as this host has no AppArmor: docker-default" in reasons
+    assert "ignored because this host has no AppArmor: docker-default" in reasons
 
 
 def test_apparmor() -> None:

@@ -287,7 +287,10 @@ def check(resources: Node, held: Node | None = None) -> Iterator[Violation]:
     pids = resources.at("pids", "limit")
     if held is None and pids and not pids.number():
         yield Violation(
-            pids.pointer, "0 means no limit, as engines use it; the smallest limit is 1", "R150", "warning"
+            pids.pointer,
+            "0 is treated as no limit, because engines write it that way; the smallest limit is 1",
+            "R150",
+            "warning",
         )
     for name, module in (
         ("blockIO", "blockio"),
@@ -315,6 +318,6 @@ def _check_memory(memory: Node, held_limit: int, held_swap: int) -> Iterator[Vio
     elif not swap.number() and 0 < held_swap < limit.number():
         yield Violation(
             limit.pointer,
-            f"{limit.number()} is more than the limit {held_swap} of memory+swap, which stays",
+            f"{limit.number()} is more than the limit {held_swap} of memory+swap, which is unchanged",
             "R140",
         )
