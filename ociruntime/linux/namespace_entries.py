@@ -34,6 +34,11 @@ def entry(config: Node, kind: str) -> Node:
     return listed.entry(-1)
 
 
+def kinds(config: Node) -> list[tuple[str, str]]:
+    """(type, path) of each entry, in the config's order; the path of a new one is ""."""
+    return [(entry.at("type").text(), entry.at("path").text()) for entry in config.at("linux", "namespaces")]
+
+
 def has(config: Node, kind: str) -> bool:
     """True if the container gets or joins a namespace of this type."""
     return bool(entry(config, kind))
