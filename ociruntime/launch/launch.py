@@ -25,8 +25,9 @@ from ociruntime.identity import (
 from ociruntime.linux.cgroups.membership import CLONE_SLOT
 from ociruntime.native.encode import encode, named
 from ociruntime.native.spawn import Child, ChildFailed, descriptor_of
+from ociruntime.ops import module_of, words_of
 from ociruntime.progress import CONTINUE, SYNC_POINTS, progress_size
-from ociruntime.step import HostStep, InitStep, SyncStep, module_of, words_of
+from ociruntime.step import HostStep, InitStep, SyncStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
