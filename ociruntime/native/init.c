@@ -219,8 +219,7 @@ static void obey(void) {
   const struct plan_record *records = (const void *)(init.plan + sizeof *init.header);
   for (uint32_t i = 0; i < init.header->count; i++) {
     init.progress->record = i;
-    // Where the vDSO can't tell the time, reading it is a system call, which the container's filter may
-    // forbid.
+    // Reading the time is a system call, which the container's filter may forbid.
     init.progress->stamps[i] = init.filtered ? init.progress->stamps[i - 1] : now();
     init.progress->count = i + 1;
     init.index = records[i].index;
