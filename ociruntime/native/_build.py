@@ -46,8 +46,15 @@ INIT_FLAGS = [
     *("-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,relro"),
 ]
 # Without the C library (native/libc.c), where _start is written for the processor. glibc's fortified functions are left out
-# with it; the stack protector stays, with a guard that libc.c sets.
-OWN_LIBC_FLAGS = ["-DOWN_LIBC", "-nostdlib", "-mstack-protector-guard=global", "-U_FORTIFY_SOURCE"]
+# with it; the stack protector stays, with a guard that libc.c sets. Optimizing across files would not see what the
+# assembler part of it calls.
+OWN_LIBC_FLAGS = [
+    "-DOWN_LIBC",
+    "-nostdlib",
+    "-mstack-protector-guard=global",
+    "-U_FORTIFY_SOURCE",
+    "-fno-lto",
+]
 OWN_LIBC_PROCESSORS = ("x86_64", "aarch64")
 
 
