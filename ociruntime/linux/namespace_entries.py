@@ -36,7 +36,12 @@ def entry(config: Node, kind: str) -> Node:
 
 def kinds(config: Node) -> list[tuple[str, str]]:
     """(type, path) of each entry, in the config's order; the path of a new one is ""."""
-    return [(entry.at("type").text(), entry.at("path").text()) for entry in config.at("linux", "namespaces")]
+    listed = config.at("linux", "namespaces").value
+    return [
+        (str(value.get("type") or ""), str(value.get("path") or ""))
+        for value in (listed if isinstance(listed, list) else ())
+        if isinstance(value, dict)
+    ]
 
 
 def has(config: Node, kind: str) -> bool:
