@@ -34,13 +34,28 @@ class Node:
     A property that is missing (or null) gives a Node whose `value` is None and which is false,
     so that `config.at("linux", "resources", "memory")` never fails.
     The typed accessors assume that the schema has been checked: the wrong type is a bug there.
+
+    above   the Node from which `path` leads to this one; or the value's own pointer, and no path
     """
 
-    __slots__ = ("pointer", "value")
+    __slots__ = ("_above", "_path", "value")
 
-    def __init__(self, value: object, pointer: str = "") -> None:
+    def __init__(self, value: object, above: Node | str = "", path: tuple[str, ...] = ()) -> None:
+        # Hundreds are made for a plan, and few of them are asked for their pointer: it is put together only then.
         self.value = value
-        self.pointer = pointer
+        self._above = above
+        self._path = path
+
+    @property
+    def pointer(self) -> str:
+        """Where the value is in the document (RFC 6901); "" is the document itself."""
+        above = self._above if isinstance(self._above, str) else self._above.pointer
+        if not self._path:
+            return above
+        tokens = "/".join(self._path)
+        if "~" in tokens or tokens.count("/") >= len(self._path):
+            tokens = "/".join([escape(name) for name in self._path])
+        return f"{above}/{tokens}"
 
     def __bool__(self) -> bool:
         """True if the property is there and not null (an empty list, "" and 0 are there)."""
@@ -51,14 +66,13 @@ class Node:
 
     def at(self, *path: str) -> Node:
         """The Node of a property some levels down; false if any level is missing."""
-        # Called 900 times for a plan, and nearly always with plain names: those are joined at once.
-        value: object = self.value
+        value = self.value
         for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        tokens = "/".join(path)
-        if tokens.count("/") >= len(path) or "~" in tokens:
-            tokens = "/".join([escape(name) for name in path])
-        return Node(value, f"{self.pointer}/{tokens}" if path else self.pointer)
+            if not isinstance(value, dict):
+                value = None
+                break
+            value = value.get(name)
+        return Node(value, self, path)
 
     def has(self, name: str) -> bool:
         """True if the object has this property, even when it is null."""
@@ -68,18 +82,18 @@ class Node:
         """(name, Node) of each property of an object, in the document's order."""
         if isinstance(self.value, dict):
             for name, value in self.value.items():
-                yield name, Node(value, f"{self.pointer}/{escape(name)}")
+                yield name, Node(value, self, (name,))
 
     def __iter__(self) -> Iterator[Node]:
         """The elements of an array, in order; nothing if the property is missing."""
         if isinstance(self.value, list):
             for index, value in enumerate(self.value):
-                yield Node(value, f"{self.pointer}/{index}")
+                yield Node(value, self, (str(index),))
 
     def entry(self, index: int) -> Node:
         """One element of an array; false if there is none of this number."""
         known = isinstance(self.value, list) and 0 <= index < len(self.value)
-        return Node(self.value[index] if known else None, f"{self.pointer}/{index}")  # type: ignore[index]
+        return Node(self.value[index] if known else None, self, (str(index),))  # type: ignore[index]
 
     def __len__(self) -> int:
         return len(self.value) if isinstance(self.value, (list, dict, str)) else 0

@@ -62,7 +62,7 @@ def _stat(name: str) -> list[bytes]:
     """What /proc/NAME/stat has after the program's name; nothing if there is no such process or thread."""
     try:
         with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
-            return file.read().rpartition(b")")[2].split()
+            return file.read(4096).rpartition(b")")[2].split()  # all of it at once: it has some 400 bytes
     except (FileNotFoundError, ProcessLookupError):
         return []
 
@@ -134,8 +134,3 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
-
-
-def identify(pid: int) -> dict[str, object]:
-    """What identifies a running process on this host: its pid and its start time."""
-    return {"pid": pid, "start_time": start_time_of(pid)}

@@ -118,7 +118,7 @@ class Record:
         return self.pid > 0
 
     def init(self) -> dict[str, object]:
-        """What identifies init, as the journal has it and identity.identify gives it."""
+        """What identifies init, as the journal has it."""
         return {"pid": self.pid, "start_time": self.start_time}
 
     @property

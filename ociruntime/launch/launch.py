@@ -16,7 +16,6 @@ import os
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import (
-    identify,
     is_thread,
     living_thread,
     open_process,
@@ -26,8 +25,9 @@ from ociruntime.identity import (
 from ociruntime.linux.cgroups.membership import CLONE_SLOT
 from ociruntime.native.encode import encode, named
 from ociruntime.native.spawn import Child, ChildFailed, descriptor_of
+from ociruntime.ops import module_of, words_of
 from ociruntime.progress import CONTINUE, SYNC_POINTS, progress_size
-from ociruntime.step import HostStep, InitStep, SyncStep, module_of, words_of
+from ociruntime.step import HostStep, InitStep, SyncStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Launch:
 
     directory  where the journal and the progress pages are; None: nothing must be undone after kill -9
     commit     is called by the step "commit": it writes state.json, or the pid file
+    meanwhile  is called when init has been started: what can be done while it works
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Launch:
         stdio: tuple[int, int, int],
         commit: Callable[[], None],
         trace: Trace,
+        meanwhile: Callable[[], None] | None = None,
     ) -> None:
         self.plan = plan
         self.context = context
@@ -97,6 +99,7 @@ class Launch:
         self.stdio = stdio
         self.commit = commit
         self.trace = trace
+        self.meanwhile = meanwhile
         self.child: Child | None = None
         self._init_waits = False
         self._stamps_taken = False
@@ -110,6 +113,8 @@ class Launch:
             if isinstance(step, HostStep):
                 with self.trace.host(index, step):
                     self._host_step(step)
+                if step.op in _CLONES and self.meanwhile is not None:
+                    self.meanwhile()
             elif isinstance(step, SyncStep) and step.point != "start":
                 self._let_go_on()
                 self._wait_for(step.point)
@@ -135,6 +140,7 @@ class Launch:
         self.commit = (
             _committed  # what was here refers to this object: a reference cycle would keep the child open
         )
+        self.meanwhile = None
         if self.child is not None and self.child.progress >= 0 and not self._stamps_taken:
             self.trace.init(self.child.progress, self.plan)
             self._stamps_taken = True
@@ -182,7 +188,9 @@ class Launch:
             return
         self.context.pid = self.child.pid
         if self.directory is not None:
-            self.directory.note({"op": "init", "args": identify(self.child.pid)})
+            self.context.start_time = start_time_of(self.child.pid)
+            args: dict[str, object] = {"pid": self.context.pid, "start_time": self.context.start_time}
+            self.directory.note({"op": "init", "args": args})
 
     def _host_step(self, step: HostStep) -> None:
         try:

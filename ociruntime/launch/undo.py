@@ -32,7 +32,7 @@ def undo(directory: StateDir, context: Context, journal: list[dict[str, object]]
     Waits for processes that do not end until context.deadline, which is set here if it is 0: once for all entries.
     Raises StateUnreadable if the journal can't be read.
     """
-    from ociruntime.step import module_of, words_of
+    from ociruntime.ops import module_of, words_of
 
     problems: list[str] = []
     if journal is None:

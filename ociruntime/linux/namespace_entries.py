@@ -34,6 +34,16 @@ def entry(config: Node, kind: str) -> Node:
     return listed.entry(-1)
 
 
+def kinds(config: Node) -> list[tuple[str, str]]:
+    """(type, path) of each entry, in the config's order; the path of a new one is ""."""
+    listed = config.at("linux", "namespaces").value
+    return [
+        (str(value.get("type") or ""), str(value.get("path") or ""))
+        for value in (listed if isinstance(listed, list) else ())
+        if isinstance(value, dict)
+    ]
+
+
 def has(config: Node, kind: str) -> bool:
     """True if the container gets or joins a namespace of this type."""
     return bool(entry(config, kind))

@@ -112,9 +112,9 @@ def features(takes: Callable[..., bool]) -> dict[str, object]:
 def clone_flags(config: Node) -> int:
     """The CLONE_NEW* flags of the clone that makes init."""
     flags = 0
-    for entry in config.at("linux", "namespaces"):
-        if not entry.at("path").text():
-            flags |= TYPES.get(entry.at("type").text(), 0)
+    for name, path in namespace_entries.kinds(config):
+        if not path:
+            flags |= TYPES.get(name, 0)
     if namespace_entries.has(config, "user"):
         flags &= ~CLONE_NEWIPC  # see plan_ipc
     return flags & ~_NOT_BY_CLONE
@@ -122,10 +122,7 @@ def clone_flags(config: Node) -> int:
 
 def forks(config: Node) -> bool:
     """True if a helper must fork init: a namespace is joined by path, or the user or time namespace is new."""
-    return any(
-        entry.at("path").text() or entry.at("type").text() in ("user", "time")
-        for entry in config.at("linux", "namespaces")
-    )
+    return any(path or name in ("user", "time") for name, path in namespace_entries.kinds(config))
 
 
 def plan_paths(config: Node) -> Iterator[HostStep]:

@@ -45,6 +45,17 @@ INIT_FLAGS = [
     *("-static", "-no-pie", "-s"),
     *("-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,relro"),
 ]
+# Without the C library (native/libc.c), where _start is written for the processor. glibc's fortified functions are left out
+# with it; the stack protector stays, with a guard that libc.c sets. Optimizing across files would not see what the
+# assembler part of it calls.
+OWN_LIBC_FLAGS = [
+    "-DOWN_LIBC",
+    "-nostdlib",
+    "-mstack-protector-guard=global",
+    "-U_FORTIFY_SOURCE",
+    "-fno-lto",
+]
+OWN_LIBC_PROCESSORS = ("x86_64", "aarch64")
 
 
 class build_ext(_build_ext):  # noqa: N801 (setuptools' commands are named like this)
@@ -149,13 +160,22 @@ def compile_init(target: str, *, shim_sources: list[str]) -> None:
     if not sources:
         raise SetupError(f"no C source of ociruntime-init in {NATIVE}")
     extra = shlex.split(os.environ.get("CFLAGS", ""))
-    command = [*compiler(), *extra, *INIT_FLAGS, f"-I{NATIVE}", *sources, "-o", target + ".new"]
+    flags = [*extra, *INIT_FLAGS, *(OWN_LIBC_FLAGS if has_own_libc() else ())]
+    command = [*compiler(), *flags, f"-I{NATIVE}", *sources, "-o", target + ".new"]
     print(shlex.join(command), flush=True)
     done = subprocess.run(command, check=False)
     if done.returncode != 0:
         raise SetupError(f"ociruntime-init does not compile (the compiler ended with {done.returncode})")
     os.chmod(target + ".new", 0o755)
     os.replace(target + ".new", target)  # a running runtime may still read the old one
+
+
+def has_own_libc() -> bool:
+    """True if the compiler's target is a processor that native/libc.c has a start for."""
+    command = [*compiler(), "-dumpmachine"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    processor, _, system = done.stdout.strip().partition("-")
+    return processor in OWN_LIBC_PROCESSORS and not system.endswith(("x32", "ilp32"))
 
 
 def generate_validator(target: str) -> None:

@@ -42,6 +42,13 @@ int close_keeping_errno(int descriptor) {
   return -1;
 }
 
+uint64_t number_in(const char *text) {
+  uint64_t number = 0;
+  for (; *text >= '0' && *text <= '9'; text++)
+    number = number * 10 + (uint64_t)(*text - '0');
+  return number;
+}
+
 static arg_s read_s(uint32_t offset) { return init.plan + offset; }
 static arg_p read_p(uint32_t offset) { return init.plan + offset; }
 static arg_S read_S(uint32_t offset) { return offset ? init.plan + offset : NULL; }
@@ -60,12 +67,8 @@ static arg_l read_l(uint32_t offset) {
 static arg_n read_n(uint32_t offset) {
   char **words = read_l(offset);
   arg_n numbers = {.values = (uint32_t *)(void *)words, .count = ((uint64_t *)(void *)words)[-1]};
-  for (uint64_t i = 0; i < numbers.count; i++) {
-    uint32_t value = 0;
-    for (const char *digit = words[i]; *digit; digit++)
-      value = value * 10 + (uint32_t)(*digit - '0');
-    numbers.values[i] = value;
-  }
+  for (uint64_t i = 0; i < numbers.count; i++)
+    numbers.values[i] = (uint32_t)number_in(words[i]);
   return numbers;
 }
 
@@ -141,25 +144,23 @@ int wait_reply(char expected) {
 
 static void ended_by_signal(int number) { _exit(128 + number); }
 
+#define RESTORER 0x04000000  // SA_RESTORER of the kernel's headers, which clash with the C library's
+
 // The kernel drops signals to the init of a pid namespace unless it handles them, but `kill` of a created
 // container must work. execve resets handlers to the defaults.
 static void reset_signals(void) {
   for (int number = 1; number < 65; number++) {
-    struct sigaction action = {.sa_handler = ended_by_signal};
+    struct {  // the kernel's, which also takes 32 and 33, the signals that glibc keeps for itself
+      void (*handler)(int);
+      unsigned long flags;
+      void (*restorer)(int);  // where a handler returns to: ours doesn't
+      uint64_t mask;
+    } action = {ended_by_signal, RESTORER, ended_by_signal, 0};
     if (number == SIGCHLD || number == SIGCONT || number == SIGURG || number == SIGWINCH ||
-        number == SIGTSTP || number == SIGTTIN || number == SIGTTOU)
-      action.sa_handler = SIG_DFL;
-    sigaction(number, &action, NULL);  // EINVAL for SIGKILL, SIGSTOP and the two of libc
+        number == SIGTSTP || number == SIGTTIN || number == SIGTTOU || number == 32 || number == 33)
+      action.handler = SIG_DFL;
+    syscall(SYS_rt_sigaction, number, &action, NULL, 8);  // EINVAL for SIGKILL and SIGSTOP
   }
-  // glibc reserves signals 32 and 33, and its sigaction refuses them; they may be ignored by inheritance.
-  struct {
-    void *handler;
-    unsigned long flags;
-    void *restorer;
-    uint64_t mask;
-  } plain = {0};
-  syscall(SYS_rt_sigaction, 32, &plain, NULL, 8);
-  syscall(SYS_rt_sigaction, 33, &plain, NULL, 8);
   uint64_t none = 0;
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
 }
@@ -218,8 +219,7 @@ static void obey(void) {
   const struct plan_record *records = (const void *)(init.plan + sizeof *init.header);
   for (uint32_t i = 0; i < init.header->count; i++) {
     init.progress->record = i;
-    // Where the vDSO can't tell the time, reading it is a system call, which the container's filter may
-    // forbid.
+    // Reading the time is a system call, which the container's filter may forbid.
     init.progress->stamps[i] = init.filtered ? init.progress->stamps[i - 1] : now();
     init.progress->count = i + 1;
     init.index = records[i].index;
@@ -234,13 +234,10 @@ static void obey(void) {
 }
 
 int main(int argc, char **argv) {
-  int base = 0;
   if (argc != 2)
     return 125;
-  for (const char *digit = argv[1]; *digit >= '0' && *digit <= '9'; digit++)
-    base = base * 10 + (*digit - '0');
   reset_signals();
-  if (prepare(base) < 0)
+  if (prepare((int)number_in(argv[1])) < 0)
     report(OP_none);
   else
     obey();

@@ -56,6 +56,7 @@ PLAN_OPS(OP, A)
 int fail(enum plan_detail detail);
 int fail_with(int error, enum plan_detail detail);
 int close_keeping_errno(int descriptor);  // returns -1
+uint64_t number_in(const char *text);     // the decimal digits at its beginning
 
 // A message of the current step, to be sent.
 struct plan_message sync_message(enum plan_sync point, int pid);

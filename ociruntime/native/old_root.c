@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -88,9 +87,9 @@ static int next_mount(struct table *table, struct mounted *line) {
     } else {
       byte = next_field(table, word, sizeof word);
       if (field == 0)
-        line->id = strtoull(word, NULL, 10);
+        line->id = number_in(word);
       else if (field == 1)
-        line->parent = strtoull(word, NULL, 10);
+        line->parent = number_in(word);
       else if (field == 3)
         whole = strcmp(word, "/") == 0;
       else if (field > 5 && separator < 0 && strcmp(word, "-") == 0)

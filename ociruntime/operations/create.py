@@ -12,7 +12,7 @@ import time
 from ociruntime import host
 from ociruntime.check import check
 from ociruntime.errors import BundleError, ContainerExists, ForeignContainer, NoSuchContainer, RuntimeFailure
-from ociruntime.identity import identify, reap
+from ociruntime.identity import reap
 from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
@@ -99,6 +99,7 @@ def make(
             stdio=stdio,
             commit=creation.commit,
             trace=timeline,
+            meanwhile=creation.keep_config,
         )
         creation.launch.carry_out()
         warnings += [*(str(violation) for violation in made.warnings), *creation.context.warnings]
@@ -212,13 +213,17 @@ class _Creation:
         else:
             self.directory.remove()
 
-    def commit(self) -> None:
-        """Write everything; state.json last, because the container exists from then on."""
-        config = self.bundle.config
+    def keep_config(self) -> None:
+        """What start, exec and the hooks read later."""
         self.directory.write("config.json", self.bundle.raw)
+
+    def commit(self) -> None:
+        """Write the pid file and state.json; this last, because the container exists from then on."""
+        config = self.bundle.config
         members: dict[str, object] = {
             "id": self.context.container_id,
-            **identify(self.context.pid),
+            "pid": self.context.pid,
+            "start_time": self.context.start_time,
             "bundle": self.context.bundle,
             "rootfs": self.bundle.rootfs,
             "created": _timestamp(time.time_ns()),

@@ -24,7 +24,7 @@ from ociruntime.identity import exit_status, frozen, root_of
 from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
-from ociruntime.linux import credentials
+from ociruntime.linux import awake, credentials
 from ociruntime.linux.cgroups import membership
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.operations import exec_document
@@ -204,10 +204,9 @@ class _Execution:
     def _launch(self, made: Plan, config: Node) -> Child:
         container, options = self.container, self.options
         context = Context(container.id, container.record.bundle, container.directory.path, config)
-        context.init_pid, context.status = (
-            container.pid,
-            "created" if container.status() == "created" else "running",
-        )
+        context.init_pid = container.pid
+        if awake(config, "seccomp"):  # only an agent of a filter is told
+            context.status = "created" if container.status() == "created" else "running"
 
         def commit() -> None:
             if self.take_terminal is not None:

@@ -212,7 +212,7 @@ def _serve_listener(container: Container, number: int, timeline: Trace | None) -
     Raises StepFailed; then init has been ended, as no agent would ever answer its program.
     """
     from ociruntime.launch.launch import step_failed
-    from ociruntime.step import module_of
+    from ociruntime.ops import module_of
 
     context = context_of(container.directory, container.record)
     context.config = _bundle(container).config

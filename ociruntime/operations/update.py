@@ -17,8 +17,8 @@ from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, St
 from ociruntime.linux.cgroups import setting, update
 from ociruntime.linux.cgroups.placement import Placement
 from ociruntime.operations.recover import context_of
+from ociruntime.ops import module_of
 from ociruntime.statedir import StateDir
-from ociruntime.step import module_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

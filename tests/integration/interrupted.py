@@ -24,7 +24,7 @@ PACKAGE = os.path.dirname(os.path.abspath(ociruntime.__file__))
 # Pure modules: while they run, nothing is open and nothing is made.
 PURE = {
     "_config_validator.py", "check.py", "config.py", "encode.py", "errors.py", "exec_document.py", "exec_order.py",
-    "id_ranges.py", "mount_options.py", "order.py", "planner.py", "shared_order.py", "resources.py", "schema.py",
+    "id_ranges.py", "mount_options.py", "ops.py", "order.py", "planner.py", "shared_order.py", "resources.py", "schema.py",
     "setting.py", "step.py",
 }  # fmt: skip
 

@@ -19,8 +19,9 @@ import pytest
 
 from ociruntime.native.encode import OPS, encode
 from ociruntime.native.spawn import Child, ChildFailed
+from ociruntime.ops import OPS as HOST_OPS, words_of
 from ociruntime.progress import SYNC_POINTS
-from ociruntime.step import OPS as HOST_OPS, SyncStep, words_of
+from ociruntime.step import SyncStep
 from tests.harness.configuration import Config, add_bind, add_hook, with_namespace, without_namespace
 from tests.harness.driver import ENVIRONMENT, MARK, runtime_under_test
 from tests.harness.peers import PEERS

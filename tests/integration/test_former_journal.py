@@ -18,8 +18,8 @@ from ociruntime.identity import lives
 from ociruntime.journal import init_of
 from ociruntime.launch.context import Context
 from ociruntime.launch.undo import undo
+from ociruntime.ops import OPS
 from ociruntime.statedir import StateDir
-from ociruntime.step import OPS
 from tests.harness.configuration import Config, without_namespace
 from tests.harness.driver import ENVIRONMENT, runtime_under_test
 from tests.harness.peers import PEERS

@@ -96,6 +96,8 @@ def test_a_container_s_life_loads_nothing_dear(stage: Stage) -> None:
     native = {*NATIVE, "ociruntime.native._shim.lib"}
     assert ours(loaded["exec"]) - native == {*STATE, *PHASE, *REQUEST, *EXEC, "ociruntime.verbs.exec"}
     assert ours(loaded["delete"]) >= STATE | UNDO | DELETE
+    assert "ociruntime.ops" in loaded["delete"]
+    assert "ociruntime.step" not in loaded["delete"]
     assert not any("mounts" in name or "plan" in name for name in loaded["delete"] | loaded["start"])
 
 

@@ -111,6 +111,7 @@ def test_reading_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
             return chunks.pop(0)
 
     monkeypatch.setattr(module, "open", lambda *_words, **_how: Table(), raising=False)
-    names = b"4:memory:/\n3:cpu,cpuacct:/\n2:name=systemd:/\n0::/\n"
-    assert module._mount_table(names) == HYBRID
+    names = own_paths(b"4:memory:/\n3:cpu,cpuacct:/\n2:name=systemd:/\n0::/\n")
+    found = [mount.number for mount in module._read_mounts(names)]
+    assert found == [mount.number for mount in module._cgroup_mounts(HYBRID)]
     assert len(chunks) == 2

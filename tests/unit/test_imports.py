@@ -99,6 +99,7 @@ EXEC = {
     "ociruntime.linux.credentials",
     "ociruntime.linux.process",
     "ociruntime.linux.rlimits",
+    "ociruntime.ops",
     "ociruntime.signals",
     "ociruntime.step",
     "ociruntime.check",

@@ -7,7 +7,8 @@ import pytest
 
 from ociruntime import errors
 from ociruntime.native.encode import OPS as INIT_OPS
-from ociruntime.step import OPS, HostStep, module_of, words_of
+from ociruntime.ops import OPS, module_of, words_of
+from ociruntime.step import HostStep
 
 # Done by Launch itself.
 _OF_LAUNCH = {"clone_init", "clone_helper", "clone_hook", "commit", "open_init"}

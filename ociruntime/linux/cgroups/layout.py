@@ -11,7 +11,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ociruntime.linux.mountinfo import Mount
 
@@ -77,7 +77,8 @@ def probe_layout() -> Layout:
         return Layout("v2", v2=_ROOT, own=own_paths(own or b""), v2_controllers=controllers.decode().split())
     if own is None:
         return Layout("none")
-    layout = parse_layout(_mount_table(own), own)
+    paths = own_paths(own)
+    layout = _layout(_read_mounts(paths), paths)
     if layout.v2:
         layout.v2_controllers = (_read(f"{layout.v2}/cgroup.controllers") or b"").decode().split()
     return layout
@@ -99,9 +100,12 @@ def parse_layout(mountinfo: bytes, cgroup: bytes) -> Layout:
     Of several mounts of one hierarchy the first below /sys/fs/cgroup counts, else the first:
     engines bind cgroup directories into containers' roots, which may be visible here.
     """
-    wanted = own_paths(cgroup)
+    return _layout(_cgroup_mounts(mountinfo), own_paths(cgroup))
+
+
+def _layout(found: Iterable[Mount], wanted: dict[str, str]) -> Layout:
     mounts: dict[str, Mount] = {}
-    for mount in _cgroup_mounts(mountinfo):
+    for mount in found:
         for name in _names(mount):
             if name in wanted and (
                 name not in mounts or (_standard(mount.point) and not _standard(mounts[name].point))
@@ -146,24 +150,21 @@ def _below(root: str, path: str) -> str:
     return "/"
 
 
-def _mount_table(cgroup: bytes) -> bytes:
-    """mountinfo, as far as needed: cgroup mounts come early in it, and it can be megabytes long."""
-    missing = set(own_paths(cgroup))
+def _read_mounts(own: dict[str, str]) -> list[Mount]:
+    """The cgroup mounts of mountinfo, as far as needed: they come early in it, and it can be megabytes long."""
     table = b""
+    mounts: list[Mount] = []
     try:
         with open("/proc/self/mountinfo", "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 table += chunk
-                if missing <= {
-                    name
-                    for mount in _cgroup_mounts(table)
-                    if _standard(mount.point)
-                    for name in _names(mount)
-                }:
+                mounts = list(_cgroup_mounts(table))
+                names = {name for mount in mounts if _standard(mount.point) for name in _names(mount)}
+                if names >= own.keys():
                     break
     except FileNotFoundError:
-        return table
-    return table[: table.rfind(b"\n") + 1]
+        return []
+    return mounts
 
 
 def _read(path: str) -> bytes | None:
