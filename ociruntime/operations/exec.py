@@ -24,7 +24,7 @@ from ociruntime.identity import exit_status, frozen, root_of
 from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
-from ociruntime.linux import credentials
+from ociruntime.linux import awake, credentials
 from ociruntime.linux.cgroups import membership
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.operations import exec_document
@@ -179,6 +179,10 @@ class _Execution:
             from ociruntime.linux import console
 
             console.refuse(config, options.console_socket, detached=self.take_terminal is None)
+        if awake(config, "seccomp"):
+            from ociruntime.linux import seccomp
+
+            seccomp.foresee(os.path.dirname(self.container.directory.path), config)
         target = target_of(self.container, request.cgroups)
         uid = config.at("process", "user", "uid").number()
         options.home = credentials.home_of(uid, root_of(target.pid))

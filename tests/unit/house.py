@@ -19,7 +19,10 @@ GENERATED = {"_config_validator.py", "_seccomp.py"}
 # From the ground up: what a layer answers, and its rooms (files and folders at the top of the package). A module may import
 # from its own layer and from those below it. docs/architecture.md has the same picture.
 LAYERS = (
-    ("words", "__init__ config descriptors errors host_path identity jsontext progress removal signals step"),
+    (
+        "words",
+        "__init__ config descriptors errors host_path identity jsontext progress removal signals step",
+    ),
     ("C", "native"),
     ("subjects", "bundle host linux"),
     ("check and plan", "check plan"),
@@ -28,7 +31,7 @@ LAYERS = (
     ("foreground", "foreground"),
     ("operations", "operations"),
     ("faces", "api inspect"),
-    ("command", "__main__ cli verbs"),
+    ("command", "__main__ cli snapshot verbs"),
 )
 LAYER_OF = {room: number for number, (_, rooms) in enumerate(LAYERS) for room in rooms.split()}
 
