@@ -238,7 +238,14 @@ def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
     if not os.path.exists(python):
         python = sys.executable
     source = os.path.dirname(_PACKAGE)
-    places = [stdlib, source, *dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))]
+    # A helper that moves network devices is started with the same sys.path, in a Python that can load shared objects.
+    shared = str(sysconfig.get_config_var("DESTSHARED"))
+    places = [
+        stdlib,
+        shared,
+        source,
+        *dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))),
+    ]
     words = [raw, made, str(seed), python, sys.base_prefix, stdlib, launcher, *dict.fromkeys(places)]
     _run(*words)
 

@@ -21,8 +21,10 @@
 #include <unistd.h>
 
 #define PAGE 4096UL
-// What is in the array at the freeze is in the file; the rest is ordinary memory, zeroed by the kernel.
-#define ARRAY_SIZE (32UL << 20)
+#define ARRAY_SIZE (64UL << 20)  // of the build
+// What is in the array at the freeze is in the file. This much more is ordinary memory, zeroed by the kernel;
+// whoever needs more gets it from libc.
+#define SPARE (2UL << 20)
 #define SMALLEST 16UL
 #define HEADER 16UL  // keeps what malloc gives aligned for every type
 
@@ -33,7 +35,7 @@ extern const struct range snapshot_ranges[];  // generated: what is written into
 extern const struct _inittab snapshot_modules[];
 
 static char array[ARRAY_SIZE] __attribute__((aligned(4096), section(".array")));
-static size_t used;
+static size_t used, limit = ARRAY_SIZE;
 static void *freed[64];  // lists of blocks of SMALLEST << index bytes
 static int is_frozen;    // true in the copy
 static PyObject *entry;  // boot.enter
@@ -52,7 +54,7 @@ static unsigned class_of(size_t size) {
 static void *from_libc(size_t size) { return is_frozen ? malloc(size) : NULL; }
 
 void *snapshot_malloc(size_t size) {
-  if (size > ARRAY_SIZE)
+  if (size > limit)
     return from_libc(size);
   unsigned number = class_of(size);
   char *block = freed[number];
@@ -61,7 +63,7 @@ void *snapshot_malloc(size_t size) {
     return block;
   }
   size_t whole = HEADER + (SMALLEST << number);
-  if (whole > ARRAY_SIZE - used)
+  if (whole > limit - used)
     return from_libc(size);
   block = array + used + HEADER;
   used += whole;
@@ -70,7 +72,7 @@ void *snapshot_malloc(size_t size) {
 }
 
 static int is_ours(const void *block) {
-  return (const char *)block >= array && (const char *)block < array + ARRAY_SIZE;
+  return (const char *)block >= array && (const char *)block < array + limit;
 }
 
 void snapshot_free(void *block) {
@@ -116,7 +118,7 @@ void *snapshot_realloc(void *block, size_t size) {
 static void *arena_alloc(void *context, size_t size) {
   (void)context;
   size_t begin = (used + PAGE - 1) & ~(PAGE - 1);
-  if (begin > ARRAY_SIZE || size > ARRAY_SIZE - begin) {
+  if (begin > limit || size > limit - begin) {
     void *more =
         is_frozen ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
     return more == MAP_FAILED ? NULL : more;
@@ -184,8 +186,9 @@ static void write_range(int file, const ElfW(Ehdr) * head, const struct range *r
       continue;
     char *last = range->end;
     if (array >= begin && array < end) {
-      last = array + ((used + PAGE - 1) & ~(PAGE - 1));
+      last = array + limit - SPARE;
       part.p_filesz = (size_t)(last - begin);
+      part.p_memsz = part.p_filesz + SPARE;
       write_at(file, (char *)&part, sizeof part, where);
       if (ftruncate(file, (off_t)(part.p_offset + part.p_filesz)) != 0)
         fail("the copy can't be cut");
@@ -259,6 +262,9 @@ static void freeze(int argc, char **argv) {
     fail("the modules can't be prepared");
   thread = PyThreadState_Get();
   is_frozen = 1;
+  limit = ((used + PAGE - 1) & ~(PAGE - 1)) + SPARE;
+  if (limit > ARRAY_SIZE)
+    fail("the array is too small");
   write_copy(argv[1]);
   _exit(0);
 }
