@@ -219,6 +219,19 @@ static void write_copy(const char *target) {
     fail("the copy can't be written");
 }
 
+// Objects of a call would otherwise be put into the holes between those of the build, and each page with one
+// would be copied. A block that is the first of its pool is in a new one: then there was no hole left.
+static void fill_holes(void) {
+  const uintptr_t pool = 1 << 14, head = 48;  // POOL_SIZE and POOL_OVERHEAD of Objects/obmalloc.c
+  for (size_t size = 16; size <= 512; size += 16) {
+    void *block;
+    do
+      block = PyObject_Malloc(size);
+    while (block && ((uintptr_t)block & (pool - 1)) != head);
+    PyObject_Free(block);
+  }
+}
+
 // argv: OUTPUT SEED PYTHON PREFIX STDLIB LAUNCHER DIRECTORY... (of sys.path)
 static void freeze(int argc, char **argv) {
   if (argc < 8)
@@ -260,6 +273,7 @@ static void freeze(int argc, char **argv) {
   entry = boot ? PyObject_CallMethod(boot, "prepare", "s", argv[6]) : NULL;
   if (!entry)
     fail("the modules can't be prepared");
+  fill_holes();
   thread = PyThreadState_Get();
   is_frozen = 1;
   limit = ((used + PAGE - 1) & ~(PAGE - 1)) + SPARE;
