@@ -275,6 +275,8 @@ static void freeze(int argc, char **argv) {
     fail("the modules can't be prepared");
   fill_holes();
   thread = PyThreadState_Get();
+  // Of this process only; the copy has its own. Two builds shall give the same bytes.
+  thread->thread_id = thread->native_thread_id = _PyRuntime.main_thread = 0;
   is_frozen = 1;
   limit = ((used + PAGE - 1) & ~(PAGE - 1)) + SPARE;
   if (limit > ARRAY_SIZE)
