@@ -94,7 +94,7 @@ def enter(words: list[str], variables: list[bytes], ignored: int) -> int:
     _words, _ignored, _mask = words, ignored, _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
     _restore_environment(variables)
     _restore_signals(ignored)
-    if _verb(words) in BY_THE_LAUNCHER or _from_a_device(words):
+    if _verb(words) in BY_THE_LAUNCHER:
         go_over()
     whole.go_over = go_over
     status = cli.main(words[1:])
@@ -144,11 +144,6 @@ def _verb(words: list[str]) -> str:
     if rest[0] not in flags.PROGRAM and any(word in {"-h", "--help", "-help"} for word in rest[1:]):
         return "help"
     return rest[0]
-
-
-def _from_a_device(words: list[str]) -> bool:
-    """A config from /dev/stdin or /proc/self/fd/N can be read only once: the launcher could not begin anew."""
-    return any("/dev/" in word or "/proc/" in word for word in words[1:] if word.startswith(("-", "/")))
 
 
 def _restore_environment(variables: list[bytes]) -> None:

@@ -18,13 +18,14 @@ import sys
 import sysconfig
 import tempfile
 
+from ociruntime.host_path import absolute
 from ociruntime.snapshot.image import Image, ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_HERE = os.path.dirname(__file__)
 _PACKAGE = os.path.dirname(_HERE)
 _SUPPORTED = (3, 11)
 
@@ -78,7 +79,7 @@ def main(words: Sequence[str]) -> int:
 
 def build(output: str, *, launcher: str = "", seed: int = 0) -> None:
     """Build, try, and put it at `output`. Raises BuildError or ImageError."""
-    launcher = os.path.abspath(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
+    launcher = absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
     archive = find_archive()
     with tempfile.TemporaryDirectory() as scratch:
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
@@ -86,7 +87,7 @@ def build(output: str, *, launcher: str = "", seed: int = 0) -> None:
         made = os.path.join(scratch, "ociruntime")
         _freeze(raw, made, launcher, seed or secrets.randbelow(2**32 - 1) + 1)
         try_out(made, scratch)
-        target = os.path.abspath(output)
+        target = absolute(output)
         shutil.copyfile(made, target + ".new")
         os.chmod(target + ".new", 0o755)
         os.replace(target + ".new", target)

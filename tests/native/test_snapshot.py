@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the command the same as a snapshot? Built once, and compared with the launcher that belongs to this environment."""
+"""Is the command the same as a snapshot? Compared with the launcher of this environment; without containers."""
 
 from __future__ import annotations
 
@@ -7,68 +7,21 @@ import os
 import platform
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime.snapshot.build import BuildError, build, find_archive
-from tests.harness.bundle import Bundle, make_bundle
-from tests.harness.driver import MARK
+from ociruntime.snapshot.build import build
+from tests.harness.bundle import make_bundle
 from tests.harness.programs import compiled
+from tests.native.snapshots import LAUNCHER, call, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-LAUNCHER = os.path.join(sysconfig.get_path("scripts"), "ociruntime")
-Answer = tuple[int, bytes, bytes]
-needs_root = pytest.mark.root
-
-
-@pytest.fixture(scope="session")
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The command."""
-    try:
-        find_archive()
-    except BuildError as failure:
-        pytest.skip(f"no static libpython: {failure}")
-    target = tmp_path_factory.mktemp("snapshot") / "ociruntime"
-    build(str(target))
-    return str(target)
-
-
-@pytest.fixture
-def both(snapshot: str) -> tuple[str, str]:
-    """The commands that are compared."""
-    return LAUNCHER, snapshot
-
-
-def call(
-    command: str, *words: str | bytes, env: dict[str, str] | None = None, cwd: Path | None = None, **more: Any
-) -> Answer:
-    """Exit code, output and errors."""
-    done = subprocess.run(
-        [command, *words],
-        env=env,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-        check=False,
-        **more,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def same(both: tuple[str, str], *words: str | bytes, **more: Any) -> Answer:
-    """The answer of both, which must be the same."""
-    first, second = (call(command, *words, **more) for command in both)
-    assert first == second
-    return second
 
 
 TELLING = r"""
@@ -129,9 +82,6 @@ def told(
     arguments, variables, signals = done.stdout.split(b"--\0")
     assert arguments.split(b"\0")[0] == b"plan"
     return arguments.split(b"\0")[1:-1], variables.split(b"\0")[:-1], signals.decode()
-
-
-# -- answers ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_version_is_the_launcher_s(both: tuple[str, str]) -> None:
@@ -268,105 +218,6 @@ def test_no_segment_is_writable_and_executable(snapshot: str) -> None:
     assert [flag for flag in flags if "W" in flag and "E" in flag] == []
 
 
-# -- containers -------------------------------------------------------------------------------------------------------
-
-
-def scrubbed(answer: Answer) -> tuple[int, str, str]:
-    """Without what differs between two containers: pids and times."""
-    code, out, err = answer
-
-    def scrub(data: bytes) -> str:
-        text = data.decode(errors="surrogateescape")
-        return re.sub(r'("pid": )\d+|("created": )"[^"]+"', r"\1\2", text)
-
-    return code, scrub(out), scrub(err)
-
-
-def life(command: str, directory: Path, bundle: Bundle, name: str) -> list[tuple[int, str, str]]:
-    """The answers from create to delete."""
-
-    def verb(*words: str) -> tuple[int, str, str]:
-        return scrubbed(call(command, "--root", str(directory / "state"), *words))
-
-    answers = []
-    try:
-        with open(directory / "output", "w+b") as output:
-            words = [
-                command,
-                "--root",
-                str(directory / "state"),
-                "create",
-                "--bundle",
-                str(bundle.directory),
-                name,
-            ]
-            done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
-            output.seek(0)
-            answers.append((done.returncode, output.read().decode(), ""))
-        answers += [
-            verb("state", name),
-            verb("create", "--bundle", str(bundle.directory), name),
-            verb("start", name),
-        ]
-        answers += [
-            verb("start", name),
-            verb("exec", name, "sh", "-c", "echo in $0; exit 7"),
-            verb("state", name),
-        ]
-        answers += [verb("exec", name, "/nonexistent"), verb("delete", name), verb("kill", name, "KILL")]
-        for _ in range(500):
-            if '"stopped"' in verb("state", name)[1]:
-                break
-        answers += [
-            verb("kill", name, "TERM"),
-            verb("exec", name, "true"),
-            verb("delete", name),
-            verb("state", name),
-        ]
-    finally:
-        verb("delete", "--force", name)
-    return answers
-
-
-@needs_root
-def test_a_container_s_life(both: tuple[str, str], tmp_path: Path) -> None:
-    """Each verb, also where it is refused."""
-    bundle = make_bundle(tmp_path / "bundle", "sleep", "100")
-    first, second = (life(command, tmp_path, bundle, f"{MARK}-life") for command in both)
-    assert first == second
-    assert [code for code, _, _ in second] == [
-        0,
-        0,
-        1,
-        0,
-        1,
-        7,
-        0,
-        second[7][0],
-        1,
-        0,
-        second[10][0],
-        second[11][0],
-        0,
-        1,
-    ]
-
-
-@needs_root
-@pytest.mark.parametrize(
-    "program",
-    [
-        "echo $0 $HOME; exit 3",
-        "kill -TERM $$",
-        "cat /proc/self/status | grep -E 'Sig(Ign|Blk|Cgt)|Cap|Seccomp:'",
-    ],
-)
-def test_run(both: tuple[str, str], tmp_path: Path, program: str) -> None:
-    """Output and exit code of the program; the signals that it ignores; its capabilities."""
-    bundle = make_bundle(tmp_path / "bundle", "sh", "-c", program)
-    same(both, "--root", str(tmp_path / "state"), "run", "--bundle", str(bundle.directory), f"{MARK}-run")
-
-
 def test_the_environment_is_the_caller_s(telling: str) -> None:
     """200 random ones: nothing of the build's, nothing added, nothing lost."""
     draw = random.Random(1)
@@ -388,11 +239,24 @@ def test_arguments_and_signals_reach_the_ordinary_launcher(telling: str) -> None
     assert told(telling, blocked=[signal.SIGTERM])[2] == f"{int(signal.SIGTERM)}blocked "
 
 
-def test_what_can_be_read_once_is_left_to_the_ordinary_launcher(telling: str) -> None:
-    """A config from a pipe: it could not begin anew."""
-    for words in (["create", "--config", "/dev/stdin", "x"], ["exec", "--process=/proc/self/fd/3", "x"]):
-        done = subprocess.run([telling, *words], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        assert done.returncode == 42
+def test_what_can_be_read_once_is_left_to_the_ordinary_launcher(telling: str, tmp_path: Path) -> None:
+    """A config from a pipe: it could not begin anew after the first byte."""
+    words = [
+        telling,
+        "--root",
+        str(tmp_path / "state"),
+        "create",
+        "--bundle",
+        str(tmp_path),
+        "--config",
+        "/dev/stdin",
+        "x",
+    ]
+    done = subprocess.run(words, input=b"{}", capture_output=True, check=False)
+    assert done.returncode == 42
+    with open("/dev/null", "rb") as null:
+        done = subprocess.run(words, stdin=null, capture_output=True, check=False)
+    assert (done.returncode, b"must be a regular file" in done.stderr) == (1, True)
 
 
 def test_xdg_runtime_dir_is_the_caller_s(both: tuple[str, str], tmp_path: Path) -> None:
@@ -421,69 +285,6 @@ def test_ignored_signals(both: tuple[str, str], ignored: tuple[int, ...]) -> Non
     """Answers stay the same."""
     first, second = (status_of(command, ignored=ignored) for command in both)
     assert first == second
-
-
-@needs_root
-@pytest.mark.parametrize(
-    "ignored", [(), (signal.SIGHUP,), (signal.SIGPIPE, signal.SIGINT), (signal.SIGUSR1, signal.SIGRTMIN + 2)]
-)
-def test_signals_that_a_hook_sees(both: tuple[str, str], tmp_path: Path, ignored: tuple[int, ...]) -> None:
-    """Dispositions and mask of a hook, which inherits those of the runtime."""
-    hook = tmp_path / "hook"
-    hook.write_text(f"#!/bin/sh\ngrep Sig /proc/self/status > {tmp_path}/signals\n")
-    hook.chmod(0o755)
-    bundle = make_bundle(
-        tmp_path / "bundle",
-        "true",
-        edit=lambda config: config.update(hooks={"createRuntime": [{"path": str(hook)}]}),
-    )
-
-    def ignore() -> None:
-        for number in ignored:
-            signal.signal(number, signal.SIG_IGN)
-
-    seen = []
-    for command in both:
-        words = ("--root", str(tmp_path / "state"), "run", "-b", str(bundle.directory), f"{MARK}-signals")
-        assert call(command, *words, preexec_fn=ignore)[0] == 0
-        seen.append((tmp_path / "signals").read_text())
-    assert seen[0] == seen[1]
-
-
-@needs_root
-def test_a_config_larger_than_the_spare_memory(both: tuple[str, str], tmp_path: Path) -> None:
-    """What the array has no room for comes from libc."""
-
-    def edit(config: dict[str, Any]) -> None:
-        config["process"]["env"] += [f"A{number}={'x' * 200}" for number in range(4000)]
-        config["annotations"] = {f"key{number}": "v" * 100 for number in range(30_000)}
-
-    bundle = make_bundle(tmp_path / "bundle", "sh", "-c", "echo ${#A3999}", edit=edit)
-    words = ("--root", str(tmp_path / "state"), "run", "--bundle", str(bundle.directory), f"{MARK}-large")
-    assert same(both, *words) == (0, b"200\n", b"")
-
-
-@needs_root
-def test_a_seccomp_profile(both: tuple[str, str], tmp_path: Path) -> None:
-    """Compiled by the launcher the first time, then by the snapshot from the cache; the filter works both times."""
-    profile = {
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}],
-    }
-    bundle = make_bundle(
-        tmp_path / "bundle", "mkdir", "/tmp/new", edit=lambda config: config["linux"].update(seccomp=profile)
-    )
-    words = ("--root", str(tmp_path / "state"), "run", "-b", str(bundle.directory), f"{MARK}-seccomp")
-    expected = call(both[1], *words)
-    assert b"not supported" in expected[2]
-    assert len(list((tmp_path / "state/@seccomp").iterdir())) == 1
-    assert same(both, *words) == expected
-    call(both[1], *words)
-    shutil.rmtree(tmp_path / "state/@seccomp")
-    assert same(both[::-1], *words) == expected
-
-
-# -- what it says of itself -------------------------------------------------------------------------------------------
 
 
 def test_what_the_interpreter_says_of_itself(snapshot: str) -> None:
