@@ -71,6 +71,7 @@ def load_config(path: str) -> Node:
 
 def read_stream(descriptor: int, origin: str) -> Node:
     """Read a document from a descriptor, to its end, as `update --resources -` does."""
+    _before_a_stream()
     try:
         return parse(_whole(descriptor, origin), origin, DEEPEST)
     except OSError as failure:
@@ -86,12 +87,21 @@ def _read(path: str) -> bytes:
             if not stat.S_ISREG(mode) and not _is_pipe(descriptor):
                 kind = _KINDS.get(stat.S_IFMT(mode), "something else")
                 raise BundleError(f"{path}: is {kind}, not a regular file")
+            if not stat.S_ISREG(mode):
+                _before_a_stream()
             os.set_blocking(descriptor, True)
             return _whole(descriptor, path)
         finally:
             os.close(descriptor)
     except OSError as failure:
         raise BundleError(f"{path}: {os.strerror(failure.errno or 0).lower()}") from None
+
+
+def _before_a_stream() -> None:
+    """What can be read only once is left to a process that will not have to begin anew."""
+    from ociruntime.native import whole
+
+    whole.need()
 
 
 def _is_pipe(descriptor: int) -> bool:

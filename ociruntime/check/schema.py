@@ -58,6 +58,9 @@ def explain(value: object, schema: str = "config") -> list[Violation]:
     """
     from itertools import islice
 
+    from ociruntime.native import whole
+
+    whole.need()  # jsonschema has parts that are not Python text
     found: dict[str, Violation] = {}
     judge = validator(schema)
     document: Any = judge.schema

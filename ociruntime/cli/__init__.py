@@ -20,6 +20,8 @@ from ociruntime.verbs import Settings
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader of our output went away
 
+form = ""  # a line of --version; cli/snapshot/boot.py sets it
+
 
 def main(argv: list[str]) -> int:
     """Do what the words after the program's name say; returns the exit code, and never raises."""
@@ -122,7 +124,7 @@ def version() -> int:
     from ociruntime import __version__
     from ociruntime.inspect.features import OCI_VERSION_MAX
 
-    emit(f"ociruntime version {__version__}\nspec: {OCI_VERSION_MAX}\n")
+    emit(f"ociruntime version {__version__}\nspec: {OCI_VERSION_MAX}\n{form}")
     return 0
 
 

@@ -175,7 +175,7 @@ def plan_compile(config: Node, host: Host) -> Iterator[HostStep]:  # noqa: ARG00
         count = len(seccomp.at("syscalls"))
         yield HostStep(
             "compile_seccomp_filter",
-            {"failUnknown": config.at("annotations").has(FAIL_UNKNOWN_CALL)},
+            {"failUnknown": _fails_unknown(config)},
             pointer=seccomp.pointer,
             text=f"{seccomp.at('defaultAction').text()} and {count} rule{'' if count == 1 else 's'}",
         )
@@ -249,6 +249,25 @@ def request(config: Node, fail_unknown: bool) -> dict[str, object]:
 def _answer(action: Node, errno_ret: Node) -> int:
     name = action.text()
     return ACTIONS[name] | (errno_ret.number(_EPERM) if name in _LARGEST else 0)
+
+
+def foresee(root: str, config: Node) -> None:
+    """Before anything is made: a filter that has to be compiled needs a library, which a static program can't load.
+
+    root   directory of the containers' state
+    """
+    from ociruntime.native import whole
+
+    if whole.go_over is not None and config.at("linux", "seccomp"):
+        from ociruntime.linux.seccomp_cache import is_known
+
+        if not is_known(root, request(config, _fails_unknown(config))):
+            whole.need()
+
+
+def _fails_unknown(config: Node) -> bool:
+    """Is a call that this machine does not have an error?"""
+    return config.at("annotations").has(FAIL_UNKNOWN_CALL)
 
 
 def apply(step: HostStep, context: Context) -> None:

@@ -24,6 +24,7 @@ from ociruntime.jsontext import compact
 DIRECTORY = "@seccomp"  # below --root; no container's id has an @
 FORMAT = 1  # raised when seccomp_compiler.py makes other programs of the same request
 _MOST = 64  # files; the oldest go
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGEST = 1 << 20  # bytes of a file
 _DIGEST = 64  # hexadecimal digits at the beginning of a file
 _FOREIGN = "belongs to another user, or others may write to it"
@@ -36,7 +37,7 @@ def find_or_compile(root: str, request: dict[str, object]) -> tuple[bytes, str, 
     request   as seccomp.request makes it
     Raises StepFailed if it can't be compiled.
     """
-    key = _digest(compact([FORMAT, os.uname().machine, request]).encode())
+    key = _key(request)
     directory, problems = _open_directory(os.path.join(root, DIRECTORY))
     try:
         if directory >= 0:
@@ -55,6 +56,22 @@ def find_or_compile(root: str, request: dict[str, object]) -> tuple[bytes, str, 
             os.close(directory)
 
 
+def is_known(root: str, request: dict[str, object]) -> bool:
+    """Would find_or_compile find the program? Makes nothing; arguments as there."""
+    try:
+        directory = os.open(os.path.join(root, DIRECTORY), _DIRECTORY)
+    except OSError:
+        return False
+    try:
+        return _is_own(os.fstat(directory)) and _read(directory, _key(request)) is not None
+    finally:
+        os.close(directory)
+
+
+def _key(request: dict[str, object]) -> str:
+    return _digest(compact([FORMAT, os.uname().machine, request]).encode())
+
+
 def _digest(content: bytes) -> str:
     return blake2b(content, digest_size=_DIGEST // 2).hexdigest()
 
@@ -63,7 +80,7 @@ def _open_directory(path: str) -> tuple[int, list[str]]:
     """Its descriptor, made if missing; or -1 and a warning that says why it is not used."""
     try:
         _make(path)
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        directory = os.open(path, _DIRECTORY)
     except OSError as failure:
         return -1, [f"{path}: {os.strerror(failure.errno or 0).lower()}: seccomp filters are not cached"]
     if not _is_own(os.fstat(directory)):

@@ -17,7 +17,7 @@ from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
 from ociruntime.launch.undo import undo
-from ociruntime.linux import credentials, namespace_entries
+from ociruntime.linux import awake, credentials, namespace_entries
 from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
 from ociruntime.plan import order
 from ociruntime.statedir import Record, StateDir
@@ -85,7 +85,7 @@ def make(
         from ociruntime.foreground.readiness import with_notify_socket
 
         bundle = with_notify_socket(bundle, options.notify)
-    warnings = _require(bundle, options, keep_terminal)
+    warnings = _require(root, bundle, options, keep_terminal)
     machine = host.probe(bundle.config)
     options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)
     creation = _Creation(_claim(root, options.container_id), bundle, options, pid_file, machine)
@@ -116,7 +116,7 @@ def make(
         raise
 
 
-def _require(bundle: Bundle, options: Options, keep_terminal: bool) -> list[str]:
+def _require(root: str, bundle: Bundle, options: Options, keep_terminal: bool) -> list[str]:
     """Refuse what can't be made, before anything is touched; returns the warnings."""
     warnings = [str(violation) for violation in check.require(bundle.config)]
     if not os.path.isdir(bundle.rootfs):
@@ -127,6 +127,10 @@ def _require(bundle: Bundle, options: Options, keep_terminal: bool) -> list[str]
         from ociruntime.linux import console
 
         console.refuse(bundle.config, options.console_socket, detached=not keep_terminal)
+    if awake(bundle.config, "seccomp"):
+        from ociruntime.linux import seccomp
+
+        seccomp.foresee(root, bundle.config)
     return warnings
 
 

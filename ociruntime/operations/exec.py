@@ -179,6 +179,10 @@ class _Execution:
             from ociruntime.linux import console
 
             console.refuse(config, options.console_socket, detached=self.take_terminal is None)
+        if awake(config, "seccomp"):
+            from ociruntime.linux import seccomp
+
+            seccomp.foresee(os.path.dirname(self.container.directory.path), config)
         target = target_of(self.container, request.cgroups)
         uid = config.at("process", "user", "uid").number()
         options.home = credentials.home_of(uid, root_of(target.pid))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import sysconfig
 import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -58,6 +60,14 @@ def has_git_history() -> bool:
     return (LIST.parents[1] / ".git").exists() and shutil.which("git") is not None
 
 
+def _has_static_python() -> bool:
+    """Whether a snapshot can be linked with the Python that runs this; so far only 3.11 on x86_64."""
+    library = f"libpython{sys.version_info.major}.{sys.version_info.minor}.a"
+    known = sys.version_info[:2] == (3, 11) and os.uname().machine == "x86_64"
+    tools = shutil.which("gcc") and shutil.which("objcopy")
+    return known and bool(tools) and os.path.exists(f"{sysconfig.get_config_var('LIBPL')}/{library}")
+
+
 # A kind of host, and how to tell that this is one.
 HOST_KINDS: dict[str, Callable[[], bool]] = {
     "not root": lambda: os.geteuid() != 0,
@@ -74,6 +84,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no pidfd of a thread": lambda: not has_pidfds_of_threads(),
     "no memfd_noexec": lambda: not os.path.exists("/proc/sys/vm/memfd_noexec"),
     "no git history": lambda: not has_git_history(),
+    "no static libpython": lambda: not _has_static_python(),
     "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") != "ociruntime",
 }
 

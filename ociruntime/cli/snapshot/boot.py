@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does Python do when a snapshot is frozen, and first when it is called?
+
+`prepare` runs once, at build time: whatever it imports and computes is in the snapshot. `enter` runs in every call, and first
+gives back to Python what belongs to this process: arguments, environment, signals. What a static program can't do is done by
+the ordinary launcher, with the same arguments and environment: see `BY_THE_LAUNCHER` and native/whole.py.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+
+from ociruntime import cli
+from ociruntime.native import whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+# Verbs that people call and no engine waits for: they load what is not in the snapshot, such as jsonschema.
+# `list` names the containers' owners, for which libc may load libraries (nsswitch.conf).
+BY_THE_LAUNCHER = frozenset(("compare", "help", "list", "plan", "spec", "validate"))
+
+_PACKAGES = (
+    "",
+    "check",
+    "cli",
+    "foreground",
+    "launch",
+    "linux",
+    "linux.cgroups",
+    "native",
+    "operations",
+    "plan",
+    "verbs",
+)
+# Programs and parts of the build; and what needs a library or jsonschema.
+_LEFT_OUT = (
+    "ociruntime.__main__",
+    "ociruntime.check.schema_compiler",
+    "ociruntime.linux.network_devices",
+    "ociruntime.linux.seccomp_compiler",
+    "ociruntime.native._build",
+    "ociruntime.native._seccomp",
+    "ociruntime.verbs.compare",
+)
+_LATER = ("datetime", "re", "resource", "termios", "traceback")  # what verbs import when they need it
+# They keep a random number or the thread of the build.
+_SEEDED = frozenset(("random", "secrets", "tempfile", "threading", "uuid"))
+_ROUNDS = 12  # of warming up: the interpreter has then replaced its instructions by the faster ones
+
+_launcher = b""
+_words: list[str] = []
+_ignored = 0
+_mask: set[int] = set()
+
+
+def prepare(launcher: str) -> Callable[[list[str], list[bytes], int], int]:
+    """Import and warm up; returns what is called in every call."""
+    import gc
+
+    global _launcher
+    gc.disable()  # as in the launcher
+    _launcher = os.fsencode(launcher)
+    _without_libraries()
+    _import_shim()
+    _import_all()
+    for _ in range(_ROUNDS):
+        _warm_up()
+    _open_streams()
+    cli.form = f"python: {'.'.join(map(str, sys.version_info[:3]))}, in a snapshot\n"
+    frozen_seeds = _SEEDED.intersection(sys.modules)
+    if frozen_seeds:
+        raise ImportError(
+            f"what these have drawn at import must not be in a snapshot: {sorted(frozen_seeds)}"
+        )
+    gc.collect()
+    gc.freeze()
+    return enter
+
+
+def enter(words: list[str], variables: list[bytes], ignored: int) -> int:
+    """Run the command; returns the exit code.
+
+    variables  NAME=VALUE, as the caller gave them
+    ignored    bit N is set if the caller ignores signal N
+    """
+    global _words, _ignored, _mask
+    sys.argv = words
+    sys.orig_argv = words[:]
+    _words, _ignored, _mask = words, ignored, _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    _restore_environment(variables)
+    _restore_signals(ignored)
+    if _verb(words) in BY_THE_LAUNCHER:
+        go_over()
+    whole.go_over = go_over
+    status = cli.main(words[1:])
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except BrokenPipeError:
+        status = status or 1
+    except OSError as failure:
+        os.write(2, f"ociruntime: standard output: {(failure.strerror or '').lower()}\n".encode())
+        status = status or 1
+    return status
+
+
+def go_over() -> NoReturn:
+    """Become the ordinary launcher, which begins anew; nothing has been made so far."""
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        if (
+            not _ignored >> number & 1
+        ):  # Python ignores them, and what is ignored stays so in the next program
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, _mask)
+    try:
+        os.execve(_launcher, [_launcher, *map(os.fsencode, _words[1:])], os.environb)  # noqa: S606 - no shell is wanted
+    except OSError as failure:
+        reason = os.strerror(failure.errno or 0).lower()
+        os.write(
+            2, b"ociruntime: " + _launcher + f": {reason} (this call needs the ordinary launcher)\n".encode()
+        )
+        os._exit(1)
+
+
+def _verb(words: list[str]) -> str:
+    """The verb, or "help" if the help is asked for; what is wrong with the flags is found out later."""
+    from ociruntime.cli import flags
+    from ociruntime.errors import UsageError
+
+    given = flags.Arguments()
+    try:
+        rest = flags.parse(words[1:], flags.GLOBAL, given, stop_at_word=True)
+    except UsageError:
+        return ""
+    if given.on("version"):
+        return ""
+    if given.on("help") or not rest or rest[0] == "h":
+        return "help"
+    if rest[0] not in flags.PROGRAM and any(word in {"-h", "--help", "-help"} for word in rest[1:]):
+        return "help"
+    return rest[0]
+
+
+def _restore_environment(variables: list[bytes]) -> None:
+    """As CPython reads it at its start: of two with one name, the first counts."""
+    known = os.environ._data  # type: ignore[attr-defined]
+    known.clear()
+    for variable in variables:
+        name, equals, value = variable.partition(b"=")
+        if equals:
+            known.setdefault(name, value)
+
+
+def _restore_signals(ignored: int) -> None:
+    """Python's own record of what the caller ignores, and the handler of SIGINT."""
+    if not ignored >> _signal.SIGINT & 1:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    ignored &= ~(1 << _signal.SIGPIPE | 1 << _signal.SIGXFSZ)
+    number = 1
+    while ignored >> number:
+        if ignored >> number & 1:
+            _signal.signal(number, _signal.SIG_IGN)
+        number += 1
+
+
+def _without_libraries() -> None:
+    """Modules come as Python text only: a shared object could not be loaded."""
+    from importlib.machinery import FileFinder, SourceFileLoader
+
+    sys.path_hooks[:] = [FileFinder.path_hook((SourceFileLoader, [".py"]))]
+    sys.path_importer_cache.clear()
+
+
+def _import_shim() -> None:
+    """A built-in module inside a package, which the import system does not look for."""
+    from importlib.machinery import BuiltinImporter, ModuleSpec
+    from importlib.util import module_from_spec
+
+    from ociruntime import native
+
+    loader: Any = BuiltinImporter
+    spec = ModuleSpec("ociruntime.native._shim", loader, origin="built-in")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    BuiltinImporter.exec_module(module)
+    native._shim = module
+
+
+def _import_all() -> None:
+    package = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    for folder in _PACKAGES:
+        prefix = f"ociruntime.{folder}." if folder else "ociruntime."
+        for name in sorted(os.listdir(os.path.join(package, *folder.split(".")))):
+            module = prefix + name.removesuffix(".py")
+            if name.endswith(".py") and name != "__init__.py" and module not in _LEFT_OUT:
+                __import__(module)
+    for module in _LATER:
+        __import__(module)
+
+
+def _warm_up() -> None:
+    """What create does without touching anything, for the config that `spec` writes."""
+    from ociruntime.bundle import Bundle
+    from ociruntime.check import check
+    from ociruntime.host import Host
+    from ociruntime.jsontext import compact
+    from ociruntime.linux.cgroups.layout import Layout
+    from ociruntime.native.encode import encode
+    from ociruntime.plan import order
+    from ociruntime.verbs.spec import default_config
+
+    document = compact(default_config(True)).encode()
+    layouts = (
+        Layout("v2", {}, "/sys/fs/cgroup", {"": "/"}, ["cpuset", "cpu", "io", "memory", "pids"]),
+        Layout(
+            "hybrid", {"memory": "/sys/fs/cgroup/memory"}, "/sys/fs/cgroup/unified", {"memory": "/", "": "/"}
+        ),
+    )
+    for layout in layouts:
+        loaded = Bundle("/bundle", "/bundle/config.json", document)
+        check.require(loaded.config)
+        made = order.make(loaded, Host(layout), order.Options(container_id="warm"))
+        encode(made.init_steps(), made.slots, 3)
+
+
+def _open_streams() -> None:
+    """sys.stdout and sys.stderr for descriptors that are open by then; not those of the build, whose kind was looked at."""
+    from io import FileIO, TextIOWrapper
+
+    for name, descriptor, errors in (("stdout", 1, "surrogateescape"), ("stderr", 2, "backslashreplace")):
+        raw = FileIO(descriptor, "w", closefd=False)
+        stream = TextIOWrapper(raw, "utf-8", errors, newline="\n", write_through=True)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)

@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How is the snapshot built? Link CPython statically, let it freeze itself, and try what comes out.
+
+Needs the archive of the interpreter that runs this (Debian: libpython3-dev), gcc and binutils; downloads nothing.
+Only CPython 3.11 on x86_64 so far. Never used at run time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+
+from ociruntime.cli.snapshot.image import Image, ImageError
+from ociruntime.host_path import absolute
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HERE = os.path.dirname(__file__)
+_PACKAGE = os.path.dirname(os.path.dirname(_HERE))
+_SUPPORTED = (3, 11)
+
+# Python's side finds these functions under another name, and so ours; libc's own calls stay as they are.
+RENAMED = {
+    **{
+        name: f"snapshot_{name}"
+        for name in ("malloc", "calloc", "realloc", "free", "dlopen", "dlsym", "dlerror")
+    },
+    "__tls_get_addr": "snapshot_tls",
+}
+# In sys.builtin_module_names, but they need further libraries, and no verb needs them.
+_UNUSED = {"zlib", "pyexpat", "_elementtree"}
+_ODD_NAMES = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins": "", "sys": ""}
+# Extension modules that verbs use; which of them are in the archive differs.
+_EXTENSIONS = (
+    "_json", "fcntl", "select", "_socket", "_struct", "_blake2", "resource", "termios",
+    "_cffi_backend", "ociruntime.native._shim",
+)  # fmt: skip
+_FLAGS = ("-std=gnu11", "-O2", "-g0", "-fno-pie", "-fstack-protector-strong", "-Wall", "-Wextra")
+_LINK = (
+    "-static", "-no-pie", "-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--build-id=none", "-Wl,--gc-sections",
+    "-Wl,--no-warnings",
+)  # fmt: skip
+
+
+class BuildError(Exception):
+    """Why there is no snapshot."""
+
+
+def main(words: Sequence[str]) -> int:
+    """[--seed N] [--launcher PATH] OUTPUT."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="python -m ociruntime.cli.snapshot", description="Build the command as a snapshot."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of Python's hashes; by default drawn anew")
+    parser.add_argument(
+        "--launcher", default="", help="the ordinary command, for what a static program can't do"
+    )
+    parser.add_argument("output", metavar="OUTPUT")
+    given = parser.parse_args(words)
+    try:
+        build(given.output, launcher=given.launcher, seed=given.seed)
+    except (BuildError, ImageError) as failure:
+        sys.stderr.write(f"ociruntime: no snapshot: {failure}\n")
+        return 1
+    return 0
+
+
+def build(output: str, *, launcher: str = "", seed: int = 0) -> None:
+    """Build, try, and put it at `output`. Raises BuildError or ImageError."""
+    launcher = absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
+    archive = find_archive()
+    with tempfile.TemporaryDirectory() as scratch:
+        images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
+        raw = _link(scratch, archive, images)
+        made = os.path.join(scratch, "ociruntime")
+        _freeze(raw, made, launcher, seed or secrets.randbelow(2**32 - 1) + 1)
+        try_out(made, scratch)
+        target = absolute(output)
+        shutil.copyfile(made, target + ".new")
+        os.chmod(target + ".new", 0o755)
+        os.replace(target + ".new", target)
+
+
+def find_archive() -> str:
+    """The static library of this interpreter. Raises BuildError that says what to install."""
+    if (
+        sys.implementation.name != "cpython"
+        or sys.version_info[:2] != _SUPPORTED
+        or platform.machine() != "x86_64"
+    ):
+        raise BuildError("it can be built for CPython 3.11 on x86_64 only, so far")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    archive = os.path.join(str(sysconfig.get_config_var("LIBPL")), f"libpython{version}.a")
+    missing = []
+    if not os.path.exists(os.path.join(_HERE, "snapshot.c")):
+        raise BuildError("it is built from the source tree of ociruntime, and this is an installed package")
+    if not os.path.exists(archive):
+        missing.append((archive, f"libpython{version}-dev"))
+    for tool, package in (("gcc", "gcc libc6-dev"), ("objcopy", "binutils")):
+        if not shutil.which(tool):
+            missing.append((tool, package))
+    if missing:
+        packages = " ".join(package for _, package in missing)
+        raise BuildError(
+            f"{' and '.join(what for what, _ in missing)} missing (on Debian and Ubuntu: apt-get install {packages})"
+        )
+    return archive
+
+
+def _image(module: str) -> tuple[str, Image] | None:
+    """(module, its shared object), or None if it is in the interpreter."""
+    found = importlib.util.find_spec(module)
+    if found is None:
+        raise BuildError(f"python module {module} not found")
+    if module in sys.builtin_module_names:
+        return None
+    return module, Image(str(found.origin), f"image_{module.rpartition('.')[2]}", RENAMED)
+
+
+def _link(scratch: str, archive: str, images: list[tuple[str, Image]]) -> str:
+    """Link the program that can freeze itself; returns its path."""
+    renamed = os.path.join(scratch, "libsnapshotpython.a")
+    _run("objcopy", *(f"--redefine-sym={old}={new}" for old, new in RENAMED.items()), archive, renamed)
+    sources = {
+        "modules.c": _table(images),
+        "config.c": _config(),
+        "layout.ld": _layout(images),
+        "images.s": "\n".join(image.assembler() for _, image in images),
+    }
+    for name, text in sources.items():
+        with open(os.path.join(scratch, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    include = sysconfig.get_path("include")
+    objects = []
+    for name in (
+        os.path.join(_HERE, "snapshot.c"),
+        *(f"{scratch}/{name}" for name in ("modules.c", "config.c", "images.s")),
+    ):
+        objects.append(f"{scratch}/{os.path.basename(name)}.o")
+        _run("gcc", *_FLAGS, f"-I{include}", "-c", name, "-o", objects[-1])
+    raw = os.path.join(scratch, "raw")
+    libraries = [
+        *str(sysconfig.get_config_var("LIBS") or "").split(),
+        *str(sysconfig.get_config_var("SYSLIBS") or "").split(),
+    ]
+    _run("gcc", *_LINK, *objects, renamed, *libraries, f"-Wl,-T,{scratch}/layout.ld", "-o", raw)
+    return raw
+
+
+def _config() -> str:
+    """The interpreter's own table of built-in modules, without those that need further libraries."""
+    names = [name for name in sys.builtin_module_names if name not in _UNUSED]
+    functions = {name: _ODD_NAMES.get(name, f"PyInit_{name}") for name in names}
+    return "\n".join(
+        [
+            "#include <Python.h>",
+            *(f"PyObject *{function}(void);" for function in functions.values() if function),
+            "struct _inittab _PyImport_Inittab[] = {",
+            *(f'  {{"{name}", {function or "NULL"}}},' for name, function in functions.items()),
+            "  {NULL, NULL}};",
+            "",
+        ]
+    )
+
+
+def _table(images: list[tuple[str, Image]]) -> str:
+    """The modules that come from shared objects, and the ranges of memory that are kept."""
+    symbols = [image.name for _, image in images]
+    inits = [
+        f'  {{"{module}", (PyObject *(*)(void))({image.name} + {image.init_function(module)})}},'
+        for module, image in images
+    ]
+    ranges = [
+        f"  {{{image.name} + {begin}, {image.name} + {end}}},"
+        for _, image in images
+        for begin, end in image.ranges()
+    ]
+    return "\n".join(
+        [
+            "#include <Python.h>",
+            "struct range { char *start, *end; };",
+            "extern char snapshot_start[], snapshot_end[];",
+            *(f"extern char {symbol}[];" for symbol in symbols),
+            "const struct _inittab snapshot_modules[] = {",
+            *inits,
+            "  {NULL, NULL}};",
+            "const struct range snapshot_ranges[] = {",
+            "  {snapshot_start, snapshot_end},",
+            *ranges,
+            "  {NULL, NULL}};",
+            "",
+        ]
+    )
+
+
+def _layout(images: list[tuple[str, Image]]) -> str:
+    """What the linker does otherwise than always.
+
+    Python's variables come first and apart from libc's. The last byte makes the section one that is in the file.
+    """
+    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*config.c.o"
+    data = " ".join(f"{file}(.data .data.* .PyRuntime .bss .bss.* COMMON)" for file in ours)
+    return "\n".join(
+        [
+            "SECTIONS",
+            "{",
+            *(image.placement() for _, image in images),
+            "  .snapshot ALIGN(CONSTANT(MAXPAGESIZE)) : {",
+            "    snapshot_start = .;",
+            f"    {data}",
+            "    . = ALIGN(CONSTANT(MAXPAGESIZE));",
+            "    *snapshot.c.o(.array)",
+            "    BYTE(0)",
+            "    snapshot_end = .;",
+            "  }",
+            "}",
+            "INSERT AFTER .bss;",
+            "",
+        ]
+    )
+
+
+def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
+    """Let the program start Python and write the copy."""
+    stdlib = sysconfig.get_path("stdlib")
+    python = os.path.join(os.path.dirname(launcher), "python3")
+    if not os.path.exists(python):
+        python = sys.executable
+    source = os.path.dirname(_PACKAGE)
+    # A helper that moves network devices is started with the same sys.path, in a Python that can load shared objects.
+    shared = str(sysconfig.get_config_var("DESTSHARED"))
+    places = [
+        stdlib,
+        shared,
+        source,
+        *dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))),
+    ]
+    words = [raw, made, str(seed), python, sys.base_prefix, stdlib, launcher, *dict.fromkeys(places)]
+    _run(*words)
+
+
+def try_out(made: str, scratch: str) -> None:
+    """Call it as engines do. Raises BuildError if it does not do what it should."""
+    root = os.path.join(scratch, "root")
+    os.mkdir(root, 0o700)
+    for words, code, text in (
+        (("--version",), 0, "ociruntime version "),
+        (("features",), 0, '"ociVersionMax"'),
+        (("--root", root, "state", "unknown"), 1, "does not exist"),
+    ):
+        done = subprocess.run(
+            [made, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode != code or text not in done.stdout + done.stderr:
+            raise BuildError(f"{' '.join(words)} ended with {done.returncode}: {done.stdout + done.stderr}")
+    if _may_make_containers():
+        _try_container(made, scratch, root)
+
+
+def _may_make_containers() -> bool:
+    """CAP_SYS_ADMIN is effective: root in a build container often lacks it."""
+    with open("/proc/self/status", encoding="ascii") as status:
+        effective = next(line.split()[1] for line in status if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> 21 & 1)
+
+
+def _try_container(made: str, scratch: str, root: str) -> None:
+    """From create to delete, of a container whose program is the snapshot itself: it needs no other file."""
+    bundle = os.path.join(scratch, "bundle")
+    os.makedirs(f"{bundle}/rootfs")
+    shutil.copy(made, f"{bundle}/rootfs/program")
+    config = {
+        "ociVersion": "1.0.0",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["/program", "--version"], "cwd": "/"},
+        "root": {"path": "rootfs"},
+        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
+    }
+    with open(f"{bundle}/config.json", "w", encoding="utf-8") as file:
+        json.dump(config, file)
+    name = f"try-{os.getpid()}"
+    with open(f"{scratch}/output", "w+", encoding="utf-8") as output:
+        try:
+            for words in (("create", "--bundle", bundle, name), ("start", name), ("delete", "--force", name)):
+                command = [made, "--root", root, "--cgroup-manager", "disabled", *words]
+                done = subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+                )
+                output.seek(0)
+                text = output.read()
+                if done.returncode != 0:
+                    raise BuildError(f"{words[0]} ended with {done.returncode}: {text}")
+        finally:
+            command = [made, "--root", root, "--cgroup-manager", "disabled", "delete", "--force", name]
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment()
+    )
+    if done.returncode != 0:
+        raise BuildError(f"{os.path.basename(command[0])} failed: {(done.stderr or done.stdout)[-3000:]}")
+
+
+def _environment() -> dict[str, str]:
+    """The caller's, without what would change how tools speak."""
+    return {**os.environ, "LC_ALL": "C"}

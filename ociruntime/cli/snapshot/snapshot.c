@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+// An executable that begins where Python's start has ended. Linked with a static CPython by build.py.
+//
+// Built, it is called once to freeze: it starts Python, imports what verbs need, and writes the memory of
+// Python into a copy of its own file. The copy, when it is called, finds that memory in place, at the same
+// addresses. Only Python's side is kept: its objects come from the array below, while libc starts as in every
+// program, so its state is never that of the build.
+
+#define _GNU_SOURCE
+#define Py_BUILD_CORE
+#include <Python.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <internal/pycore_runtime.h>
+#include <link.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PAGE 4096UL
+#define ARRAY_SIZE (64UL << 20)  // of the build
+// What is in the array at the freeze is in the file. This much more is ordinary memory, zeroed by the kernel;
+// whoever needs more gets it from libc.
+#define SPARE (2UL << 20)
+#define SMALLEST 16UL
+#define HEADER 16UL  // keeps what malloc gives aligned for every type
+
+struct range {
+  char *start, *end;
+};
+extern const struct range snapshot_ranges[];  // generated: what is written into the copy; ends with NULL
+extern const struct _inittab snapshot_modules[];
+
+static char array[ARRAY_SIZE] __attribute__((aligned(4096), section(".array")));
+static size_t used, limit = ARRAY_SIZE;
+static void *freed[64];  // lists of blocks of SMALLEST << index bytes
+static int is_frozen;    // true in the copy
+static PyObject *entry;  // boot.enter
+static PyThreadState *thread;
+
+// ---- Python's allocator ----
+
+static unsigned class_of(size_t size) {
+  unsigned number = 0;
+  while ((SMALLEST << number) < size)
+    number++;
+  return number;
+}
+
+// Called when the array is full. Before the freeze that ends the build: libc's blocks would not be kept.
+static void *from_libc(size_t size) { return is_frozen ? malloc(size) : NULL; }
+
+void *snapshot_malloc(size_t size) {
+  if (size > limit)
+    return from_libc(size);
+  unsigned number = class_of(size);
+  char *block = freed[number];
+  if (block) {
+    freed[number] = *(void **)block;
+    return block;
+  }
+  size_t whole = HEADER + (SMALLEST << number);
+  if (whole > limit - used)
+    return from_libc(size);
+  block = array + used + HEADER;
+  used += whole;
+  *(size_t *)(block - HEADER) = number;
+  return block;
+}
+
+static int is_ours(const void *block) {
+  return (const char *)block >= array && (const char *)block < array + limit;
+}
+
+void snapshot_free(void *block) {
+  if (!is_ours(block)) {
+    free(block);  // from a function of libc that allocates, such as realpath
+    return;
+  }
+  size_t number = *(size_t *)((char *)block - HEADER);
+  *(void **)block = freed[number];
+  freed[number] = block;
+}
+
+void *snapshot_calloc(size_t count, size_t size) {
+  size_t whole;
+  if (__builtin_mul_overflow(count, size, &whole))
+    return NULL;
+  char *end = array + used;
+  char *block = snapshot_malloc(whole);
+  // What the array has never given out is still zero: not to write it leaves its pages untouched.
+  if (block && (block < end || !is_ours(block)))
+    memset(block, 0, whole);
+  return block;
+}
+
+void *snapshot_realloc(void *block, size_t size) {
+  if (!block)
+    return snapshot_malloc(size);
+  if (!is_ours(block))
+    return realloc(block, size);
+  size_t room = SMALLEST << *(size_t *)((char *)block - HEADER);
+  if (size <= room)
+    return block;
+  void *larger = snapshot_malloc(size);
+  if (!larger)
+    return NULL;
+  memcpy(larger, block, room);
+  snapshot_free(block);
+  return larger;
+}
+
+// Arenas of Python's own small-object allocator. What is in the array is never given back: the process is
+// short-lived.
+static void *arena_alloc(void *context, size_t size) {
+  (void)context;
+  size_t begin = (used + PAGE - 1) & ~(PAGE - 1);
+  if (begin > limit || size > limit - begin) {
+    void *more =
+        is_frozen ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
+    return more == MAP_FAILED ? NULL : more;
+  }
+  used = begin + size;
+  return array + begin;
+}
+
+static void arena_free(void *context, void *arena, size_t size) {
+  (void)context;
+  if (!is_ours(arena))
+    munmap(arena, size);
+}
+
+// ---- what a static program can't do ----
+
+void *snapshot_dlopen(const char *path, int flags) { return (void)path, (void)flags, NULL; }
+char *snapshot_dlerror(void) { return "this program is static: it can't load a library"; }
+void *snapshot_dlsym(void *library, const char *name) { return (void)library, (void)name, NULL; }
+
+// cffi keeps errno in a thread-local variable of its own. There is one thread, so its place can be in
+// ordinary memory.
+void *snapshot_tls(const size_t *place) {
+  static char storage[64] __attribute__((aligned(16)));
+  return storage + place[1];
+}
+
+// ---- freeze ----
+
+static _Noreturn void fail(const char *what) {
+  if (PyErr_Occurred())
+    PyErr_Print();
+  fprintf(stderr, "ociruntime: snapshot: %s\n", what);
+  _exit(1);
+}
+
+static void check(PyStatus status) {
+  if (PyStatus_Exception(status))
+    fail(status.err_msg ? status.err_msg : "Python does not start");
+}
+
+static void write_at(int file, const char *from, size_t size, off_t where) {
+  while (size > 0) {
+    ssize_t done = pwrite(file, from, size, where);
+    if (done <= 0)
+      fail("the copy can't be written");
+    from += done, where += done, size -= (size_t)done;
+  }
+}
+
+static void read_at(int file, void *to, size_t size, off_t where) {
+  if (pread(file, to, size, where) != (ssize_t)size)
+    fail("the program's file can't be read");
+}
+
+// Put a range of memory where the program headers say that it comes from. The array is at the end of its
+// segment, and of the file: its unused part is cut off, and so becomes memory that the kernel zeroes.
+static void write_range(int file, const ElfW(Ehdr) * head, const struct range *range) {
+  for (int i = 0; i < head->e_phnum; i++) {
+    ElfW(Phdr) part;
+    off_t where = (off_t)(head->e_phoff + (size_t)i * sizeof part);
+    read_at(file, &part, sizeof part, where);
+    char *begin = (char *)part.p_vaddr, *end = begin + part.p_filesz;
+    if (part.p_type != PT_LOAD || range->start < begin || range->end > end)
+      continue;
+    char *last = range->end;
+    if (array >= begin && array < end) {
+      last = array + limit - SPARE;
+      part.p_filesz = (size_t)(last - begin);
+      part.p_memsz = part.p_filesz + SPARE;
+      write_at(file, (char *)&part, sizeof part, where);
+      if (ftruncate(file, (off_t)(part.p_offset + part.p_filesz)) != 0)
+        fail("the copy can't be cut");
+    }
+    write_at(file, range->start, (size_t)(last - range->start),
+             (off_t)(part.p_offset + (size_t)(range->start - begin)));
+    return;
+  }
+  fail("a part of Python's memory is not in the file");
+}
+
+static void write_copy(const char *target) {
+  static char buffer[1 << 16];
+  int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  int copy = open(target, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+  if (self < 0 || copy < 0)
+    fail("the copy can't be made");
+  off_t where = 0;
+  for (ssize_t size; (size = read(self, buffer, sizeof buffer)) > 0; where += size)
+    write_at(copy, buffer, (size_t)size, where);
+  ElfW(Ehdr) head;
+  read_at(copy, &head, sizeof head, 0);
+  head.e_shoff = head.e_shnum = head.e_shstrndx = 0;  // the sections' table is in what is cut off
+  write_at(copy, (char *)&head, sizeof head, 0);
+  for (const struct range *range = snapshot_ranges; range->start; range++)
+    write_range(copy, &head, range);
+  if (close(copy) != 0)
+    fail("the copy can't be written");
+}
+
+// Objects of a call would otherwise be put into the holes between those of the build, and each page with one
+// would be copied. A block that is the first of its pool is in a new one: then there was no hole left.
+static void fill_holes(void) {
+  const uintptr_t pool = 1 << 14, head = 48;  // POOL_SIZE and POOL_OVERHEAD of Objects/obmalloc.c
+  for (size_t size = 16; size <= 512; size += 16) {
+    void *block;
+    do
+      block = PyObject_Malloc(size);
+    while (block && ((uintptr_t)block & (pool - 1)) != head);
+    PyObject_Free(block);
+  }
+}
+
+// argv: OUTPUT SEED PYTHON PREFIX STDLIB LAUNCHER DIRECTORY... (of sys.path)
+static void freeze(int argc, char **argv) {
+  if (argc < 8)
+    fail("this file is a part of the build: python -m ociruntime.cli.snapshot makes the command");
+  for (int number = 1; number < 32; number++)
+    signal(number, SIG_DFL);  // not what the build's caller ignores
+  PyObjectArenaAllocator arenas = {NULL, arena_alloc, arena_free};
+  PyObject_SetArenaAllocator(&arenas);
+  PyPreConfig early;
+  PyPreConfig_InitIsolatedConfig(&early);
+  early.utf8_mode = 1;
+  check(Py_PreInitialize(&early));
+  if (PyImport_ExtendInittab((struct _inittab *)snapshot_modules) < 0)
+    fail("out of memory");
+  PyConfig config;
+  PyConfig_InitIsolatedConfig(&config);
+  config.site_import = 0;
+  config.write_bytecode = 0;
+  config.install_signal_handlers = 1;
+  config.use_hash_seed = 1;
+  config.hash_seed = strtoul(argv[2], NULL, 10);
+  check(PyConfig_SetBytesString(&config, &config.executable, argv[3]));
+  check(PyConfig_SetBytesString(&config, &config.program_name, argv[3]));
+  check(PyConfig_SetBytesString(&config, &config.prefix, argv[4]));
+  check(PyConfig_SetBytesString(&config, &config.exec_prefix, argv[4]));
+  check(PyConfig_SetBytesString(&config, &config.base_prefix, argv[4]));
+  check(PyConfig_SetBytesString(&config, &config.base_exec_prefix, argv[4]));
+  check(PyConfig_SetBytesString(&config, &config.stdlib_dir, argv[5]));
+  config.module_search_paths_set = 1;
+  for (int i = 7; i < argc; i++) {
+    wchar_t *path = Py_DecodeLocale(argv[i], NULL);
+    if (!path)
+      fail("a path can't be decoded");
+    check(PyWideStringList_Append(&config.module_search_paths, path));
+  }
+  check(Py_InitializeFromConfig(&config));
+  PyConfig_Clear(&config);
+  PyObject *boot = PyImport_ImportModule("ociruntime.cli.snapshot.boot");
+  entry = boot ? PyObject_CallMethod(boot, "prepare", "s", argv[6]) : NULL;
+  if (!entry)
+    fail("the modules can't be prepared");
+  fill_holes();
+  thread = PyThreadState_Get();
+  // Of this process only; the copy has its own. Two builds shall give the same bytes.
+  thread->thread_id = thread->native_thread_id = _PyRuntime.main_thread = 0;
+  is_frozen = 1;
+  limit = ((used + PAGE - 1) & ~(PAGE - 1)) + SPARE;
+  if (limit > ARRAY_SIZE)
+    fail("the array is too small");
+  write_copy(argv[1]);
+  _exit(0);
+}
+
+// ---- begin ----
+
+static void restore_thread(void) {
+  Py_tss_t *key = &_PyRuntime.gilstate.autoTSSkey;
+  pthread_key_t made;
+  do {  // libc gives the numbers anew, from 0
+    if (pthread_key_create(&made, NULL) != 0)
+      fail("no thread-specific key");
+  } while (made < (pthread_key_t)key->_key);
+  if (PyThread_tss_set(key, thread) != 0)
+    fail("no thread-specific value");
+  thread->thread_id = PyThread_get_thread_ident();
+  thread->native_thread_id = PyThread_get_thread_native_id();
+  _PyRuntime.main_thread = thread->thread_id;
+}
+
+// The signals that the caller ignores, and SIGPIPE and SIGXFSZ as Python wants them.
+static uint64_t restore_signals(void) {
+  uint64_t ignored = 0;
+  for (int number = 1; number < NSIG; number++) {
+    struct sigaction action;
+    if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+      ignored |= 1UL << number;
+  }
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
+  return ignored;
+}
+
+static PyObject *environment(void) {
+  PyObject *all = PyList_New(0);
+  for (char **line = environ; all && *line; line++) {
+    PyObject *one = PyBytes_FromString(*line);
+    if (!one || PyList_Append(all, one) < 0)
+      return NULL;
+    Py_DECREF(one);
+  }
+  return all;
+}
+
+int main(int argc, char **argv) {
+  if (!is_frozen)
+    freeze(argc, argv);
+  restore_thread();
+  uint64_t ignored = restore_signals();
+  PyObject *words = PyList_New(argc);
+  for (int i = 0; words && i < argc; i++)
+    PyList_SET_ITEM(words, i, PyUnicode_DecodeFSDefault(argv[i]));
+  PyObject *variables = environment();
+  PyObject *status = words && variables
+                         ? PyObject_CallFunction(entry, "OOK", words, variables, (unsigned long long)ignored)
+                         : NULL;
+  if (!status)
+    fail("internal error");
+  _exit((int)PyLong_AsLong(
+      status));  // as the launcher: to tear everything down would cost time, and all is written
+}

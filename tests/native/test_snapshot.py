@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is the command the same as a snapshot? Compared with the launcher of this environment; without containers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import re
+import signal
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ociruntime.cli.snapshot.build import build
+from tests.harness.bundle import make_bundle
+from tests.harness.programs import compiled
+from tests.native.snapshots import LAUNCHER, call, same
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+TELLING = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv, char **envp) {
+  for (int i = 1; i < argc; i++) fwrite(argv[i], 1, strlen(argv[i]) + 1, stdout);
+  fputs("--", stdout), fputc(0, stdout);
+  for (; *envp; envp++) fwrite(*envp, 1, strlen(*envp) + 1, stdout);
+  fputs("--", stdout), fputc(0, stdout);
+  sigset_t mask;
+  sigprocmask(SIG_BLOCK, NULL, &mask);
+  for (int n = 1; n < NSIG; n++) {
+    struct sigaction now;
+    if (sigaction(n, NULL, &now) == 0 && (now.sa_handler == SIG_IGN || sigismember(&mask, n)))
+      printf("%d%s ", n, sigismember(&mask, n) ? "blocked" : "");
+  }
+  return 42;
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def telling(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A snapshot whose "ordinary launcher" is a program that tells with what it has been called."""
+    assert snapshot
+    directory = tmp_path_factory.mktemp("telling")
+    (directory / "telling.c").write_text(TELLING)
+    launcher = compiled(directory / "telling.c", directory / "launcher")
+    build(str(directory / "ociruntime"), launcher=str(launcher))
+    return str(directory / "ociruntime")
+
+
+def told(
+    telling: str,
+    *words: bytes,
+    env: dict[bytes, bytes] | None = None,
+    ignored: Sequence[int] = (),
+    blocked: Sequence[int] = (),
+) -> tuple[list[bytes], list[bytes], str]:
+    """Arguments, environment and signals of the ordinary launcher."""
+
+    def prepare() -> None:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # this Python ignores them
+            if number not in ignored:
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    command = [telling.encode(), b"plan", *words]
+    done = subprocess.run(
+        command, env=env or {}, capture_output=True, preexec_fn=prepare, restore_signals=False, check=False
+    )
+    assert (done.returncode, done.stderr) == (42, b"")
+    arguments, variables, signals = done.stdout.split(b"--\0")
+    assert arguments.split(b"\0")[0] == b"plan"
+    return arguments.split(b"\0")[1:-1], variables.split(b"\0")[:-1], signals.decode()
+
+
+def test_the_version_is_the_launcher_s(both: tuple[str, str]) -> None:
+    """Engines parse its first lines; the last one says that this is a snapshot, and of which Python."""
+    first, second = (call(command, "--version") for command in both)
+    assert (second[0], second[2]) == (0, b"")
+    assert first[1].startswith(b"ociruntime version ")
+    assert second[1] == first[1] + f"python: {platform.python_version()}, in a snapshot\n".encode()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--help",),
+        ("h",),
+        ("create", "--help"),
+        ("features",),
+        ("nonsense",),
+        ("--nonsense",),
+        ("state",),
+        ("--root", "/nonexistent", "state", "unknown"),
+        ("--root", "/nonexistent", "list"),
+        ("--root", "/nonexistent", "kill", "unknown", "NOSUCHSIGNAL"),
+        ("--root", "/nonexistent", "delete", "unknown"),
+        ("--root", "/nonexistent", "exec", "unknown", "true"),
+        ("--root", "/nonexistent", "--log-format", "json", "start", "unknown"),
+        ("--root", "/nonexistent", "--debug", "state", "unknown"),
+        ("--log", "/nonexistent/log", "state", "unknown"),
+        ("--root", "/nonexistent", "create", "--bundle", "/nonexistent", "unknown"),
+        ("--root", "/nonexistent", "create", "--config", "/dev/null", "unknown"),
+        ("validate", "/nonexistent"),
+    ],
+)
+def test_the_same_words_give_the_same_answer(both: tuple[str, str], words: tuple[str, ...]) -> None:
+    """Output, errors and exit code. (A log line has the time.)"""
+    first, second = (call(command, *words) for command in both)
+    times = re.compile(rb"20\d\d-\d\d-\d\dT[0-9:.+Z-]+")
+    assert [times.sub(b"", part) for part in first[1:]] == [times.sub(b"", part) for part in second[1:]]
+    assert first[0] == second[0]
+
+
+@pytest.mark.parametrize(
+    "word", [b"\xff\xfe", b"\xc3\xa9\xc3\xa8", b"\xed\xa0\x80", b"", b"a\nb", b"\x7f" * 300]
+)
+def test_arguments_of_any_bytes(both: tuple[str, str], word: bytes) -> None:
+    """An id, a path and a flag that are not UTF-8."""
+    same(both, "--root", "/nonexistent", "state", word)
+    same(both, "--root", "/nonexistent", "create", "--bundle", word, "unknown")
+    same(both, b"--" + word)
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2), (1, 2)])
+def test_closed_descriptors(both: tuple[str, str], closed: tuple[int, ...]) -> None:
+    """What is closed is neither written to nor taken for something else."""
+    shell = " ".join(f"{number}>&-" for number in closed)
+    for words in ("features", "--root /nonexistent state unknown"):
+        first, second = (call("/bin/sh", "-c", f"{command} {words} {shell}") for command in both)
+        assert first == second
+
+
+def test_a_reader_that_has_gone(both: tuple[str, str]) -> None:
+    """SIGPIPE is ignored, as in Python, and the exit code tells."""
+    for command in both:
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run([command, "features"], stdout=writing, stderr=subprocess.PIPE, check=False)
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_full_disk(both: tuple[str, str]) -> None:
+    """An output that can't be written is an error."""
+    answers = []
+    for command in both:
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([command, "features"], stdout=full, stderr=subprocess.PIPE, check=False)
+        answers.append((done.returncode, done.stderr))
+    assert answers[0] == answers[1]
+    assert answers[1][0] != 0
+
+
+def test_locale_and_python_variables(both: tuple[str, str]) -> None:
+    """None of them changes anything."""
+    for variables in (
+        {"LC_ALL": "C"}, {"LANG": "de_DE.UTF-8", "LC_CTYPE": "xx"}, {"PYTHONPATH": "/nonexistent"}, {"PYTHONHOME": "/nonexistent"},
+        {"PYTHONHASHSEED": "nonsense"}, {"PYTHONMALLOC": "debug"}, {"PYTHONSTARTUP": "/nonexistent"}, {"MALLOC_PERTURB_": "7"}, {},
+    ):  # fmt: skip
+        same(both, "--root", "/nonexistent", "state", b"\xff", env=variables)
+
+
+def test_an_invalid_config_is_explained(both: tuple[str, str], tmp_path: Path) -> None:
+    """By jsonschema, which a static program can't load."""
+    bundle = make_bundle(
+        tmp_path / "bundle", "true", edit=lambda config: config["process"].update(cwd="not/absolute", args=7)
+    )
+    words = ("--root", str(tmp_path / "state"), "create", "--bundle", str(bundle.directory), "unknown")
+    code, _, err = same(both, *words)
+    assert code == 1
+    assert b"/process/args" in err
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_launcher_is_missing(snapshot: str, tmp_path: Path) -> None:
+    """Then a call that needs it says so."""
+    target = tmp_path / "ociruntime"
+    build(str(target), launcher="/nonexistent/ociruntime")
+    code, _, err = call(str(target), "plan", "/nonexistent")
+    assert (code, err) == (
+        1,
+        b"ociruntime: /nonexistent/ociruntime: no such file or directory (this call needs the ordinary launcher)\n",
+    )
+    assert call(str(target), "--version") == call(snapshot, "--version")
+
+
+def test_two_builds_have_different_hashes_unless_a_seed_is_given(tmp_path: Path, snapshot: str) -> None:
+    """So that nobody can prepare keys that collide."""
+    first, second, third = (tmp_path / name for name in "123")
+    build(str(first), seed=1)
+    build(str(second), seed=2)
+    build(str(third), seed=1)
+    contents = [path.read_bytes() for path in (first, second, third)]
+    assert contents[0] != contents[1]
+    differing = sum(a != b for a, b in zip(contents[0], contents[2], strict=True))
+    assert differing < 500  # addresses of the stack and of libc's memory, which are not used again
+    assert call(str(first), "--version") == call(snapshot, "--version")
+
+
+def test_no_segment_is_writable_and_executable(snapshot: str) -> None:
+    """And the stack isn't executable."""
+    done = subprocess.run(["readelf", "-lW", snapshot], capture_output=True, text=True, check=True)
+    flags = re.findall(r"^ +(?:LOAD|GNU_STACK) .* ([R ][W ][E ]) 0x", done.stdout, re.MULTILINE)
+    assert len(flags) > 5
+    assert [flag for flag in flags if "W" in flag and "E" in flag] == []
+
+
+def test_the_environment_is_the_caller_s(telling: str) -> None:
+    """200 random ones: nothing of the build's, nothing added, nothing lost."""
+    draw = random.Random(1)
+    for _ in range(200):
+        names = {
+            bytes(draw.choices(b"ABCXYZ_abc \xff", k=draw.randint(1, 8))) for _ in range(draw.randint(0, 20))
+        }
+        env = {name: bytes(draw.choices(b"abc=\n\x01\xff\xc3\xa9 ", k=draw.randint(0, 30))) for name in names}
+        assert set(told(telling, env=env)[1]) == {name + b"=" + value for name, value in env.items()}
+
+
+def test_arguments_and_signals_reach_the_ordinary_launcher(telling: str) -> None:
+    """As they were; and so does the mask."""
+    words = (b"\xff\xfe", b"", b"\xed\xa0\x80", b"a b\n", b"\xc3\xa9")
+    assert told(telling, *words)[0] == list(words)
+    assert told(telling)[2] == ""
+    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGRTMIN + 3):
+        assert told(telling, ignored=[number])[2] == f"{int(number)} "
+    assert told(telling, blocked=[signal.SIGTERM])[2] == f"{int(signal.SIGTERM)}blocked "
+
+
+def test_what_can_be_read_once_is_left_to_the_ordinary_launcher(telling: str, tmp_path: Path) -> None:
+    """A config from a pipe: it could not begin anew after the first byte."""
+    words = [
+        telling,
+        "--root",
+        str(tmp_path / "state"),
+        "create",
+        "--bundle",
+        str(tmp_path),
+        "--config",
+        "/dev/stdin",
+        "x",
+    ]
+    done = subprocess.run(words, input=b"{}", capture_output=True, check=False)
+    assert done.returncode == 42
+    with open("/dev/null", "rb") as null:
+        done = subprocess.run(words, stdin=null, capture_output=True, check=False)
+    assert (done.returncode, b"not a regular file" in done.stderr) == (1, True)
+
+
+def test_xdg_runtime_dir_is_the_caller_s(both: tuple[str, str], tmp_path: Path) -> None:
+    """And so is the uid: the default root depends on both."""
+    for directory in ("one", "two"):
+        words = ("--debug", "create", "--bundle", "/nonexistent", "unknown")
+        same(
+            both, *words, env={"XDG_RUNTIME_DIR": str(tmp_path / directory), "NOTIFY_SOCKET": "/nonexistent"}
+        )
+
+
+def status_of(command: str, *, ignored: Sequence[int]) -> tuple[int, bytes, bytes]:
+    """The answer if these signals are ignored."""
+
+    def ignore() -> None:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+    return call(command, "--root", "/nonexistent", "state", "unknown", preexec_fn=ignore)
+
+
+@pytest.mark.parametrize(
+    "ignored", [(signal.SIGINT,), (signal.SIGHUP, signal.SIGTERM), (signal.SIGCHLD,), tuple(range(34, 40))]
+)
+def test_ignored_signals(both: tuple[str, str], ignored: tuple[int, ...]) -> None:
+    """Answers stay the same."""
+    first, second = (status_of(command, ignored=ignored) for command in both)
+    assert first == second
+
+
+def test_what_the_interpreter_says_of_itself(snapshot: str) -> None:
+    """sys.executable is a Python, and the modules' files are theirs: what is started from there is the right thing."""
+    from ociruntime.native import spawn
+
+    data = Path(snapshot).read_bytes()
+    assert str(sysconfig.get_config_var("DESTSHARED")).encode() in data  # for Pythons that it starts
+    assert os.path.join(os.path.dirname(spawn.__file__), "ociruntime-init").encode() in data
+    assert os.path.join(os.path.dirname(LAUNCHER), "python3").encode() in data

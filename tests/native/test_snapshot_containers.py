@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do containers live the same life under a snapshot? Compared with the launcher of this environment."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.harness.bundle import Bundle, make_bundle
+from tests.harness.driver import MARK
+from tests.native.snapshots import Answer, call, same
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.root
+
+
+def scrubbed(answer: Answer) -> tuple[int, str, str]:
+    """Without what differs between two containers: pids and times."""
+    code, out, err = answer
+
+    def scrub(data: bytes) -> str:
+        text = data.decode(errors="surrogateescape")
+        return re.sub(r'("pid": )\d+|("created": )"[^"]+"', r"\1\2", text)
+
+    return code, scrub(out), scrub(err)
+
+
+def life(command: str, directory: Path, bundle: Bundle, name: str) -> list[tuple[int, str, str]]:
+    """The answers from create to delete."""
+
+    def verb(*words: str) -> tuple[int, str, str]:
+        return scrubbed(call(command, "--root", str(directory / "state"), *words))
+
+    answers = []
+    try:
+        with open(directory / "output", "w+b") as output:
+            words = [
+                command,
+                "--root",
+                str(directory / "state"),
+                "create",
+                "--bundle",
+                str(bundle.directory),
+                name,
+            ]
+            done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+            output.seek(0)
+            answers.append((done.returncode, output.read().decode(), ""))
+        answers += [
+            verb("state", name),
+            verb("create", "--bundle", str(bundle.directory), name),
+            verb("start", name),
+        ]
+        answers += [
+            verb("start", name),
+            verb("exec", name, "sh", "-c", "echo in $0; exit 7"),
+            verb("state", name),
+        ]
+        answers += [verb("exec", name, "/nonexistent"), verb("delete", name), verb("kill", name, "KILL")]
+        for _ in range(500):
+            if '"stopped"' in verb("state", name)[1]:
+                break
+        answers += [
+            verb("kill", name, "TERM"),
+            verb("exec", name, "true"),
+            verb("delete", name),
+            verb("state", name),
+        ]
+    finally:
+        verb("delete", "--force", name)
+    return answers
+
+
+def test_a_container_s_life(both: tuple[str, str], tmp_path: Path) -> None:
+    """Each verb, also where it is refused."""
+    bundle = make_bundle(tmp_path / "bundle", "sleep", "100")
+    first, second = (life(command, tmp_path, bundle, f"{MARK}-life") for command in both)
+    assert first == second
+    assert [code for code, _, _ in second] == [
+        0,
+        0,
+        1,
+        0,
+        1,
+        7,
+        0,
+        second[7][0],
+        1,
+        0,
+        second[10][0],
+        second[11][0],
+        0,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "echo $0 $HOME; exit 3",
+        "kill -TERM $$",
+        "cat /proc/self/status | grep -E 'Sig(Ign|Blk|Cgt)|Cap|Seccomp:'",
+    ],
+)
+def test_run(both: tuple[str, str], tmp_path: Path, program: str) -> None:
+    """Output and exit code of the program; the signals that it ignores; its capabilities."""
+    bundle = make_bundle(tmp_path / "bundle", "sh", "-c", program)
+    same(both, "--root", str(tmp_path / "state"), "run", "--bundle", str(bundle.directory), f"{MARK}-run")
+
+
+def test_limits_from_stdin(both: tuple[str, str], tmp_path: Path) -> None:
+    """Those that break the schema are explained, whether stdin is a pipe or a file."""
+    bundle = make_bundle(tmp_path / "bundle", "sleep", "100")
+    name, options = f"{MARK}-limits", ("--root", str(tmp_path / "state"))
+    assert (
+        subprocess.run(
+            [both[1], *options, "run", "-d", "-b", str(bundle.directory), name], stdin=-3, check=False
+        ).returncode
+        == 0
+    )
+    (tmp_path / "limits").write_text('{"memory": {"limit": "much"}}')
+    try:
+        for words in (f"cat {tmp_path}/limits | $0 $*", f"$0 $* < {tmp_path}/limits"):
+            first, second = (
+                call("/bin/sh", "-c", words, command, *options, "update", "--resources", "-", name)
+                for command in both
+            )
+            assert first == second
+            assert b"/memory/limit: " in second[2]
+    finally:
+        call(both[1], *options, "delete", "--force", name)
+
+
+@pytest.mark.parametrize(
+    "ignored", [(), (signal.SIGHUP,), (signal.SIGPIPE, signal.SIGINT), (signal.SIGUSR1, signal.SIGRTMIN + 2)]
+)
+def test_signals_that_a_hook_sees(both: tuple[str, str], tmp_path: Path, ignored: tuple[int, ...]) -> None:
+    """Dispositions and mask of a hook, which inherits those of the runtime."""
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\ngrep Sig /proc/self/status > {tmp_path}/signals\n")
+    hook.chmod(0o755)
+    bundle = make_bundle(
+        tmp_path / "bundle",
+        "true",
+        edit=lambda config: config.update(hooks={"createRuntime": [{"path": str(hook)}]}),
+    )
+
+    def ignore() -> None:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+    seen = []
+    for command in both:
+        words = ("--root", str(tmp_path / "state"), "run", "-b", str(bundle.directory), f"{MARK}-signals")
+        assert call(command, *words, preexec_fn=ignore)[0] == 0
+        seen.append((tmp_path / "signals").read_text())
+    assert seen[0] == seen[1]
+
+
+def test_a_config_larger_than_the_spare_memory(both: tuple[str, str], tmp_path: Path) -> None:
+    """What the array has no room for comes from libc."""
+
+    def edit(config: dict[str, Any]) -> None:
+        config["process"]["env"] += [f"A{number}={'x' * 200}" for number in range(4000)]
+        config["annotations"] = {f"key{number}": "v" * 100 for number in range(30_000)}
+
+    bundle = make_bundle(tmp_path / "bundle", "sh", "-c", "echo ${#A3999}", edit=edit)
+    words = ("--root", str(tmp_path / "state"), "run", "--bundle", str(bundle.directory), f"{MARK}-large")
+    assert same(both, *words) == (0, b"200\n", b"")
+
+
+def test_a_seccomp_profile(both: tuple[str, str], tmp_path: Path) -> None:
+    """Compiled by the launcher the first time, then by the snapshot from the cache; the filter works both times."""
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}],
+    }
+    bundle = make_bundle(
+        tmp_path / "bundle", "mkdir", "/tmp/new", edit=lambda config: config["linux"].update(seccomp=profile)
+    )
+    words = ("--root", str(tmp_path / "state"), "run", "-b", str(bundle.directory), f"{MARK}-seccomp")
+    expected = call(both[1], *words)
+    assert b"not supported" in expected[2]
+    assert len(list((tmp_path / "state/@seccomp").iterdir())) == 1
+    assert same(both, *words) == expected
+    call(both[1], *words)
+    shutil.rmtree(tmp_path / "state/@seccomp")
+    assert same(both[::-1], *words) == expected

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a module compute something at import that holds only for this process, user, machine or moment?
+
+A snapshot of the started interpreter (ociruntime/cli/snapshot) keeps what its build computed, so that must be true everywhere.
+Every module is imported in a new interpreter in which asking for such things is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+
+from tests.unit.house import MODULES, REPOSITORY
+
+# Not in a snapshot: programs, and what the build uses.
+LEFT_OUT = {
+    "ociruntime.__main__",
+    "ociruntime.linux.network_devices",
+    "ociruntime.native._build",
+    "ociruntime.cli.snapshot.__main__",
+    "ociruntime.cli.snapshot.build",
+    "ociruntime.cli.snapshot.image",
+}
+
+DRIVER = """
+import os, sys, time, json
+sys.path[:0] = {path!r}
+# What the standard library computes is its own business, and is imported first.
+import _blake2, _json, _signal, _socket, collections.abc, datetime, errno, fcntl, importlib.machinery, importlib.util
+import io, itertools, math, re, resource, select, stat, struct, termios, threading, traceback, types, typing, _cffi_backend
+from ociruntime.native import _shim, _seccomp
+found = []
+
+def caller():
+    frame = sys._getframe(2)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if {package!r} in path:
+            return path.rpartition({package!r})[2] + ":" + str(frame.f_lineno)
+        if "importlib" in path:
+            return ""  # the import system itself looks for files
+        frame = frame.f_back
+    return ""
+
+def recorded(name, function):
+    def called(*arguments, **named):
+        where = caller()
+        if where:
+            found.append(where + " " + name)
+        return function(*arguments, **named)
+    return called
+
+for module, names in {asked!r}.items():
+    home = sys.modules[module]
+    for name in names:
+        if hasattr(home, name):
+            setattr(home, name, recorded(module + "." + name, getattr(home, name)))
+
+class Recorded(type(os.environ)):
+    def __getitem__(self, key):
+        found.append(caller() + " os.environ")
+        return super().__getitem__(key)
+    def __iter__(self):
+        found.append(caller() + " os.environ")
+        return super().__iter__()
+
+os.environ.__class__ = Recorded
+
+def hook(event, arguments):
+    if event in ("open", "os.listdir", "os.scandir", "subprocess.Popen", "os.posix_spawn", "os.fork", "socket.__new__", "ctypes.dlopen"):
+        where = caller()
+        if where:
+            found.append(where + " " + event)
+
+sys.addaudithook(hook)
+for module in {modules!r}:
+    __import__(module)
+print(json.dumps(found))
+"""
+
+# By module: functions whose answer belongs to a process, a user, a machine or a moment.
+ASKED = {
+    "os": [
+        "access", "cpu_count", "environb", "getcwd", "getcwdb", "getegid", "getenv", "geteuid", "getgid", "getgroups", "getloadavg",
+        "getlogin", "getpgrp", "getpid", "getppid", "getresgid", "getresuid", "getsid", "getuid", "getxattr", "isatty", "lstat", "fstat",
+        "memfd_create", "open", "pipe", "readlink", "sched_getaffinity", "stat", "statvfs", "sysconf", "umask", "uname", "urandom",
+    ],
+    "time": ["time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "clock_gettime", "localtime", "gmtime", "strftime"],
+    "resource": ["getrlimit", "prlimit", "getpagesize", "getrusage"],
+    "_signal": ["getsignal", "signal", "pthread_sigmask"],
+    "_socket": ["gethostname", "socket", "socketpair"],
+}  # fmt: skip
+
+
+def recorded(modules: list[str], path: list[str], package: str) -> list[str]:
+    """Who asked for what, as "FILE:LINE NAME"."""
+    program = DRIVER.format(path=path, modules=modules, package=package, asked=ASKED)
+    command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def test_no_module_computes_at_import_what_holds_only_here() -> None:
+    """All of the package's modules."""
+    modules = sorted(set(MODULES) - LEFT_OUT)
+    assert len(modules) > 100
+    paths = sysconfig.get_paths()
+    path = [REPOSITORY, *dict.fromkeys((paths["purelib"], paths["platlib"]))]
+    assert recorded(modules, path, f"{REPOSITORY}/ociruntime/") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("import os; ROOT = os.geteuid() == 0", "os.geteuid"),
+        ("import os; HOME = os.environ.get('HOME')", "os.environ"),
+        ("import time; BEGUN = time.monotonic()", "time.monotonic"),
+        ("KERNEL = open('/proc/version').read()", "open"),
+        ("import os; MACHINE = os.uname().machine", "os.uname"),
+        ("import os.path; THERE = os.path.exists('/sys/fs/cgroup')", "os.stat"),
+    ],
+)
+def test_such_a_module_is_seen(tmp_path_factory: pytest.TempPathFactory, line: str, name: str) -> None:
+    """The rule would tell."""
+    directory = tmp_path_factory.mktemp("package")
+    (directory / "asks.py").write_text(line + "\n")
+    paths = sysconfig.get_paths()
+    path = [str(directory), REPOSITORY, *dict.fromkeys((paths["purelib"], paths["platlib"]))]
+    assert f"asks.py:1 {name}" in recorded(["asks"], path, f"{directory}/")
