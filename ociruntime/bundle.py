@@ -99,9 +99,9 @@ def _read(path: str) -> bytes:
 
 def _before_a_stream() -> None:
     """What can be read only once is left to a process that will not have to begin anew."""
-    from ociruntime.native import whole
+    from ociruntime.native import full_python
 
-    whole.need()
+    full_python.need()
 
 
 def _is_pipe(descriptor: int) -> bool:

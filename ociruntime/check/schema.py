@@ -58,9 +58,9 @@ def explain(value: object, schema: str = "config") -> list[Violation]:
     """
     from itertools import islice
 
-    from ociruntime.native import whole
+    from ociruntime.native import full_python
 
-    whole.need()  # jsonschema has parts that are not Python text
+    full_python.need()  # jsonschema has parts that are not Python text
     found: dict[str, Violation] = {}
     judge = validator(schema)
     document: Any = judge.schema

@@ -256,13 +256,13 @@ def foresee(root: str, config: Node) -> None:
 
     root   directory of the containers' state
     """
-    from ociruntime.native import whole
+    from ociruntime.native import full_python
 
-    if whole.go_over is not None and config.at("linux", "seccomp"):
+    if full_python.go_over is not None and config.at("linux", "seccomp"):
         from ociruntime.linux.seccomp_cache import is_known
 
         if not is_known(root, request(config, _fails_unknown(config))):
-            whole.need()
+            full_python.need()
 
 
 def _fails_unknown(config: Node) -> bool:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ociruntime.linux.cgroups import layout as module
-from ociruntime.linux.cgroups.layout import own_paths, parse_layout, probe_layout
+from ociruntime.linux.cgroups.layout import own_paths, probe_layout
 
 if TYPE_CHECKING:
     import pytest
@@ -25,9 +25,13 @@ HYBRID = b"""\
 HYBRID_SELF = b"4:memory:/a/b\n3:cpu,cpuacct:/\n2:name=systemd:/user.slice\n1:pids:/\n0::/user.slice/x\n"
 
 
+def _layout_of(mountinfo: bytes, cgroup: bytes) -> module.Layout:
+    return module._layout(module._cgroup_mounts(mountinfo), own_paths(cgroup))
+
+
 def test_hybrid() -> None:
     """v1 controllers, mounted together or alone or without a controller, and a cgroup2 hierarchy beside them."""
-    layout = parse_layout(HYBRID, HYBRID_SELF)
+    layout = _layout_of(HYBRID, HYBRID_SELF)
     assert layout.kind == "hybrid"
     assert layout.controllers == {
         "cpu": "/sys/fs/cgroup/cpu,cpuacct",
@@ -52,35 +56,35 @@ def test_hybrid() -> None:
 
 def test_v1_without_a_cgroup2_mount() -> None:
     """Without the cgroup2 mount the same machine is "v1"."""
-    layout = parse_layout(HYBRID.rsplit(b"\n", 2)[0] + b"\n", HYBRID_SELF)
+    layout = _layout_of(HYBRID.rsplit(b"\n", 2)[0] + b"\n", HYBRID_SELF)
     assert (layout.kind, layout.v2) == ("v1", "")
     assert "" not in layout.own
 
 
 def test_v2_mounted_elsewhere() -> None:
     """A cgroup2 hierarchy alone is found wherever it is mounted; blanks in the path are unescaped."""
-    layout = parse_layout(b"41 31 0:38 / /mnt/my\\040cgroups rw - cgroup2 none rw\n", b"0::/init.scope\n")
+    layout = _layout_of(b"41 31 0:38 / /mnt/my\\040cgroups rw - cgroup2 none rw\n", b"0::/init.scope\n")
     assert (layout.kind, layout.v2, layout.own) == ("v2", "/mnt/my cgroups", {"": "/init.scope"})
 
 
 def test_no_cgroups() -> None:
     """A machine without cgroup mounts (a plain chroot) is "none", and nothing fails."""
-    layout = parse_layout(b"23 1 254:0 / / rw - ext4 /dev/root rw\n", HYBRID_SELF)
+    layout = _layout_of(b"23 1 254:0 / / rw - ext4 /dev/root rw\n", HYBRID_SELF)
     assert (layout.kind, layout.controllers, layout.v2, layout.own) == ("none", {}, "", {})
 
 
 def test_mount_that_shows_a_subtree() -> None:
     """In a container with the host's hierarchy bound in, the own path is the one below the mount."""
     table = HYBRID.replace(b"0:32 / /sys", b"0:32 /a /sys")
-    assert parse_layout(table, HYBRID_SELF).own["memory"] == "/b"
+    assert _layout_of(table, HYBRID_SELF).own["memory"] == "/b"
     table = HYBRID.replace(b"0:32 / /sys", b"0:32 /elsewhere /sys")
-    assert parse_layout(table, HYBRID_SELF).own["memory"] == "/"
+    assert _layout_of(table, HYBRID_SELF).own["memory"] == "/"
 
 
 def test_standard_place_wins() -> None:
     """A bind of a cgroup directory into some container's root is not taken for the hierarchy's mount."""
     table = b"9 1 0:32 /docker/x /var/lib/x/cgroup rw - cgroup cgroup rw,memory\n" + HYBRID
-    layout = parse_layout(table, HYBRID_SELF)
+    layout = _layout_of(table, HYBRID_SELF)
     assert layout.controllers["memory"] == "/sys/fs/cgroup/memory"
     assert layout.own["memory"] == "/a/b"
 

@@ -3,7 +3,7 @@
 
 `prepare` runs once, at build time: whatever it imports and computes is in the snapshot. `enter` runs in every call, and first
 gives back to Python what belongs to this process: arguments, environment, signals. What a static program can't do is done by
-the ordinary launcher, with the same arguments and environment: see `BY_THE_LAUNCHER` and native/whole.py.
+the ordinary launcher, with the same arguments and environment: see `BY_THE_LAUNCHER` and native/full_python.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import sys
 
 from ociruntime import cli
-from ociruntime.native import whole
+from ociruntime.native import full_python
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def enter(words: list[str], variables: list[bytes], ignored: int) -> int:
     _restore_signals(ignored)
     if _verb(words) in BY_THE_LAUNCHER:
         go_over()
-    whole.go_over = go_over
+    full_python.go_over = go_over
     status = cli.main(words[1:])
     try:
         for stream in (sys.stdout, sys.stderr):

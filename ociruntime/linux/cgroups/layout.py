@@ -94,16 +94,12 @@ def own_paths(data: bytes) -> dict[str, str]:
     return paths
 
 
-def parse_layout(mountinfo: bytes, cgroup: bytes) -> Layout:
-    """The Layout that a mountinfo table and a /proc/self/cgroup describe; v2_controllers stays empty.
+def _layout(found: Iterable[Mount], wanted: dict[str, str]) -> Layout:
+    """The Layout of these mounts for these hierarchies; v2_controllers stays empty.
 
     Of several mounts of one hierarchy the first below /sys/fs/cgroup counts, else the first:
     engines bind cgroup directories into containers' roots, which may be visible here.
     """
-    return _layout(_cgroup_mounts(mountinfo), own_paths(cgroup))
-
-
-def _layout(found: Iterable[Mount], wanted: dict[str, str]) -> Layout:
     mounts: dict[str, Mount] = {}
     for mount in found:
         for name in _names(mount):

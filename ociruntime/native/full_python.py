@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Can this process load every module and library? The command as a snapshot is a static program and can't.
 
-Whoever is about to need a module that is not Python text, or a library, calls `need`, before anything is made. In a snapshot
+Code that is about to need a module that is not Python text, or a library, calls `need`, before anything is made. In a snapshot
 that ends in the ordinary launcher, which begins anew; elsewhere it does nothing. Imports nothing.
 """
 
