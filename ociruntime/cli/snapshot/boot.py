@@ -47,7 +47,14 @@ _LEFT_OUT = (
     "ociruntime.native._seccomp",
     "ociruntime.verbs.compare",
 )
-_LATER = ("datetime", "re", "resource", "termios", "traceback")  # what verbs import when they need it
+_LATER = (
+    "datetime",
+    "difflib",
+    "re",
+    "resource",
+    "termios",
+    "traceback",
+)  # what verbs import when they need it
 # They keep a random number or the thread of the build.
 _SEEDED = frozenset(("random", "secrets", "tempfile", "threading", "uuid"))
 _ROUNDS = 12  # of warming up: the interpreter has then replaced its instructions by the faster ones
