@@ -1,118 +1,113 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How are the measurements shown? Plain text tables that can be pasted into docs/evidence/performance.md.
+"""How are the results shown? Markdown tables, which `--write` puts between two marks of docs/evidence/performance.md.
 
 Must not import anything of `ociruntime`.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from tests.perf.contender import LIFE, OPERATIONS
+from tests.perf.budgets import judge
+from tests.perf.chart import chart
+from tests.perf.results import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from tests.perf.breakdown import Part
-    from tests.perf.contender import Contender
-    from tests.perf.stopwatch import Times
+    from tests.perf.results import Figure, Results, Row
 
-FLOOR = "python3 -I -S -c pass"
-
-
-class Budget(NamedTuple):
-    """A promise about a ratio of two minima of one session."""
-
-    what: str
-    ratio: float
-    limit: float
-
-    def kept(self) -> bool:
-        return self.ratio <= self.limit
-
-    def line(self) -> str:
-        verdict = "kept" if self.kept() else "missed"
-        return f"{self.what:<46}{self.ratio:8.2f}   at most {self.limit:.2f}: {verdict}"
+PAGE, PICTURE = "docs/evidence/performance.md", "docs/evidence/performance.svg"
+BEGIN = "<!-- measured: begin (python3 -m tests.perf --write) -->"
+END = "<!-- measured: end -->"
 
 
-def machine() -> str:
-    """Where and when: numbers of different machines and loads can't be compared."""
-    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
-    python = platform.python_version()
-    when = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
-    cores = len(os.sched_getaffinity(0))
-    return f"{when} UTC, Linux {platform.release()}, {cores} cores, load {load}, tests by Python {python}"
+def text(results: Results) -> str:
+    """Everything that was measured: where, the table, the budgets, where the time goes."""
+    parts = [f"{results.where()}; {', '.join(results.contenders.values())}.", table(results)]
+    if any(verdict.ratio is not None for verdict in judge(results)):
+        parts.append(budget_table(results))
+    if results.phases:
+        parts.append(phase_table(results))
+    return "\n\n".join(parts) + "\n"
 
 
-def table(contenders: Sequence[Contender], floor: Times) -> str:
-    """Minimum and median of every operation, and the first contender's minimum as a ratio to each of the others'."""
-    ours, *peers = contenders
-    heads = ["milliseconds", *(one.name for one in contenders), *(f"/ {one.name}" for one in peers)]
-    rows = [heads]
-    for operation in OPERATIONS:
-        row = [operation, *(cell(one.times[operation]) for one in contenders)]
-        row += [f"{ours.times[operation].least() / one.times[operation].least():.2f}" for one in peers]
-        rows.append(row)
-    sums = [sum(one.times[operation].least() for operation in LIFE) for one in contenders]
-    rows.append(
-        [
-            "create to delete",
-            *(f"{one:6.1f}        " for one in sums),
-            *(f"{sums[0] / one:.2f}" for one in sums[1:]),
-        ]
-    )
-    row = ["processor, run", *(f"{one.times['run'].cpu():6.1f}        " for one in contenders)]
-    row += [f"{ours.times['run'].cpu() / one.times['run'].cpu():.2f}" for one in peers]
-    rows.append(row)
-    return f"{aligned(rows)}\n{FLOOR:<18}{cell(floor)}   (minimum, and the median in brackets)"
-
-
-def cell(times: Times) -> str:
-    """Minimum (median)."""
-    return f"{times.least():6.1f} ({times.median():5.1f})"
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """Columns of equal width; the first one to the left, the others to the right."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            word.ljust(width) if index == 0 else word.rjust(width)
-            for index, (word, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def memory_table(contenders: Sequence[Contender]) -> str:
-    """Peak resident set of create and state."""
-    peaks = [one.memory() for one in contenders]
-    rows = [["peak memory, KiB", *(one.name for one in contenders)]]
-    rows += [[verb, *(str(peak[verb]) for peak in peaks)] for verb in peaks[0]]
-    return aligned(rows)
-
-
-def breakdown_table(verb: str, parts: Sequence[Part]) -> str:
-    """The parts of one call, in order, with their share."""
-    whole = sum(part.milliseconds for part in parts)
-    rows = [[f"where {verb}'s time goes", "ms", "%"]]
-    for part in parts:
-        share = 100 * part.milliseconds / whole
-        rows.append([f"{part.where:<8} {part.what}"[:76], f"{part.milliseconds:.2f}", f"{share:.0f}"])
-    rows.append(["whole", f"{whole:.2f}", "100"])
-    return aligned(rows)
-
-
-def budgets(contenders: Sequence[Contender], floor: Times) -> list[Budget]:
-    """What was promised, as far as the contenders allow to say it."""
-    ours, *peers = contenders
-    promised = [Budget(f"state / {FLOOR}", ours.times["state"].least() / floor.least(), 1.7)]
-    promised += [
-        Budget(f"run / {peer.name} run", ours.times["run"].least() / peer.times["run"].least(), 0.75)
-        for peer in peers
-        if peer.name == "runc"
+def table(results: Results) -> str:
+    """Best and median of every row, and our best by those of the peers."""
+    names = [*OURS, *results.contenders]
+    columns = [
+        name for name in dict.fromkeys(names) if any(name in row.figures for row in results.rows.values())
     ]
-    return promised
+    peers = [name for name in columns if name not in OURS]
+    rows = [["operation", *(_head(name) for name in columns), *(f"/ {_head(name)}" for name in peers)]]
+    for name, row in results.rows.items():
+        label = name if row.unit == "ms" else f"{name}, {row.unit}"
+        cells = [_cell(row.figures.get(column), row) for column in columns]
+        rows.append([label, *cells, *(_ratio(row.ratio(peer)) for peer in peers)])
+    return markdown(rows)
+
+
+def _head(name: str) -> str:
+    """A column's head: RUNC_NEW is a variable's name."""
+    return {"RUNC_NEW": "newer runc", "CRUN_NEW": "newer crun"}.get(name, name)
+
+
+def _cell(figure: Figure | None, row: Row) -> str:
+    """The best figure, and the median in brackets."""
+    if figure is None:
+        return ""
+    if row.unit == "KiB":
+        return f"{figure.best:.0f} ({figure.median:.0f})"
+    return f"{figure.best:.1f} ({figure.median:.1f})"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def budget_table(results: Results) -> str:
+    """Each budget, the ratio, and whether it is kept."""
+    rows = [["budget", "measured", ""]]
+    for verdict in judge(results):
+        word = f"**{verdict.word()}**" if verdict.word() == "missed" else verdict.word()
+        rows.append([verdict.budget.what(), _ratio(verdict.ratio), word])
+    return markdown(rows)
+
+
+def phase_table(results: Results) -> str:
+    """The parts of one `run`, in order, with their share."""
+    forms = list(dict.fromkeys(phase.form for phase in results.phases))
+    rows = [["where the time of `run` goes", "ms", "%"]]
+    for form in forms:
+        phases = [phase for phase in results.phases if phase.form == form]
+        whole = sum(phase.milliseconds for phase in phases)
+        rows += [
+            [f"{form}: {phase.what}", f"{phase.milliseconds:.2f}", f"{100 * phase.milliseconds / whole:.0f}"]
+            for phase in phases
+        ]
+        rows.append([f"{form}: the whole", f"{whole:.2f}", "100"])
+    return markdown(rows)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first row is its head. In columns of equal width, so that it can be read as text as well."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def write(results: Results, repository: Path) -> None:
+    """Put tables and chart into the docs. Raises ValueError if the page has no place for them, or nothing was measured."""
+    page = repository / PAGE
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page}: no lines {BEGIN!r} and {END!r}")
+    picture = chart(results)
+    page.write_text(f"{before}{BEGIN}\n\n{text(results)}\n{END}{after}", encoding="utf-8")
+    (repository / PICTURE).write_text(picture, encoding="utf-8")
