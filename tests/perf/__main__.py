@@ -7,6 +7,7 @@ The contenders take turns, so that whatever else the machine does slows all of t
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -30,10 +31,12 @@ def main(words: list[str] | None = None) -> int:
     print(report.text(results), end="")
     if asked.save:
         results.save(asked.save)
-    if asked.write:
+    if asked.write and not results.failures:
         report.write(results, REPOSITORY)
     for failure in results.failures:
         sys.stderr.write(f"tests.perf: {failure}\n")
+    if asked.write and results.failures:
+        sys.stderr.write(f"tests.perf: {report.PAGE} stays as it was\n")
     if not asked.check:
         return int(bool(results.failures))
     lines = missed(results)
@@ -62,6 +65,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     unknown = [one for one in given.sections if one not in SECTIONS]
     if unknown:
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    if given.write and given.sections:
+        parser.error("--write needs all sections: the page has one table")
     if given.rounds < 1:
         parser.error(f"--rounds {given.rounds}: at least 1")
     return given
@@ -96,5 +101,6 @@ def measured(asked: argparse.Namespace) -> Results:
 
 if __name__ == "__main__":
     default_signals()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was made is removed
     own_mount_namespace()
     sys.exit(main())

@@ -25,7 +25,7 @@ END = "<!-- measured: end -->"
 
 def text(results: Results) -> str:
     """Everything that was measured: where, the table, the budgets, where the time goes."""
-    parts = [f"{results.where()}; {', '.join(results.contenders.values())}.", table(results)]
+    parts = [f"{results.where()}.\nContenders: {', '.join(results.contenders.values())}.", table(results)]
     if any(verdict.ratio is not None for verdict in judge(results)):
         parts.append(budget_table(results))
     if results.phases:

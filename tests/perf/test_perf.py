@@ -185,6 +185,23 @@ def test_a_section_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -
     assert "no section nonsense; there are verbs, " in capsys.readouterr().err
 
 
+def test_a_part_is_not_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page has one table: neither some sections nor results with a failed one replace it."""
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["verbs", "--write"])
+    assert "--write needs all sections" in capsys.readouterr().err
+    results = made_up()
+    results.failures.append("section engine: no program containerd")
+    results.save(tmp_path / "results.json")
+    monkeypatch.setattr(command, "REPOSITORY", tmp_path / "nowhere")
+    assert command.main(["--read", str(tmp_path / "results.json"), "--write"]) == 1
+    said = capsys.readouterr().err
+    assert "section engine: no program containerd" in said
+    assert f"{report.PAGE} stays as it was" in said
+
+
 @pytest.mark.root
 @pytest.mark.perf
 @pytest.mark.slow
