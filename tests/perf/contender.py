@@ -102,11 +102,15 @@ def wait_for_end(pidfd: int) -> None:
         raise CommandFailedError("a killed program is still there")
 
 
-def everybody(directory: Path, names: Collection[str] = ()) -> list[Contender]:
-    """All that can take part on this machine, or those of these names; each in its own directory below this one."""
+def everybody(directory: Path, names: Collection[str] = (), seed: int = 0) -> list[Contender]:
+    """All that can take part on this machine, or those of these names; each in its own directory below this one.
+
+    seed    of the snapshot's hashes, if it is built: where objects lie, and so the number of page faults, depends on it.
+            0: drawn anew, as for users
+    """
     commands = {name: command for name, command in _commands().items() if not names or name in names}
     if not names or "snapshot" in names:
-        path = _snapshot(directory)
+        path = _snapshot(directory, seed)
         commands = ({"snapshot": path} if path else {}) | commands
     return [Contender(name, command, directory / name) for name, command in commands.items()]
 
@@ -124,14 +128,17 @@ def _commands() -> dict[str, str]:
     return commands
 
 
-def _snapshot(directory: Path) -> str:
+def _snapshot(directory: Path, seed: int) -> str:
     """Path of our command as a snapshot; "" where none can be built, which is said."""
     path = os.environ.get("SNAPSHOT")
     if path is not None:
         return path
     path = str(directory / "ociruntime")
     done = subprocess.run(
-        [sys.executable, "-m", "ociruntime.cli.snapshot", path], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ociruntime.cli.snapshot", "--seed", str(seed), path],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         sys.stderr.write(f"tests.perf: without a snapshot: {done.stderr.strip()}\n")

@@ -44,8 +44,8 @@ _HEAD = f"""# SPDX-License-Identifier: Apache-2.0
 # Written by: {REWRITE}
 """
 # How far a number may be from the table before the test says so: more is worse, and less is worth noting.
-# Faults depend on what lies together in the page cache.
-TOLERANCE = {"calls": 0.02, "init": 0.02, "faults": 0.05, "modules": 0.0}
+# Faults depend on what lies together in the page cache, and the snapshot is built with one seed for them.
+TOLERANCE = {"calls": 0.02, "init": 0.02, "faults": 0.03, "modules": 0.0}
 _SPARE = {"calls": 3, "init": 3, "faults": 12, "modules": 0}
 
 
@@ -67,15 +67,26 @@ class Counts(NamedTuple):
 Table = dict[str, dict[str, Counts]]
 
 
+# Hierarchies of cgroup v1 that other tests mount now and then; nothing of ours needs them.
+_PASSING = frozenset(("hugetlb", "net_cls", "net_prio", "net_cls,net_prio"))
+
+
+def _hierarchies() -> dict[str, str]:
+    """The cgroup hierarchies that are mounted here: name -> where."""
+    found = {}
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        fields, _, source = line.partition(" - ")
+        if source.startswith("cgroup"):
+            point = fields.split()[4]
+            found[os.path.basename(point)] = point
+    return found
+
+
 def kind_of_machine() -> str:
     """What the numbers depend on."""
-    hierarchies = sorted(
-        line.split(":")[1] or "v2"
-        for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
-        if "hugetlb" not in line  # mounted for crun by tests that run beside this one, and not seen by us
-    )
     python = ".".join(platform.python_version_tuple()[:2])
-    return f"{platform.machine()}, Python {python}, cgroups {' '.join(hierarchies)}"
+    hierarchies = " ".join(sorted(_hierarchies().keys() - _PASSING))
+    return f"{platform.machine()}, Python {python}, cgroups {hierarchies}"
 
 
 def read() -> tuple[str, Table]:
@@ -258,7 +269,7 @@ def counts_in(lines: Sequence[str]) -> tuple[int, int, int]:
 def count_all(directory: Path, forms: Sequence[str] = FORMS) -> Table:
     """The numbers of both forms, as far as they can be had here."""
     table: Table = {}
-    for contender in everybody(directory, forms):
+    for contender in everybody(directory, forms, seed=1):
         try:
             contender.bundle("counted", "sleep", "1000")
             contender.bundle("ended", "true")
@@ -273,7 +284,7 @@ def count_all(directory: Path, forms: Sequence[str] = FORMS) -> Table:
 
 @contextmanager
 def in_memory(directory: Path) -> Iterator[None]:
-    """Files in memory, as everywhere: faults depend on the file system. In a mount namespace of the caller's own."""
+    """Files in memory: faults depend on the file system. In a mount namespace of the caller's own."""
     subprocess.run(["mount", "-t", "tmpfs", "counts", str(directory)], check=True)
     try:
         yield
@@ -287,6 +298,9 @@ def main(words: Sequence[str]) -> int:
         sys.stderr.write(f"usage: {REWRITE}\n")
         return 2
     own_mount_namespace()
+    for name, point in _hierarchies().items():
+        if name in _PASSING:
+            subprocess.run(["umount", point], check=True)  # for us only
     with tempfile.TemporaryDirectory(prefix="ociruntime-counts-") as scratch, in_memory(Path(scratch)):
         table = count_all(Path(scratch))
     if words:
@@ -301,7 +315,10 @@ def main(words: Sequence[str]) -> int:
         print(f"the table is for {machine}; this is {kind_of_machine()}")
         return 0
     lines = complaints(known, table)
-    print(*lines, sep="\n")
+    for line in lines:
+        print(line)
+    if lines:
+        print(f"if that is meant: {REWRITE}")
     return int(bool(lines))
 
 

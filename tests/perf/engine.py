@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +60,7 @@ def measure(results: Results, contenders: Sequence[Contender], size: Size) -> No
 
 
 def _remove_parents() -> None:
-    """The cgroups above the containers', which the runtimes leave to the engine."""
+    """The cgroups above the containers', and the runtimes' --root, which are left to the engine."""
     for place in (*glob.glob(f"{leaks.CGROUP_ROOT}/*/{MARK}"), *glob.glob(f"{leaks.CGROUP_ROOT}/{MARK}")):
         os.rmdir(place)
+    shutil.rmtree(f"/run/containerd/runc/{MARK}", ignore_errors=True)
