@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.perf.sections import SECTIONS, Size
 from tests.perf.stopwatch import CommandFailedError
 
 REPOSITORY = Path(__file__).parents[2]
+# Of what is measured, or of what the harness expects.
+_FAILURES = (CommandFailedError, OSError, AssertionError, subprocess.SubprocessError)
 
 
 def main(words: list[str] | None = None) -> int:

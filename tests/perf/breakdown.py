@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.harness.driver import ENVIRONMENT, TIMEOUT
 from tests.perf.results import Phase
+from tests.perf.stopwatch import CommandFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +85,8 @@ def parts_of(begun: float, ended: float, events: list[dict[str, Any]]) -> list[t
 
     def when(word: str, *, end: bool = False) -> float:
         found = [one for one in events if one["tid"] != _VERB and one["name"].startswith(word)]
-        assert found, f"no step {word!r} in the trace"
+        if not found:
+            raise CommandFailedError(f"no step {word!r} in the trace")
         return float(found[-1]["ts"] + (found[-1]["dur"] if end else 0)) / 1000
 
     whole = next(event for event in events if event["tid"] == _VERB)
@@ -143,7 +145,10 @@ def marks_in(text: str) -> Marks:
     calls = [(float(stamp) * 1000, call) for pid, stamp, call in lines if pid == host]
 
     def last(pattern: str) -> float:
-        return next(stamp for stamp, call in reversed(calls) if re.match(pattern, call))
+        found = [stamp for stamp, call in calls if re.match(pattern, call)]
+        if not found:
+            raise CommandFailedError(f"no {pattern} in the lines of strace")
+        return found[-1]
 
     leaving = last(r"exit_group\(")
     waited = last(r"wait4\(.*\) = \d|<\.\.\. wait4 resumed>.*\) = \d")

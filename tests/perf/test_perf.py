@@ -107,6 +107,28 @@ def test_the_marks_are_found_in_lines_of_strace() -> None:
         "10 1.013 exit_group(0) = ?", "10 1.017 +++ exited with 0 +++",
     )  # fmt: skip
     assert marks_in("\n".join(lines)) == pytest.approx((2.0, 3.0, 4.0))
+    with pytest.raises(CommandFailedError, match="no exit_group"):
+        marks_in("\n".join(lines[:-2]))
+
+
+def test_a_section_that_fails_leaves_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was measured is shown, the failure is said, and the exit code is 1."""
+
+    def fails(*_: object) -> None:
+        raise CommandFailedError("containerd does not serve")
+
+    def measures(results: Results, *_: object) -> None:
+        results.row("run").add("snapshot", [1.5])
+
+    for name, section in (("verbs", measures), ("engine", fails)):
+        monkeypatch.setitem(SECTIONS, name, section)
+    monkeypatch.setattr(command, "everybody", lambda _: [])
+    assert command.main(["engine", "verbs"]) == 1
+    printed = capsys.readouterr()
+    assert "tests.perf: section engine: containerd does not serve" in printed.err
+    assert "1.5 (1.5)" in printed.out
 
 
 def test_every_budget_is_judged() -> None:
