@@ -21,6 +21,7 @@ LEFT_OUT = {
     "ociruntime.__main__",
     "ociruntime.linux.network_devices",
     "ociruntime.native._build",
+    "ociruntime.native._build_command",
     "ociruntime.cli.snapshot.__main__",
     "ociruntime.cli.snapshot.build",
     "ociruntime.cli.snapshot.image",

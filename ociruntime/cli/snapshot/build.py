@@ -19,6 +19,7 @@ import sysconfig
 import tempfile
 
 from ociruntime.cli.snapshot.image import Image, ImageError
+from ociruntime.cli.snapshot.place import LAUNCHER
 from ociruntime.host_path import absolute
 
 TYPE_CHECKING = False
@@ -57,7 +58,7 @@ class BuildError(Exception):
 
 
 def main(words: Sequence[str]) -> int:
-    """[--seed N] [--launcher PATH] OUTPUT."""
+    """[--seed N] [--launcher PATH | --beside] OUTPUT."""
     import argparse
 
     parser = argparse.ArgumentParser(
@@ -67,19 +68,28 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--launcher", default="", help="the ordinary command, for what a static program can't do"
     )
+    parser.add_argument(
+        "--beside", action="store_true", help=f"the ordinary command will be beside it, as {LAUNCHER}"
+    )
     parser.add_argument("output", metavar="OUTPUT")
     given = parser.parse_args(words)
     try:
-        build(given.output, launcher=given.launcher, seed=given.seed)
+        build(given.output, launcher=given.launcher, beside=given.beside, seed=given.seed)
     except (BuildError, ImageError) as failure:
         sys.stderr.write(f"ociruntime: no snapshot: {failure}\n")
         return 1
     return 0
 
 
-def build(output: str, *, launcher: str = "", seed: int = 0) -> None:
-    """Build, try, and put it at `output`. Raises BuildError or ImageError."""
-    launcher = absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
+def build(output: str, *, launcher: str = "", beside: bool = False, seed: int = 0) -> None:
+    """Build, try, and put it at `output`. Raises BuildError or ImageError.
+
+    launcher  the ordinary command; by default that of this environment
+    beside    it will be found beside the snapshot, wherever that is installed
+    """
+    launcher = (
+        "" if beside else absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
+    )
     archive = find_archive()
     with tempfile.TemporaryDirectory() as scratch:
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
@@ -236,7 +246,7 @@ def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
     """Let the program start Python and write the copy."""
     stdlib = sysconfig.get_path("stdlib")
     python = os.path.join(os.path.dirname(launcher), "python3")
-    if not os.path.exists(python):
+    if not launcher or not os.path.exists(python):
         python = sys.executable
     source = os.path.dirname(_PACKAGE)
     # A helper that moves network devices is started with the same sys.path, in a Python that can load shared objects.
