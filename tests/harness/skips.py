@@ -85,7 +85,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no memfd_noexec": lambda: not os.path.exists("/proc/sys/vm/memfd_noexec"),
     "no git history": lambda: not has_git_history(),
     "no static libpython": lambda: not _has_static_python(),
-    "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") != "ociruntime",
+    "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") not in {"ociruntime", "launcher"},
 }
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import random
@@ -18,7 +19,7 @@ import pytest
 from ociruntime.cli.snapshot.build import build
 from tests.harness.bundle import make_bundle
 from tests.harness.programs import compiled
-from tests.native.snapshots import LAUNCHER, call, same
+from tests.native.snapshots import LAUNCHER, Answer, call, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,12 +85,29 @@ def told(
     return arguments.split(b"\0")[1:-1], variables.split(b"\0")[:-1], signals.decode()
 
 
+def without_times(answer: Answer) -> Answer:
+    """A line of the log has the second in which it was written."""
+    code, out, err = answer
+    times = re.compile(rb"20\d\d-\d\d-\d\dT[0-9:.+Z-]+")
+    return code, times.sub(b"", out), times.sub(b"", err)
+
+
 def test_the_version_is_the_launcher_s(both: tuple[str, str]) -> None:
-    """Engines parse its first lines; the last one says that this is a snapshot, and of which Python."""
+    """Engines parse its first lines; the last one says which form runs, and with which Python."""
     first, second = (call(command, "--version") for command in both)
     assert (second[0], second[2]) == (0, b"")
     assert first[1].startswith(b"ociruntime version ")
-    assert second[1] == first[1] + f"python: {platform.python_version()}, in a snapshot\n".encode()
+    python = f"python: {platform.python_version()}, in a".encode()
+    assert first[1].endswith(python + b"n interpreter\n")
+    assert second[1] == first[1].removesuffix(b"n interpreter\n") + b" snapshot\n"
+
+
+def test_features_say_which_form_runs(both: tuple[str, str]) -> None:
+    """Beside that both print the same document."""
+    first, second = (json.loads(call(command, "features")[1]) for command in both)
+    assert first["annotations"].pop("run.ociruntime.form") == "interpreter"
+    assert second["annotations"].pop("run.ociruntime.form") == "snapshot"
+    assert first == second
 
 
 @pytest.mark.parametrize(
@@ -99,7 +117,6 @@ def test_the_version_is_the_launcher_s(both: tuple[str, str]) -> None:
         ("--help",),
         ("h",),
         ("create", "--help"),
-        ("features",),
         ("nonsense",),
         ("--nonsense",),
         ("state",),
@@ -118,10 +135,8 @@ def test_the_version_is_the_launcher_s(both: tuple[str, str]) -> None:
 )
 def test_the_same_words_give_the_same_answer(both: tuple[str, str], words: tuple[str, ...]) -> None:
     """Output, errors and exit code. (A log line has the time.)"""
-    first, second = (call(command, *words) for command in both)
-    times = re.compile(rb"20\d\d-\d\d-\d\dT[0-9:.+Z-]+")
-    assert [times.sub(b"", part) for part in first[1:]] == [times.sub(b"", part) for part in second[1:]]
-    assert first[0] == second[0]
+    first, second = (without_times(call(command, *words)) for command in both)
+    assert first == second
 
 
 @pytest.mark.parametrize(
@@ -138,7 +153,7 @@ def test_arguments_of_any_bytes(both: tuple[str, str], word: bytes) -> None:
 def test_closed_descriptors(both: tuple[str, str], closed: tuple[int, ...]) -> None:
     """What is closed is neither written to nor taken for something else."""
     shell = " ".join(f"{number}>&-" for number in closed)
-    for words in ("features", "--root /nonexistent state unknown"):
+    for words in ("--root /nonexistent list", "--root /nonexistent state unknown"):
         first, second = (call("/bin/sh", "-c", f"{command} {words} {shell}") for command in both)
         assert first == second
 
@@ -263,9 +278,9 @@ def test_xdg_runtime_dir_is_the_caller_s(both: tuple[str, str], tmp_path: Path) 
     """And so is the uid: the default root depends on both."""
     for directory in ("one", "two"):
         words = ("--debug", "create", "--bundle", "/nonexistent", "unknown")
-        same(
-            both, *words, env={"XDG_RUNTIME_DIR": str(tmp_path / directory), "NOTIFY_SOCKET": "/nonexistent"}
-        )
+        env = {"XDG_RUNTIME_DIR": str(tmp_path / directory), "NOTIFY_SOCKET": "/nonexistent"}
+        first, second = (without_times(call(command, *words, env=env)) for command in both)
+        assert first == second
 
 
 def status_of(command: str, *, ignored: Sequence[int]) -> tuple[int, bytes, bytes]:
@@ -288,10 +303,16 @@ def test_ignored_signals(both: tuple[str, str], ignored: tuple[int, ...]) -> Non
 
 
 def test_what_the_interpreter_says_of_itself(snapshot: str) -> None:
-    """sys.executable is a Python, and the modules' files are theirs: what is started from there is the right thing."""
+    """No module names the place where the build found it; the Python that it starts is that of its environment."""
+    data = Path(snapshot).read_bytes()
+    for module in ("cli/__init__", "native/spawn", "cli/snapshot/boot"):
+        assert f"<snapshot>/ociruntime/{module}.py".encode() in data
+    assert os.path.join(os.path.dirname(LAUNCHER), "python3").encode() in data
+    assert str(sysconfig.get_config_var("DESTSHARED")).encode() in data
+
+
+def test_init_is_a_part_of_it(snapshot: str) -> None:
+    """So that no file has to be found and trusted."""
     from ociruntime.native import spawn
 
-    data = Path(snapshot).read_bytes()
-    assert str(sysconfig.get_config_var("DESTSHARED")).encode() in data  # for Pythons that it starts
-    assert os.path.join(os.path.dirname(spawn.__file__), "ociruntime-init").encode() in data
-    assert os.path.join(os.path.dirname(LAUNCHER), "python3").encode() in data
+    assert Path(spawn._EXECUTABLE).read_bytes() in Path(snapshot).read_bytes()
