@@ -67,7 +67,9 @@ def test_the_session_calls_a_snapshot() -> None:
     reason = command.why_launcher()
     if reason and os.environ.get("RUNTIME") != "launcher":
         pytest.skip(f"no snapshot: all tests call the launcher: {reason}")
-    done = subprocess.run([*command_of("ociruntime"), "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command_of("ociruntime"), "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.rpartition(", in a")[2] == ("n interpreter\n" if reason else " snapshot\n")
 
 
