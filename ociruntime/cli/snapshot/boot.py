@@ -199,12 +199,15 @@ def _import_shim() -> None:
 
 
 def _import_all() -> None:
+    left_out = {*_LEFT_OUT}
+    if "_blake2" not in sys.builtin_module_names:  # see _incomplete in build.py
+        left_out.add("ociruntime.linux.seccomp_cache")
     package = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     for folder in _PACKAGES:
         prefix = f"ociruntime.{folder}." if folder else "ociruntime."
         for name in sorted(os.listdir(os.path.join(package, *folder.split(".")))):
             module = prefix + name.removesuffix(".py")
-            if name.endswith(".py") and name != "__init__.py" and module not in _LEFT_OUT:
+            if name.endswith(".py") and name != "__init__.py" and module not in left_out:
                 __import__(module)
     for module in _LATER:
         __import__(module)
