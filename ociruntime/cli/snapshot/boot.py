@@ -251,11 +251,14 @@ def _forget_places() -> None:
 
 
 def _import_all(package: str) -> None:
+    left_out = {*_LEFT_OUT}
+    if "_blake2" not in sys.builtin_module_names:  # see _incomplete in build.py
+        left_out.add("ociruntime.linux.seccomp_cache")
     for folder in _PACKAGES:
         prefix = f"ociruntime.{folder}." if folder else "ociruntime."
         for name in sorted(os.listdir(os.path.join(package, *folder.split(".")))):
             module = prefix + name.removesuffix(".py")
-            if name.endswith(".py") and name != "__init__.py" and module not in _LEFT_OUT:
+            if name.endswith(".py") and name != "__init__.py" and module not in left_out:
                 __import__(module)
     for module in _LATER:
         __import__(module)
