@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 system() {
     case $1 in
     bookworm) suite=bookworm form=snapshot before=: ;;
-    trixie) suite=trixie form=${TRIXIE_FORM:-interpreter} before=: ;;
+    trixie) suite=trixie form=snapshot before=: ;;
     # As on a distribution that ships no libpython.a.
     no-archive) suite=trixie form=interpreter before='find /usr/lib -name "libpython3*.a" -delete' ;;
     *) echo "install_everywhere: no such system: $1 (bookworm, trixie, no-archive)" >&2; exit 1 ;;
