@@ -107,10 +107,11 @@ inside() {
     mv /opt/two /opt/one
     /opt/one/bin/pip uninstall -q -y ociruntime
     rm /opt/bin
+    [ -z "${PIP_CERT-}" ] || export SSL_CERT_FILE="$PIP_CERT"  # uv has a variable of its own
     if /opt/one/bin/pip install -q uv 2>/fresh/log; then
         files >/fresh/before
         echo "-- uv pip install"
-        /opt/one/bin/uv pip install -q --python /opt/one/bin/python3 --no-deps --find-links "${UV_LINKS:-/fresh/dist}" /fresh/source ||
+        /opt/one/bin/uv pip install -q --python /opt/one/bin/python3 --no-deps /fresh/source ||
             echo "-- uv can't build here (see above)"
         [ ! -e /opt/one/bin/ociruntime ] || works /opt/one/bin/ociruntime "$form"
     else
