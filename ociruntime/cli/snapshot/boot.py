@@ -86,6 +86,7 @@ def prepare(launcher: str) -> Callable[[list[str], list[bytes], int], int]:
             f"what these have drawn at import must not be in a snapshot: {sorted(frozen_seeds)}"
         )
     sys.pycache_prefix = None  # set by snapshot.c
+    sys.dont_write_bytecode = True
     sys.path_importer_cache.clear()  # what is in the directories of the build's machine, and since when
     gc.collect()
     gc.freeze()

@@ -257,7 +257,8 @@ def _layout(images: list[tuple[str, Image]]) -> str:
 def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
     """Let the program start Python and write the copy.
 
-    It learns nothing of the build but these words: no environment, and not where it is.
+    It learns nothing of the build but these words: no environment, and not where it is. Twice: whether modules are compiled
+    or there is bytecode makes a difference, so the first time writes the bytecode that the second reads.
     """
     stdlib = sysconfig.get_path("stdlib")
     python = os.path.join(os.path.dirname(launcher), "python3")
@@ -283,7 +284,8 @@ def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
         launcher,
         *dict.fromkeys(places),
     ]
-    _run(*words, directory=scratch, environment={})
+    for _ in range(2):
+        _run(*words, directory=scratch, environment={})
 
 
 def try_out(made: str, scratch: str) -> None:

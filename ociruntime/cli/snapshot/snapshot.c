@@ -163,7 +163,6 @@ static void freeze(int argc, char **argv) {
   PyConfig config;
   PyConfig_InitIsolatedConfig(&config);
   config.site_import = 0;
-  config.write_bytecode = 0;
   config.install_signal_handlers = 1;
   config.use_hash_seed = 1;
   config.hash_seed = strtoul(argv[2], NULL, 10);
@@ -174,9 +173,8 @@ static void freeze(int argc, char **argv) {
   check(PyConfig_SetBytesString(&config, &config.base_prefix, argv[4]));
   check(PyConfig_SetBytesString(&config, &config.base_exec_prefix, argv[4]));
   check(PyConfig_SetBytesString(&config, &config.stdlib_dir, argv[5]));
-  // Modules are compiled, whether there is a file of their bytecode or not: that executes other code, and
-  // warms it up.
-  check(PyConfig_SetBytesString(&config, &config.pycache_prefix, "/dev/null"));
+  // Bytecode of the build only (see _freeze in build.py).
+  check(PyConfig_SetBytesString(&config, &config.pycache_prefix, "bytecode"));
   config.module_search_paths_set = 1;
   for (int i = 7; i < argc; i++) {
     wchar_t *path = Py_DecodeLocale(argv[i], NULL);
