@@ -20,6 +20,7 @@ from ociruntime.native import full_python
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import FileIO
     from typing import Any, NoReturn
 
 # Verbs that people call and no engine waits for: they load what is not in the snapshot, such as jsonschema.
@@ -115,6 +116,8 @@ def prepare_hidden(
         raise ImportError(
             f"what these have drawn at import must not be in a snapshot: {sorted(frozen_seeds)}"
         )
+    sys.pycache_prefix = None  # set by snapshot.c
+    sys.dont_write_bytecode = True
     _forget_places()
     return enter
 
@@ -296,10 +299,24 @@ def _warm_up() -> None:
 
 def _open_streams() -> None:
     """sys.stdout and sys.stderr for descriptors that are open by then; not those of the build, whose kind was looked at."""
-    from io import FileIO, TextIOWrapper
+    from io import TextIOWrapper
 
     for name, descriptor, errors in (("stdout", 1, "surrogateescape"), ("stderr", 2, "backslashreplace")):
-        raw = FileIO(descriptor, "w", closefd=False)
+        raw = _raw_stream(descriptor)
         stream = TextIOWrapper(raw, "utf-8", errors, newline="\n", write_through=True)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def _raw_stream(descriptor: int) -> FileIO:
+    """Without what fstat says of the build's: since 3.14 that is kept, until the size changes."""
+    from io import FileIO
+
+    kept, empty = os.dup(descriptor), os.memfd_create("empty")
+    os.dup2(empty, descriptor)
+    raw = FileIO(descriptor, "w", closefd=False)
+    raw.truncate(0)
+    os.dup2(kept, descriptor)
+    os.close(kept)
+    os.close(empty)
+    return raw

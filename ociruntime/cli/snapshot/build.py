@@ -37,6 +37,8 @@ RENAMED = {
         for name in ("malloc", "calloc", "realloc", "free", "dlopen", "dlsym", "dlerror")
     },
     "__tls_get_addr": "snapshot_tls",
+    "pthread_self": "snapshot_self",
+    "pthread_getattr_np": "snapshot_getattr",
 }
 # In sys.builtin_module_names, but they need further libraries, and no verb needs them.
 _UNUSED = {"binascii", "zlib", "pyexpat", "_elementtree"}
@@ -175,8 +177,7 @@ def _link(scratch: str, archive: str, images: list[tuple[str, Image]], left_out:
     include = sysconfig.get_path("include")
     objects = []
     for name in (
-        os.path.join(_HERE, "snapshot.c"),
-        os.path.join(_HERE, "immortal.c"),
+        *(os.path.join(_HERE, name) for name in ("snapshot.c", "memory.c", "immortal.c")),
         *(f"{scratch}/{name}" for name in ("modules.c", "config.c", "images.s")),
     ):
         objects.append(f"{scratch}/{os.path.basename(name)}.o")
@@ -241,7 +242,7 @@ def _layout(images: list[tuple[str, Image]]) -> str:
 
     Python's variables come first and apart from libc's. The last byte makes the section one that is in the file.
     """
-    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*config.c.o"
+    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*memory.c.o", "*config.c.o"
     data = " ".join(f"{file}(.data .data.* .PyRuntime .bss .bss.* COMMON)" for file in ours)
     return "\n".join(
         [
@@ -252,7 +253,7 @@ def _layout(images: list[tuple[str, Image]]) -> str:
             "    snapshot_start = .;",
             f"    {data}",
             "    . = ALIGN(CONSTANT(MAXPAGESIZE));",
-            "    *snapshot.c.o(.array)",
+            "    *memory.c.o(.array)",
             "    BYTE(0)",
             "    snapshot_end = .;",
             "  }",
@@ -264,7 +265,11 @@ def _layout(images: list[tuple[str, Image]]) -> str:
 
 
 def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
-    """Let the program start Python and write the copy."""
+    """Let the program start Python and write the copy.
+
+    It learns nothing of the build but these words: no environment, and not where it is. Twice: whether modules are compiled
+    or there is bytecode makes a difference, so the first time writes the bytecode that the second reads.
+    """
     stdlib = sysconfig.get_path("stdlib")
     python = os.path.join(os.path.dirname(launcher), "python3")
     if not launcher or not os.path.exists(python):
@@ -278,8 +283,19 @@ def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
         source,
         *dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))),
     ]
-    words = [raw, made, str(seed), python, sys.base_prefix, stdlib, launcher, *dict.fromkeys(places)]
-    _run(*words)
+    scratch, program = os.path.split(raw)
+    words = [
+        f"./{program}",
+        os.path.relpath(made, scratch),
+        str(seed),
+        python,
+        sys.base_prefix,
+        stdlib,
+        launcher,
+        *dict.fromkeys(places),
+    ]
+    for _ in range(2):
+        _run(*words, directory=scratch, environment={})
 
 
 def try_out(made: str, scratch: str) -> None:
@@ -337,16 +353,17 @@ def _try_container(made: str, scratch: str, root: str) -> None:
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-def _run(*command: str) -> str:
-    """The output."""
+def _run(*command: str, directory: str | None = None, environment: dict[str, str] | None = None) -> str:
+    """The output. The environment is the caller's by default, without what would change how tools speak."""
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment()
+        command,
+        cwd=directory,
+        env={**os.environ, "LC_ALL": "C"} if environment is None else environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise BuildError(f"{os.path.basename(command[0])} failed: {(done.stderr or done.stdout)[-3000:]}")
     return done.stdout
-
-
-def _environment() -> dict[str, str]:
-    """The caller's, without what would change how tools speak."""
-    return {**os.environ, "LC_ALL": "C"}
