@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness import peers, session as sessions, skips
+from tests.harness import command, peers, session as sessions, skips
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
     First of all: pytest's own part takes the directory of the tests' files from the option.
     """
     sessions.default_signals()
+    if not sessions.is_worker(config):
+        place = ExitStack()
+        place.enter_context(command.place_for_snapshot())
+        config.add_cleanup(place.close)
     if os.geteuid() == 0:
         sessions.own_mount_namespace()
         if not sessions.is_worker(config):

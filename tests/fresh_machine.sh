@@ -84,6 +84,9 @@ pass_on_apt() {
     for source in $sources; do
         [ -z "$(mirror "$source")" ] || cp "$source" "$tree$(echo "$source" | sed 's,/etc/apt/sources.list$,&.d/host.list,')"
     done
+    # A suite that this machine does not use.
+    [ -n "$(ls "$tree/etc/apt/sources.list.d")" ] ||
+        echo "deb $uri $suite main" >"$tree/etc/apt/sources.list"
     grep -lsE '^[[:space:]]*Acquire::' /etc/apt/apt.conf /etc/apt/apt.conf.d/* | while read -r options; do
         cp "$options" "$tree/etc/apt/apt.conf.d/"
     done

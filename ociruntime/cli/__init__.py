@@ -20,8 +20,6 @@ from ociruntime.verbs import Settings
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader of our output went away
 
-form = ""  # a line of --version; cli/snapshot/boot.py sets it
-
 
 def main(argv: list[str]) -> int:
     """Do what the words after the program's name say; returns the exit code, and never raises."""
@@ -123,10 +121,16 @@ def show_help(verb: str) -> int:
 
 def version() -> int:
     """The version, in the lines that engines parse; only the first may have the word "version" in it."""
+    import sys
+
     from ociruntime import __version__
     from ociruntime.inspect.features import OCI_VERSION_MAX
+    from ociruntime.native.full_python import form
 
-    emit(f"ociruntime version {__version__}\nspec: {OCI_VERSION_MAX}\n{form}")
+    python = ".".join(map(str, sys.version_info[:3]))
+    emit(
+        f"ociruntime version {__version__}\nspec: {OCI_VERSION_MAX}\npython: {python}, in a{'n' * (form[0] == 'i')} {form}\n"
+    )
     return 0
 
 

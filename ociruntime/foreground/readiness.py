@@ -189,12 +189,24 @@ class News:
             finally:
                 self.proxy.close()
             return
-        import threading
+        # Not by the module threading, which remembers at import which thread is the main one: a snapshot can't have it.
+        from _thread import allocate_lock, start_new_thread
 
-        words = (self.init, self.main, self.warn)
-        thread = threading.Thread(target=self.proxy.serve, args=words, daemon=True)
-        thread.start()
-        self._finished = thread.join
+        running = allocate_lock()
+        running.acquire()
+
+        def serve() -> None:
+            try:
+                self.proxy.serve(self.init, self.main, self.warn)
+            finally:
+                running.release()
+
+        def join() -> None:
+            with running:
+                pass
+
+        start_new_thread(serve, ())
+        self._finished = join
 
     def finish(self) -> None:
         """After the end of init: what the program has said is forwarded, and the socket closed."""

@@ -23,6 +23,7 @@ OCI_VERSION_MAX = "1.3.0"
 def features() -> dict[str, object]:
     """The document."""
     from ociruntime.linux import COMMON, RARE, subject
+    from ociruntime.native.full_python import form
 
     document: dict[str, Any] = {
         "ociVersionMin": OCI_VERSION_MIN,
@@ -30,7 +31,7 @@ def features() -> dict[str, object]:
         "hooks": [],
         "mountOptions": [],
         "linux": {},
-        "annotations": {"run.ociruntime.version": __version__},
+        "annotations": {"run.ociruntime.version": __version__, "run.ociruntime.form": form},
         "potentiallyUnsafeConfigAnnotations": [],
     }
     for module in map(subject, (*COMMON, *RARE)):

@@ -140,20 +140,17 @@ def undo(_op: str, args: dict[str, object], context: Context) -> None:
 
 def _ask(namespace: int, *request: str) -> tuple[int, str] | None:
     """Have the child do it; (errno, reason) if it could not."""
-    import sys
+    from ociruntime.native import full_python
 
-    places = [os.path.dirname(os.path.dirname(os.path.dirname(__file__))), *sys.path]
-    program = (
-        f"import sys; sys.path[:] = {[place for place in places if place]!r}; "
-        "from ociruntime.linux.network_devices import main; main()"
-    )
-    words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", program, *request]
+    python, places = full_python.interpreter()
+    program = f"import sys; sys.path += {places!r}; from ociruntime.linux.network_devices import main; main()"
+    words = [python, "-I", "-S", "-X", "utf8", "-c", program, *request]
     pipe = Descriptors()
     pid = 0
     try:
         pipe["reading"], pipe["writing"] = os.pipe()
         pid = os.posix_spawn(
-            sys.executable,
+            python,
             words,
             {},
             file_actions=[

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 MESSAGE = struct.Struct(MESSAGE_LAYOUT)
 
 _EXECUTABLE = os.path.join(os.path.dirname(__file__), "ociruntime-init")
+# Its content, where it is a part of the program (cli/snapshot/boot.py): no file has to be found then.
+_content: bytes | None = None
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
 _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
@@ -78,13 +80,17 @@ def sealed_executable() -> int:
     if found is not None:
         return found["copy"]
     opened = Descriptors()
-    try:
-        opened["source"] = os.open(_EXECUTABLE, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as failure:
-        reason = f"{_EXECUTABLE}: {os.strerror(failure.errno or 0).lower()}: the installation is incomplete"
-        raise RuntimeFailure(reason, hint="pip install compiles it") from None
+    if _content is None:
+        try:
+            opened["source"] = os.open(_EXECUTABLE, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as failure:
+            reason = (
+                f"{_EXECUTABLE}: {os.strerror(failure.errno or 0).lower()}: the installation is incomplete"
+            )
+            raise RuntimeFailure(reason, hint="pip install compiles it") from None
     _make_copy(opened)
-    os.close(opened.pop("source"))
+    if "source" in opened:
+        os.close(opened.pop("source"))
     return _sealed.setdefault(_EXECUTABLE, opened)[
         "copy"
     ]  # threads may have made one each: the first one is kept
@@ -104,7 +110,7 @@ def _make_copy(opened: Descriptors) -> None:
         opened["copy"] = os.memfd_create(
             "ociruntime-init", flags
         )  # before Linux 6.3 all of them are executable
-    _copy_whole(opened["source"], opened["copy"])
+    _copy_whole(opened, opened["copy"])
     fcntl.fcntl(opened["copy"], _F_ADD_SEALS, _ALL_SEALS)
 
 
@@ -122,7 +128,7 @@ def _copy_in_tmpfs(opened: Descriptors) -> None:
             raise OSError(-directory, os.strerror(-directory), "tmpfs for ociruntime-init")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         made["file"] = os.open("init", flags, 0o500, dir_fd=directory)
-        _copy_whole(opened["source"], made["file"])
+        _copy_whole(opened, made["file"])
         os.close(made.pop("file"))  # what is open for writing can't be made read-only
         failed = lib.shim_mount_setattr(directory, b"", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0, 0, -1)
         if failed < 0:
@@ -130,8 +136,12 @@ def _copy_in_tmpfs(opened: Descriptors) -> None:
         opened["copy"] = os.open("init", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
 
 
-def _copy_whole(source: int, target: int) -> None:
-    """By the kernel."""
+def _copy_whole(opened: Descriptors, target: int) -> None:
+    """By the kernel, if there is a file."""
+    if _content is not None:
+        _write_whole(target, _content)
+        return
+    source = opened["source"]
     size = os.fstat(source).st_size
     if os.sendfile(target, source, 0, size) != size:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))  # RLIMIT_FSIZE applies to memory files too

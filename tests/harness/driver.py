@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How does a test call a runtime's command? One class for ours, runc and crun, with a private --root.
 
-RUNTIME=ociruntime|runc|crun, or an absolute path, chooses the runtime under test.
+RUNTIME=ociruntime|launcher|runc|crun, or an absolute path, chooses the runtime under test; launcher is our command in its
+ordinary form (command.py).
 Must not import anything of `ociruntime`.
 """
 
@@ -12,10 +13,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
+
+from tests.harness import command
 
 if TYPE_CHECKING:
     import signal
@@ -170,8 +172,7 @@ def command_of(name: str) -> list[str]:
     if os.path.isabs(name):
         return [name]
     if name == "ociruntime":
-        beside = os.path.join(os.path.dirname(sys.executable), "ociruntime")
-        path = beside if os.path.exists(beside) else None
+        path = command.our_command() if os.path.exists(command.LAUNCHER) else None
     else:
         path = shutil.which(name, path=ENVIRONMENT["PATH"])
     if path is None:
@@ -182,7 +183,8 @@ def command_of(name: str) -> list[str]:
 
 def runtime_under_test() -> str:
     """The name (or absolute path) of the runtime that the tests are about."""
-    return os.environ.get("RUNTIME", "ociruntime")
+    name = os.environ.get("RUNTIME", "ociruntime")
+    return "ociruntime" if name == "launcher" else name
 
 
 class Container:

@@ -68,9 +68,9 @@ def _has_other_counts() -> bool:
 
 
 def _has_static_python() -> bool:
-    """Whether a snapshot can be linked with the Python that runs this; so far only 3.11 on x86_64."""
+    """Whether a snapshot can be linked with the Python that runs this; so far only 3.11 to 3.14 on x86_64."""
     library = f"libpython{sys.version_info.major}.{sys.version_info.minor}.a"
-    known = sys.version_info[:2] == (3, 11) and os.uname().machine == "x86_64"
+    known = (3, 11) <= sys.version_info[:2] <= (3, 14) and os.uname().machine == "x86_64"
     tools = shutil.which("gcc") and shutil.which("objcopy")
     return known and bool(tools) and os.path.exists(f"{sysconfig.get_config_var('LIBPL')}/{library}")
 
@@ -93,7 +93,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no git history": lambda: not has_git_history(),
     "no static libpython": lambda: not _has_static_python(),
     "other counts": _has_other_counts,
-    "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") != "ociruntime",
+    "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") not in {"ociruntime", "launcher"},
 }
 
 

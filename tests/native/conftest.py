@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command as a snapshot, built once for a session."""
+"""The command as a snapshot, which is built once for a session."""
 
 from __future__ import annotations
 
 import pytest
 
-from ociruntime.cli.snapshot.build import BuildError, build, find_archive
+from ociruntime.cli.snapshot.build import BuildError, find_archive
+from tests.harness import command
 from tests.native.snapshots import LAUNCHER
 
 
 @pytest.fixture(scope="session")
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> str:
+def snapshot() -> str:
     """The command."""
     try:
         find_archive()
     except BuildError as failure:
         pytest.skip(f"no static libpython: {failure}")
-    target = tmp_path_factory.mktemp("snapshot") / "ociruntime"
-    build(str(target))
-    return str(target)
+    return command.snapshot()
 
 
 @pytest.fixture

@@ -61,15 +61,15 @@ def _is_for_types(node: ast.If) -> bool:
     return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
+def statements(node: ast.AST) -> Iterator[ast.AST]:
     """Every node that runs, which leaves out the bodies of `if TYPE_CHECKING:`."""
     yield node
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and _is_for_types(child):
             for other in child.orelse:
-                yield from _statements(other)
+                yield from statements(other)
         else:
-            yield from _statements(child)
+            yield from statements(child)
 
 
 def imports(module: str) -> set[str]:
@@ -77,7 +77,7 @@ def imports(module: str) -> set[str]:
     with open(MODULES[module], encoding="utf-8") as file:
         tree = ast.parse(file.read())
     found: set[str] = set()
-    for node in _statements(tree):
+    for node in statements(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

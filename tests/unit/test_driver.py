@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
-from tests.harness.driver import Result
+from tests.harness import command
+from tests.harness.driver import Result, command_of, runtime_under_test
 
 _TOLD = "ociruntime: create: /root/path: no such directory: nowhere\n"
 
@@ -54,3 +58,22 @@ def test_peers_have_their_own_words() -> None:
     _result(f"docker: Error response from daemon: {_TOLD}", by="").refused("/root/path")
     with pytest.raises(AssertionError):
         _result("docker: no\n", by="").refused("/root/path")
+
+
+def test_the_session_calls_a_snapshot() -> None:
+    """Where one can be built; RUNTIME=launcher chooses the other form. The only skip that says that the suite runs without it."""
+    if os.environ.get("RUNTIME", "ociruntime") not in {"ociruntime", "launcher"}:
+        pytest.skip("RUNTIME names a peer")
+    reason = command.why_launcher()
+    if reason and os.environ.get("RUNTIME") != "launcher":
+        pytest.skip(f"no snapshot: all tests call the launcher: {reason}")
+    done = subprocess.run(
+        [*command_of("ociruntime"), "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.rpartition(", in a")[2] == ("n interpreter\n" if reason else " snapshot\n")
+
+
+def test_runtime_launcher_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that ask which runtime they are about hear the same name, and the command is the environment's."""
+    monkeypatch.setenv("RUNTIME", "launcher")
+    assert (runtime_under_test(), command_of("ociruntime")) == ("ociruntime", [command.LAUNCHER])

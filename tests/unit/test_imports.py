@@ -45,6 +45,13 @@ FRONT = {
     "ociruntime.cli.log",
     "ociruntime.verbs",
 }
+VERSION = {
+    "ociruntime.config",
+    "ociruntime.inspect",
+    "ociruntime.inspect.features",
+    "ociruntime.native",
+    "ociruntime.native.full_python",
+}
 STATE = {
     "ociruntime.config",
     "ociruntime.container",
@@ -159,7 +166,7 @@ def test_the_list_sees_what_is_loaded() -> None:
 @pytest.mark.parametrize(
     ("words", "own"),
     [
-        (["--version"], {"ociruntime.config", "ociruntime.inspect", "ociruntime.inspect.features"}),
+        (["--version"], {*VERSION}),
         (["features"], None),
         (["state", "nobody"], {*STATE, "ociruntime.verbs.state"}),
         (["kill", "nobody"], {*STATE, "ociruntime.signals", "ociruntime.verbs.kill"}),

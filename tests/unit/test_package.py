@@ -70,7 +70,9 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel built from the sdist: if the sdist lacked a file, this would fail."""
     tree, out = tmp_path_factory.mktemp("unpacked"), tmp_path_factory.mktemp("wheel")
     subprocess.run(["tar", "-xf", sdist, "-C", tree], check=True)
-    done = build("wheel", next(tree.iterdir()), out)
+    # The form that every machine can build; tests/native/test_wheel.py has the other one.
+    done = build("wheel", next(tree.iterdir()), out, {**os.environ, "OCIRUNTIME_COMMAND": "launcher"})
+    assert "the command is installed as a launcher of Python (OCIRUNTIME_COMMAND=launcher)\n" in done.stdout
     assert done.returncode == 0, done.stderr
     (path,) = out.glob("*.whl")
     return path
@@ -91,6 +93,10 @@ def test_wheel_has_every_module_and_no_source(wheel: Path) -> None:
 def test_wheel_is_for_every_python(wheel: Path) -> None:
     """The stable ABI: a wheel made here serves later versions of CPython."""
     assert "-cp311-abi3-" in wheel.name
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert [name.rpartition("/")[2] for name in names if ".data/" in name] == ["ociruntime"]
+    assert not [name for name in names if name.endswith("CPython.txt")]
 
 
 def test_init_is_a_static_executable(wheel: Path, tmp_path: Path) -> None:
@@ -132,6 +138,7 @@ def test_installed_command(wheel: Path, tmp_path: Path) -> None:
     command = [str(tmp_path / "bin/ociruntime"), "--version"]
     shown = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout
     assert shown.startswith(f"ociruntime version {ociruntime.__version__}\n")
+    assert shown.endswith(", in an interpreter\n")
 
 
 @pytest.mark.parametrize(

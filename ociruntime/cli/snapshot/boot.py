@@ -9,15 +9,18 @@ the ordinary launcher, with the same arguments and environment: see `BY_THE_LAUN
 from __future__ import annotations
 
 import _signal
+import errno
 import os
 import sys
 
 from ociruntime import cli
+from ociruntime.cli.snapshot import place
 from ociruntime.native import full_python
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import FileIO
     from typing import Any, NoReturn
 
 # Verbs that people call and no engine waits for: they load what is not in the snapshot, such as jsonschema.
@@ -44,48 +47,78 @@ _LEFT_OUT = (
     "ociruntime.linux.network_devices",
     "ociruntime.linux.seccomp_compiler",
     "ociruntime.native._build",
+    "ociruntime.native._build_command",
     "ociruntime.native._seccomp",
     "ociruntime.verbs.compare",
 )
+# What verbs import when they need it, as tests/unit/test_frozen.py finds it in their sources; and the codecs of open().
 _LATER = (
     "datetime",
     "difflib",
+    "encodings.ascii",
+    "encodings.latin_1",
+    "json",
     "re",
     "resource",
     "termios",
     "traceback",
-)  # what verbs import when they need it
+    "warnings",
+)
 # They keep a random number or the thread of the build.
 _SEEDED = frozenset(("random", "secrets", "tempfile", "threading", "uuid"))
 _ROUNDS = 12  # of warming up: the interpreter has then replaced its instructions by the faster ones
 
-_launcher = b""
+_launcher = ""  # of a snapshot that has been built for one place; else it is beside the file
+_python: tuple[str, list[str]] = ("", [])  # likewise: a Python, and what was its sys.path
 _words: list[str] = []
 _ignored = 0
 _mask: set[int] = set()
 
 
 def prepare(launcher: str) -> Callable[[list[str], list[bytes], int], int]:
-    """Import and warm up; returns what is called in every call."""
-    import gc
+    """Import and warm up; returns what is called in every call.
 
-    global _launcher
+    launcher  path of the ordinary command; "" if it will be beside the snapshot, wherever that is installed
+    """
+    import gc
+    from importlib import import_module
+
+    from ociruntime.cli.snapshot import sources
+
     gc.disable()  # as in the launcher
-    _launcher = os.fsencode(launcher)
-    _without_libraries()
+    package = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    python = (sys.executable, sys.path[:])
+    sources.hide_places(package)
+    hidden = import_module("ociruntime.cli.snapshot.boot")  # this module too has been loaded from its file
+    begin: Callable[[list[str], list[bytes], int], int] = hidden.prepare_hidden(package, launcher, python)
+    del sys.modules[sources.__name__]
+    gc.collect()
+    gc.freeze()
+    return begin
+
+
+def prepare_hidden(
+    package: str, launcher: str, python: tuple[str, list[str]]
+) -> Callable[[list[str], list[bytes], int], int]:
+    """Import and warm up, with modules that don't know where the build found them."""
+    global _launcher, _python
+    _launcher, _python = launcher, python if launcher else ("", [])
     _import_shim()
-    _import_all()
+    _import_all(package)
+    _keep_init(package)
     for _ in range(_ROUNDS):
         _warm_up()
     _open_streams()
-    cli.form = f"python: {'.'.join(map(str, sys.version_info[:3]))}, in a snapshot\n"
+    full_python.form = "snapshot"
+    full_python.find_interpreter = _find_interpreter
     frozen_seeds = _SEEDED.intersection(sys.modules)
     if frozen_seeds:
         raise ImportError(
             f"what these have drawn at import must not be in a snapshot: {sorted(frozen_seeds)}"
         )
-    gc.collect()
-    gc.freeze()
+    sys.pycache_prefix = None  # set by snapshot.c
+    sys.dont_write_bytecode = True
+    _forget_places()
     return enter
 
 
@@ -125,13 +158,27 @@ def go_over() -> NoReturn:
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, _mask)
     try:
-        os.execve(_launcher, [_launcher, *map(os.fsencode, _words[1:])], os.environb)  # noqa: S606 - no shell is wanted
-    except OSError as failure:
-        reason = os.strerror(failure.errno or 0).lower()
-        os.write(
-            2, b"ociruntime: " + _launcher + f": {reason} (this call needs the ordinary launcher)\n".encode()
-        )
+        path = os.fsencode(_launcher or place.launcher(_words[0] if _words else ""))
+        try:
+            os.execve(path, [path, *map(os.fsencode, _words[1:])], os.environb)  # noqa: S606 - no shell is wanted
+        except OSError as failure:
+            raise place.NoPlaceError(
+                f"{os.fsdecode(path)}: {os.strerror(failure.errno or 0).lower()}"
+            ) from None
+    except place.NoPlaceError as failure:
+        os.write(2, os.fsencode(f"ociruntime: {failure} (this call needs the ordinary launcher)\n"))
         os._exit(1)
+
+
+def _find_interpreter() -> tuple[str, list[str]]:
+    """For full_python.interpreter."""
+    if _launcher:
+        return _python
+    try:
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return place.interpreter(_words[0] if _words else "", version)
+    except place.NoPlaceError as failure:
+        raise OSError(errno.ENOENT, str(failure)) from None
 
 
 def _verb(words: list[str]) -> str:
@@ -175,14 +222,6 @@ def _restore_signals(ignored: int) -> None:
         number += 1
 
 
-def _without_libraries() -> None:
-    """Modules come as Python text only: a shared object could not be loaded."""
-    from importlib.machinery import FileFinder, SourceFileLoader
-
-    sys.path_hooks[:] = [FileFinder.path_hook((SourceFileLoader, [".py"]))]
-    sys.path_importer_cache.clear()
-
-
 def _import_shim() -> None:
     """A built-in module inside a package, which the import system does not look for."""
     from importlib.machinery import BuiltinImporter, ModuleSpec
@@ -198,13 +237,36 @@ def _import_shim() -> None:
     native._shim = module
 
 
-def _import_all() -> None:
-    package = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+def _keep_init(package: str) -> None:
+    """Its file need not be found then, nor trusted."""
+    from ociruntime.native import spawn
+
+    with open(os.path.join(package, "native", "ociruntime-init"), "rb") as file:
+        spawn._content = file.read()
+
+
+def _forget_places() -> None:
+    """Whatever is not in the snapshot is not imported: the build's directories may be anybody's by then."""
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+    sys.executable = ""  # as in every program that is no Python
+    for module in sys.modules.values():
+        if getattr(module, "__name__", "").startswith("ociruntime"):
+            if hasattr(module, "__path__"):
+                module.__path__ = []
+            if hasattr(module, "__cached__"):
+                module.__cached__ = None  # type: ignore[attr-defined]
+
+
+def _import_all(package: str) -> None:
+    left_out = {*_LEFT_OUT}
+    if "_blake2" not in sys.builtin_module_names:  # see _incomplete in build.py
+        left_out.add("ociruntime.linux.seccomp_cache")
     for folder in _PACKAGES:
         prefix = f"ociruntime.{folder}." if folder else "ociruntime."
         for name in sorted(os.listdir(os.path.join(package, *folder.split(".")))):
             module = prefix + name.removesuffix(".py")
-            if name.endswith(".py") and name != "__init__.py" and module not in _LEFT_OUT:
+            if name.endswith(".py") and name != "__init__.py" and module not in left_out:
                 __import__(module)
     for module in _LATER:
         __import__(module)
@@ -237,10 +299,24 @@ def _warm_up() -> None:
 
 def _open_streams() -> None:
     """sys.stdout and sys.stderr for descriptors that are open by then; not those of the build, whose kind was looked at."""
-    from io import FileIO, TextIOWrapper
+    from io import TextIOWrapper
 
     for name, descriptor, errors in (("stdout", 1, "surrogateescape"), ("stderr", 2, "backslashreplace")):
-        raw = FileIO(descriptor, "w", closefd=False)
+        raw = _raw_stream(descriptor)
         stream = TextIOWrapper(raw, "utf-8", errors, newline="\n", write_through=True)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def _raw_stream(descriptor: int) -> FileIO:
+    """Without what fstat says of the build's: since 3.14 that is kept, until the size changes."""
+    from io import FileIO
+
+    kept, empty = os.dup(descriptor), os.memfd_create("empty")
+    os.dup2(empty, descriptor)
+    raw = FileIO(descriptor, "w", closefd=False)
+    raw.truncate(0)
+    os.dup2(kept, descriptor)
+    os.close(kept)
+    os.close(empty)
+    return raw

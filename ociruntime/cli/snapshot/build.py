@@ -2,7 +2,7 @@
 """How is the snapshot built? Link CPython statically, let it freeze itself, and try what comes out.
 
 Needs the archive of the interpreter that runs this (Debian: libpython3-dev), gcc and binutils; downloads nothing.
-Only CPython 3.11 on x86_64 so far. Never used at run time.
+CPython 3.11 to 3.14 on x86_64. Never used at run time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sysconfig
 import tempfile
 
 from ociruntime.cli.snapshot.image import Image, ImageError
+from ociruntime.cli.snapshot.place import LAUNCHER
 from ociruntime.host_path import absolute
 
 TYPE_CHECKING = False
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _HERE = os.path.dirname(__file__)
 _PACKAGE = os.path.dirname(os.path.dirname(_HERE))
-_SUPPORTED = (3, 11)
+_SUPPORTED = ((3, 11), (3, 12), (3, 13), (3, 14))
 
 # Python's side finds these functions under another name, and so ours; libc's own calls stay as they are.
 RENAMED = {
@@ -36,19 +37,20 @@ RENAMED = {
         for name in ("malloc", "calloc", "realloc", "free", "dlopen", "dlsym", "dlerror")
     },
     "__tls_get_addr": "snapshot_tls",
+    "pthread_self": "snapshot_self",
+    "pthread_getattr_np": "snapshot_getattr",
 }
 # In sys.builtin_module_names, but they need further libraries, and no verb needs them.
-_UNUSED = {"zlib", "pyexpat", "_elementtree"}
+_UNUSED = {"binascii", "zlib", "pyexpat", "_elementtree"}
 _ODD_NAMES = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins": "", "sys": ""}
 # Extension modules that verbs use; which of them are in the archive differs.
 _EXTENSIONS = (
-    "_json", "fcntl", "select", "_socket", "_struct", "_blake2", "resource", "termios",
+    "_datetime", "_json", "_posixsubprocess", "math", "fcntl", "select", "_socket", "_struct", "_blake2", "resource", "termios",
     "_cffi_backend", "ociruntime.native._shim",
 )  # fmt: skip
 _FLAGS = ("-std=gnu11", "-O2", "-g0", "-fno-pie", "-fstack-protector-strong", "-Wall", "-Wextra")
 _LINK = (
     "-static", "-no-pie", "-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--build-id=none", "-Wl,--gc-sections",
-    "-Wl,--no-warnings",
 )  # fmt: skip
 
 
@@ -57,7 +59,7 @@ class BuildError(Exception):
 
 
 def main(words: Sequence[str]) -> int:
-    """[--seed N] [--launcher PATH] OUTPUT."""
+    """[--seed N] [--launcher PATH | --beside] OUTPUT."""
     import argparse
 
     parser = argparse.ArgumentParser(
@@ -67,23 +69,32 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--launcher", default="", help="the ordinary command, for what a static program can't do"
     )
+    parser.add_argument(
+        "--beside", action="store_true", help=f"the ordinary command will be beside it, as {LAUNCHER}"
+    )
     parser.add_argument("output", metavar="OUTPUT")
     given = parser.parse_args(words)
     try:
-        build(given.output, launcher=given.launcher, seed=given.seed)
+        build(given.output, launcher=given.launcher, beside=given.beside, seed=given.seed)
     except (BuildError, ImageError) as failure:
         sys.stderr.write(f"ociruntime: no snapshot: {failure}\n")
         return 1
     return 0
 
 
-def build(output: str, *, launcher: str = "", seed: int = 0) -> None:
-    """Build, try, and put it at `output`. Raises BuildError or ImageError."""
-    launcher = absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
+def build(output: str, *, launcher: str = "", beside: bool = False, seed: int = 0) -> None:
+    """Build, try, and put it at `output`. Raises BuildError or ImageError.
+
+    launcher  the ordinary command; by default that of this environment
+    beside    it will be found beside the snapshot, wherever that is installed
+    """
+    launcher = (
+        "" if beside else absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
+    )
     archive = find_archive()
     with tempfile.TemporaryDirectory() as scratch:
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
-        raw = _link(scratch, archive, images)
+        raw = _link(scratch, archive, images, _incomplete(archive))
         made = os.path.join(scratch, "ociruntime")
         _freeze(raw, made, launcher, seed or secrets.randbelow(2**32 - 1) + 1)
         try_out(made, scratch)
@@ -97,10 +108,11 @@ def find_archive() -> str:
     """The static library of this interpreter. Raises BuildError that says what to install."""
     if (
         sys.implementation.name != "cpython"
-        or sys.version_info[:2] != _SUPPORTED
+        or sys.version_info[:2] not in _SUPPORTED
         or platform.machine() != "x86_64"
+        or sysconfig.get_config_var("Py_GIL_DISABLED")
     ):
-        raise BuildError("it can be built for CPython 3.11 on x86_64 only, so far")
+        raise BuildError("it can be built for CPython 3.11 to 3.14 (with the GIL) on x86_64 only, so far")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     archive = os.path.join(str(sysconfig.get_config_var("LIBPL")), f"libpython{version}.a")
     missing = []
@@ -129,13 +141,33 @@ def _image(module: str) -> tuple[str, Image] | None:
     return module, Image(str(found.origin), f"image_{module.rpartition('.')[2]}", RENAMED)
 
 
-def _link(scratch: str, archive: str, images: list[tuple[str, Image]]) -> str:
+def _incomplete(archive: str) -> set[str]:
+    """Modules of the archive that call functions which are not in it: in Debian's, hashes since 3.13, BLAKE2 since 3.14."""
+    members: dict[str, tuple[set[str], set[str]]] = {}
+    for line in _run("nm", "-A", "-P", archive).splitlines():
+        member, name, kind = line.split()[:3]
+        members.setdefault(member, (set(), set()))[kind != "U"].add(name)
+    there = {name for _, defined in members.values() for name in defined}
+    return {
+        module
+        for module in sys.builtin_module_names
+        for needed, defined in members.values()
+        if f"PyInit_{module}" in defined and any("Hacl_" in name and name not in there for name in needed)
+    }
+
+
+def _link(scratch: str, archive: str, images: list[tuple[str, Image]], left_out: set[str]) -> str:
     """Link the program that can freeze itself; returns its path."""
     renamed = os.path.join(scratch, "libsnapshotpython.a")
-    _run("objcopy", *(f"--redefine-sym={old}={new}" for old, new in RENAMED.items()), archive, renamed)
+    # The archive's own thread-local variables stay libc's matter. mimalloc, which is in it since 3.13 and not used, would
+    # begin anew at each call.
+    names = (f"--redefine-sym={old}={new}" for old, new in RENAMED.items() if old != "__tls_get_addr")
+    _run(
+        "objcopy", *names, "--remove-section=.init_array", "--remove-section=.init_array.*", archive, renamed
+    )
     sources = {
         "modules.c": _table(images),
-        "config.c": _config(),
+        "config.c": _config(left_out),
         "layout.ld": _layout(images),
         "images.s": "\n".join(image.assembler() for _, image in images),
     }
@@ -145,7 +177,7 @@ def _link(scratch: str, archive: str, images: list[tuple[str, Image]]) -> str:
     include = sysconfig.get_path("include")
     objects = []
     for name in (
-        os.path.join(_HERE, "snapshot.c"),
+        *(os.path.join(_HERE, name) for name in ("snapshot.c", "memory.c", "immortal.c")),
         *(f"{scratch}/{name}" for name in ("modules.c", "config.c", "images.s")),
     ):
         objects.append(f"{scratch}/{os.path.basename(name)}.o")
@@ -159,9 +191,9 @@ def _link(scratch: str, archive: str, images: list[tuple[str, Image]]) -> str:
     return raw
 
 
-def _config() -> str:
+def _config(left_out: set[str]) -> str:
     """The interpreter's own table of built-in modules, without those that need further libraries."""
-    names = [name for name in sys.builtin_module_names if name not in _UNUSED]
+    names = [name for name in sys.builtin_module_names if name not in _UNUSED | left_out]
     functions = {name: _ODD_NAMES.get(name, f"PyInit_{name}") for name in names}
     return "\n".join(
         [
@@ -210,7 +242,7 @@ def _layout(images: list[tuple[str, Image]]) -> str:
 
     Python's variables come first and apart from libc's. The last byte makes the section one that is in the file.
     """
-    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*config.c.o"
+    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*memory.c.o", "*config.c.o"
     data = " ".join(f"{file}(.data .data.* .PyRuntime .bss .bss.* COMMON)" for file in ours)
     return "\n".join(
         [
@@ -221,7 +253,7 @@ def _layout(images: list[tuple[str, Image]]) -> str:
             "    snapshot_start = .;",
             f"    {data}",
             "    . = ALIGN(CONSTANT(MAXPAGESIZE));",
-            "    *snapshot.c.o(.array)",
+            "    *memory.c.o(.array)",
             "    BYTE(0)",
             "    snapshot_end = .;",
             "  }",
@@ -233,10 +265,14 @@ def _layout(images: list[tuple[str, Image]]) -> str:
 
 
 def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
-    """Let the program start Python and write the copy."""
+    """Let the program start Python and write the copy.
+
+    It learns nothing of the build but these words: no environment, and not where it is. Twice: whether modules are compiled
+    or there is bytecode makes a difference, so the first time writes the bytecode that the second reads.
+    """
     stdlib = sysconfig.get_path("stdlib")
     python = os.path.join(os.path.dirname(launcher), "python3")
-    if not os.path.exists(python):
+    if not launcher or not os.path.exists(python):
         python = sys.executable
     source = os.path.dirname(_PACKAGE)
     # A helper that moves network devices is started with the same sys.path, in a Python that can load shared objects.
@@ -247,8 +283,19 @@ def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
         source,
         *dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))),
     ]
-    words = [raw, made, str(seed), python, sys.base_prefix, stdlib, launcher, *dict.fromkeys(places)]
-    _run(*words)
+    scratch, program = os.path.split(raw)
+    words = [
+        f"./{program}",
+        os.path.relpath(made, scratch),
+        str(seed),
+        python,
+        sys.base_prefix,
+        stdlib,
+        launcher,
+        *dict.fromkeys(places),
+    ]
+    for _ in range(2):
+        _run(*words, directory=scratch, environment={})
 
 
 def try_out(made: str, scratch: str) -> None:
@@ -306,14 +353,17 @@ def _try_container(made: str, scratch: str, root: str) -> None:
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-def _run(*command: str) -> None:
+def _run(*command: str, directory: str | None = None, environment: dict[str, str] | None = None) -> str:
+    """The output. The environment is the caller's by default, without what would change how tools speak."""
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment()
+        command,
+        cwd=directory,
+        env={**os.environ, "LC_ALL": "C"} if environment is None else environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise BuildError(f"{os.path.basename(command[0])} failed: {(done.stderr or done.stdout)[-3000:]}")
-
-
-def _environment() -> dict[str, str]:
-    """The caller's, without what would change how tools speak."""
-    return {**os.environ, "LC_ALL": "C"}
+    return done.stdout

@@ -11,22 +11,23 @@
 #include <Python.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <internal/pycore_pystate.h>
 #include <internal/pycore_runtime.h>
+#if PY_VERSION_HEX >= 0x030E0000
+#include <internal/pycore_tstate.h>
+#endif
 #include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE 4096UL
-#define ARRAY_SIZE (64UL << 20)  // of the build
-// What is in the array at the freeze is in the file. This much more is ordinary memory, zeroed by the kernel;
-// whoever needs more gets it from libc.
-#define SPARE (2UL << 20)
-#define SMALLEST 16UL
-#define HEADER 16UL  // keeps what malloc gives aligned for every type
+#include "snapshot.h"
+
+#define MOST_STACK (4UL << 20)
 
 struct range {
   char *start, *end;
@@ -34,104 +35,9 @@ struct range {
 extern const struct range snapshot_ranges[];  // generated: what is written into the copy; ends with NULL
 extern const struct _inittab snapshot_modules[];
 
-static char array[ARRAY_SIZE] __attribute__((aligned(4096), section(".array")));
-static size_t used, limit = ARRAY_SIZE;
-static void *freed[64];  // lists of blocks of SMALLEST << index bytes
-static int is_frozen;    // true in the copy
+static size_t in_file;   // bytes of the array
 static PyObject *entry;  // boot.enter
 static PyThreadState *thread;
-
-// ---- Python's allocator ----
-
-static unsigned class_of(size_t size) {
-  unsigned number = 0;
-  while ((SMALLEST << number) < size)
-    number++;
-  return number;
-}
-
-// Called when the array is full. Before the freeze that ends the build: libc's blocks would not be kept.
-static void *from_libc(size_t size) { return is_frozen ? malloc(size) : NULL; }
-
-void *snapshot_malloc(size_t size) {
-  if (size > limit)
-    return from_libc(size);
-  unsigned number = class_of(size);
-  char *block = freed[number];
-  if (block) {
-    freed[number] = *(void **)block;
-    return block;
-  }
-  size_t whole = HEADER + (SMALLEST << number);
-  if (whole > limit - used)
-    return from_libc(size);
-  block = array + used + HEADER;
-  used += whole;
-  *(size_t *)(block - HEADER) = number;
-  return block;
-}
-
-static int is_ours(const void *block) {
-  return (const char *)block >= array && (const char *)block < array + limit;
-}
-
-void snapshot_free(void *block) {
-  if (!is_ours(block)) {
-    free(block);  // from a function of libc that allocates, such as realpath
-    return;
-  }
-  size_t number = *(size_t *)((char *)block - HEADER);
-  *(void **)block = freed[number];
-  freed[number] = block;
-}
-
-void *snapshot_calloc(size_t count, size_t size) {
-  size_t whole;
-  if (__builtin_mul_overflow(count, size, &whole))
-    return NULL;
-  char *end = array + used;
-  char *block = snapshot_malloc(whole);
-  // What the array has never given out is still zero: not to write it leaves its pages untouched.
-  if (block && (block < end || !is_ours(block)))
-    memset(block, 0, whole);
-  return block;
-}
-
-void *snapshot_realloc(void *block, size_t size) {
-  if (!block)
-    return snapshot_malloc(size);
-  if (!is_ours(block))
-    return realloc(block, size);
-  size_t room = SMALLEST << *(size_t *)((char *)block - HEADER);
-  if (size <= room)
-    return block;
-  void *larger = snapshot_malloc(size);
-  if (!larger)
-    return NULL;
-  memcpy(larger, block, room);
-  snapshot_free(block);
-  return larger;
-}
-
-// Arenas of Python's own small-object allocator. What is in the array is never given back: the process is
-// short-lived.
-static void *arena_alloc(void *context, size_t size) {
-  (void)context;
-  size_t begin = (used + PAGE - 1) & ~(PAGE - 1);
-  if (begin > limit || size > limit - begin) {
-    void *more =
-        is_frozen ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
-    return more == MAP_FAILED ? NULL : more;
-  }
-  used = begin + size;
-  return array + begin;
-}
-
-static void arena_free(void *context, void *arena, size_t size) {
-  (void)context;
-  if (!is_ours(arena))
-    munmap(arena, size);
-}
 
 // ---- what a static program can't do ----
 
@@ -146,9 +52,17 @@ void *snapshot_tls(const size_t *place) {
   return storage + place[1];
 }
 
+// libc's number of the thread is an address, other in each build, and that of Python's objects depends on its
+// size.
+pthread_t snapshot_self(void) { return snapshot_is_frozen ? pthread_self() : 1; }
+int snapshot_getattr(pthread_t thread, pthread_attr_t *attributes) {
+  (void)thread;
+  return pthread_getattr_np(pthread_self(), attributes);
+}
+
 // ---- freeze ----
 
-static _Noreturn void fail(const char *what) {
+_Noreturn void snapshot_fail(const char *what) {
   if (PyErr_Occurred())
     PyErr_Print();
   fprintf(stderr, "ociruntime: snapshot: %s\n", what);
@@ -157,21 +71,21 @@ static _Noreturn void fail(const char *what) {
 
 static void check(PyStatus status) {
   if (PyStatus_Exception(status))
-    fail(status.err_msg ? status.err_msg : "Python does not start");
+    snapshot_fail(status.err_msg ? status.err_msg : "Python does not start");
 }
 
 static void write_at(int file, const char *from, size_t size, off_t where) {
   while (size > 0) {
     ssize_t done = pwrite(file, from, size, where);
     if (done <= 0)
-      fail("the copy can't be written");
+      snapshot_fail("the copy can't be written");
     from += done, where += done, size -= (size_t)done;
   }
 }
 
 static void read_at(int file, void *to, size_t size, off_t where) {
   if (pread(file, to, size, where) != (ssize_t)size)
-    fail("the program's file can't be read");
+    snapshot_fail("the program's file can't be read");
 }
 
 // Put a range of memory where the program headers say that it comes from. The array is at the end of its
@@ -185,19 +99,19 @@ static void write_range(int file, const ElfW(Ehdr) * head, const struct range *r
     if (part.p_type != PT_LOAD || range->start < begin || range->end > end)
       continue;
     char *last = range->end;
-    if (array >= begin && array < end) {
-      last = array + limit - SPARE;
+    if (snapshot_array >= begin && snapshot_array < end) {
+      last = snapshot_array + in_file;
       part.p_filesz = (size_t)(last - begin);
       part.p_memsz = part.p_filesz + SPARE;
       write_at(file, (char *)&part, sizeof part, where);
       if (ftruncate(file, (off_t)(part.p_offset + part.p_filesz)) != 0)
-        fail("the copy can't be cut");
+        snapshot_fail("the copy can't be cut");
     }
     write_at(file, range->start, (size_t)(last - range->start),
              (off_t)(part.p_offset + (size_t)(range->start - begin)));
     return;
   }
-  fail("a part of Python's memory is not in the file");
+  snapshot_fail("a part of Python's memory is not in the file");
 }
 
 static void write_copy(const char *target) {
@@ -205,7 +119,7 @@ static void write_copy(const char *target) {
   int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   int copy = open(target, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
   if (self < 0 || copy < 0)
-    fail("the copy can't be made");
+    snapshot_fail("the copy can't be made");
   off_t where = 0;
   for (ssize_t size; (size = read(self, buffer, sizeof buffer)) > 0; where += size)
     write_at(copy, buffer, (size_t)size, where);
@@ -216,7 +130,7 @@ static void write_copy(const char *target) {
   for (const struct range *range = snapshot_ranges; range->start; range++)
     write_range(copy, &head, range);
   if (close(copy) != 0)
-    fail("the copy can't be written");
+    snapshot_fail("the copy can't be written");
 }
 
 // Objects of a call would otherwise be put into the holes between those of the build, and each page with one
@@ -235,21 +149,20 @@ static void fill_holes(void) {
 // argv: OUTPUT SEED PYTHON PREFIX STDLIB LAUNCHER DIRECTORY... (of sys.path)
 static void freeze(int argc, char **argv) {
   if (argc < 8)
-    fail("this file is a part of the build: python -m ociruntime.cli.snapshot makes the command");
+    snapshot_fail("this file is a part of the build: python -m ociruntime.cli.snapshot makes the command");
   for (int number = 1; number < 32; number++)
     signal(number, SIG_DFL);  // not what the build's caller ignores
-  PyObjectArenaAllocator arenas = {NULL, arena_alloc, arena_free};
-  PyObject_SetArenaAllocator(&arenas);
+  snapshot_use_array();
   PyPreConfig early;
   PyPreConfig_InitIsolatedConfig(&early);
   early.utf8_mode = 1;
   check(Py_PreInitialize(&early));
+  snapshot_clear_what_is_freed();
   if (PyImport_ExtendInittab((struct _inittab *)snapshot_modules) < 0)
-    fail("out of memory");
+    snapshot_fail("out of memory");
   PyConfig config;
   PyConfig_InitIsolatedConfig(&config);
   config.site_import = 0;
-  config.write_bytecode = 0;
   config.install_signal_handlers = 1;
   config.use_hash_seed = 1;
   config.hash_seed = strtoul(argv[2], NULL, 10);
@@ -260,11 +173,13 @@ static void freeze(int argc, char **argv) {
   check(PyConfig_SetBytesString(&config, &config.base_prefix, argv[4]));
   check(PyConfig_SetBytesString(&config, &config.base_exec_prefix, argv[4]));
   check(PyConfig_SetBytesString(&config, &config.stdlib_dir, argv[5]));
+  // Bytecode of the build only (see _freeze in build.py).
+  check(PyConfig_SetBytesString(&config, &config.pycache_prefix, "bytecode"));
   config.module_search_paths_set = 1;
   for (int i = 7; i < argc; i++) {
     wchar_t *path = Py_DecodeLocale(argv[i], NULL);
     if (!path)
-      fail("a path can't be decoded");
+      snapshot_fail("a path can't be decoded");
     check(PyWideStringList_Append(&config.module_search_paths, path));
   }
   check(Py_InitializeFromConfig(&config));
@@ -272,33 +187,63 @@ static void freeze(int argc, char **argv) {
   PyObject *boot = PyImport_ImportModule("ociruntime.cli.snapshot.boot");
   entry = boot ? PyObject_CallMethod(boot, "prepare", "s", argv[6]) : NULL;
   if (!entry)
-    fail("the modules can't be prepared");
+    snapshot_fail("the modules can't be prepared");
+  snapshot_immortal();
   fill_holes();
   thread = PyThreadState_Get();
+  // The stack of Python's frames, above what is in use.
+  memset(thread->datastack_top, 0, (size_t)((char *)thread->datastack_limit - (char *)thread->datastack_top));
   // Of this process only; the copy has its own. Two builds shall give the same bytes.
   thread->thread_id = thread->native_thread_id = _PyRuntime.main_thread = 0;
-  is_frozen = 1;
-  limit = ((used + PAGE - 1) & ~(PAGE - 1)) + SPARE;
-  if (limit > ARRAY_SIZE)
-    fail("the array is too small");
+#if PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_ThreadState_SetStackProtection(thread, (void *)PAGE, MOST_STACK);
+  ((_PyThreadStateImpl *)thread)->c_stack_init_base = ((_PyThreadStateImpl *)thread)->c_stack_init_top = 0;
+#endif
+  in_file = snapshot_close_array();
+  if (!in_file)
+    snapshot_fail("the array is too small");
   write_copy(argv[1]);
   _exit(0);
 }
 
 // ---- begin ----
 
-static void restore_thread(void) {
-  Py_tss_t *key = &_PyRuntime.gilstate.autoTSSkey;
-  pthread_key_t made;
-  do {  // libc gives the numbers anew, from 0
+// libc gives the numbers of keys anew, from 0. One that has been made already stands for itself.
+static void restore_key(Py_tss_t *key, void *value) {
+  static pthread_key_t next;
+  pthread_key_t wanted = (pthread_key_t)key->_key;
+  for (pthread_key_t made; key->_is_initialized && next <= wanted; next = made + 1)
     if (pthread_key_create(&made, NULL) != 0)
-      fail("no thread-specific key");
-  } while (made < (pthread_key_t)key->_key);
-  if (PyThread_tss_set(key, thread) != 0)
-    fail("no thread-specific value");
+      snapshot_fail("no thread-specific key");
+  if (key->_is_initialized && PyThread_tss_set(key, value) != 0)
+    snapshot_fail("no thread-specific value");
+}
+
+// 3.14 keeps the bounds of the stack in the thread, to see a recursion that is too deep. Arguments and
+// environment take a quarter of the limit at most, above this function.
+static void restore_stack_bounds(void) {
+#if PY_VERSION_HEX >= 0x030E0000
+  struct rlimit limit;
+  rlim_t size = getrlimit(RLIMIT_STACK, &limit) == 0 ? limit.rlim_cur : 0;
+  size = size > MOST_STACK ? MOST_STACK : size / 8 * 5;
+  char *here = (char *)__builtin_frame_address(0);
+  if (PyUnstable_ThreadState_SetStackProtection(thread, here - size, size) != 0)
+    snapshot_fail("the limit of the stack is too small");
+#endif
+}
+
+static void restore_thread(void) {
+#if PY_VERSION_HEX < 0x030C0000
+  restore_key(&_PyRuntime.gilstate.autoTSSkey, thread);
+#else
+  restore_key(&_PyRuntime.autoTSSkey, thread);
+  restore_key(&_PyRuntime.trashTSSkey, NULL);
+  _Py_tss_tstate = thread;
+#endif
   thread->thread_id = PyThread_get_thread_ident();
   thread->native_thread_id = PyThread_get_thread_native_id();
   _PyRuntime.main_thread = thread->thread_id;
+  restore_stack_bounds();
 }
 
 // The signals that the caller ignores, and SIGPIPE and SIGXFSZ as Python wants them.
@@ -326,7 +271,7 @@ static PyObject *environment(void) {
 }
 
 int main(int argc, char **argv) {
-  if (!is_frozen)
+  if (!snapshot_is_frozen)
     freeze(argc, argv);
   restore_thread();
   uint64_t ignored = restore_signals();
@@ -338,7 +283,7 @@ int main(int argc, char **argv) {
                          ? PyObject_CallFunction(entry, "OOK", words, variables, (unsigned long long)ignored)
                          : NULL;
   if (!status)
-    fail("internal error");
+    snapshot_fail("internal error");
   _exit((int)PyLong_AsLong(
       status));  // as the launcher: to tear everything down would cost time, and all is written
 }

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a wheel with a snapshot install as a user would, work wherever it is put, and leave nothing when it is removed?
+
+Nothing is fetched: the wheel is built without isolation, and what the package needs is linked into the new environment.
+tests/install_everywhere.sh does the same with isolation, and on other systems.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.harness.bundle import make_bundle
+from tests.harness.driver import MARK
+from tests.native.snapshots import call
+from tests.unit.test_package import build, copy_sources
+
+
+@pytest.fixture(scope="module")
+def wheel(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built by the backend, as pip does it; an error if it has no snapshot."""
+    assert snapshot  # it can be built here
+    out = tmp_path_factory.mktemp("wheel")
+    environment = {**os.environ, "OCIRUNTIME_COMMAND": "snapshot"}
+    done = build("wheel", copy_sources(tmp_path_factory.mktemp("tree")), out, environment)
+    assert done.returncode == 0, done.stderr
+    assert "the command is installed as a snapshot of Python 3." in done.stdout
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def listing(directory: Path) -> set[str]:
+    """What is below a directory, without what Python compiles."""
+    return {
+        str(path.relative_to(directory)) for path in directory.rglob("*") if "__pycache__" not in path.parts
+    }
+
+
+def pip(prefix: Path, *words: str) -> None:
+    """Call pip for the environment, without an index."""
+    options = ("--quiet", "--disable-pip-version-check")
+    command = [sys.executable, "-m", "pip", "--python", f"{prefix}/bin/python3", *words, *options]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    """A new environment with what the package needs, linked from that of the tests."""
+    target = tmp_path / "environment"
+    venv.create(target, symlinks=True)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(target)}))
+    for name in os.listdir(sysconfig.get_path("purelib")):
+        if "ociruntime" not in name and not name.startswith(("pip", "_virtualenv", "distutils-")):
+            (site / name).symlink_to(Path(sysconfig.get_path("purelib"), name))
+    return target
+
+
+def test_the_wheel_names_its_python(wheel: Path) -> None:
+    """Version, ABI and machine; it has the licence of the CPython in it, and both scripts may be executed."""
+    version = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    assert wheel.name.endswith(f"-{version}-{version}-linux_{os.uname().machine}.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        scripts = {
+            item.filename.rpartition("/")[2]: item for item in archive.infolist() if ".data/" in item.filename
+        }
+        assert set(scripts) == {"ociruntime", "ociruntime-launcher"}
+        assert {item.external_attr >> 16 for item in scripts.values()} == {0o100755}
+        assert archive.read(scripts["ociruntime"])[:4] == b"\x7fELF"
+        (licence,) = (name for name in archive.namelist() if name.endswith("licenses/CPython.txt"))
+        assert b"PYTHON SOFTWARE FOUNDATION LICENSE" in archive.read(licence)
+        (tags,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
+        assert f"Tag: {version}-{version}-".encode() in archive.read(tags)
+
+
+def works(command: str) -> None:
+    """Both by the snapshot itself and by the launcher that it goes over to."""
+    code, out, err = call(command, "--version")
+    assert (code, err) == (0, b"")
+    assert out.endswith(b", in a snapshot\n")
+    assert json.loads(call(command, "features")[1])["annotations"]["run.ociruntime.form"] == "snapshot"
+    code, out, err = call(command, "help", "create")
+    assert (code, err) == (0, b"")
+    assert b"--bundle" in out
+    code, _, err = call(command, "validate", "/nonexistent")
+    assert code == 1
+    assert err.startswith(b"ociruntime: validate: /nonexistent")
+
+
+@pytest.mark.root
+def test_install_and_uninstall(wheel: Path, prefix: Path, tmp_path: Path) -> None:
+    """The command works, also by a link, and runs a container; a rejected config is explained by jsonschema."""
+    before = listing(prefix)
+    pip(prefix, "install", "--no-deps", "--no-index", str(wheel))
+    command = f"{prefix}/bin/ociruntime"
+    works(command)
+    (tmp_path / "link").symlink_to(command)
+    works(str(tmp_path / "link"))
+    bundle = make_bundle(tmp_path / "bundle", "echo", "hello")
+    words = ("--root", str(tmp_path / "state"), "run", "--bundle", str(bundle.directory), f"{MARK}-hello")
+    assert call(command, *words) == (0, b"hello\n", b"")
+    bundle.config["process"]["args"] = 7
+    bundle.write()
+    code, _, err = call(command, *words)
+    assert (code, b"/process/args" in err) == (1, True)
+    pip(prefix, "uninstall", "--yes", "ociruntime")
+    assert listing(prefix) == before
+
+
+def test_it_works_at_another_place(wheel: Path, prefix: Path, tmp_path: Path) -> None:
+    """It looks for the rest beside itself, not where it was built or first installed."""
+    pip(prefix, "install", "--no-deps", "--no-index", str(wheel))
+    other = tmp_path / "other"
+    shutil.move(prefix, other)
+    works(f"{other}/bin/ociruntime")
+    (other / "bin/ociruntime-launcher").unlink()
+    code, out, err = call(f"{other}/bin/ociruntime", "help")
+    assert (code, out) == (1, b"")
+    assert (
+        err
+        == (
+            f"ociruntime: {other}/bin/ociruntime-launcher: no such file or directory (this call needs the ordinary launcher)\n"
+        ).encode()
+    )
+
+
+@pytest.mark.root
+def test_a_hard_link_of_another_user(wheel: Path, prefix: Path, tmp_path: Path) -> None:
+    """What is beside it there is not executed."""
+    pip(prefix, "install", "--no-deps", "--no-index", str(wheel))
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.link(prefix / "bin/ociruntime", theirs / "ociruntime")
+    (theirs / "ociruntime-launcher").write_text("#!/bin/sh\necho fooled\n")
+    (theirs / "ociruntime-launcher").chmod(0o755)
+    assert call(f"{theirs}/ociruntime", "help") == (0, b"fooled\n", b"")  # as long as it belongs to root
+    os.chown(theirs, 65534, 65534)
+    code, out, err = call(f"{theirs}/ociruntime", "help")
+    assert (code, out) == (1, b"")
+    assert b"belongs to user 65534, and nothing is executed from there" in err
