@@ -19,7 +19,7 @@ _ociruntime() {
   --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled" -- "$current"); return ;;
   esac
   if [[ -z $verb ]]; then
-    words="create start state kill delete run exec update ps pause resume events list spec features validate plan gc compare help"
+    words="create start state kill delete run exec update ps pause resume events list spec features validate plan doctor gc compare help"
     [[ $current == -* ]] && words="--root --log --log-format --debug --trace --cgroup-manager --rootless --criu --help --version"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     return
@@ -43,6 +43,7 @@ _ociruntime() {
     features) words="--help" ;;
     validate) words="--format --help" ;;
     plan) words="--format --help" ;;
+    doctor) words="--format --help" ;;
     gc) words="--help" ;;
     compare) words="--with --format --help" ;;
     help) words="--help" ;;

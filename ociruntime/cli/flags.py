@@ -159,6 +159,7 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "features": (),
     "validate": (_FORMAT_TEXT,),
     "plan": (_FORMAT_TEXT,),
+    "doctor": (_FORMAT_TEXT,),
     "gc": (),
     "compare": (
         (
@@ -204,6 +205,12 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
     "features": ("", 0, 0, "print what this runtime supports, as JSON"),
     "validate": ("[BUNDLE|FILE]", 0, 1, "print everything that is wrong with a config.json"),
     "plan": ("[BUNDLE|FILE]", 0, 1, "print what create and start would do, step by step"),
+    "doctor": (
+        "[BUNDLE|FILE]",
+        0,
+        1,
+        "try what a container (or this one) needs on this host, and say what is missing",
+    ),
     "gc": ("", 0, 0, "clean up what a killed runtime left half done"),
     "compare": ("[BUNDLE|FILE]", 0, 1, "run a bundle under several runtimes and print what differs inside"),
     "help": ("[VERB]", 0, 1, "show the help of the command or of a verb"),

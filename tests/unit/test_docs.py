@@ -101,7 +101,7 @@ def test_the_verbs_are_listed_once() -> None:
 def test_readme_names_what_others_lack() -> None:
     """The verbs that no other runtime has, and where those stand that this one doesn't have."""
     readme = page("README.md")
-    for verb in ("validate", "plan", "gc", "compare"):
+    for verb in ("validate", "plan", "gc", "compare", "doctor"):
         assert verb in flags.VERBS
         assert f"`{verb}`" in readme
     assert "](specs/not-supported.md)" in readme

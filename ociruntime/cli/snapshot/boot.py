@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Verbs that people call and no engine waits for: they load what is not in the snapshot, such as jsonschema.
 # `list` names the containers' owners, for which libc may load libraries (nsswitch.conf).
-BY_THE_LAUNCHER = frozenset(("compare", "help", "list", "plan", "spec", "validate"))
+BY_THE_LAUNCHER = frozenset(("compare", "doctor", "help", "list", "plan", "spec", "validate"))
 
 _PACKAGES = (
     "",
@@ -32,6 +32,7 @@ _PACKAGES = (
     "launch",
     "linux",
     "linux.cgroups",
+    "linux.refusals",
     "native",
     "operations",
     "plan",
@@ -46,6 +47,7 @@ _LEFT_OUT = (
     "ociruntime.native._build",
     "ociruntime.native._seccomp",
     "ociruntime.verbs.compare",
+    "ociruntime.verbs.doctor",
 )
 _LATER = ("datetime", "re", "resource", "termios", "traceback")  # what verbs import when they need it
 # They keep a random number or the thread of the build.

@@ -107,6 +107,7 @@ def _plan_devices(config: Node, placement: Placement) -> Iterator[HostStep]:
         raise StepFailed(
             "the cgroup controller 'devices' is not mounted, so the device rules can't be set",
             pointer=pointer,
+            hint=controller_cure(layout.kind, "devices"),
         )
 
 
@@ -120,12 +121,14 @@ def require_controllers(layout: Layout, settings: list[Setting]) -> None:
                 raise StepFailed(
                     f"the cgroup controller {setting.controller!r} is not in {layout.v2}/cgroup.controllers",
                     pointer=setting.pointer,
+                    hint=controller_cure("v2", setting.controller),
                 )
         elif setting.controller not in layout.controllers:
             raise StepFailed(
                 f"the cgroup controller {setting.controller!r} is not mounted, "
                 f"only {', '.join(layout.controllers)} are",
                 pointer=setting.pointer,
+                hint=controller_cure(layout.kind, setting.controller),
             )
 
 
@@ -134,7 +137,24 @@ def _refuse_without_mount(config: Node) -> None:
     linux = config.at("linux")
     for node in (linux.at("cgroupsPath"), *(member for _, member in linux.at("resources").members())):
         if len(node):
-            raise StepFailed("no cgroup hierarchy is mounted on this machine", pointer=node.pointer)
+            raise StepFailed(
+                "no cgroup hierarchy is mounted on this machine", pointer=node.pointer, hint=HIERARCHY_CURE
+            )
+
+
+# These two are here and not in linux/refusals, which takes them over, because planning must not import anything.
+HIERARCHY_CURE = "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+
+
+def controller_cure(kind: str, controller: str) -> str:
+    """What gives a controller that a limit needs; `kind` is the layout's."""
+    if kind == "v2":
+        return (
+            f"echo +{controller} > cgroup.subtree_control in each cgroup above; for a user under systemd: systemctl edit "
+            "user@.service, with [Service] Delegate=cpu cpuset io memory pids"
+        )
+    place = f"/sys/fs/cgroup/{controller}"
+    return f"mkdir {place} && mount -t cgroup -o {controller} cgroup {place}"
 
 
 def enabled(layout: Layout, settings: list[Setting]) -> list[str]:
