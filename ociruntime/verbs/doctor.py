@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-
 from ociruntime import bundle
 from ociruntime.check import check
 from ociruntime.cli.log import emit
@@ -24,18 +22,22 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, given: Arguments) -> int:
     """The exit code is 0 if everything works that the bundle needs, or an ordinary container."""
-    whose, rootfs = "", "/"
+    whose, bundle_path = "", "/"
     if given.words:
         directory, path = config_of(given.words)
         loaded = bundle.load(directory, path)
         config = loaded.config
         check.require(config)
         whose = path
-        rootfs = absolute(os.path.join(directory, config.at("root", "path").text("/")))
+        bundle_path = absolute(directory)
     else:
         config = Node(ordinary_config())
     report = examine(
-        config, whose=whose, rootfs=rootfs, state_root=settings.state_root(), manager=settings.cgroup_manager
+        config,
+        whose=whose,
+        directory=bundle_path,
+        state_root=settings.state_root(),
+        manager=settings.cgroup_manager,
     )
     emit(indented(report.as_document()) + "\n" if given.text("format") == "json" else report.as_text())
     return EXIT_ERROR if report.lacking() else 0

@@ -88,19 +88,19 @@ def _line(probe: Probe, answer: Answer, width: int) -> str:
 
 
 def examine(
-    config: Node, *, whose: str = "", rootfs: str = "/", state_root: str, manager: str = "cgroupfs"
+    config: Node, *, whose: str = "", directory: str = "/", state_root: str, manager: str = "cgroupfs"
 ) -> Report:
     """Try everything; it takes as long as the slowest probe, and at most children.TIME_LIMIT and a moment.
 
     config    a valid config.json
     whose     how the report names it
-    rootfs    absolute path of its root file system
+    directory absolute path of the bundle
     """
     facts.hold()
     case = Case(
         config,
         probe_layout(),
-        rootfs=rootfs,
+        directory=directory,
         state_root=state_root,
         manager=manager,
         name=f"ociruntime-doctor-{os.getpid()}",

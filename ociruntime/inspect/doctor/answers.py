@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from ociruntime.errors import errno_text
 from ociruntime.linux import namespace_entries
 from ociruntime.linux.refusals import Remedy, facts
@@ -101,6 +103,7 @@ class Case:
     """What the probes are asked about: a container of this config on this host.
 
     config      config.json, valid
+    directory   the bundle's, "/" where there is none: relative sources of binds are relative to it
     rootfs      absolute path of its root; "/" where the config is not a bundle's
     state_root  where containers are kept
     manager     cgroup manager: "cgroupfs", "systemd" or "disabled"
@@ -110,14 +113,25 @@ class Case:
     users       the container is made in a new user namespace
     """
 
-    __slots__ = ("config", "layout", "manager", "name", "powerful", "rootfs", "state_root", "users")
+    __slots__ = (
+        "config",
+        "directory",
+        "layout",
+        "manager",
+        "name",
+        "powerful",
+        "rootfs",
+        "state_root",
+        "users",
+    )
 
     def __init__(
-        self, config: Node, layout: Layout, *, rootfs: str, state_root: str, manager: str, name: str
+        self, config: Node, layout: Layout, *, directory: str, state_root: str, manager: str, name: str
     ) -> None:
         self.config = config
         self.layout = layout
-        self.rootfs = rootfs
+        self.directory = directory
+        self.rootfs = posixpath.join(directory, config.at("root", "path").text("/"))
         self.state_root = state_root
         self.manager = manager
         self.name = name

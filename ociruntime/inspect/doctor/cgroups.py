@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Probes: which cgroup hierarchies are there, can a cgroup be made and joined, and are the controllers there that limits need?
 
-`make` leaves nothing behind; should it be killed, `remove` is called by its parent.
+They leave nothing behind; `remove` is for the parent, in case that one was killed.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def make(case: Case) -> Answer:
         number, path = failure.errno or 0, os.fsdecode(failure.filename or "")
         raise Lacking(path, number, refusals.remedy(number, path)) from None
     finally:
-        remove(case)
+        _remove(_places(case))
     places = _places(case)
     return works(f"in {os.path.dirname(places[0])}" if len(places) == 1 else f"in {len(places)} hierarchies")
 
@@ -98,40 +98,49 @@ def device_rules(case: Case) -> Answer:
     """The config's device rules on such a cgroup: a list on v1, an eBPF program on v2."""
     if case.layout.kind == "none":
         raise lacking(refusals.no_hierarchy())
+    place = _place_of_rules(case)
+    if not place:
+        raise lacking(refusals.no_controller(case.layout.kind, "devices"))
     rules = devices.rules(case.config)
     try:
+        os.mkdir(place)
         if "devices" in case.layout.controllers:
-            place = f"{_paths(case)['devices']}-rules"
-            os.mkdir(place)
             for _, lines in devices.writes_v1(rules):
                 for file, line in lines:
                     write(f"{place}/{file}", line.encode())
             return works("the controller devices of cgroup v1")
-        if not case.layout.v2:
-            raise lacking(refusals.no_controller(case.layout.kind, "devices"))
         from ociruntime.linux.cgroups.ebpf import attach
 
-        place = f"{_paths(case)['']}-rules"
-        os.mkdir(place)
         attach(place, [rule.as_list() for rule in rules])
         return works("an eBPF program on cgroup v2")
     except OSError as failure:
         number, path = failure.errno or 0, os.fsdecode(failure.filename or "")
         raise Lacking(path, number, refusals.remedy(number, path)) from None
     finally:
-        remove(case)
+        _remove([place])
 
 
 def remove(case: Case) -> None:
-    """The cgroups of these probes, if they are there: empty, unless a probe was killed a moment ago."""
-    for path in _places(case):
-        for place in (path, f"{path}-rules"):
-            try:
-                os.rmdir(place)
-            except FileNotFoundError:
-                continue
-            except OSError:
-                _remove_later(place)
+    """The cgroups of all probes, if they are there: a probe that has been killed could not do it."""
+    rules = _place_of_rules(case)
+    _remove([*_places(case), *([rules] if rules else [])])
+
+
+def _remove(places: list[str]) -> None:
+    for place in places:
+        try:
+            os.rmdir(place)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            _remove_later(place)
+
+
+def _place_of_rules(case: Case) -> str:
+    """A directory that no other probe uses, or "" if there is no hierarchy for device rules."""
+    paths = _paths(case)
+    place = paths.get("devices") or paths.get("")
+    return f"{place}-rules" if place else ""
 
 
 def _remove_later(place: str) -> None:

@@ -88,7 +88,8 @@ def id_mapping(case: Case) -> Answer:
     calls.own_mounts(users=False)
     namespace = _namespace(case)
     entries = [entry for entry in case.config.at("mounts") if is_id_mapped(entry)]
-    for source in [entry.at("source").text() for entry in entries] or [case.rootfs]:
+    sources = [os.path.join(case.directory, entry.at("source").text()) for entry in entries]
+    for source in sources or [case.rootfs]:
         number = _map(source, namespace)
         if number and not entries:
             calls.tmpfs(users=False)
