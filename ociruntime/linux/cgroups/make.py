@@ -141,6 +141,9 @@ def _write_devices(directory: str, lines: list[list[str]]) -> None:
         except OSError as failure:
             if failure.filename2 is None:
                 raise
+            from ociruntime.linux.refusals.cgroups import remedy
+
+            number = failure.errno or 0
             what = f"{file.rpartition('.')[2]} {failure.filename2}: {path}"
-            raise StepFailed(what, errno=failure.errno or 0) from None
+            raise StepFailed(what, errno=number, hint=str(remedy(number, path) or "")) from None
         index = end

@@ -45,6 +45,8 @@ def remedy(number: int, path: str) -> Remedy | None:
             f"start the outer container with --privileged, or: mount -o remount,rw {mount_of(path)}",
         )
     if number == errno.EPERM and os.path.basename(path).startswith("devices."):
+        if facts.in_first_user_namespace():
+            return facts.around()
         return Remedy(
             "only the host's root may set device rules on cgroup v1",
             "leave out linux.resources.devices",

@@ -91,19 +91,22 @@ def _has_capability(program: str, number: int) -> bool:
 def sub_ids(path: str, user: str, uid: int, needed: int = 0) -> Remedy | None:
     """Why a user's range in /etc/subuid or /etc/subgid will not do; None if it will.
 
-    user     login name; lines may also begin with the uid
+    user     login name, "" if the uid has none; lines may also begin with the uid
     needed   how many ids the mappings want; 0: any will do
     """
+    if not user:
+        cause = f"uid {uid} has no name in /etc/passwd, and newuidmap asks for one"
+        return Remedy(cause, f"useradd --uid {uid} NAME, as root", root=True)
     ranges = read_sub_ids(path, user, uid)
     option = "subuids" if path.endswith("uid") else "subgids"
-    give = f"usermod --add-{option} {_FIRST}-{_FIRST + max(needed, _ORDINARY) - 1} {user or uid}"
+    give = f"usermod --add-{option} {_FIRST}-{_FIRST + max(needed, _ORDINARY) - 1} {user}"
     if not ranges:
-        return Remedy(f"{path} has no range for {user or uid}", give, root=True)
+        return Remedy(f"{path} has no range for {user}", give, root=True)
     longest = max(size for _, size in ranges)
     if longest < needed:
         shown = ", ".join(f"{first}:{size}" for first, size in ranges)
         return Remedy(
-            f"{path} gives {user or uid} {longest} ids in a row ({shown}), and {needed} are needed",
+            f"{path} gives {user} {longest} ids in a row ({shown}), and {needed} are needed",
             give,
             root=True,
         )

@@ -81,7 +81,13 @@ def _forbidden(flags: int) -> Remedy | None:
             "the runtime's root directory is a chroot, where the kernel makes no user namespace",
             "enter it with pivot_root, or with `unshare --mount --root`, instead of chroot",
         )
-    return restriction() or _unmapped() or facts.outer_filter() or facts.outer_profile()
+    known = restriction() or _unmapped() or facts.outer_filter() or facts.outer_profile()
+    if known or facts.has(facts.CAP_SYS_ADMIN):
+        return known
+    return Remedy(
+        "a security module forbids user namespaces, or the runtime's root directory is a chroot",
+        "look into the kernel's log, and start it outside the chroot",
+    )
 
 
 def restriction() -> Remedy | None:
