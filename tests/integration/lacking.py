@@ -162,6 +162,13 @@ LACKS = {
         None,
         ("--cgroup-manager", "disabled"),
     ),
+    "no capability for uid 0": Lack(
+        ["setpriv", "--bounding-set=-setfcap", "--inh-caps=-setfcap"],
+        "namespace.user",
+        ("uid 0 of the runtime's user namespace needs CAP_SETFCAP", "--cap-add SETFCAP"),
+        ("write id map: uid_map", "EPERM"),
+        lambda config: with_users(config, (0, 0, 1000)),
+    ),
     "no capability for device rules": Lack(
         ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"],
         "cgroup.devices",

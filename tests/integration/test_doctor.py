@@ -11,22 +11,30 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness.bundle import make_bundle
 from tests.harness.cgroup_files import V2
-from tests.harness.configuration import default_config, with_users, without_namespace
+from tests.harness.configuration import (
+    add_bind,
+    default_config,
+    set_capabilities,
+    with_users,
+    without_namespace,
+)
 from tests.harness.driver import ENVIRONMENT, TIMEOUT, command_of, runtime_under_test
 from tests.harness.peers import PEERS
+from tests.harness.stage import new_id
 from tests.integration.lacking import LACKS, OF_STEPS, Lack, filtered
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.harness.driver import Container, Result
     from tests.harness.stage import Stage
 
+REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(runtime_under_test() in PEERS, reason="only this runtime has this verb")
 
 
@@ -346,3 +354,79 @@ def test_no_bus_and_no_runtime_directory(runtime_directory: Path) -> None:
     assert code == 0
     assert f"there is no {runtime_directory}/bus" in answers["cgroup.systemd"]["cause"]
     assert "dbus-user-session" in answers["cgroup.systemd"]["cure"]
+
+
+@pytest.fixture
+def bundle_for_all(searchable: Path) -> str:
+    """A bundle that everybody can read."""
+    made = make_bundle(searchable / "bundle", "true", own_files=True)
+    made.directory.chmod(0o755)
+    return str(made.directory)
+
+
+def _run_as_user(*words: str, **env: str) -> str:
+    """What `run` of an ordinary user says; it must fail."""
+    command = [*_AS_USER, *command_of("ociruntime"), *words, new_id()]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**ENVIRONMENT, **env}, timeout=TIMEOUT, check=False
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+def test_the_command_says_it_to_an_ordinary_user(bundle_for_all: str, runtime_directory: Path) -> None:
+    """No runtime directory, no delegation, no CAP_SYS_ADMIN: each with the doctor's cure."""
+    directory = {"XDG_RUNTIME_DIR": str(runtime_directory)}
+    run = ("run", "--bundle", bundle_for_all)
+    calls = (
+        ("state.directory", "XDG_RUNTIME_DIR is not set", (), {}),
+        ("cgroup.make", f"does not belong to uid {_UID}", (), directory),
+        ("namespace.mount", f"uid {_UID} has no CAP_SYS_ADMIN", ("--cgroup-manager", "disabled"), directory),
+    )
+    for name, words, options, env in calls:
+        said = _run_as_user(*options, *run, **env)
+        code, answers = doctor(*options, "doctor", bundle_for_all, wrapper=_AS_USER, **env)
+        assert (code, answers[name]["state"], answers[name]["needed"]) == (1, "missing", True)
+        assert words in answers[name]["cause"]
+        assert words in said
+        assert answers[name]["cure"] in said
+
+
+def _in_container(stage: Stage, *capabilities: str) -> dict[str, dict[str, Any]]:
+    """The answers of a doctor in a container with masks on /proc, as engines make it, for a bundle with a user namespace."""
+    inner = stage.bundle("true", edit=lambda config: with_users(config, (0, 0, 1)))
+    command = [
+        *command_of("ociruntime"),
+        "--cgroup-manager",
+        "disabled",
+        "doctor",
+        str(inner.directory),
+        "--format",
+        "json",
+    ]
+
+    def edit(config: dict[str, Any]) -> None:
+        add_bind(config, str(REPOSITORY), str(REPOSITORY), "ro")
+        add_bind(config, str(stage.directory), str(stage.directory), "ro")
+        for place in ("/usr", "/lib", "/lib64", "/etc"):
+            add_bind(config, place, place, "ro")
+        set_capabilities(config, *capabilities)
+
+    done = stage.container(*command, edit=edit).run()
+    assert done.out, done.err
+    return {one["name"]: one for one in json.loads(done.out)["probes"]}
+
+
+def test_in_a_container(stage: Stage) -> None:
+    """Of a root without power; and of one with all that is needed, for whom /proc is still covered."""
+    answers = _in_container(stage, "CAP_KILL")
+    assert "root has no CAP_SYS_ADMIN" in answers["mount.id-mapped"]["cause"]
+    assert "--cap-add SETFCAP" in answers["mount.proc-in-user-namespace"]["cure"]
+    answers = _in_container(stage, "CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETFCAP")
+    assert answers["namespace.user"]["state"] == "works"
+    assert answers["namespace.pid"]["state"] == "works"
+    answer = answers["mount.proc-in-user-namespace"]
+    assert (answer["state"], answer["needed"]) == ("missing", True)
+    assert answer["cause"].startswith("/proc is covered in ")
+    assert "systempaths=unconfined" in answer["cure"]

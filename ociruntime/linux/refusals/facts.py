@@ -10,7 +10,7 @@ import os
 
 from ociruntime.linux.refusals import Remedy
 
-CAP_SETGID, CAP_SETUID, CAP_NET_ADMIN, CAP_SYS_ADMIN = 6, 7, 12, 21
+CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, CAP_SETFCAP = 6, 7, 21, 31
 
 _WHOLE = (0, 0, 4294967295)  # the map of the first user namespace
 

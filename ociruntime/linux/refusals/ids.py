@@ -27,6 +27,11 @@ def map_refused(number: int, file: str, ranges: list[list[int]]) -> Remedy | Non
                 f"the host ids {first}-{first + size - 1} are not mapped in the user namespace of the runtime, which has {held}",
                 "map ids that it has, or give the outer container more of them",
             )
+    if file == "uid_map" and any(first == 0 for _, first, _ in ranges) and not facts.has(facts.CAP_SETFCAP):
+        return Remedy(
+            "to map the uid 0 of the runtime's user namespace needs CAP_SETFCAP there (since Linux 5.12)",
+            "start the outer container with --cap-add SETFCAP, or map other ids",
+        )
     needed = facts.CAP_SETUID if file == "uid_map" else facts.CAP_SETGID
     if not facts.has(needed):
         if facts.uid() == 0:
