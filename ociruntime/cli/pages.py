@@ -236,7 +236,7 @@ _ociruntime() {{
   --bundle|-b|--root) compopt -o dirnames 2>/dev/null; return ;;
   --config|--pid-file|--log|--trace) compopt -o default 2>/dev/null; return ;;
   --log-format) mapfile -t COMPREPLY < <(compgen -W "text json" -- "$current"); return ;;
-  --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled" -- "$current"); return ;;
+  --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled systemd" -- "$current"); return ;;
   esac
   if [[ -z $verb ]]; then
     words={verbs}

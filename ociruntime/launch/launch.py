@@ -64,6 +64,8 @@ _DETAILS = {
 _LISTS = (
     "check_cgroup",
     "make_cgroup",
+    "start_scope",
+    "set_unit_properties",
     "set_device_rules",
     "load_device_program",
     "hold_id_maps",

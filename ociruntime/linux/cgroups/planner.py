@@ -47,11 +47,17 @@ def plan_make(config: Node, placement: Placement) -> Iterator[HostStep]:
         "made": [],
         "controllers": enabled(layout, settings) if layout.kind == "v2" else [],
     }
-    text = _where(placement)
-    yield HostStep("check_cgroup", args, pointer=placement.pointer, text=text)
-    yield HostStep("make_cgroup", args, pointer=placement.pointer, text=text, undoable=True)
+    if placement.manager == "systemd":
+        from ociruntime.linux.cgroups.systemd import steps
+
+        needed = enabled(layout, settings) if layout.kind == "v2" else []
+        yield from steps.plan_start(config, placement, settings, devices.rules(config), needed)
+    else:
+        text = _where(placement)
+        yield HostStep("check_cgroup", args, pointer=placement.pointer, text=text)
+        yield HostStep("make_cgroup", args, pointer=placement.pointer, text=text, undoable=True)
     for setting in settings:
-        if not _is_late(layout, setting):
+        if not _is_late(placement, setting):
             yield setting.step(placement.directory(setting.controller))
     yield from _plan_devices(config, placement)
     if layout.kind == "v2" and config.at("mounts"):
@@ -61,16 +67,30 @@ def plan_make(config: Node, placement: Placement) -> Iterator[HostStep]:
 def plan_late(config: Node, placement: Placement) -> Iterator[HostStep]:
     """Once init exists, and before it goes on: limits under which it could not have been cloned."""
     layout = placement.layout
-    if not placement.paths or layout.kind != "v2":
+    if not placement.paths or layout.kind == "none":
         return
-    for setting in settings_of(config.at("linux", "resources"), layout):
-        if _is_late(layout, setting):
+    settings = list(settings_of(config.at("linux", "resources"), layout))
+    if placement.manager == "systemd":
+        from ociruntime.linux.cgroups.systemd import steps
+
+        yield from steps.plan_tasks(placement, settings)
+    for setting in settings:
+        if _is_late(placement, setting):
             yield setting.step(placement.directory(setting.controller))
 
 
-def _is_late(layout: Layout, setting: Setting) -> bool:
-    """A clone into a cgroup2 directory counts as a fork there: init itself, and a helper before it."""
-    return layout.kind == "v2" and setting.file == "pids.max" and setting.value in ("0", "1")
+def plan_release(placement: Placement, *, joins_itself: bool) -> Iterator[HostStep]:
+    """Once init is in its cgroup: on v2 by the clone, on v1 when it has joined by itself."""
+    if placement.manager == "systemd" and joins_itself == (placement.layout.kind != "v2"):
+        from ociruntime.linux.cgroups.systemd import steps
+
+        yield from steps.plan_release(placement)
+
+
+def _is_late(placement: Placement, setting: Setting) -> bool:
+    """A clone into a cgroup2 directory counts as a fork there: init itself, a helper before it, and what holds a scope."""
+    late = ("0", "1", "2") if placement.manager == "systemd" else ("0", "1")
+    return placement.layout.kind == "v2" and setting.file == "pids.max" and setting.value in late
 
 
 def settings_of(resources: Node, layout: Layout, held: Node | None = None) -> Iterator[Setting]:
