@@ -393,6 +393,20 @@ def test_the_command_says_it_to_an_ordinary_user(bundle_for_all: str, runtime_di
         assert answers[name]["cure"] in said
 
 
+@pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="systemd runs here: its bus is there")
+def test_the_systemd_driver_without_systemd(stage: Stage) -> None:
+    """What the driver says where it connects, and the doctor before."""
+    container = stage.container("true")
+    code, answers = doctor("--systemd-cgroup", "doctor", str(container.bundle.directory))
+    answer = answers["cgroup.systemd"]
+    assert (code, answer["state"], answer["needed"]) == (1, "missing", True)
+    assert "systemd does not run here: process 1 is" in answer["cause"]
+    said = container.run(options=("--systemd-cgroup",)).refused(
+        "start scope", answer["cause"], answer["cure"]
+    )
+    assert "/run/dbus/system_bus_socket" in said.err
+
+
 def _in_container(stage: Stage, *capabilities: str) -> dict[str, dict[str, Any]]:
     """The answers of a doctor in a container with masks on /proc, as engines make it, for a bundle with a user namespace."""
     inner = stage.bundle("true", edit=lambda config: with_users(config, (0, 0, 1)))

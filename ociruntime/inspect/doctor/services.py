@@ -3,23 +3,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 
-from ociruntime.errors import RuntimeFailure
+from ociruntime.errors import RuntimeFailure, StepFailed
 from ociruntime.inspect.doctor.answers import Answer, Case, Lacking, lacking, works
-from ociruntime.inspect.doctor.ids import login_name
-from ociruntime.linux.refusals import Remedy, facts, session
+from ociruntime.linux.refusals import Remedy, facts, ids, session
 from ociruntime.stateroot import check_root
 
-_LIBRARY = "libsystemd.so.0"
-_SYSTEMD = (
-    b"org.freedesktop.systemd1",
-    b"/org/freedesktop/systemd1",
-    b"org.freedesktop.systemd1.Manager",
-    b"Version",
-)
+_PATIENCE = 2.0  # seconds for each answer
 
 
 def apparmor(case: Case) -> Answer:
@@ -72,31 +64,21 @@ def selinux(case: Case) -> Answer:
 
 
 def systemd(case: Case) -> Answer:
-    """Its version, asked over the bus that the systemd driver uses: the system's for root, else the user's."""
-    uid = os.geteuid()
-    if case.powerful and uid == 0:
-        against = session.system_bus()
-    else:
-        against = session.user_bus(dict(os.environ), uid, login_name(uid))
-    if against:
-        raise lacking(against)
+    """Its version, asked as the systemd driver asks: the machine's for root, else the user's own."""
+    from ociruntime.linux.cgroups.systemd.bus import Refusal, connect
+
+    user = case.layout.user
     try:
-        library = ctypes.CDLL(_LIBRARY)
-    except OSError:
-        raise lacking(Remedy(f"there is no {_LIBRARY}", "apt-get install libsystemd0", root=True)) from None
-    bus, version = ctypes.c_void_p(), ctypes.c_char_p()
-    opening = library.sd_bus_open_system if uid == 0 else library.sd_bus_open_user
-    _accept("connect to the bus", opening(ctypes.byref(bus)))
-    asked = library.sd_bus_get_property_string(bus, *_SYSTEMD, None, ctypes.byref(version))
-    _accept("ask systemd for its version", asked)
-    return works(f"systemd {(version.value or b'').decode()} on the {'system' if uid == 0 else 'user'} bus")
-
-
-def _accept(what: str, result: int) -> None:
-    if result < 0:
-        raise Lacking(
-            what, -result, Remedy("the bus is there, but does not answer", "systemctl status dbus.socket")
-        )
+        with connect(user, _PATIENCE) as bus:
+            version = bus.version()
+    except StepFailed as failure:
+        gone = "can't be reached" in failure.reason  # and not: its library can't be loaded
+        raise lacking(
+            session.unreachable(user, dict(os.environ)) if gone else Remedy(failure.reason, failure.hint)
+        ) from None
+    except Refusal as refusal:
+        raise Lacking("ask systemd for its version", 0, Remedy(refusal.words, "systemctl status")) from None
+    return works(f"version {version}, {'of the machine' if user == 0 else 'of the user'}")
 
 
 def state_directory(case: Case) -> Answer:
@@ -104,7 +86,7 @@ def state_directory(case: Case) -> Answer:
     root = case.state_root
     uid = os.geteuid()
     if uid and root.startswith(f"{os.environ.get('XDG_RUNTIME_DIR') or f'/run/user/{uid}'}/"):
-        against = session.runtime_directory(os.environ.get("XDG_RUNTIME_DIR", ""), uid, login_name(uid))
+        against = session.runtime_directory(os.environ.get("XDG_RUNTIME_DIR", ""), uid, ids.login_name(uid))
         if against:
             raise lacking(against)
     try:

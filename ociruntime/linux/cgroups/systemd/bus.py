@@ -70,8 +70,10 @@ def connect(user: int, patience: float = PATIENCE) -> Bus:
             return Bus(library, address, daemon, patience)
         except OSError as failure:
             tried.append(f"{address.removeprefix('unix:path=')}: {os.strerror(failure.errno or 0).lower()}")
+    from ociruntime.linux.refusals.session import unreachable
+
     whose = f"systemd of user {user}" if user else "systemd"
-    hint = "loginctl enable-linger USER starts it" if user else "--cgroup-manager cgroupfs needs no systemd"
+    hint = str(unreachable(user, dict(os.environ)))
     raise StepFailed(f"{whose} can't be reached: {'; '.join(tried)}", hint=hint)
 
 
