@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ociruntime.errors import StepFailed
+from ociruntime.linux.cgroups.systemd import bus
 from tests.harness.bundle import make_bundle
 from tests.harness.cgroup_files import V2
 from tests.harness.configuration import (
@@ -401,10 +403,10 @@ def test_the_systemd_driver_without_systemd(stage: Stage) -> None:
     answer = answers["cgroup.systemd"]
     assert (code, answer["state"], answer["needed"]) == (1, "missing", True)
     assert "systemd does not run here: process 1 is" in answer["cause"]
-    said = container.run(options=("--systemd-cgroup",)).refused(
-        "start scope", answer["cause"], answer["cure"]
-    )
-    assert "/run/dbus/system_bus_socket" in said.err
+    with pytest.raises(StepFailed) as caught:
+        bus.connect(0)
+    assert "/run/dbus/system_bus_socket" in caught.value.reason
+    assert caught.value.hint == f"{answer['cause']}: {answer['cure']}"
 
 
 def _in_container(stage: Stage, *capabilities: str) -> dict[str, dict[str, Any]]:
