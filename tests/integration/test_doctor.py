@@ -393,6 +393,16 @@ def test_the_command_says_it_to_an_ordinary_user(bundle_for_all: str, runtime_di
         assert answers[name]["cure"] in said
 
 
+@pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="systemd runs here: its bus is there")
+def test_the_systemd_driver_without_systemd() -> None:
+    """Why it can't be reached, and what needs none."""
+    code, answers = doctor("doctor")
+    answer = answers["cgroup.systemd"]
+    assert (code, answer["state"], answer["needed"]) == (0, "missing", False)
+    assert "systemd does not run here: process 1 is" in answer["cause"]
+    assert "--cgroup-manager cgroupfs" in answer["cure"]
+
+
 def _in_container(stage: Stage, *capabilities: str) -> dict[str, dict[str, Any]]:
     """The answers of a doctor in a container with masks on /proc, as engines make it, for a bundle with a user namespace."""
     inner = stage.bundle("true", edit=lambda config: with_users(config, (0, 0, 1)))

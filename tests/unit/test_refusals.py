@@ -340,5 +340,7 @@ def test_bus(tmp_path: Path) -> None:
     said(session.user_bus(environment, own), "/no/such/bus does not exist")
     environment["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={tmp_path}/bus"
     assert session.user_bus(environment, own) is None
+    said(session.unreachable(54321, {}), "no user bus: XDG_RUNTIME_DIR is not set")
+    said(session.unreachable(0, {}), "--cgroup-manager cgroupfs")
     if not os.path.isdir("/run/systemd/system"):
-        said(session.system_bus(), "systemd does not run here: process 1 is", "cgroupfs driver")
+        said(session.system_bus(), "systemd does not run here: process 1 is", "--cgroup-manager cgroupfs")

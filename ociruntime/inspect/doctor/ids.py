@@ -44,7 +44,7 @@ def _map_by_helper(pid: int, file: str, wanted: id_ranges.Ranges) -> id_ranges.R
     """By the set-uid program that reads /etc/subuid or /etc/subgid; returns what is mapped."""
     program, table = _HELPERS[file]
     uid, own = os.geteuid(), os.geteuid() if file == "uid_map" else os.getegid()
-    user = login_name(uid)
+    user = refusals.login_name(uid)
     needed = max((size for _, host, size in wanted if host != own), default=0)
     against = refusals.helper(program, os.environ.get("PATH", os.defpath))
     against = against or refusals.sub_ids(table, user, uid, needed)
@@ -60,16 +60,6 @@ def _map_by_helper(pid: int, file: str, wanted: id_ranges.Ranges) -> id_ranges.R
     if done.returncode:
         raise Lacking(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
     return ranges
-
-
-def login_name(uid: int) -> str:
-    """The name of a user, or "" if it has none."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return ""
 
 
 class _Namespace:

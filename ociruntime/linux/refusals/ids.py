@@ -127,3 +127,13 @@ def read_sub_ids(path: str, user: str, uid: int) -> list[tuple[int, int]]:
         if name in (user, str(uid)) and name and first.isdigit() and size.strip().isdigit() and int(size):
             ranges.append((int(first), int(size)))
     return ranges
+
+
+def login_name(uid: int) -> str:
+    """The name of a user, or "" if it has none."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""

@@ -70,8 +70,23 @@ def system_bus(path: str = SYSTEM_BUS) -> Remedy | None:
     if not os.path.isdir("/run/systemd/system"):  # sd_booted(3)
         name = facts.text("/proc/1/comm") or "another program"
         return Remedy(
-            f"systemd does not run here: process 1 is {name}", "use the cgroupfs driver, which is the default"
+            f"systemd does not run here: process 1 is {name}",
+            "--cgroup-manager cgroupfs, which is the default, needs no systemd",
         )
     if not os.path.exists(path):
         return Remedy(f"there is no system bus: {path} does not exist", "systemctl start dbus.socket")
     return None
+
+
+def unreachable(user: int, environment: dict[str, str]) -> Remedy:
+    """Why the systemd of a user, or of the machine (0), could not be reached; there is always something to say."""
+    if user == 0:
+        return system_bus() or Remedy(
+            "systemd runs, but does not answer", "systemctl status; or --cgroup-manager cgroupfs"
+        )
+    from ociruntime.linux.refusals.ids import login_name
+
+    return user_bus(environment, user, login_name(user)) or Remedy(
+        "the user's bus is there, but does not answer",
+        "systemctl --user status; or --cgroup-manager cgroupfs",
+    )
