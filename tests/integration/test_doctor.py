@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ociruntime.errors import StepFailed
+from ociruntime.linux.cgroups.systemd import bus
 from tests.harness.bundle import make_bundle
 from tests.harness.cgroup_files import V2
 from tests.harness.configuration import (
@@ -394,13 +396,17 @@ def test_the_command_says_it_to_an_ordinary_user(bundle_for_all: str, runtime_di
 
 
 @pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="systemd runs here: its bus is there")
-def test_the_systemd_driver_without_systemd() -> None:
-    """Why it can't be reached, and what needs none."""
-    code, answers = doctor("doctor")
+def test_the_systemd_driver_without_systemd(stage: Stage) -> None:
+    """What the driver says where it connects, and the doctor before."""
+    container = stage.container("true")
+    code, answers = doctor("--systemd-cgroup", "doctor", str(container.bundle.directory))
     answer = answers["cgroup.systemd"]
-    assert (code, answer["state"], answer["needed"]) == (0, "missing", False)
+    assert (code, answer["state"], answer["needed"]) == (1, "missing", True)
     assert "systemd does not run here: process 1 is" in answer["cause"]
-    assert "--cgroup-manager cgroupfs" in answer["cure"]
+    with pytest.raises(StepFailed) as caught:
+        bus.connect(0)
+    assert "/run/dbus/system_bus_socket" in caught.value.reason
+    assert caught.value.hint == f"{answer['cause']}: {answer['cure']}"
 
 
 def _in_container(stage: Stage, *capabilities: str) -> dict[str, dict[str, Any]]:
