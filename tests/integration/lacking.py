@@ -83,6 +83,11 @@ def _pids(config: Config) -> None:
     config["linux"]["resources"]["pids"] = {"limit": 100}
 
 
+def _clocks(config: Config) -> None:
+    with_namespace(config, "time")
+    config["linux"]["timeOffsets"] = {"boottime": {"secs": 1000}}
+
+
 _FILTERED = ("seccomp filter is in force", "--security-opt seccomp=unconfined")
 _MASKED = ("/proc is covered in 1 places (/proc/tty)", "systempaths=unconfined", "procMount: Unmasked")
 
@@ -161,6 +166,19 @@ LACKS = {
         ("clone init", "EPERM"),
         None,
         ("--cgroup-manager", "disabled"),
+    ),
+    "no capability for loopback": Lack(
+        ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"],
+        "namespace.network",
+        ("root has no CAP_NET_ADMIN", "--cap-add NET_ADMIN"),
+        ("loopback", "EPERM"),
+    ),
+    "no capability for clocks": Lack(
+        ["setpriv", "--bounding-set=-sys_time", "--inh-caps=-sys_time"],
+        "namespace.time",
+        ("root has no CAP_SYS_TIME", "--cap-add SYS_TIME"),
+        ("set time offsets", "EPERM"),
+        _clocks,
     ),
     "no capability for uid 0": Lack(
         ["setpriv", "--bounding-set=-setfcap", "--inh-caps=-setfcap"],

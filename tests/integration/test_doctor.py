@@ -423,9 +423,8 @@ def _in_container(stage: Stage, *capabilities: str) -> dict[str, dict[str, Any]]
     ]
 
     def edit(config: dict[str, Any]) -> None:
-        add_bind(config, str(REPOSITORY), str(REPOSITORY), "ro")
-        add_bind(config, str(stage.directory), str(stage.directory), "ro")
-        for place in ("/usr", "/lib", "/lib64", "/etc"):
+        own = (str(REPOSITORY), sys.prefix, str(stage.directory))
+        for place in (*own, "/usr", "/lib", "/lib64", "/etc"):
             add_bind(config, place, place, "ro")
         set_capabilities(config, *capabilities)
 

@@ -15,6 +15,8 @@ import pytest
 
 from ociruntime.linux.namespace_entries import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWTIME, CLONE_NEWUSER
 from ociruntime.linux.refusals import cgroups, facts, ids, mounts, namespaces, session, steps
+from ociruntime.native.encode import OPS
+from ociruntime.ops import OPS as HOST_OPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +90,29 @@ def test_privilege(given: Callable[..., None]) -> None:
     said(namespaces.remedy(errno.EPERM, CLONE_NEWNS), "root has no CAP_SYS_ADMIN", "--cap-add SYS_ADMIN")
 
 
+def test_each_step_has_its_capability(given: Callable[..., None]) -> None:
+    """The one that the kernel asks for; the root of a new user namespace has them all."""
+    given(caps=_NONE)
+    said(
+        steps.of_init_step("loopback", errno.EPERM, {}, users=False),
+        "no CAP_NET_ADMIN",
+        "--cap-add NET_ADMIN",
+    )
+    said(steps.of_init_step("mknod", errno.EPERM, {}, users=False), "--cap-add MKNOD")
+    said(steps.of_host_step("make_device_node", errno.EPERM, "/x", 0), "--cap-add MKNOD")
+    said(steps.of_init_step("hostname", errno.EPERM, {}, users=False), "--cap-add SYS_ADMIN")
+    assert steps.of_init_step("hostname", errno.EPERM, {}, users=True) is None
+    assert steps.of_init_step("session_keyring", errno.EPERM, {}, users=False) is None
+    given(caps=_NONE, seccomp=2)
+    said(steps.of_init_step("hostname", errno.EPERM, {}, users=True), "Seccomp: 2")
+    said(steps.of_init_step("session_keyring", errno.EPERM, {}, users=False), "Seccomp: 2")
+
+
+def test_the_ops_are_real() -> None:
+    """Each op that has a capability is one of init's or of the runtime's."""
+    assert set(steps._NEEDS) - set(OPS) == set(steps._NEEDS) & set(HOST_OPS)
+
+
 def test_user_namespaces_that_are_forbidden(given: Callable[..., None]) -> None:
     """Debian's sysctl, Ubuntu's, an id that is not mapped, a chroot; root is not concerned by the first two."""
     debian = {"/proc/sys/kernel/unprivileged_userns_clone": "0"}
@@ -146,7 +171,9 @@ def test_what_an_outer_container_forbids(given: Callable[..., None]) -> None:
     for number in (errno.EPERM, errno.ENOSYS):
         said(namespaces.remedy(number, CLONE_NEWNET), "Seccomp: 2", "seccomp=unconfined")
         said(steps.of_init_step("pivot_root", number, {}, users=False), "Seccomp: 2")
-        said(steps.of_host_step("set_scheduler", number, "", 0), "Seccomp: 2")
+        said(steps.of_host_step("open_bind_source", number, "/x", 0), "Seccomp: 2")
+    said(steps.of_host_step("set_scheduler", errno.ENOSYS, "", 0), "Seccomp: 2")
+    assert steps.of_host_step("set_scheduler", errno.EPERM, "", 0) is None, "it may be CAP_SYS_NICE"
     profile = {
         "/sys/module/apparmor/parameters/enabled": "Y",
         "/proc/self/attr/apparmor/current": "docker-default (enforce)",

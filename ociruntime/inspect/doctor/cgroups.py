@@ -31,8 +31,8 @@ def hierarchies(case: Case) -> Answer:
         raise lacking(refusals.no_hierarchy())
     if layout.kind == "v2":
         return works(f"v2 at {layout.v2}")
-    also = f", and v2 at {layout.v2}" if layout.v2 else ""
-    return works(f"{layout.kind}: v1 in {len(layout.hierarchies())} hierarchies{also}")
+    v1 = f"v1 in {len(layout.hierarchies())} hierarchies"
+    return works(f"hybrid: {v1}, and v2 at {layout.v2}" if layout.v2 else v1)
 
 
 def controllers(case: Case) -> Answer:

@@ -24,6 +24,10 @@ from ociruntime.linux.namespace_entries import (
 )
 from ociruntime.linux.refusals import facts
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.linux.refusals import Remedy
+
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
 
 
@@ -31,6 +35,11 @@ def _begin(case: Case, flags: int) -> None:
     if case.users:
         calls.enter_user_namespace()
     calls.unshare(flags)
+
+
+def _why(case: Case, capability: int) -> Remedy | None:
+    """Why a call was refused with EPERM that needs this capability, where the namespace is owned."""
+    return facts.inside() if case.users else facts.around(capability)
 
 
 def _inside(case: Case) -> Answer:
@@ -73,7 +82,7 @@ def network(case: Case) -> Answer:
         try:
             fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
         except OSError as failure:
-            raise Lacking("loopback up", failure.errno or 0, facts.around()) from None
+            raise Lacking("loopback up", failure.errno or 0, _why(case, facts.CAP_NET_ADMIN)) from None
     return _inside(case)
 
 
@@ -89,7 +98,7 @@ def uts(case: Case) -> Answer:
     try:
         socket.sethostname("doctor")
     except OSError as failure:
-        raise Lacking("sethostname", failure.errno or 0, facts.around()) from None
+        raise Lacking("sethostname", failure.errno or 0, _why(case, facts.CAP_SYS_ADMIN)) from None
     return _inside(case)
 
 
@@ -109,5 +118,5 @@ def time(case: Case) -> Answer:
         with open("/proc/self/timens_offsets", "w", encoding="ascii") as file:
             file.write("boottime 1000000 0")
     except OSError as failure:
-        raise Lacking("write timens_offsets", failure.errno or 0, facts.around()) from None
+        raise Lacking("write timens_offsets", failure.errno or 0, _why(case, facts.CAP_SYS_TIME)) from None
     return _inside(case)

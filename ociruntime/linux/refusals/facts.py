@@ -10,7 +10,19 @@ import os
 
 from ociruntime.linux.refusals import Remedy
 
-CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, CAP_SETFCAP = 6, 7, 21, 31
+# linux/capability.h
+CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_NET_ADMIN, CAP_SYS_CHROOT, CAP_SYS_ADMIN = 6, 7, 8, 12, 18, 21
+CAP_SYS_TIME, CAP_MKNOD, CAP_SETFCAP = 25, 27, 31
+_NAMES = {
+    CAP_SETGID: "SETGID",
+    CAP_SETUID: "SETUID",
+    CAP_SETPCAP: "SETPCAP",
+    CAP_NET_ADMIN: "NET_ADMIN",
+    CAP_SYS_CHROOT: "SYS_CHROOT",
+    CAP_SYS_ADMIN: "SYS_ADMIN",
+    CAP_SYS_TIME: "SYS_TIME",
+    CAP_MKNOD: "MKNOD",
+}
 
 _WHOLE = (0, 0, 4294967295)  # the map of the first user namespace
 
@@ -120,23 +132,23 @@ def outer_profile() -> Remedy | None:
     )
 
 
-def privilege() -> Remedy | None:
+def privilege(capability: int = CAP_SYS_ADMIN) -> Remedy | None:
     """If this process is not root, or a root without power."""
-    if has(CAP_SYS_ADMIN):
+    if has(capability):
         return None
-    user = uid()
+    user, name = uid(), _NAMES[capability]
     if user == 0:
-        return Remedy(
-            "root has no CAP_SYS_ADMIN here",
-            "start the outer container with --privileged, or --cap-add SYS_ADMIN",
-        )
-    return Remedy(
-        f"uid {user} has no CAP_SYS_ADMIN",
-        "call it with sudo, or use a config with a user namespace",
-        root=True,
-    )
+        cure = f"start the outer container with --privileged, or --cap-add {name}"
+        return Remedy(f"root has no CAP_{name} here", cure)
+    cure = "call it with sudo, or use a config with a user namespace"
+    return Remedy(f"uid {user} has no CAP_{name}", cure, root=True)
 
 
-def around() -> Remedy | None:
+def around(capability: int = CAP_SYS_ADMIN) -> Remedy | None:
     """What around this process may refuse with EPERM: its own lack of privilege, else a filter, else a profile."""
-    return privilege() or outer_filter() or outer_profile()
+    return privilege(capability) or inside()
+
+
+def inside() -> Remedy | None:
+    """The same for the root of a new user namespace, which has every capability."""
+    return outer_filter() or outer_profile()

@@ -30,28 +30,24 @@ _CGROUPS = (
 _HOLDERS = ("hold_id_maps", "note_id_maps")
 _TMPFS_OF_INIT = "tmpfs for ociruntime-init"  # native/spawn.py, where memory files can't be executed
 
-# Ops of init that only an owner of the mount namespace, or of another of its namespaces, may do.
-_PRIVILEGED = (
-    "bind",
-    "chroot",
-    "device",
-    "domainname",
-    "hostname",
-    "join",
-    "loopback",
-    "mask",
-    "mknod",
-    "mount_attributes",
-    "mount_tree",
-    "move_root",
-    "pivot_root",
-    "propagation",
-    "readonly",
-    "remount",
-    "root",
-    "root_attributes",
-    "session_keyring",
-)
+# What the kernel asks for: ops of init, and of the runtime.
+_ADMIN, _NET = facts.CAP_SYS_ADMIN, facts.CAP_NET_ADMIN
+_NEEDS = {
+    "bounding": facts.CAP_SETPCAP,
+    "chroot": facts.CAP_SYS_CHROOT,
+    "groups": facts.CAP_SETGID,
+    "loopback": _NET,
+    "make_device_node": facts.CAP_MKNOD,
+    "mknod": facts.CAP_MKNOD,
+    "move_network_device": _NET,
+    "time_offsets": facts.CAP_SYS_TIME,
+    "user": facts.CAP_SETUID,
+    **dict.fromkeys(("bind", "device", "domainname", "hostname", "join", "mask", "mount_attributes"), _ADMIN),
+    **dict.fromkeys(("mount_tree", "move_root", "open_bind_source", "open_namespace", "pivot_root"), _ADMIN),
+    **dict.fromkeys(("propagation", "readonly", "remount", "root", "root_attributes"), _ADMIN),
+    "keyring_permissions": None,
+    "session_keyring": None,
+}
 
 
 def of_host_step(op: str, number: int, path: str, flags: int) -> Remedy | None:
@@ -68,7 +64,7 @@ def of_host_step(op: str, number: int, path: str, flags: int) -> Remedy | None:
         return namespaces.remedy(number, CLONE_NEWUSER)
     if op in _CGROUPS:
         return cgroups.remedy(number, path)
-    return facts.around() if number in (errno.EPERM, errno.ENOSYS) and _has_cause() else None
+    return _refused(op, number, users=False)
 
 
 def of_init_step(op: str, number: int, args: Mapping[str, object], *, users: bool) -> Remedy | None:
@@ -82,13 +78,20 @@ def of_init_step(op: str, number: int, args: Mapping[str, object], *, users: boo
         return namespaces.remedy(number, flags if isinstance(flags, int) else 0)
     if op == "mount_fs":
         return mounts.remedy(number, str(args.get("type")), in_user_namespace=users)
-    if op in _PRIVILEGED and number in (errno.EPERM, errno.EACCES, errno.ENOSYS):
-        if number == errno.ENOSYS:
-            return facts.outer_filter()
-        if number == errno.EACCES:
-            return facts.outer_profile()
-        return facts.outer_filter() if users else facts.around()
-    return None
+    return _refused(op, number, users=users)
+
+
+def _refused(op: str, number: int, *, users: bool) -> Remedy | None:
+    if number == errno.ENOSYS:
+        return facts.outer_filter()
+    if op not in _NEEDS:
+        return None
+    if number == errno.EACCES:
+        return facts.outer_profile()
+    if number != errno.EPERM:
+        return None
+    capability = _NEEDS[op]
+    return facts.inside() if users or capability is None else facts.around(capability)
 
 
 def executable(number: int) -> Remedy | None:
@@ -102,7 +105,3 @@ def executable(number: int) -> Remedy | None:
     if number == errno.ENOSYS:
         return facts.outer_filter()
     return facts.outer_profile() or facts.outer_filter()
-
-
-def _has_cause() -> bool:
-    return not facts.has(facts.CAP_SYS_ADMIN) or facts.is_filtered()
