@@ -29,12 +29,14 @@ from tests.harness.configuration import (
 )
 from tests.harness.driver import ENVIRONMENT, TIMEOUT, command_of, runtime_under_test
 from tests.harness.peers import PEERS
+from tests.harness.skips import has_lsm
 from tests.harness.stage import new_id
 from tests.integration.lacking import LACKS, OF_STEPS, Lack, filtered
 
 if TYPE_CHECKING:
     from tests.harness.driver import Container, Result
-    from tests.harness.stage import Stage
+    from tests.harness.skips import has_lsm
+from tests.harness.stage import Stage
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(runtime_under_test() in PEERS, reason="only this runtime has this verb")
@@ -139,6 +141,12 @@ def test_everything_works_here() -> None:
         "root.pivot",
     } <= needed
     assert not {"namespace.user", "mount.overlay", "checkpoint.criu"} & needed
+    there = {
+        "cgroup.systemd": os.path.isdir("/run/systemd/system"),
+        "security.apparmor": has_lsm("apparmor"),
+        "security.selinux": has_lsm("selinux"),
+    }
+    assert {name: answers[name]["state"] == "works" for name in there} == there
 
 
 @pytest.mark.skipif(V2, reason="cgroup v1 or hybrid: a controller can be taken away by umount")
