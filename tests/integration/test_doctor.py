@@ -35,8 +35,7 @@ from tests.integration.lacking import LACKS, OF_STEPS, Lack, filtered
 
 if TYPE_CHECKING:
     from tests.harness.driver import Container, Result
-    from tests.harness.skips import has_lsm
-from tests.harness.stage import Stage
+    from tests.harness.stage import Stage
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(runtime_under_test() in PEERS, reason="only this runtime has this verb")
