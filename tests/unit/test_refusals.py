@@ -304,6 +304,15 @@ def test_sub_ids(tmp_path: Path) -> None:
     said(ids.sub_ids(str(table), "", 7), "uid 7 has no name", "useradd --uid 7")
 
 
+def test_login_name(given: Callable[..., None]) -> None:
+    """From /etc/passwd, or from wherever users are; none for an unknown uid."""
+    given({"/etc/passwd": "root:x:0:0::/:/bin/sh\nme:x:1000:7::/:/bin/sh\n\nbroken"})
+    assert [ids.login_name(uid) for uid in (0, 1000)] == ["root", "me"]
+    assert ids.login_name(54321) == ""
+    given({"/etc/passwd": ""})
+    assert ids.login_name(0) == "root"
+
+
 def test_newuidmap(given: Callable[..., None], tmp_path: Path) -> None:
     """Not there; there without power; with no_new_privs."""
     given()
