@@ -12,7 +12,7 @@ from ociruntime.host_path import absolute
 from ociruntime.inspect.doctor import examine
 from ociruntime.inspect.doctor.ordinary import ordinary_config
 from ociruntime.jsontext import indented
-from ociruntime.verbs import config_of
+from ociruntime.verbs import config_of, raise_on_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def run(settings: Settings, given: Arguments) -> int:
         bundle_path = absolute(directory)
     else:
         config = Node(ordinary_config())
+    raise_on_signals()  # what probes have made is removed first
     report = examine(
         config,
         whose=whose,

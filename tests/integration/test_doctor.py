@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -146,6 +147,32 @@ def test_everything_works_here() -> None:
         "security.selinux": has_lsm("selinux"),
     }
     assert {name: answers[name]["state"] == "works" for name in there} == there
+
+
+def test_what_can_not_be_examined(stage: Stage) -> None:
+    """No bundle; an invalid config: one line of error, and nothing is tried."""
+    stage.runtime.call("doctor", "/no/such/bundle").refused("doctor: /no/such: no such directory")
+    broken = stage.bundle("true", edit=lambda config: config["linux"]["namespaces"].append({"type": "moon"}))
+    stage.runtime.call("doctor", str(broken.directory)).refused("doctor: /linux/namespaces/5/type", "moon")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_can_be_interrupted_and_cut_off(stage: Stage, number: signal.Signals) -> None:
+    """A signal in the middle leaves nothing; nor does a reader that goes away."""
+    for delay in (0.08, 0.1, 0.12, 0.14, 0.16):
+        process = stage.runtime.start_call("doctor")
+        time.sleep(delay)
+        process.send_signal(number)
+        process.communicate(timeout=TIMEOUT)
+        assert process.returncode in (0, 128 + number, -number)
+    end = time.monotonic() + 2
+    while left := _left():
+        assert time.monotonic() < end, left
+    script = f"{command_of('ociruntime')[0]} doctor | head -1"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, env=ENVIRONMENT, timeout=TIMEOUT, check=True
+    )
+    assert (done.stdout.count(b"\n"), done.stderr) == (1, b"")
 
 
 @pytest.mark.skipif(V2, reason="cgroup v1 or hybrid: a controller can be taken away by umount")

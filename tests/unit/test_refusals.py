@@ -216,6 +216,8 @@ def test_mounts(given: Callable[..., None]) -> None:
     said(mounts.id_mapping(errno.ENOSYS), "mount_setattr", "Linux 5.12")
     said(mounts.attributes(errno.ENOSYS), "rro", "Linux 5.12")
     assert mounts.id_mapping(errno.EBADF) is None
+    given(caps=_NONE, uid=1000)
+    said(mounts.id_mapping(errno.EPERM), "uid 1000 has no CAP_SYS_ADMIN", "leave out the option idmap")
     given(uid_map="0 1000 1")
     said(mounts.id_mapping(errno.EPERM), "in a user namespace", "host's root")
     assert mounts.kind_of("/proc/self") == "ext4"

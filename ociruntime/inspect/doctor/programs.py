@@ -93,7 +93,10 @@ def criu(case: Case) -> Answer:
     if not program:
         raise lacking(Remedy("there is no criu in $PATH", "apt-get install criu", root=True))
     if not case.powerful:
-        raise Lacking("criu check", errno.EPERM, facts.privilege())
+        needs = "criu needs CAP_SYS_ADMIN"
+        raise lacking(
+            Remedy(needs, "call it with sudo, or give the outer container --cap-add SYS_ADMIN", root=True)
+        )
     try:
         done = subprocess.run(
             [program, "check"], capture_output=True, text=True, timeout=_PATIENCE, check=False

@@ -100,6 +100,12 @@ def id_mapping(number: int, kind: str = "") -> Remedy | None:
                 "leave out the option idmap, or run as the host's root",
                 root=True,
             )
+        if not facts.has(facts.CAP_SYS_ADMIN) and facts.uid():
+            return Remedy(
+                f"uid {facts.uid()} has no CAP_SYS_ADMIN",
+                "call it with sudo, or leave out the option idmap",
+                root=True,
+            )
         return facts.around()
     return None
 
