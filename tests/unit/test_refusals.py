@@ -242,6 +242,18 @@ def test_cgroups(given: Callable[..., None], tmp_path: Path) -> None:
     )
     said(cgroups.remedy(errno.EPERM, f"{v1}/a"), "no delegation", "unified_cgroup_hierarchy=1")
     said(cgroups.remedy(errno.EROFS, f"{v2}/a"), "read-only", "--privileged", "remount,rw")
+    for path in ("bpf", f"{v1}/devices.deny"):
+        said(
+            cgroups.remedy(errno.EPERM, path),
+            "only the host's root may set device rules",
+            "resources.devices",
+        )
+    said(
+        steps.of_host_step("load_device_program", errno.EPERM, "", 0),
+        "only the host's root may set device rules",
+    )
+    for path in ("", "x"):
+        assert cgroups.remedy(errno.EACCES, path) is None
     said(cgroups.no_hierarchy(), "mount -t cgroup2 cgroup2 /sys/fs/cgroup")
     given({"/proc/cgroups": "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t0\t1\t0\ncpu\t0\t1\t1"})
     said(cgroups.no_controller("v2", "memory"), "cgroup_disable=memory", "boot again")

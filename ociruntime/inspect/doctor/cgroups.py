@@ -114,7 +114,7 @@ def device_rules(case: Case) -> Answer:
         attach(place, [rule.as_list() for rule in rules])
         return works("an eBPF program on cgroup v2")
     except OSError as failure:
-        number, path = failure.errno or 0, os.fsdecode(failure.filename or "")
+        number, path = failure.errno or 0, os.fsdecode(failure.filename or "bpf")
         raise Lacking(path, number, refusals.remedy(number, path)) from None
     finally:
         _remove([place])

@@ -51,7 +51,7 @@ def _map_by_helper(pid: int, file: str, wanted: id_ranges.Ranges) -> id_ranges.R
     if against:
         raise lacking(against)
     first, size = refusals.read_sub_ids(table, user, uid)[0]
-    ranges = wanted or [[0, own, 1], [1, first, size]]
+    ranges = wanted if needed else [[0, own, 1], [1, first, size]]
     words = [program, str(pid), *(str(number) for one in ranges for number in one)]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=_PATIENCE, check=False)

@@ -38,23 +38,24 @@ def _is_disabled(controller: str) -> bool:
 
 
 def remedy(number: int, path: str) -> Remedy | None:
-    """Why making or writing `path`, below a cgroup mount, was refused with this errno; None if it can't be told."""
+    """Why making or writing `path`, below a cgroup mount, was refused with this errno; None if it can't be told.
+
+    path   also "bpf", for a device program, or ""
+    """
+    if number == errno.EPERM and (path == "bpf" or os.path.basename(path).startswith("devices.")):
+        if facts.in_first_user_namespace() and facts.uid() == 0:
+            return facts.around()
+        cure = "call it with sudo, or leave out linux.resources.devices"
+        return Remedy("only the host's root may set device rules", cure, root=True)
+    if not path.startswith("/"):
+        return None
     if number == errno.EROFS:
         return Remedy(
             f"cgroups are mounted read-only at {mount_of(path)}, as in a container of an engine",
             f"start the outer container with --privileged, or: mount -o remount,rw {mount_of(path)}",
         )
-    if number == errno.EPERM and os.path.basename(path).startswith("devices."):
-        if facts.in_first_user_namespace():
-            return facts.around()
-        return Remedy(
-            "only the host's root may set device rules on cgroup v1",
-            "leave out linux.resources.devices",
-            root=True,
-        )
     if number in (errno.EACCES, errno.EPERM):
-        user = facts.uid()
-        if user == 0 and facts.in_first_user_namespace():
+        if facts.uid() == 0 and facts.in_first_user_namespace():
             return facts.around()
         return undelegated(path)
     return None

@@ -62,8 +62,8 @@ def of_host_step(op: str, number: int, path: str, flags: int) -> Remedy | None:
         return namespaces.remedy(number, flags)
     if op in _HOLDERS:
         return namespaces.remedy(number, CLONE_NEWUSER)
-    if op in _CGROUPS:
-        return cgroups.remedy(number, path)
+    if op in _CGROUPS:  # an error of the program itself names no file
+        return cgroups.remedy(number, path or ("bpf" if op == "load_device_program" else ""))
     return _refused(op, number, users=False)
 
 
