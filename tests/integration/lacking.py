@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _FILTER = str(Path(outer_filter.__file__))
 _ALL_CONTROLLERS = "for one in $(awk '/ - cgroup/ {print $5}' /proc/self/mountinfo | sort -r); do"
 
+# Another procfs, as that of a container of the host, would do for the kernel.
+_ONE_PROC = "for one in $(awk '/ - proc / && $5 != \"/proc\" {print $5}' /proc/self/mountinfo); do umount -l $one; done"
+
 
 class Lack(NamedTuple):
     """One thing that is missing.
@@ -113,7 +116,7 @@ LACKS = {
         ("--cgroup-manager", "disabled"),
     ),
     "masked /proc": Lack(
-        shell("mount -t tmpfs mask /proc/tty", "--mount"),
+        shell(f"{_ONE_PROC}; mount -t tmpfs mask /proc/tty", "--mount"),
         "mount.proc-in-user-namespace",
         _MASKED,
         ("/mounts/0: mount proc on /proc", "EPERM"),

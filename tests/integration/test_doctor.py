@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a host lacks: does the failing command say it, with its cure, and does `doctor` find it before?
 
-Each lack of lacking.py is made around both. The doctor's cause and cure are the words of the error.
+Each lack of lacking.py is made around both. The doctor's cause and cure are the words of the error. What an ordinary user
+lacks is in test_doctor_users.py.
 """
 
 from __future__ import annotations
@@ -19,20 +20,13 @@ import pytest
 
 from ociruntime.errors import StepFailed
 from ociruntime.linux.cgroups.systemd import bus
-from tests.harness.bundle import make_bundle
 from tests.harness.cgroup_files import V2
-from tests.harness.configuration import (
-    add_bind,
-    default_config,
-    set_capabilities,
-    with_users,
-    without_namespace,
-)
+from tests.harness.configuration import add_bind, set_capabilities, with_users
+from tests.harness.doctor import AS_USER, doctor, left
 from tests.harness.driver import ENVIRONMENT, TIMEOUT, command_of, runtime_under_test
 from tests.harness.peers import PEERS
 from tests.harness.skips import has_lsm
-from tests.harness.stage import new_id
-from tests.integration.lacking import LACKS, OF_STEPS, Lack, filtered
+from tests.integration.lacking import LACKS, OF_STEPS, Lack
 
 if TYPE_CHECKING:
     from tests.harness.driver import Container, Result
@@ -40,33 +34,6 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(runtime_under_test() in PEERS, reason="only this runtime has this verb")
-
-
-def doctor(
-    *words: str, wrapper: list[str] | None = None, **env: str
-) -> tuple[int, dict[str, dict[str, Any]]]:
-    """The exit code of `doctor`, and its answers by name; nothing of it is left."""
-    command = [*(wrapper or []), *command_of("ociruntime"), *words, "--format", "json"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**ENVIRONMENT, **env}, timeout=TIMEOUT, check=False
-    )
-    assert done.stdout, done.stderr
-    assert not done.stderr
-    document = json.loads(done.stdout)
-    assert document["works"] is (done.returncode == 0)
-    assert not _left()
-    return done.returncode, {one["name"]: one for one in document["probes"]}
-
-
-def _left() -> list[str]:
-    """Cgroups of a doctor; others may be making and removing theirs."""
-    walk = os.walk("/sys/fs/cgroup")
-    return [
-        f"{place}/{name}"
-        for place, names, _ in walk
-        for name in names
-        if name.startswith("ociruntime-doctor-")
-    ]
 
 
 def _fail(container: Container, lack: Lack) -> Result:
@@ -166,8 +133,8 @@ def test_it_can_be_interrupted_and_cut_off(stage: Stage, number: signal.Signals)
         process.communicate(timeout=TIMEOUT)
         assert process.returncode in (0, 128 + number, -number)
     end = time.monotonic() + 2
-    while left := _left():
-        assert time.monotonic() < end, left
+    while there := left():
+        assert time.monotonic() < end, there
     script = f"{command_of('ociruntime')[0]} doctor | head -1"
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, env=ENVIRONMENT, timeout=TIMEOUT, check=True
@@ -199,7 +166,7 @@ def test_memory_files_that_can_not_be_executed() -> None:
     code, answers = doctor("doctor", wrapper=wrapper)
     answer = answers["exec.memory-file"]
     assert (code, answer["state"], answer["detail"]) == (0, "restricted", "from a tmpfs instead")
-    code, answers = doctor("doctor", wrapper=[*wrapper, *_AS_USER])
+    code, answers = doctor("doctor", wrapper=[*wrapper, *AS_USER])
     answer = answers["exec.memory-file"]
     assert (code, answer["state"], answer["cure"]) == (1, "missing", "sysctl -w vm.memfd_noexec=1")
     assert "vm.memfd_noexec is 2" in answer["cause"]
@@ -228,205 +195,6 @@ def test_a_kernel_without_overlay() -> None:
     assert (answer["state"], answer["cure"]) == ("missing", "modprobe overlay")
     assert "does not know the file system type overlay" in answer["cause"]
     assert answers["mount.tmpfs"]["state"] == "works"
-
-
-# An ordinary user of whom nobody knows: neither a name nor sub-ids.
-_UID = 54321
-_AS_USER = ["setpriv", f"--reuid={_UID}", f"--regid={_UID}", "--clear-groups"]
-
-
-def _as_user(script: str = "", *words: str, **env: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    """`doctor` of an ordinary user, after root has run a script in a mount namespace of the call's own."""
-    wrapper = ["unshare", "--mount", "sh", "-ec", f'{script}\nexec "$@"', "sh", *_AS_USER]
-    return doctor("doctor", *words, wrapper=wrapper, **env)
-
-
-@pytest.fixture
-def runtime_directory(searchable: Path) -> Path:
-    """What a login would make."""
-    directory = searchable / "user"
-    directory.mkdir(mode=0o700)
-    os.chown(directory, _UID, _UID)
-    return directory
-
-
-def test_an_ordinary_user_has_what_is_needed(runtime_directory: Path) -> None:
-    """In a user namespace of its own ids; what only root has is marked."""
-    code, answers = _as_user(XDG_RUNTIME_DIR=str(runtime_directory))
-    assert code == 0, {
-        name: one for name, one in answers.items() if one["needed"] and one["state"] != "works"
-    }
-    assert answers["namespace.user"]["needed"]
-    assert not answers["cgroup.make"]["needed"]
-    assert answers["mount.id-mapped"]["root"]
-    assert "no CAP_SYS_ADMIN" in answers["mount.id-mapped"]["cause"]
-    assert not list(runtime_directory.iterdir())
-
-
-_NAMED = (
-    f"mount -t tmpfs ids /mnt; cp /etc/passwd /mnt; echo x-user:x:{_UID}:{_UID}::/:/bin/sh >> /mnt/passwd; "
-    "mount --bind /mnt/passwd /etc/passwd"
-)
-
-
-def _sub_ids(content: str) -> str:
-    """A script that replaces /etc/subuid and /etc/subgid."""
-    return f"{_NAMED}; echo {content} > /mnt/ids; mount --bind /mnt/ids /etc/subuid; mount --bind /mnt/ids /etc/subgid"
-
-
-_GIVEN = _sub_ids(f"{_UID}:300000:65536")
-_COPY = "mkdir /mnt/bin; cp --no-preserve=mode /usr/bin/newuidmap /mnt/bin; chmod 755 /mnt/bin /mnt/bin/newuidmap; "
-_COPY_FIRST = "export PATH=/mnt/bin:$PATH"
-
-# script, cause and cure; what it does to the path of the command comes after it, as the script itself needs programs
-_IDS = {
-    "no name": ("true", ("uid 54321 has no name in /etc/passwd", "useradd --uid 54321")),
-    "no range": (
-        f"{_NAMED}; mount --bind /dev/null /etc/subuid",
-        ("/etc/subuid has no range for x-user", "--add-subuids 100000-165535"),
-    ),
-    "no range of groups": (
-        f"{_GIVEN}; mount --bind /dev/null /etc/subgid",
-        ("/etc/subgid has no range for x-user", "usermod --add-subgids"),
-    ),
-    "too short": (
-        _sub_ids(f"{_UID}:300000:1000"),
-        ("gives x-user 1000 ids in a row", "65536 are needed", "--add-subuids"),
-    ),
-    "no newuidmap": (
-        f"{_GIVEN}; mkdir /mnt/bin; ln -s /usr/bin/env /usr/bin/setpriv /usr/bin/python3 /mnt/bin; export PATH=/mnt/bin",
-        ("there is no newuidmap in $PATH", "apt-get install uidmap"),
-    ),
-    "no set-uid bit": (
-        f"{_GIVEN}; {_COPY}{_COPY_FIRST}",
-        (
-            "/mnt/bin/newuidmap has neither the set-uid bit of root nor the capability cap_setuid",
-            "chmod u+s /mnt/bin/newuidmap",
-        ),
-    ),
-    "nosuid": (
-        f"{_GIVEN}; {_COPY}chmod u+s /mnt/bin/newuidmap; mount -o remount,nosuid /mnt; {_COPY_FIRST}",
-        ("/mnt/bin/newuidmap is on a file system that is mounted nosuid",),
-    ),
-}
-
-
-@pytest.fixture
-def bundle_of_user(searchable: Path) -> str:
-    """A config with all sub-ids that a user has, where the user may read it."""
-    config = default_config("true")
-    with_users(config, (0, _UID, 1), (1, 300000, 65536))
-    without_namespace(config, "network")
-    del config["linux"]["resources"]
-    config["mounts"] = [one for one in config["mounts"] if one["type"] not in ("sysfs", "cgroup")]
-    path = searchable / "config.json"
-    path.write_text(json.dumps(config))
-    return str(path)
-
-
-@pytest.mark.parametrize("name", _IDS)
-def test_ids_that_can_not_be_mapped(name: str, bundle_of_user: str, runtime_directory: Path) -> None:
-    """What newuidmap and its files lack."""
-    script, words = _IDS[name]
-    code, answers = _as_user(script, bundle_of_user, XDG_RUNTIME_DIR=str(runtime_directory))
-    answer = answers["ids.mapping"]
-    assert (code, answer["state"], answer["needed"]) == (1, "missing", True), answer
-    for word in words:
-        assert word in f"{answer['cause']}: {answer['cure']}"
-    assert {one["name"] for one in answers.values() if one["needed"] and one["state"] == "missing"} == {
-        "ids.mapping"
-    }
-
-
-def test_ids_that_can_be_mapped(bundle_of_user: str, runtime_directory: Path) -> None:
-    """By newuidmap really; and under no_new_privs it has no power, which is said."""
-    code, answers = _as_user(_GIVEN, bundle_of_user, XDG_RUNTIME_DIR=str(runtime_directory))
-    assert (code, answers["ids.mapping"]["state"]) == (0, "works"), answers["ids.mapping"]
-    assert "1-65536 is 300000-365535" in answers["ids.mapping"]["detail"]
-    script = f'{_GIVEN}\nset -- setpriv --no-new-privs "$@"'
-    code, answers = _as_user(script, bundle_of_user, XDG_RUNTIME_DIR=str(runtime_directory))
-    assert (code, answers["ids.mapping"]["state"]) == (1, "missing")
-    assert "no_new_privs is set" in answers["ids.mapping"]["cause"]
-
-
-@pytest.mark.parametrize(
-    ("sysctl", "value", "cure"),
-    [
-        ("unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
-        (
-            "apparmor_restrict_unprivileged_userns",
-            "1",
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-    ],
-)
-def test_a_host_that_forbids_user_namespaces(
-    sysctl: str, value: str, cure: str, runtime_directory: Path
-) -> None:
-    """The sysctl of Debian's and of Ubuntu's kernel, shown by a file, and a filter that refuses as they do."""
-    script = f"mount -t tmpfs fake /proc/sys/kernel; echo {value} > /proc/sys/kernel/{sysctl}"
-    refuse = " ".join(filtered("EPERM", "unshare", "clone3"))
-    script += f'\nset -- "$@"; user="{" ".join(_AS_USER)}"; shift {len(_AS_USER)}; set -- $user {refuse} "$@"'
-    code, answers = _as_user(script, XDG_RUNTIME_DIR=str(runtime_directory))
-    answer = answers["namespace.user"]
-    assert (code, answer["state"], answer["root"]) == (1, "missing", True)
-    assert f"kernel.{sysctl} is {value}" in answer["cause"]
-    assert cure in answer["cure"]
-
-
-def test_no_bus_and_no_runtime_directory(runtime_directory: Path) -> None:
-    """XDG_RUNTIME_DIR unset; set, but somebody else's; set, and without a bus."""
-    code, answers = _as_user()
-    assert code == 1
-    assert "XDG_RUNTIME_DIR is not set" in answers["state.directory"]["cause"]
-    assert "loginctl enable-linger" in answers["state.directory"]["cure"]
-    assert answers["cgroup.systemd"]["cause"].startswith("no user bus: XDG_RUNTIME_DIR is not set")
-    os.chown(runtime_directory, 0, 0)
-    code, answers = _as_user("chmod 711 " + str(runtime_directory), XDG_RUNTIME_DIR=str(runtime_directory))
-    assert code == 1
-    assert "belongs to uid 0 and has mode 0711" in answers["state.directory"]["cause"]
-    os.chown(runtime_directory, _UID, _UID)
-    code, answers = _as_user(XDG_RUNTIME_DIR=str(runtime_directory))
-    assert code == 0
-    assert f"there is no {runtime_directory}/bus" in answers["cgroup.systemd"]["cause"]
-    assert "dbus-user-session" in answers["cgroup.systemd"]["cure"]
-
-
-@pytest.fixture
-def bundle_for_all(searchable: Path) -> str:
-    """A bundle that everybody can read."""
-    made = make_bundle(searchable / "bundle", "true", own_files=True)
-    made.directory.chmod(0o755)
-    return str(made.directory)
-
-
-def _run_as_user(*words: str, **env: str) -> str:
-    """What `run` of an ordinary user says; it must fail."""
-    command = [*_AS_USER, *command_of("ociruntime"), *words, new_id()]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**ENVIRONMENT, **env}, timeout=TIMEOUT, check=False
-    )
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    return done.stderr
-
-
-def test_the_command_says_it_to_an_ordinary_user(bundle_for_all: str, runtime_directory: Path) -> None:
-    """No runtime directory, no delegation, no CAP_SYS_ADMIN: each with the doctor's cure."""
-    directory = {"XDG_RUNTIME_DIR": str(runtime_directory)}
-    run = ("run", "--bundle", bundle_for_all)
-    calls = (
-        ("state.directory", "XDG_RUNTIME_DIR is not set", (), {}),
-        ("cgroup.make", f"does not belong to uid {_UID}", (), directory),
-        ("namespace.mount", f"uid {_UID} has no CAP_SYS_ADMIN", ("--cgroup-manager", "disabled"), directory),
-    )
-    for name, words, options, env in calls:
-        said = _run_as_user(*options, *run, **env)
-        code, answers = doctor(*options, "doctor", bundle_for_all, wrapper=_AS_USER, **env)
-        assert (code, answers[name]["state"], answers[name]["needed"]) == (1, "missing", True)
-        assert words in answers[name]["cause"]
-        assert words in said
-        assert answers[name]["cure"] in said
 
 
 @pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="systemd runs here: its bus is there")
