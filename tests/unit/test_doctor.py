@@ -7,6 +7,7 @@ What it finds on hosts that lack something is in tests/integration/test_doctor.p
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import time
@@ -151,6 +152,19 @@ def test_the_page_has_every_probe() -> None:
         re.findall(r"`([a-z]+\.[A-Za-z-]+)`", "\n".join(re.findall(r"^\| (.+?) \|", table, re.MULTILINE)))
     )
     assert explained - {"mount.TYPE"} == names - types
+
+
+def test_the_page_has_the_form() -> None:
+    """The example in docs/doctor.md has all members, and its table names each."""
+    text = PAGE.read_text(encoding="utf-8").split("## As JSON")[1].split("## What is tried")[0]
+    example = json.loads("".join(line for line in text.splitlines() if line.startswith("    ")))
+    document = _report().as_document()
+    listed = document["probes"]
+    assert isinstance(listed, list)
+    assert list(example) == list(document)
+    assert list(example["probes"][0]) == list(listed[0])
+    named = set(re.findall(r"`([a-z]+)`", "\n".join(re.findall(r"^\| (.+?) \|", text, re.MULTILINE))))
+    assert named == {*document, *listed[0]} - {"name", "needed"}
 
 
 def _forks_and_hangs(path: str) -> Answer:
