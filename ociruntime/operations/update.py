@@ -14,7 +14,7 @@ from ociruntime.check import schema
 from ociruntime.config import Node
 from ociruntime.container import ALLOWED, SPEC_VERSION
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
-from ociruntime.linux.cgroups import setting, update
+from ociruntime.linux.cgroups import devices, setting, update
 from ociruntime.linux.cgroups.placement import Placement
 from ociruntime.native import full_python
 from ociruntime.operations.recover import context_of
@@ -71,7 +71,8 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
     placement = Placement(machine.cgroups, record.cgroup_paths)
     steps = list(update.plan(resources, held, placement))
     if record.unit:
-        steps = [*_plan_unit(record, placement, held, Node(after)), *steps]
+        rules = devices.rules(container.directory.config())
+        steps = [*_plan_unit(record, placement, [held, Node(after)], rules), *steps]
     if schemata:
         from ociruntime.linux import intelrdt
 
@@ -91,15 +92,17 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
     return context.warnings
 
 
-def _plan_unit(record: Record, placement: Placement, held: Node, after: Node) -> Iterable[HostStep]:
+def _plan_unit(
+    record: Record, placement: Placement, resources: list[Node], rules: list[devices.Rule]
+) -> Iterable[HostStep]:
     """What systemd hears of the new limits before they are set, because it may set what it knows at any time."""
     from ociruntime.linux.cgroups.planner import settings_of
     from ociruntime.linux.cgroups.systemd import names, steps
 
     placement.unit = names.Unit(record.unit, "", "")
     layout = placement.layout
-    before = list(settings_of(held, layout))
-    return steps.plan_update(placement, before, list(settings_of(after, layout)))
+    before, after = (list(settings_of(one, layout)) for one in resources)
+    return steps.plan_update(placement, before, after, rules)
 
 
 def _restore_unit(steps: Iterable[HostStep]) -> list[str]:
@@ -112,22 +115,34 @@ def _restore_unit(steps: Iterable[HostStep]) -> list[str]:
     return problems
 
 
-def _carry_out(steps: Iterable[HostStep], context: Context, values: list[list[str]]) -> None:
+def _carry_out(steps: list[HostStep], context: Context, values: list[list[str]]) -> None:
     """Do the steps; `values` is filled with what the files had before."""
     files: set[str] = set()
+    first = next((step for step in steps if step.op == "set_unit_properties"), None)
     for step in steps:
         try:
-            if step.op == "set_cgroup":
-                for file, value in setting.held(step.args):
-                    # if a file is written twice, the first is the old value; lines for devices add up
-                    if file not in files or "unset" in step.args:
-                        values.append([file, value])
-                        files.add(file)
+            if step is first:  # systemd writes the same files
+                for later in steps:
+                    _hold(later, files, values)
+            elif first is None:
+                _hold(step, files, values)
             module_of(step.op).apply(step, context)
         except StepFailed as failure:
-            failure.step = step.describe()
+            failure.pointer = failure.pointer or step.pointer
+            failure.step = step.describe() if step is not first else step.name
             raise
         except OSError as failure:
             from ociruntime.launch.launch import step_failed
 
             raise step_failed(step, failure) from None
+
+
+def _hold(step: HostStep, files: set[str], values: list[list[str]]) -> None:
+    """Note what the files of a step have."""
+    if step.op != "set_cgroup":
+        return
+    for file, value in setting.held(step.args):
+        # if a file is written twice, the first is the old value; lines for devices add up
+        if file not in files or "unset" in step.args:
+            values.append([file, value])
+            files.add(file)

@@ -106,7 +106,7 @@ def test_update() -> None:
 
     def told(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
         old, new = (list(planner.settings_of(Node(one), V2)) for one in (before, after))
-        return [step.text for step in steps.plan_update(placement, old, new)]
+        return [step.text for step in steps.plan_update(placement, old, new, [])]
 
     quota = {"cpu": {"quota": 50000, "period": 100000}}
     assert told({}, quota) == ["libpod-1f.scope: CPUQuotaPeriodUSec=100000, CPUQuotaPerSecUSec=500000"]

@@ -41,7 +41,7 @@ def _apply(step: HostStep, context: Context) -> None:
 
         set_limit(args, context.warnings)
     elif step.op == "set_device_rules":
-        _write_devices(args["directory"], args["lines"])
+        write_devices(args["directory"], args["lines"])
     elif step.op == "load_device_program":
         from ociruntime.linux.cgroups.ebpf import attach
 
@@ -128,7 +128,7 @@ def make_directory(directory: str) -> None:
     os.mkdir(directory, 0o755)
 
 
-def _write_devices(directory: str, lines: list[list[str]]) -> None:
+def write_devices(directory: str, lines: list[list[str]]) -> None:
     """Write each line to its file, in order, with as few opens as the order allows."""
     index = 0
     while index < len(lines):

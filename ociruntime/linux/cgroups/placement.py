@@ -102,7 +102,8 @@ def check(config: Node) -> Iterator[Violation]:
         yield Violation(node.pointer, f"{path[:200]!r} has a component '..'", "R128")
     if any(ord(character) < 32 or ord(character) == 127 for character in path):
         yield Violation(node.pointer, f"{path[:200]!r} has a control character", "R128")
-    if any(len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME for name in names):
+    parts = path.split(":") if "/" not in path and path.count(":") == 2 else names  # slice:prefix:name
+    if any(len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME for name in parts):
         yield Violation(
             node.pointer, f"{path[:60]!r}... has a component of more than {_LONGEST_NAME} bytes", "R128"
         )

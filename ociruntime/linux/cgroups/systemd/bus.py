@@ -162,15 +162,24 @@ class Bus:
         """Call a method of systemd's manager; what it answers. Raises Refusal, or OSError if it does not answer."""
         return self.call((_SYSTEMD, _MANAGER, f"{_SYSTEMD}.Manager"), member, signature, *values)
 
+    def begin_job(self, member: str, signature: str, *values: object) -> str:
+        """As `ask`, of a method that answers with a job: where that is."""
+        return str(self._one(self.ask(member, signature, *values)))
+
+    def _one(self, answer: list[Any]) -> Any:
+        if len(answer) != 1:
+            raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG), self.address)
+        return answer[0]
+
     def of_unit(self, unit: str, interface: str, name: str) -> Any:
         """A property of a unit, whether it is loaded or not; interface "Unit" or "Scope"."""
         place = (_SYSTEMD, f"{_MANAGER}/unit/{_label(unit)}", "org.freedesktop.DBus.Properties")
-        return self.call(place, "Get", "ss", f"{_SYSTEMD}.{interface}", name)[0]
+        return self._one(self.call(place, "Get", "ss", f"{_SYSTEMD}.{interface}", name))
 
     def version(self) -> int:
         """Which systemd it is: 252."""
         place = (_SYSTEMD, _MANAGER, "org.freedesktop.DBus.Properties")
-        words = str(self.call(place, "Get", "ss", f"{_SYSTEMD}.Manager", "Version")[0])
+        words = str(self._one(self.call(place, "Get", "ss", f"{_SYSTEMD}.Manager", "Version")))
         digits = words.removeprefix("v")
         end = next((index for index, letter in enumerate(digits) if not letter.isdigit()), len(digits))
         return int(digits[:end] or 0)
@@ -192,9 +201,9 @@ class Bus:
                     )
                     > 0
                 ):
-                    _, path, _, result = self._read_all(message[0])
-                    if path == job:
-                        return str(result)
+                    said = self._read_all(message[0])
+                    if len(said) == 4 and said[1] == job:
+                        return str(said[3])
             finally:
                 self._library.sd_bus_message_unref(message[0])
 
@@ -229,7 +238,11 @@ class Bus:
         name = ffi.string(error.name).decode(errors="replace") if error.name != ffi.NULL else ""
         if number == errno.ETIMEDOUT or name.endswith((".NoReply", ".Timeout")):
             return TimeoutError(errno.ETIMEDOUT, "no answer", self.address)
-        if not name or (number in _GONE and name.startswith("System.Error.")):
+        if (
+            not name
+            or name.endswith(".Disconnected")
+            or (number in _GONE and name.startswith("System.Error."))
+        ):
             return OSError(number, os.strerror(number), self.address)
         words = ffi.string(error.message).decode(errors="replace") if error.message != ffi.NULL else name
         return Refusal(name, words.rstrip("."))

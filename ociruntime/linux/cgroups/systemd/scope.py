@@ -83,14 +83,14 @@ def _start(args: dict[str, Any], context: Context) -> None:
 def _start_unit(bus: Bus, unit: str, properties: list[list[object]]) -> str:
     """Start it; one that has failed before is forgotten first. Returns the job. Raises Refusal or OSError."""
     try:
-        return str(bus.ask("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, _FAIL, properties, [])[0])
+        return bus.begin_job("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, _FAIL, properties, [])
     except Refusal as refusal:
         if refusal.name != _TAKEN or bus.of_unit(unit, "Unit", "ActiveState") not in ("failed", "inactive"):
             if refusal.name == _TAKEN:
                 refusal.words += f" ({_about(bus, unit)})"
             raise
     _forget(bus, unit)
-    return str(bus.ask("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, _FAIL, properties, [])[0])
+    return bus.begin_job("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, _FAIL, properties, [])
 
 
 def _about(bus: Bus, unit: str) -> str:
@@ -212,7 +212,7 @@ def _stop(args: dict[str, Any], context: Context) -> None:
 def _end(bus: Bus, unit: str) -> None:
     """Stop the unit, and forget one that has failed. Raises Refusal or OSError."""
     try:
-        bus.wait_for_job(str(bus.ask("StopUnit", "ss", unit, _REPLACE)[0]))
+        bus.wait_for_job(bus.begin_job("StopUnit", "ss", unit, _REPLACE))
     except Refusal as refusal:
         if refusal.name != _NOT_LOADED:
             raise
@@ -243,10 +243,12 @@ def _set(args: dict[str, Any], warnings: list[str]) -> None:
             told = _told(bus, args["properties"], warnings)
             for name, signature in ((str(one[0]), one[1][0]) for one in told):
                 args["before"].append([name, [signature, bus.of_unit(unit, "Scope", name)]])
-            bus.ask("SetUnitProperties", "sba(sv)", unit, True, told)
+            _tell(bus, args, told)
         except Refusal as refusal:
             raise _refused(unit, args["properties"], refusal) from None
         except OSError as failure:
+            if failure.filename != bus.address:
+                raise
             raise _unanswered(unit, "change", failure) from None
 
 
@@ -255,7 +257,26 @@ def restore(args: dict[str, Any]) -> list[str]:
     unit = args["unit"]
     try:
         with connect(args["user"]) as bus:
-            bus.ask("SetUnitProperties", "sba(sv)", unit, True, args["before"])
+            _tell(bus, args, args["before"])
     except (Refusal, OSError, StepFailed) as failure:
         return [f"unit {unit} is not reset: {failure}"]
     return []
+
+
+def _tell(bus: Bus, args: dict[str, Any], told: list[list[Any]]) -> None:
+    """Change the properties. On v1 systemd then denies all devices and allows the unit's again.
+
+    So that no program sees a device denied, or one that only the exact rules deny, they stand still meanwhile.
+    """
+    devices = args.get("devices")
+    if not devices:
+        bus.ask("SetUnitProperties", "sba(sv)", args["unit"], True, told)
+        return
+    from ociruntime.linux.cgroups.freezer import frozen_for
+    from ociruntime.linux.cgroups.make import write_devices
+
+    with frozen_for({"freezer": devices["freezer"]} if devices["freezer"] else {}):
+        try:
+            bus.ask("SetUnitProperties", "sba(sv)", args["unit"], True, told)
+        finally:
+            write_devices(devices["directory"], devices["lines"])

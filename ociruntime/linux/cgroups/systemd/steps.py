@@ -9,6 +9,7 @@ before anything of the container runs, and init is born in its cgroup.
 from __future__ import annotations
 
 from ociruntime.linux.annotations import SUBGROUP
+from ociruntime.linux.cgroups import devices
 from ociruntime.linux.cgroups.systemd import properties
 from ociruntime.step import HostStep
 
@@ -37,6 +38,7 @@ def plan_start(
     listed = config.at("linux", "resources", "devices")
     told = [
         *properties.of_unit(v2),
+        *_no_limit_of_tasks(config.at("linux", "resources", "pids", "limit")),
         *(one for one in properties.of_settings(settings, v2) if not too_few(one)),
         *properties.of_devices(rules, listed.pointer if listed else ""),
         *properties.of_annotations(config),
@@ -56,6 +58,13 @@ def plan_start(
     yield HostStep("start_scope", args, pointer=placement.pointer, text=text, undoable=True)
 
 
+def _no_limit_of_tasks(limit: Node) -> list[Property]:
+    """A limit of 0, which engines write for none: else systemd's own default for units would be one."""
+    if not limit or limit.number():
+        return []
+    return [properties.Property("TasksMax", "t", properties.INFINITY, limit.pointer)]
+
+
 def too_few(one: Property) -> bool:
     """A limit of processes under which init could not be made is set once it is."""
     return one.name == "TasksMax" and isinstance(one.value, int) and one.value < FEWEST_TASKS
@@ -73,14 +82,22 @@ def plan_tasks(placement: Placement, settings: list[Setting]) -> Iterator[HostSt
     yield from _plan_set(placement, [one for one in properties.of_settings(settings, v2) if too_few(one)])
 
 
-def plan_update(placement: Placement, before: list[Setting], after: list[Setting]) -> Iterator[HostStep]:
-    """Tell systemd what an update changes, of the limits that were and will be in force."""
+def plan_update(
+    placement: Placement, before: list[Setting], after: list[Setting], rules: list[Rule]
+) -> Iterator[HostStep]:
+    """Tell systemd what an update changes, of the limits that were and will be in force.
+
+    rules   the container's device rules: on v1 systemd sets the unit's list again, whatever the update is about
+    """
     v2 = placement.layout.kind == "v2"
     changed = properties.changes(properties.of_settings(before, v2), properties.of_settings(after, v2))
-    yield from _plan_set(placement, changed)
+    lines = [] if v2 else [line for _, found in devices.writes_v1(rules) for line in found]
+    yield from _plan_set(placement, changed, lines)
 
 
-def _plan_set(placement: Placement, changed: list[Property]) -> Iterator[HostStep]:
+def _plan_set(
+    placement: Placement, changed: list[Property], lines: list[list[str]] | None = None
+) -> Iterator[HostStep]:
     if not changed:
         return
     unit = placement.unit
@@ -91,6 +108,9 @@ def _plan_set(placement: Placement, changed: list[Property]) -> Iterator[HostSte
         "properties": [one.as_list() for one in changed],
         "before": [],
     }
+    if lines and "devices" in placement.paths:
+        freezer = placement.paths.get("freezer", "")
+        args["devices"] = {"directory": placement.paths["devices"], "lines": lines, "freezer": freezer}
     text = f"{unit.name}: {', '.join(str(one) for one in changed)}"
     yield HostStep("set_unit_properties", args, pointer=changed[0].pointer, text=text)
 
