@@ -125,7 +125,17 @@ def make_root(root: str) -> None:
         except FileExistsError:
             continue  # another create has just made it: it is checked like any other
         except OSError as failure:
-            raise RuntimeFailure(missing, step=step, errno=failure.errno or 0) from None
+            hint = _hint_of_default(root)
+            raise RuntimeFailure(missing, step=step, errno=failure.errno or 0, hint=hint) from None
+
+
+def _hint_of_default(root: str) -> str:
+    """What an ordinary user's default root lacks."""
+    if os.geteuid() == 0 or root != default_root():
+        return ""
+    from ociruntime.linux.refusals.session import runtime_directory
+
+    return str(runtime_directory(os.environ.get("XDG_RUNTIME_DIR", ""), os.getuid()) or "")
 
 
 def _refuse_others(

@@ -95,9 +95,10 @@ def _verb_of(given: flags.Arguments) -> str:
 
 def settings_of(given: flags.Arguments, log: Log) -> Settings:
     """The global flags as verbs see them; refuses what this version can't do."""
-    manager = given.text("cgroup-manager", "cgroupfs")
-    if manager == "systemd":
-        raise NotSupported("flag --cgroup-manager: systemd is not supported yet", hint=flags.SYSTEMD_HINT)
+    systemd = given.on("systemd-cgroup")
+    manager = given.text("cgroup-manager", "systemd" if systemd else "cgroupfs")
+    if systemd and manager != "systemd":
+        raise UsageError(f"flag --systemd-cgroup: --cgroup-manager says {manager}")
     if given.text("rootless") == "true":
         raise NotSupported("flag --rootless: true is not supported yet")
     root = given.text("root")

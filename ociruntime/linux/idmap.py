@@ -159,9 +159,12 @@ def _write(pid: int, file: str, ranges: Ranges, step: HostStep) -> None:
         with open(f"/proc/{pid}/{file}", "wb", buffering=0) as opened:
             opened.write(text)
     except OSError as error:
-        hint = _LIMIT if error.errno == errno.EINVAL else ""
+        from ociruntime.linux.refusals.ids import map_refused
+
+        number = error.errno or 0
+        hint = _LIMIT if number == errno.EINVAL else str(map_refused(number, file, ranges) or "")
         of = f" of the mount on {step.args['destination']}" if "destination" in step.args else ""
-        raise _failed(step, f"{file}{of}: {len(ranges)} ranges", error.errno or 0, hint) from None
+        raise _failed(step, f"{file}{of}: {len(ranges)} ranges", number, hint) from None
 
 
 def _hold(step: HostStep) -> int:

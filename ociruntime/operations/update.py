@@ -16,6 +16,7 @@ from ociruntime.container import ALLOWED, SPEC_VERSION
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
 from ociruntime.linux.cgroups import setting, update
 from ociruntime.linux.cgroups.placement import Placement
+from ociruntime.native import full_python
 from ociruntime.operations.recover import context_of
 from ociruntime.ops import module_of
 from ociruntime.statedir import StateDir
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from ociruntime.container import Container
     from ociruntime.launch.context import Context
+    from ociruntime.statedir import Record
     from ociruntime.step import HostStep
 
 
@@ -57,13 +59,19 @@ def change(container: Container, resources: object, schemata: dict[str, str] | N
 def _change(container: Container, resources: Node, schemata: dict[str, str]) -> list[str]:
     record = container.record
     container.cgroup_paths()  # refuses one that has none
+    if record.unit:
+        full_python.need()
     held = Node(record.resources) or container.directory.config().at("linux", "resources")
     found = list(update.check(resources, held))
     wrong = [violation for violation in found if violation.severity == "error"]
     if wrong:
         raise InvalidConfig(wrong)
     machine = host.probe(Node({"linux": {"intelRdt": {}}}) if schemata else None)
-    steps = list(update.plan(resources, held, Placement(machine.cgroups, record.cgroup_paths)))
+    after = update.overlaid(held.value, resources.value)
+    placement = Placement(machine.cgroups, record.cgroup_paths)
+    steps = list(update.plan(resources, held, placement))
+    if record.unit:
+        steps = [*_plan_unit(record, placement, held, Node(after)), *steps]
     if schemata:
         from ociruntime.linux import intelrdt
 
@@ -73,14 +81,35 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
     values: list[list[str]] = []
     try:
         _carry_out(steps, context, values)
-        record.set_resources(update.overlaid(held.value, resources.value))
+        record.set_resources(after)
         container.directory.write_state(record)
     except RuntimeFailure as failure:
-        problems = setting.restore(values)
+        problems = [*_restore_unit(steps), *setting.restore(values)]
         if problems:
             failure.reason += f"; and then: {'; '.join(problems)}"
         raise
     return context.warnings
+
+
+def _plan_unit(record: Record, placement: Placement, held: Node, after: Node) -> Iterable[HostStep]:
+    """What systemd hears of the new limits before they are set, because it may set what it knows at any time."""
+    from ociruntime.linux.cgroups.planner import settings_of
+    from ociruntime.linux.cgroups.systemd import names, steps
+
+    placement.unit = names.Unit(record.unit, "", "")
+    layout = placement.layout
+    before = list(settings_of(held, layout))
+    return steps.plan_update(placement, before, list(settings_of(after, layout)))
+
+
+def _restore_unit(steps: Iterable[HostStep]) -> list[str]:
+    problems: list[str] = []
+    for step in steps:
+        if step.op == "set_unit_properties" and step.args["before"]:
+            from ociruntime.linux.cgroups.systemd import scope
+
+            problems += scope.restore(step.args)
+    return problems
 
 
 def _carry_out(steps: Iterable[HostStep], context: Context, values: list[list[str]]) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ociruntime.bundle import Bundle
     from ociruntime.config import Node
     from ociruntime.host import Host
+    from ociruntime.linux.cgroups.placement import Placement
     from ociruntime.step import Step
 
 # Any limit that a program can live with leaves room for this many.
@@ -44,7 +45,7 @@ class Options:
     """What the caller of create says besides the config.
 
     container_id    the id, for names (cgroup, keyring, hooks' state)
-    cgroup_manager  "cgroupfs" or "disabled"
+    cgroup_manager  "cgroupfs", "systemd" or "disabled"
     no_pivot        use MS_MOVE and chroot instead of pivot_root
     no_new_keyring  stay in the caller's session keyring
     preserve_fds    how many descriptors are passed to the program, from 3 on or after those of listen_fds
@@ -151,6 +152,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield from intelrdt.plan_make(config, host, options.container_id)
         rdt += intelrdt.plan_join(config, host, options.container_id)
     yield HostStep("clone_init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True)
+    yield from cgroups.plan_release(placement, joins_itself=False)
     # A helper enters what other namespaces own, then forks init into the new ones.
     yield from namespaces.plan_join(config)
     outside: list[Step] = [*_write_id_maps(config), *process.plan(config, host), *rdt]
@@ -175,7 +177,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     if hooked:
         yield SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")
         yield from hooked
-    yield from _enter(bundle, host, options)
+    yield from _enter(bundle, host, options, placement)
 
 
 def _session_and_root(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
@@ -193,7 +195,7 @@ def _session_and_root(bundle: Bundle, host: Host, options: Options) -> Iterator[
         yield from root
 
 
-def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
+def _enter(bundle: Bundle, host: Host, options: Options, placement: Placement) -> Iterator[Step]:
     config = bundle.config
 
     # In the new root.
@@ -208,6 +210,7 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from process.plan_enter(config, host)
     yield from shared_order.plan(config, host, options.passed_fds())
     yield SyncStep("ready", "the environment is ready")
+    yield from cgroups.plan_release(placement, joins_itself=True)
     if options.console_socket or options.pidfd_socket:
         from ociruntime.linux import console
 

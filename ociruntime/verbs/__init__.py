@@ -31,7 +31,7 @@ class Settings:
     log             where errors and warnings go
     root            absolute path of --root, or "" for the default
     trace           file of --trace, or ""
-    cgroup_manager  "cgroupfs" or "disabled"
+    cgroup_manager  "cgroupfs", "systemd" or "disabled"
     """
 
     __slots__ = ("cgroup_manager", "log", "root", "trace")

@@ -47,11 +47,17 @@ def plan_make(config: Node, placement: Placement) -> Iterator[HostStep]:
         "made": [],
         "controllers": enabled(layout, settings) if layout.kind == "v2" else [],
     }
-    text = _where(placement)
-    yield HostStep("check_cgroup", args, pointer=placement.pointer, text=text)
-    yield HostStep("make_cgroup", args, pointer=placement.pointer, text=text, undoable=True)
+    if placement.manager == "systemd":
+        from ociruntime.linux.cgroups.systemd import steps
+
+        needed = enabled(layout, settings) if layout.kind == "v2" else []
+        yield from steps.plan_start(config, placement, settings, devices.rules(config), needed)
+    else:
+        text = _where(placement)
+        yield HostStep("check_cgroup", args, pointer=placement.pointer, text=text)
+        yield HostStep("make_cgroup", args, pointer=placement.pointer, text=text, undoable=True)
     for setting in settings:
-        if not _is_late(layout, setting):
+        if not _is_late(placement, setting):
             yield setting.step(placement.directory(setting.controller))
     yield from _plan_devices(config, placement)
     if layout.kind == "v2" and config.at("mounts"):
@@ -61,16 +67,30 @@ def plan_make(config: Node, placement: Placement) -> Iterator[HostStep]:
 def plan_late(config: Node, placement: Placement) -> Iterator[HostStep]:
     """Once init exists, and before it goes on: limits under which it could not have been cloned."""
     layout = placement.layout
-    if not placement.paths or layout.kind != "v2":
+    if not placement.paths or layout.kind == "none":
         return
-    for setting in settings_of(config.at("linux", "resources"), layout):
-        if _is_late(layout, setting):
+    settings = list(settings_of(config.at("linux", "resources"), layout))
+    if placement.manager == "systemd":
+        from ociruntime.linux.cgroups.systemd import steps
+
+        yield from steps.plan_tasks(placement, settings)
+    for setting in settings:
+        if _is_late(placement, setting):
             yield setting.step(placement.directory(setting.controller))
 
 
-def _is_late(layout: Layout, setting: Setting) -> bool:
-    """A clone into a cgroup2 directory counts as a fork there: init itself, and a helper before it."""
-    return layout.kind == "v2" and setting.file == "pids.max" and setting.value in ("0", "1")
+def plan_release(placement: Placement, *, joins_itself: bool) -> Iterator[HostStep]:
+    """Once init is in its cgroup: on v2 by the clone, on v1 when it has joined by itself."""
+    if placement.manager == "systemd" and joins_itself == (placement.layout.kind != "v2"):
+        from ociruntime.linux.cgroups.systemd import steps
+
+        yield from steps.plan_release(placement)
+
+
+def _is_late(placement: Placement, setting: Setting) -> bool:
+    """A clone into a cgroup2 directory counts as a fork there: init itself, a helper before it, and what holds a scope."""
+    late = ("0", "1", "2") if placement.manager == "systemd" else ("0", "1")
+    return placement.layout.kind == "v2" and setting.file == "pids.max" and setting.value in late
 
 
 def settings_of(resources: Node, layout: Layout, held: Node | None = None) -> Iterator[Setting]:
@@ -107,6 +127,7 @@ def _plan_devices(config: Node, placement: Placement) -> Iterator[HostStep]:
         raise StepFailed(
             "the cgroup controller 'devices' is not mounted, so the device rules can't be set",
             pointer=pointer,
+            hint=controller_cure(layout.kind, "devices"),
         )
 
 
@@ -120,12 +141,14 @@ def require_controllers(layout: Layout, settings: list[Setting]) -> None:
                 raise StepFailed(
                     f"the cgroup controller {setting.controller!r} is not in {layout.v2}/cgroup.controllers",
                     pointer=setting.pointer,
+                    hint=controller_cure("v2", setting.controller),
                 )
         elif setting.controller not in layout.controllers:
             raise StepFailed(
                 f"the cgroup controller {setting.controller!r} is not mounted, "
                 f"only {', '.join(layout.controllers)} are",
                 pointer=setting.pointer,
+                hint=controller_cure(layout.kind, setting.controller),
             )
 
 
@@ -134,7 +157,24 @@ def _refuse_without_mount(config: Node) -> None:
     linux = config.at("linux")
     for node in (linux.at("cgroupsPath"), *(member for _, member in linux.at("resources").members())):
         if len(node):
-            raise StepFailed("no cgroup hierarchy is mounted on this machine", pointer=node.pointer)
+            raise StepFailed(
+                "no cgroup hierarchy is mounted on this machine", pointer=node.pointer, hint=HIERARCHY_CURE
+            )
+
+
+# These two are here and not in linux/refusals, which takes them over, because planning must not import anything.
+HIERARCHY_CURE = "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+
+
+def controller_cure(kind: str, controller: str) -> str:
+    """What gives a controller that a limit needs; `kind` is the layout's."""
+    if kind == "v2":
+        return (
+            f"echo +{controller} > cgroup.subtree_control in each cgroup above; for a user under systemd: systemctl edit "
+            "user@.service, with [Service] Delegate=cpu cpuset io memory pids"
+        )
+    place = f"/sys/fs/cgroup/{controller}"
+    return f"mkdir {place} && mount -t cgroup -o {controller} cgroup {place}"
 
 
 def enabled(layout: Layout, settings: list[Setting]) -> list[str]:
