@@ -49,6 +49,7 @@ OPS = {
     "make_monitoring_group": "linux.intelrdt",
     "join_resctrl_group": "linux.intelrdt",
     "set_schemata": "linux.intelrdt",
+    "check_device_node": "linux.devices",
     "set_oom_score_adj": "linux.process",
     "set_rlimit": "linux.rlimits",
     "set_scheduler": "linux.scheduling",

@@ -20,6 +20,7 @@ import stat
 
 from ociruntime.errors import RuntimeFailure, UsageError
 from ociruntime.host_path import absolute
+from ociruntime.identity import is_rootless
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS = 40  # as the kernel
@@ -28,10 +29,11 @@ _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ
 
 
 def default_root() -> str:
-    """Where containers are kept without --root."""
-    if os.geteuid() == 0:
+    """Where containers are kept without --root; root of a user namespace is told from the host's as in runc."""
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    if os.geteuid() == 0 and not (own and os.environ.get("USER") != "root" and is_rootless()):
         return "/run/ociruntime"
-    return os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "ociruntime")
+    return os.path.join(own or f"/run/user/{os.getuid()}", "ociruntime")
 
 
 def check_id(container_id: str) -> None:

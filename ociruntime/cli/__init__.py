@@ -99,8 +99,6 @@ def settings_of(given: flags.Arguments, log: Log) -> Settings:
     manager = given.text("cgroup-manager", "systemd" if systemd else "cgroupfs")
     if systemd and manager != "systemd":
         raise UsageError(f"flag --systemd-cgroup: --cgroup-manager says {manager}")
-    if given.text("rootless") == "true":
-        raise NotSupported("flag --rootless: true is not supported yet")
     root = given.text("root")
     if root and not root.startswith("/"):
         from ociruntime.host_path import absolute
@@ -111,6 +109,7 @@ def settings_of(given: flags.Arguments, log: Log) -> Settings:
         root=root,
         trace=given.text("trace"),
         cgroup_manager=manager,
+        rootless=given.text("rootless", "auto"),
     )
 
 

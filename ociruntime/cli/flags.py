@@ -36,7 +36,7 @@ GLOBAL: tuple[Row, ...] = (
     ("trace", "", "FILE", WORKS, "ours", "create, start, run, exec: write the start and end of every step to FILE (Chrome trace JSON)", ""),
     ("cgroup-manager", "", "cgroupfs|disabled|systemd", WORKS, "crun", "how cgroups are managed (default cgroupfs)", ""),
     ("systemd-cgroup", "", "", WORKS, "runc", "the same as --cgroup-manager systemd: a scope unit for each container", ""),
-    ("rootless", "", "auto|false|true", ACCEPTED, "runc", "ignore cgroup permission errors", "the runtime only runs as root for now; auto and false mean the same, and true is refused: not supported yet"),
+    ("rootless", "", "auto|false|true", WORKS, "runc", "go on without the cgroups that may not be made (default auto: unless the caller is the host's root)", ""),
     ("criu", "", "FILE", ACCEPTED, "runc", "path of the criu program", "only checkpoint and restore would use it"),
     ("help", "h", "", WORKS, "runc", "show this help", ""),
     ("version", "v", "", WORKS, "runc", "show the version of the runtime and of the specification", ""),
@@ -143,7 +143,7 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     ),
     "spec": (
         ("bundle", "b", "DIR", WORKS, "runc", "directory for config.json (default: the current one)", ""),
-        ("rootless", "", "", REFUSED, "runc", "write a config for an unprivileged user", _LATER),
+        ("rootless", "", "", WORKS, "runc", "write a config for the user who calls it", ""),
     ),
     "ps": (("format", "f", "table|json", WORKS, "runc", "output format (default table)", ""),),
     "pause": (),

@@ -197,12 +197,12 @@ class Mount:
         return f"mount {self.number}"
 
 
-def read(config: Node, bundle: str, rootfs: str) -> list[Mount]:
+def read(config: Node, bundle: str, rootfs: str, host: Host) -> list[Mount]:
     """The entries in the config's order; bundle and rootfs are absolute paths.
 
     Raises NotSupported for what can only be seen from all entries together.
     """
-    sources, found = Sources(config, bundle, rootfs), []
+    sources, found = Sources(config, bundle, rootfs, rootless=host.rootless), []
     for number, entry in enumerate(config.at("mounts")):
         options, place = parse(entry.at("options").texts()), destination_of(entry)
         bound = options.bind and not options.remount

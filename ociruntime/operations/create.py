@@ -87,7 +87,7 @@ def make(
 
         bundle = with_notify_socket(bundle, options.notify)
     warnings = _require(root, bundle, options, keep_terminal)
-    machine = host.probe(bundle.config)
+    machine = host.probe_for(bundle.config, options)
     options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)
     creation = _Creation(_claim(root, options.container_id), bundle, options, pid_file, machine)
     try:

@@ -277,7 +277,8 @@ def plan_again(container: Container) -> Plan:
     from ociruntime.plan import order
 
     options = order.Options(container.id, **container.record.options)
-    return order.make(_bundle(container), host.probe(), options)
+    bundle = _bundle(container)
+    return order.make(bundle, host.probe_for(bundle.config, options), options)
 
 
 def _bundle(container: Container) -> Bundle:

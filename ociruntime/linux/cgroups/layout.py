@@ -30,9 +30,11 @@ class Layout:
                     as seen below the mount point ("/" is the mount point itself)
     v2_controllers  what cgroup.controllers says at the v2 mount point
     user            whose systemd makes units: 0 is the machine's, another uid that user's own
+    rootless        for a runtime without power over the host: only what it may use (rights.py); no device rules
+    closed          then: controller -> the directory in which it may not make a cgroup
     """
 
-    __slots__ = ("controllers", "kind", "own", "user", "v2", "v2_controllers")
+    __slots__ = ("closed", "controllers", "kind", "own", "rootless", "user", "v2", "v2_controllers")
 
     def __init__(
         self,
@@ -50,6 +52,8 @@ class Layout:
         self.own = own or {}
         self.v2_controllers = v2_controllers or []
         self.user = user
+        self.rootless = False
+        self.closed: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return (

@@ -33,7 +33,7 @@ def plan_make(config: Node, placement: Placement) -> Iterator[HostStep]:
         return
     layout, paths = placement.layout, placement.paths
     if layout.kind == "none":
-        _refuse_without_mount(config)
+        _refuse_without_mount(config, layout)
         return
     settings = list(settings_of(config.at("linux", "resources"), layout))
     require_controllers(layout, settings)
@@ -103,6 +103,8 @@ def settings_of(resources: Node, layout: Layout, held: Node | None = None) -> It
 
 def _plan_devices(config: Node, placement: Placement) -> Iterator[HostStep]:
     layout, paths = placement.layout, placement.paths
+    if layout.rootless:
+        return  # only the host's root may set them, as in runc
     rules = devices.rules(config)
     listed = config.at("linux", "resources", "devices")
     pointer = listed.pointer if listed else ""
@@ -136,6 +138,8 @@ def require_controllers(layout: Layout, settings: list[Setting]) -> None:
     for setting in settings:
         if setting.optional or not setting.controller:
             continue
+        if setting.controller in layout.closed:
+            raise _closed(layout, setting.controller, setting.pointer)
         if layout.kind == "v2":
             if setting.controller not in layout.v2_controllers:
                 raise StepFailed(
@@ -152,9 +156,27 @@ def require_controllers(layout: Layout, settings: list[Setting]) -> None:
             )
 
 
-def _refuse_without_mount(config: Node) -> None:
-    """Without any cgroup mount a container can run, but not if its config asks for a cgroup or a limit."""
+def _closed(layout: Layout, controller: str, pointer: str) -> StepFailed:
+    """A limit without the right to make a cgroup that could have it."""
+    place = layout.closed.get(controller) or next(iter(layout.closed.values()))
+    return StepFailed(
+        f"the container gets no cgroup that could have this limit: {place} is not writable for this user",
+        pointer=pointer,
+        hint=CGROUP2_DELEGATION if "" in layout.closed and len(layout.closed) == 1 else CGROUP1_DELEGATION,
+    )
+
+
+def _refuse_without_mount(config: Node, layout: Layout) -> None:
+    """Without any cgroup mount a container can run, but not if its config asks for a cgroup or a limit.
+
+    Where there are mounts that a rootless runtime may not use, only limits are refused, and device rules left out.
+    """
     linux = config.at("linux")
+    if layout.closed:
+        for name, member in linux.at("resources").members():
+            if len(member) and name != "devices":
+                raise _closed(layout, name, member.pointer)
+        return
     for node in (linux.at("cgroupsPath"), *(member for _, member in linux.at("resources").members())):
         if len(node):
             raise StepFailed(
@@ -162,7 +184,11 @@ def _refuse_without_mount(config: Node) -> None:
             )
 
 
-# These two are here and not in linux/refusals, which takes them over, because planning must not import anything.
+# These are here and not in linux/refusals, which takes them over, because planning must not import anything.
+CGROUP1_DELEGATION = (
+    "boot with systemd.unified_cgroup_hierarchy=1, as only cgroup v2 can be delegated, or leave limits out"
+)
+CGROUP2_DELEGATION = "systemd-run --user --scope -p Delegate=yes ociruntime ..., or leave limits out"
 HIERARCHY_CURE = "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
 
 
