@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.bundle import make_bundle
-from tests.harness.configuration import default_config, with_users, without_namespace
+from tests.harness.configuration import with_users, without_namespace
 from tests.harness.doctor import AS_USER, UID, doctor
 from tests.harness.driver import ENVIRONMENT, TIMEOUT, command_of, runtime_under_test
 from tests.harness.peers import PEERS
@@ -102,15 +101,17 @@ _IDS = {
 
 @pytest.fixture
 def bundle_of_user(searchable: Path) -> str:
-    """A config with all sub-ids that a user has, where the user may read it."""
-    config = default_config("true")
-    with_users(config, (0, UID, 1), (1, 300000, 65536))
-    without_namespace(config, "network")
-    del config["linux"]["resources"]
-    config["mounts"] = [one for one in config["mounts"] if one["type"] not in ("sysfs", "cgroup")]
-    path = searchable / "config.json"
-    path.write_text(json.dumps(config))
-    return str(path)
+    """A bundle with all sub-ids that a user has, which the user can read."""
+
+    def edit(config: dict[str, Any]) -> None:
+        with_users(config, (0, UID, 1), (1, 300000, 65536))
+        without_namespace(config, "network")
+        del config["linux"]["resources"]
+        config["mounts"] = [one for one in config["mounts"] if one["type"] not in ("sysfs", "cgroup")]
+
+    made = make_bundle(searchable / "users", "true", edit=edit, own_files=True)
+    made.directory.chmod(0o755)
+    return str(made.directory)
 
 
 @pytest.mark.parametrize("name", _IDS)
@@ -122,6 +123,11 @@ def test_ids_that_can_not_be_mapped(name: str, bundle_of_user: str, runtime_dire
     assert (code, answer["state"], answer["needed"]) == (1, "missing", True), answer
     for word in words:
         assert word in f"{answer['cause']}: {answer['cure']}"
+    wrapper = ["unshare", "--mount", "sh", "-ec", f'{script}\nexec "$@"', "sh", *AS_USER]
+    run = ("run", "--bundle", bundle_of_user)
+    said = _run_as_user(*run, wrapper=wrapper, XDG_RUNTIME_DIR=str(runtime_directory))
+    assert "write id map" in said
+    assert answer["cure"] in said
     assert {one["name"] for one in answers.values() if one["needed"] and one["state"] == "missing"} == {
         "ids.mapping"
     }
@@ -181,17 +187,21 @@ def test_no_bus_and_no_runtime_directory(runtime_directory: Path) -> None:
     assert "dbus-user-session" in answers["cgroup.systemd"]["cure"]
 
 
+def _limited(config: dict[str, Any]) -> None:
+    config["linux"]["resources"]["pids"] = {"limit": 100}
+
+
 @pytest.fixture
 def bundle_for_all(searchable: Path) -> str:
-    """A bundle that everybody can read."""
-    made = make_bundle(searchable / "bundle", "true", own_files=True)
+    """A bundle with a limit that everybody can read."""
+    made = make_bundle(searchable / "bundle", "true", edit=_limited, own_files=True)
     made.directory.chmod(0o755)
     return str(made.directory)
 
 
-def _run_as_user(*words: str, **env: str) -> str:
+def _run_as_user(*words: str, wrapper: list[str] | None = None, **env: str) -> str:
     """What `run` of an ordinary user says; it must fail."""
-    command = [*AS_USER, *command_of("ociruntime"), *words, new_id()]
+    command = [*(wrapper or AS_USER), *command_of("ociruntime"), *words, new_id()]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**ENVIRONMENT, **env}, timeout=TIMEOUT, check=False
     )
@@ -206,7 +216,7 @@ def test_the_command_says_it_to_an_ordinary_user(bundle_for_all: str, runtime_di
     run = ("run", "--bundle", bundle_for_all)
     calls = (
         ("state.directory", "XDG_RUNTIME_DIR is not set", (), {}),
-        ("cgroup.make", f"does not belong to uid {UID}", (), directory),
+        ("cgroup.make", "/sys/fs/cgroup", (), directory),
         ("namespace.mount", f"uid {UID} has no CAP_SYS_ADMIN", ("--cgroup-manager", "disabled"), directory),
     )
     for name, words, options, env in calls:

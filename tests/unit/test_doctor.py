@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ociruntime.config import Node
-from ociruntime.inspect.doctor import Report, cgroups, children
+from ociruntime.inspect.doctor import Report, cgroups, children, table
 from ociruntime.inspect.doctor.answers import MISSING, RESTRICTED, WORKS, Answer, Case, Lacking, works
 from ociruntime.inspect.doctor.ordinary import ordinary_config
 from ociruntime.inspect.doctor.table import probes
@@ -57,7 +57,7 @@ def edited(**members: Any) -> Config:
 
 def test_what_a_config_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each thing is needed by configs that have it, and not by others."""
-    monkeypatch.setattr(facts, "in_first_user_namespace", lambda: True)
+    monkeypatch.setattr(table, "is_rootless", lambda: False)
     ordinary = needed(default_config())
     assert {
         "exec.system-calls",
@@ -115,27 +115,28 @@ def test_what_a_config_needs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_which_cgroups_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the manager; without limits, an ordinary user needs none; in a user namespace there are no device rules."""
-    monkeypatch.setattr(facts, "in_first_user_namespace", lambda: True)
+    """By the manager; without power over the host only limits need one, and there are no device rules."""
+    monkeypatch.setattr(table, "is_rootless", lambda: False)
     config = edited(resources={})
     asked = {"cgroup.hierarchies", "cgroup.controllers"}
     assert asked <= needed(default_config())
     assert not asked & needed(config)
     assert {"cgroup.make", "cgroup.devices"} <= needed(config)
-    assert not {"cgroup.make", "cgroup.devices"} & needed(config, powerful=False)
-    assert "cgroup.make" in needed(default_config(), powerful=False)
     assert not {"cgroup.make", "cgroup.devices", *asked} & needed(default_config(), manager="disabled")
     assert needed(default_config(), manager="systemd") & {"cgroup.make", "cgroup.systemd"} == {
         "cgroup.systemd"
     }
     assert "cgroup.make" not in needed(config, layout=Layout("none"))
-    monkeypatch.setattr(facts, "in_first_user_namespace", lambda: False)
-    assert "cgroup.devices" not in needed(default_config())
+    monkeypatch.setattr(table, "is_rootless", lambda: True)
+    assert not {"cgroup.make", "cgroup.devices", *asked} & needed(default_config())
+    limited = needed(edited(resources={"pids": {"limit": 100}}))
+    assert limited & {"cgroup.make", "cgroup.devices", *asked} == {"cgroup.make", *asked}
 
 
 def test_an_ordinary_container(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an ordinary user: in a user namespace with its own ids."""
     monkeypatch.setattr(facts, "has", lambda _capability: False)
+    monkeypatch.setattr(table, "is_rootless", lambda: True)
     found = needed(ordinary_config(), powerful=False)
     assert {"namespace.user", "namespace.pid", "mount.proc", "mount.proc-in-user-namespace"} <= found
     assert not {"ids.mapping", "namespace.network", "cgroup.make", "mount.sysfs"} & found

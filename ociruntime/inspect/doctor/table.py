@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from ociruntime.identity import is_rootless
 from ociruntime.inspect.doctor import cgroups, ids, mounts, namespaces, programs, seccomp, services
 from ociruntime.linux import namespace_entries
 from ociruntime.linux.mount_options import is_id_mapped, parse
-from ociruntime.linux.refusals import facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def _of_mounts(case: Case) -> Iterator[Probe]:
 
 def _of_cgroups(case: Case) -> Iterator[Probe]:
     asked = _asks_for_cgroup(case)
-    made = case.manager == "cgroupfs" and case.layout.kind != "none" and (case.powerful or asked)
-    rules = made and facts.in_first_user_namespace()
+    made = case.manager == "cgroupfs" and case.layout.kind != "none" and (not is_rootless() or asked)
+    rules = made and not is_rootless()
     yield Probe("cgroup.hierarchies", "cgroup version", cgroups.hierarchies, asked)
     yield Probe("cgroup.make", "cgroupfs driver", cgroups.make, made)
     yield Probe("cgroup.controllers", "cgroup controllers", cgroups.controllers, asked)
@@ -112,7 +112,13 @@ def _is_recursive(case: Case) -> bool:
 
 
 def _asks_for_cgroup(case: Case) -> bool:
-    """Without a hierarchy a container can run, but not if its config asks for one."""
-    linux = case.config.at("linux")
-    asked = (linux.at("cgroupsPath"), *(member for _, member in linux.at("resources").members()))
+    """Without a hierarchy a container can run, but not if its config asks for one.
+
+    A runtime without power over the host leaves device rules out, and the container in the caller's cgroup.
+    """
+    linux, rootless = case.config.at("linux"), is_rootless()
+    limits = [
+        member for name, member in linux.at("resources").members() if not (rootless and name == "devices")
+    ]
+    asked = limits if rootless else [*limits, linux.at("cgroupsPath")]
     return case.manager != "disabled" and any(len(node) for node in asked)

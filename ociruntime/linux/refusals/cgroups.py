@@ -8,7 +8,12 @@ from __future__ import annotations
 import errno
 import os
 
-from ociruntime.linux.cgroups.planner import HIERARCHY_CURE, controller_cure
+from ociruntime.linux.cgroups.planner import (
+    CGROUP1_DELEGATION,
+    CGROUP2_DELEGATION,
+    HIERARCHY_CURE,
+    controller_cure,
+)
 from ociruntime.linux.refusals import Remedy, facts
 
 _ROOT = "/sys/fs/cgroup"
@@ -66,13 +71,10 @@ def undelegated(path: str) -> Remedy:
     user = facts.uid()
     above = nearest(path)
     cause = f"no delegation: {above} does not belong to uid {user}"
-    without = "without limits: --cgroup-manager disabled"
     if not os.path.exists(f"{above}/cgroup.subtree_control"):
-        cure = "boot with systemd.unified_cgroup_hierarchy=1, as only cgroup v2 can be delegated"
-        return Remedy(cause, f"{cure}; or {without}", root=True)
+        return Remedy(cause, CGROUP1_DELEGATION, root=True)
     files = " ".join(f"{above}{name}" for name in ("", "/cgroup.procs", "/cgroup.subtree_control"))
-    cure = f"systemd-run --user --scope -p Delegate=yes ociruntime ..., or as root: chown {user} {files}"
-    return Remedy(cause, f"{cure}; or {without}", root=True)
+    return Remedy(cause, f"{CGROUP2_DELEGATION}; or as root: chown {user} {files}", root=True)
 
 
 def nearest(path: str) -> str:
