@@ -16,11 +16,11 @@ _ociruntime() {
   --bundle|-b|--root) compopt -o dirnames 2>/dev/null; return ;;
   --config|--pid-file|--log|--trace) compopt -o default 2>/dev/null; return ;;
   --log-format) mapfile -t COMPREPLY < <(compgen -W "text json" -- "$current"); return ;;
-  --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled" -- "$current"); return ;;
+  --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled systemd" -- "$current"); return ;;
   esac
   if [[ -z $verb ]]; then
-    words="create start state kill delete run exec update ps pause resume events list spec features inspect validate plan gc compare help"
-    [[ $current == -* ]] && words="--root --log --log-format --debug --trace --cgroup-manager --rootless --criu --help --version"
+    words="create start state kill delete run exec update ps pause resume events list spec features inspect validate plan doctor gc compare help"
+    [[ $current == -* ]] && words="--root --log --log-format --debug --trace --cgroup-manager --systemd-cgroup --rootless --criu --help --version"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     return
   fi
@@ -39,11 +39,12 @@ _ociruntime() {
     resume) words="--help" ;;
     events) words="--interval --stats --help" ;;
     list) words="--format --quiet --help" ;;
-    spec) words="--bundle --help" ;;
+    spec) words="--bundle --rootless --help" ;;
     features) words="--help" ;;
     inspect) words="--help" ;;
     validate) words="--format --help" ;;
     plan) words="--format --help" ;;
+    doctor) words="--format --help" ;;
     gc) words="--help" ;;
     compare) words="--with --format --help" ;;
     help) words="--help" ;;

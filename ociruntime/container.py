@@ -152,7 +152,8 @@ class Container:
         """Its cgroup directory per v1 controller, "" for v2. Raises RuntimeFailure if it has none."""
         if not self.record.cgroup_paths:
             raise RuntimeFailure(
-                "the container has no cgroup of its own", hint="it was created with --cgroup-manager disabled"
+                "the container has no cgroup of its own",
+                hint="it was created with --cgroup-manager disabled, or without root",
             )
         return self.record.cgroup_paths
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import os
 
+from ociruntime.identity import is_rootless
 from ociruntime.linux import awake
 from ociruntime.linux.cgroups.layout import Layout, probe_layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ociruntime.config import Node
+    from ociruntime.plan.order import Options
 
 _MOST_CPUS = 8192
 ALL_CAPABILITIES = (1 << 41) - 1  # CAP_CHOWN to CAP_CHECKPOINT_RESTORE
@@ -31,9 +35,27 @@ class Host:
     apparmor, selinux   whether that LSM is enabled
     resctrl   where resctrl is mounted, or "" (also if it was not looked for)
     kcore     whether /proc/kcore exists (then /dev/core is linked to it, as runc does)
+    groups    the hierarchies in which the container's cgroup is made: those of `cgroups`, or fewer without power over the host
+    rootless  the runtime has no power over the host: it is an ordinary user, or the root of a user namespace
+    uid, gid  whose it is, in its own user namespace
+    setgroups whether its user namespace allows setgroups(2); for exec, the container's
     """
 
-    __slots__ = ("apparmor", "capabilities", "cgroups", "cpus", "kcore", "machine", "resctrl", "selinux")
+    __slots__ = (
+        "apparmor",
+        "capabilities",
+        "cgroups",
+        "cpus",
+        "gid",
+        "groups",
+        "kcore",
+        "machine",
+        "resctrl",
+        "rootless",
+        "selinux",
+        "setgroups",
+        "uid",
+    )
 
     def __init__(
         self,
@@ -46,9 +68,17 @@ class Host:
         capabilities: int = ALL_CAPABILITIES,
         cpus: int = 64,
         resctrl: str = "",
+        rootless: bool = False,
+        uid: int = 0,
+        gid: int = 0,
+        setgroups: bool = True,
     ) -> None:
+        self.rootless = rootless
+        self.uid = uid
+        self.gid = gid
+        self.setgroups = setgroups
         self.capabilities = capabilities
-        self.cgroups = cgroups
+        self.cgroups = self.groups = cgroups
         self.cpus = cpus
         self.resctrl = resctrl
         self.machine = machine
@@ -72,7 +102,31 @@ def probe(config: Node | None = None, cgroups: Layout | None = None) -> Host:
         capabilities=_own_capabilities(),
         cpus=_possible_cpus(),
         resctrl=_mount_point("resctrl") if config is not None and awake(config, "intelrdt") else "",
+        **(_without_power() if is_rootless() else {}),
     )
+
+
+def probe_for(config: Node, options: Options) -> Host:
+    """The machine as it is for one container: `probe`, and in which cgroup hierarchies it can have a cgroup.
+
+    options   create's; `rootless` is "auto", "true" (as for a user without rights, also for root) or "false"
+    """
+    machine = probe(config)
+    if options.rootless == "true" or (machine.rootless and options.rootless != "false"):
+        from ociruntime.linux.cgroups.rights import usable
+
+        if options.cgroup_manager == "cgroupfs":
+            machine.groups = usable(machine.cgroups, config, options.container_id)
+    return machine
+
+
+def setgroups_allowed(pid: int | str = "self") -> bool:
+    """Whether setgroups(2) is allowed in the user namespace of a process. user_namespaces(7)"""
+    return _first_byte(f"/proc/{pid}/setgroups") != b"d"
+
+
+def _without_power() -> dict[str, Any]:
+    return {"rootless": True, "uid": os.geteuid(), "gid": os.getegid(), "setgroups": setgroups_allowed()}
 
 
 def _has_selinux() -> bool:

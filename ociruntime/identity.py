@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which process is it, does it live, and is it frozen? A pid is reused; with its start time it is not.
+"""Which process is it, does it live, and is it frozen? A pid is reused; with its start time it is not. And is this one root?
 
 Freezing and thawing is in linux/cgroups/freezer.py. This module must not import anything of the package: it is on the path
 of `state`.
@@ -13,8 +13,19 @@ import os
 _PF_EXITING = 0x4  # linux/sched.h
 # Fields 9, 20 and 22 of /proc/PID/stat, counted from the state, which is the third (proc(5)).
 _FLAGS, _THREADS, _START_TIME = 6, 17, 19
+_FIRST_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 # controller ("" is cgroup v2), its file, and what that says of a frozen cgroup
 _FREEZERS = (("freezer", "freezer.state", (b"FROZEN", b"FREEZING")), ("", "cgroup.freeze", (b"1",)))
+
+
+def is_rootless() -> bool:
+    """True if this process has no power over the host: an ordinary user, or the root of a user namespace. namespaces(7)"""
+    if os.geteuid() != 0:
+        return True
+    try:
+        return os.readlink("/proc/self/ns/user") != _FIRST_USER_NAMESPACE
+    except OSError:
+        return False  # without procfs nothing works, and other errors say so
 
 
 def start_time_of(pid: int) -> int:

@@ -127,6 +127,12 @@ class Record:
         group = self.facts["cgroups"] if self.cgroup_paths else None
         return group.get("resources") if isinstance(group, dict) else None
 
+    @property
+    def unit(self) -> str:
+        """The systemd unit whose cgroup it is in, or "" if the runtime has made its cgroup itself."""
+        group = self.facts.get("cgroups")
+        return _text(group.get("unit")) if isinstance(group, dict) else ""
+
     def set_resources(self, resources: object) -> None:
         """Note what `update` has set."""
         _member(self.facts, "cgroups", dict)["resources"] = resources

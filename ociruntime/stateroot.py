@@ -20,6 +20,7 @@ import stat
 
 from ociruntime.errors import RuntimeFailure, UsageError
 from ociruntime.host_path import absolute
+from ociruntime.identity import is_rootless
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS = 40  # as the kernel
@@ -28,10 +29,11 @@ _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ
 
 
 def default_root() -> str:
-    """Where containers are kept without --root."""
-    if os.geteuid() == 0:
+    """Where containers are kept without --root; root of a user namespace is told from the host's as in runc."""
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    if os.geteuid() == 0 and not (own and os.environ.get("USER") != "root" and is_rootless()):
         return "/run/ociruntime"
-    return os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "ociruntime")
+    return os.path.join(own or f"/run/user/{os.getuid()}", "ociruntime")
 
 
 def check_id(container_id: str) -> None:
@@ -125,7 +127,17 @@ def make_root(root: str) -> None:
         except FileExistsError:
             continue  # another create has just made it: it is checked like any other
         except OSError as failure:
-            raise RuntimeFailure(missing, step=step, errno=failure.errno or 0) from None
+            hint = _hint_of_default(root)
+            raise RuntimeFailure(missing, step=step, errno=failure.errno or 0, hint=hint) from None
+
+
+def _hint_of_default(root: str) -> str:
+    """What an ordinary user's default root lacks."""
+    if os.geteuid() == 0 or root != default_root():
+        return ""
+    from ociruntime.linux.refusals.session import runtime_directory
+
+    return str(runtime_directory(os.environ.get("XDG_RUNTIME_DIR", ""), os.getuid()) or "")
 
 
 def _refuse_others(

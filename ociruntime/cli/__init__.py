@@ -93,11 +93,10 @@ def _verb_of(given: flags.Arguments) -> str:
 
 def settings_of(given: flags.Arguments, log: Log) -> Settings:
     """The global flags as verbs see them; refuses what this version can't do."""
-    manager = given.text("cgroup-manager", "cgroupfs")
-    if manager == "systemd":
-        raise NotSupported("flag --cgroup-manager: systemd is not supported yet", hint=flags.SYSTEMD_HINT)
-    if given.text("rootless") == "true":
-        raise NotSupported("flag --rootless: true is not supported yet")
+    systemd = given.on("systemd-cgroup")
+    manager = given.text("cgroup-manager", "systemd" if systemd else "cgroupfs")
+    if systemd and manager != "systemd":
+        raise UsageError(f"flag --systemd-cgroup: --cgroup-manager says {manager}")
     root = given.text("root")
     if root and not root.startswith("/"):
         from ociruntime.host_path import absolute
@@ -108,6 +107,7 @@ def settings_of(given: flags.Arguments, log: Log) -> Settings:
         root=root,
         trace=given.text("trace"),
         cgroup_manager=manager,
+        rootless=given.text("rootless", "auto"),
     )
 
 

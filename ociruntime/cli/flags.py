@@ -28,22 +28,15 @@ Row = tuple[str, str, str, str, str, str, str]
 
 _LATER = "not supported yet"
 
-# What to do instead of using a flag, for users who never typed it because an engine did.
-SYSTEMD_HINT = (
-    "use the cgroupfs driver: podman --cgroup-manager=cgroupfs, dockerd --exec-opt native.cgroupdriver=cgroupfs, "
-    "SystemdCgroup = false of containerd"
-)
-_HINTS = {"systemd-cgroup": SYSTEMD_HINT}
-
 GLOBAL: tuple[Row, ...] = (
     ("root", "", "DIR", WORKS, "runc", "keep the containers' state in DIR", ""),
     ("log", "", "FILE", WORKS, "runc", "also append errors and warnings to FILE", ""),
     ("log-format", "", "text|json", WORKS, "runc", "format of log lines (default text)", ""),
     ("debug", "", "", WORKS, "runc", "log more, and show the traceback of an internal error", ""),
     ("trace", "", "FILE", WORKS, "ours", "create, start, run, exec: write the start and end of every step to FILE (Chrome trace JSON)", ""),
-    ("cgroup-manager", "", "cgroupfs|disabled|systemd", WORKS, "crun", "how cgroups are managed (default cgroupfs)", "systemd is refused: not supported yet"),
-    ("systemd-cgroup", "", "", REFUSED, "runc", "use the systemd cgroup driver", _LATER),
-    ("rootless", "", "auto|false|true", ACCEPTED, "runc", "ignore cgroup permission errors", "the runtime only runs as root for now; auto and false mean the same, and true is refused: not supported yet"),
+    ("cgroup-manager", "", "cgroupfs|disabled|systemd", WORKS, "crun", "how cgroups are managed (default cgroupfs)", ""),
+    ("systemd-cgroup", "", "", WORKS, "runc", "the same as --cgroup-manager systemd: a scope unit for each container", ""),
+    ("rootless", "", "auto|false|true", WORKS, "runc", "go on without the cgroups that may not be made (default auto: unless the caller is the host's root)", ""),
     ("criu", "", "FILE", ACCEPTED, "runc", "path of the criu program", "only checkpoint and restore would use it"),
     ("help", "h", "", WORKS, "runc", "show this help", ""),
     ("version", "v", "", WORKS, "runc", "show the version of the runtime and of the specification", ""),
@@ -150,7 +143,7 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     ),
     "spec": (
         ("bundle", "b", "DIR", WORKS, "runc", "directory for config.json (default: the current one)", ""),
-        ("rootless", "", "", REFUSED, "runc", "write a config for an unprivileged user", _LATER),
+        ("rootless", "", "", WORKS, "runc", "write a config for the user who calls it", ""),
     ),
     "ps": (("format", "f", "table|json", WORKS, "runc", "output format (default table)", ""),),
     "pause": (),
@@ -164,6 +157,7 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "inspect": (),
     "validate": (_FORMAT_TEXT,),
     "plan": (_FORMAT_TEXT,),
+    "doctor": (_FORMAT_TEXT,),
     "gc": (),
     "compare": (
         (
@@ -210,6 +204,12 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
     "inspect": ("ID", 1, 1, "print everything that is known of a container, as JSON"),
     "validate": ("[BUNDLE|FILE]", 0, 1, "print everything that is wrong with a config.json"),
     "plan": ("[BUNDLE|FILE]", 0, 1, "print what create and start would do, step by step"),
+    "doctor": (
+        "[BUNDLE|FILE]",
+        0,
+        1,
+        "try what a container (or this one) needs on this host, and say what is missing",
+    ),
     "gc": ("", 0, 0, "clean up what a killed runtime left half done"),
     "compare": ("[BUNDLE|FILE]", 0, 1, "run a bundle under several runtimes and print what differs inside"),
     "help": ("[VERB]", 0, 1, "show the help of the command or of a verb"),
@@ -347,5 +347,5 @@ def checked(row: Row, value: str) -> str:
     elif "|" in kind and value not in kind.split("|"):
         raise UsageError(f"flag --{name} must be one of {kind.replace('|', ', ')}, not {value!r}")
     if row[3] == REFUSED and value != "false":
-        raise NotSupported(f"flag --{name}: {row[6]}", hint=_HINTS.get(name, ""))
+        raise NotSupported(f"flag --{name}: {row[6]}")
     return value

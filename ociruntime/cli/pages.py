@@ -20,7 +20,7 @@ _HELP_ROW: Row = ("help", "h", "", flags.WORKS, "runc", "show this help", "")
 # code -> when
 EXIT_CODES: tuple[tuple[str, str], ...] = (
     ("0", "success; `delete --force` also succeeds if there is no such container"),
-    ("1", "an error; one line on stderr (and in the log) says which. `validate`: the config breaks the specification"),
+    ("1", "an error; one line on stderr (and in the log) says which. `validate`: the config breaks the specification; `doctor`: something that is needed does not work"),
     ("128+n", "`create`, `run`, `exec`: signal n arrived before the program ran; what had been done has been undone"),
     ("130", "any other verb: interrupted by SIGINT"),
     ("141", "the reader of standard output went away (128 + SIGPIPE), as in `ociruntime plan | head -1`"),
@@ -236,7 +236,7 @@ _ociruntime() {{
   --bundle|-b|--root) compopt -o dirnames 2>/dev/null; return ;;
   --config|--pid-file|--log|--trace) compopt -o default 2>/dev/null; return ;;
   --log-format) mapfile -t COMPREPLY < <(compgen -W "text json" -- "$current"); return ;;
-  --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled" -- "$current"); return ;;
+  --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled systemd" -- "$current"); return ;;
   esac
   if [[ -z $verb ]]; then
     words={verbs}

@@ -180,7 +180,8 @@ def _steps(step: HostStep, context: Context) -> Iterator[Step]:
     if kind in _IN_CONTAINER and namespace_entries.has(config, "user"):
         from ociruntime.linux import idmap
 
-        yield from idmap.plan_root(config)
+        assert context.host is not None  # who runs hooks in the container has probed it
+        yield from idmap.plan_root(config, context.host)
     if kind == "startContainer":
         host = context.host
         assert host is not None  # the caller that runs startContainer hooks has probed it

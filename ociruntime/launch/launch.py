@@ -64,6 +64,8 @@ _DETAILS = {
 _LISTS = (
     "check_cgroup",
     "make_cgroup",
+    "start_scope",
+    "set_unit_properties",
     "set_device_rules",
     "load_device_program",
     "hold_id_maps",
@@ -216,7 +218,7 @@ class Launch:
                 failure.step = said_once(step, failure.reason)
             raise
         except OSError as failure:
-            raise step_failed(step, failure) from None
+            raise step_failed(step, failure, self.plan.clone_flags) from None
 
     def _clone(self) -> None:
         self._make_child()
@@ -329,7 +331,8 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
     """The failure of a record in terms of the step behind it."""
     detail = _DETAILS.get(failure.detail, failure.detail.replace("_", " "))
     if failure.index >= len(steps):
-        return StepFailed(f"starting init: {detail}", errno=failure.errno)
+        hint = _remedy("executable", failure.errno)
+        return StepFailed(f"starting init: {detail}", errno=failure.errno, hint=hint)
     step = steps[failure.index]
     if isinstance(step, InitStep) and step.op in ("find_program", "exec"):
         return program_failed(step, failure)
@@ -376,8 +379,13 @@ def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
 
 def _hint(failure: ChildFailed, step: Step, steps: list[Step]) -> str:
     op = step.op if isinstance(step, InitStep) else "sync"
-    if failure.errno == errno.EPERM and op == "mount_fs":
-        return _hint_of_user_namespace(steps) or hint_for(failure.errno, op)
+    users = any(isinstance(one, HostStep) and one.op == "note_id_maps" for one in steps)
+    if isinstance(step, InitStep):
+        found = _remedy("of_init_step", op, failure.errno, named(step), users=users)
+        if found:
+            return found
+    if failure.errno == errno.EPERM and op == "mount_fs" and users:
+        return _OWN_NAMESPACES
     if failure.errno == errno.EPERM and failure.detail == "mount_setattr":
         return "the source has flags that are locked in this user namespace: leave out the option that clears one"
     if failure.errno == errno.ENOSPC:  # a mount point is a file, and needs room on a disk
@@ -391,10 +399,14 @@ def _hint(failure: ChildFailed, step: Step, steps: list[Step]) -> str:
 _MOUNTING = ("move_mount", "open_tree", "fsmount", "mount", "pivot_root", "bind_source")
 
 
-def _hint_of_user_namespace(steps: list[Step]) -> str:
-    if any(isinstance(step, HostStep) and step.op == "note_id_maps" for step in steps):
-        return "a user namespace may mount proc, sysfs and mqueue only if it also has its own pid, network and ipc namespaces"
-    return ""
+_OWN_NAMESPACES = "a user namespace may mount proc, sysfs and mqueue only if it also has its own pid, network and ipc namespaces"
+
+
+def _remedy(kind: str, *facts: object, **more: object) -> str:
+    """What this host lacks and which command gives it, or "": refusals/steps.py, which is loaded only after a failure."""
+    from ociruntime.linux.refusals import steps
+
+    return str(getattr(steps, kind)(*facts, **more) or "")
 
 
 def program_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
@@ -415,12 +427,13 @@ def program_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
     return StepFailed("", pointer=step.pointer, step=shown, errno=failure.errno, hint=hint)
 
 
-def step_failed(step: HostStep, failure: OSError) -> StepFailed:
+def step_failed(step: HostStep, failure: OSError, clone_flags: int = 0) -> StepFailed:
     """A host step's OSError as the error that people see."""
     number = failure.errno or 0
     name = os.fsdecode(failure.filename) if isinstance(failure.filename, (str, bytes)) else ""
     shown = said_once(step, name)
-    return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint_for(number, step.op))
+    hint = _remedy("of_host_step", step.op, number, name, clone_flags) or hint_for(number, step.op)
+    return StepFailed(name, pointer=step.pointer, step=shown, errno=number, hint=hint)
 
 
 def said_once(step: HostStep, reason: str) -> str:

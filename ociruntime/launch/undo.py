@@ -58,7 +58,11 @@ def undo(directory: StateDir, context: Context, journal: list[dict[str, object]]
 def _cgroups_of(journal: list[dict[str, object]]) -> dict[str, str]:
     for entry in journal:
         args = entry["args"]
-        if entry["op"] == "make_cgroup" and isinstance(args, dict) and isinstance(args.get("paths"), dict):
+        if (
+            entry["op"] in ("make_cgroup", "start_scope")
+            and isinstance(args, dict)
+            and isinstance(args.get("paths"), dict)
+        ):
             paths: dict[str, str] = args["paths"]
             return paths
     return {}

@@ -29,11 +29,14 @@ HOOK_STDERR = "run.oci.hooks.stderr"
 FAIL_UNKNOWN_CALL = "run.oci.seccomp_fail_unknown_syscall"
 MOUNT_CONTEXT = "run.oci.mount_context_type"
 SYSTEMD_PROPERTY = "org.systemd.property."
+SUBGROUP = "run.oci.systemd.subgroup"
+FORCE_V1 = "run.oci.systemd.force_cgroup_v1"
 
 # Name, or beginning of a name if it ends with a dot -> what it does.
 EFFECTS = {
     STOP_SIGNAL: "the signal that `kill` sends by default (R089)",
-    SYSTEMD_PROPERTY: "a property of the container's systemd unit; kept for the systemd driver",
+    SYSTEMD_PROPERTY: "a property of the container's systemd unit, under the systemd driver",
+    SUBGROUP: "the cgroup below its systemd unit's that the container is in, under the systemd driver on v2",
     KEEP_GROUPS: "the program keeps the supplementary groups of the runtime's caller",
     MOUNT_CONTEXT: "which mount option carries linux.mountLabel; linux/lsm.py checks it",
     HOOK_STDOUT: "the file that gets what hooks print",
@@ -44,9 +47,7 @@ EFFECTS = {
 # Annotations that crun reads and this runtime does not -> what happens instead, or what to use.
 WITHOUT_EFFECT = {
     "run.oci.handler": "the program is an ordinary process, neither in a virtual machine nor run as WebAssembly",
-    "run.oci.systemd.subgroup": "it is for the systemd driver, which is not supported yet",
-    "run.oci.systemd.force_cgroup_v1": "a mount of type cgroup shows the hierarchies that this machine has",
-    "run.oci.delegate-cgroup": "it is for the systemd driver, which is not supported yet",
+    "run.oci.delegate-cgroup": "run.oci.systemd.subgroup names a cgroup below the unit's",
     "run.oci.pidfd_receiver": "--pidfd-socket names the socket",
     "run.oci.seccomp.receiver": "linux.seccomp.listenerPath names the socket",
     "run.oci.seccomp.plugins": "an agent at linux.seccomp.listenerPath gets the notifications",
@@ -73,6 +74,13 @@ def check(config: Node) -> Iterator[Violation]:
         elif name in (HOOK_STDOUT, HOOK_STDERR):
             if not text.startswith("/"):
                 yield Violation(value.pointer, f"{text!r} must be the absolute path of a file", "R085")
+        elif name == FORCE_V1:
+            reason = f"{name}, a mount of v1's systemd hierarchy, is not supported yet"
+            yield Violation(value.pointer, reason, "R085", "unsupported")
+        elif name == SUBGROUP:
+            if not is_cgroup_name(text):
+                reason = f"{text[:80]!r} can't be the name of a cgroup"
+                yield Violation(value.pointer, reason, "R085", "warning")
         elif name.startswith(SYSTEMD_PROPERTY):
             yield from _check_property(name.removeprefix(SYSTEMD_PROPERTY), value)
         elif name in WITHOUT_EFFECT or (name.startswith(_OF_CRUN) and name not in EFFECTS):
@@ -80,6 +88,14 @@ def check(config: Node) -> Iterator[Violation]:
             yield Violation(
                 value.pointer, f"crun's annotation {name} has no effect here{why}", "R085", "warning"
             )
+
+
+def is_cgroup_name(name: str) -> bool:
+    """One name of a closed set: it leads nowhere else, and the kernel has no file of that name (invariant 11)."""
+    known = (
+        name.isascii() and name.replace("_", "").replace("-", "").replace(".", "").replace(":", "").isalnum()
+    )
+    return not name or (known and not name.startswith(("cgroup.", "..")) and len(name) <= 255)
 
 
 def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject

@@ -59,17 +59,29 @@ class Sources:
 
     bundle  absolute; a relative source is relative to it (R018)
     rootfs  absolute path of the container's root
+    rootless  the runtime may not open trees: init does, which has the same rights on files
     """
 
-    __slots__ = ("_above", "_bundle", "_foreign", "_places", "_propagation", "_root", "_rootfs", "_written")
+    __slots__ = (
+        "_above",
+        "_bundle",
+        "_foreign",
+        "_places",
+        "_propagation",
+        "_root",
+        "_rootfs",
+        "_rootless",
+        "_written",
+    )
 
-    def __init__(self, config: Node, bundle: str, rootfs: str) -> None:
+    def __init__(self, config: Node, bundle: str, rootfs: str, *, rootless: bool) -> None:
         self._bundle = bundle
         self._rootfs = rootfs
         self._root = _plain(rootfs)
         written = config.at("root", "path").text()
         # Below the bundle; None if it is not written that way.
         self._written = _plain(f"/{written}") if written and not written.startswith("/") else None
+        self._rootless = rootless
         self._foreign = opened_by_runtime(config)
         self._propagation = config.at("linux", "rootfsPropagation").text()
         self._places: set[str] = set()  # where earlier entries have mounted something
@@ -105,6 +117,8 @@ class Sources:
         else:
             holds = options.recursive and inside is None and self._holds_root(text)
             by_runtime = self._foreign or not propagation or holds or _names_the_caller(text)
+        if self._rootless:
+            by_runtime, propagation = False, propagation or MS_SLAVE
         if inside is None:
             return Source(path, by_runtime=by_runtime, flags=flags, propagation=propagation)
         flags |= BIND_IN_ROOT

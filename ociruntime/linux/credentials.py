@@ -10,9 +10,10 @@ import os
 import stat
 
 from ociruntime.descriptors import Descriptors
-from ociruntime.errors import Violation
+from ociruntime.errors import StepFailed, Violation
 from ociruntime.linux import namespace_entries
 from ociruntime.linux.annotations import KEEP_GROUPS, value_of
+from ociruntime.linux.id_ranges import setgroups_denied
 from ociruntime.step import InitStep
 
 TYPE_CHECKING = False
@@ -58,11 +59,13 @@ def check(config: Node) -> Iterator[Violation]:
             yield Violation(one.pointer, f"id {one.number()} is not mapped by linux.{mappings}", "R062")
 
 
-def plan_early(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - the signature of every subject
+def plan_early(config: Node, host: Host) -> Iterator[Step]:
     """After the working directory and before capabilities are dropped: umask and groups.
 
     The groups are always set: those of the caller must not leak into the container (R064), unless an annotation
-    says that they are wanted there.
+    says that they are wanted there. A user namespace may deny that: then they stay, and no others can be given.
+
+    Raises StepFailed for additional groups that can't be given.
     """
     process = config.at("process")
     umask = process.at("user", "umask")
@@ -75,6 +78,14 @@ def plan_early(config: Node, host: Host) -> Iterator[Step]:  # noqa: ARG001 - th
         return
     groups = process.at("user", "additionalGids")
     if value_of(config, KEEP_GROUPS):
+        return
+    if setgroups_denied(config, host):
+        if len(groups):
+            raise StepFailed(
+                "setgroups is denied in the container's user namespace, so it gets no additional groups",
+                pointer=groups.pointer,
+                hint="map more than your own group, which takes newgidmap and a range in /etc/subgid",
+            )
         return
     numbers = list(dict.fromkeys(group.number() for group in groups))  # setgroups(2) would keep repetitions
     yield InitStep(

@@ -13,7 +13,14 @@ import stat
 
 from ociruntime.errors import StepFailed, Violation, hint_for
 from ociruntime.linux import namespace_entries
-from ociruntime.linux.uapi import AT_EMPTY_PATH, AT_FDCWD, MOUNT_ATTR_NODEV, MS_PRIVATE, OPEN_TREE_CLONE
+from ociruntime.linux.uapi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    MOUNT_ATTR_NODEV,
+    MS_PRIVATE,
+    MS_SLAVE,
+    OPEN_TREE_CLONE,
+)
 from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
@@ -102,19 +109,28 @@ def _check_numbers(entry: Node, kind: str) -> Iterator[Violation]:
         yield Violation(mode.pointer, f"fileMode {mode.number():#o} is out of range", "R109")
 
 
-def plan_nodes(config: Node) -> Iterator[HostStep]:
-    """With a user namespace: the nodes, made before the clone."""
-    if namespace_entries.has(config, "user"):
+def plan_nodes(config: Node, host: Host) -> Iterator[HostStep]:
+    """With a user namespace: the nodes, made before the clone; without power over the host: whether it has them."""
+    if host.rootless:
+        for device in _devices(config):
+            if not device.is_fifo() and device.pointer:
+                yield device.check_step()
+    elif namespace_entries.has(config, "user"):
         for number, device in enumerate(_devices(config)):
             if not device.is_fifo():
                 yield device.host_step(f"device-{number}")
 
 
-def plan(config: Node) -> Iterator[InitStep]:
+def plan(config: Node, host: Host) -> Iterator[InitStep]:
     """The nodes of the config, then the default ones that it does not list; after the mounts."""
     mounted = namespace_entries.has(config, "user")
     for device in _devices(config):
-        yield device.mount_step() if mounted and not device.is_fifo() else device.init_step()
+        if device.is_fifo():
+            yield device.init_step()
+        elif host.rootless:
+            yield device.bind_step()
+        else:
+            yield device.mount_step() if mounted else device.init_step()
 
 
 def _devices(config: Node) -> Iterator[_Device]:
@@ -227,8 +243,51 @@ class _Device:
             text=self.path,
         )
 
+    def check_step(self) -> HostStep:
+        """The step that makes sure that the host's node of this path is the one that the config means."""
+        kind, major, minor = self.node
+        args: dict[str, object] = {"path": self.path, "kind": kind, "major": major, "minor": minor}
+        return HostStep("check_device_node", args, pointer=self.pointer, text=self.text)
+
+    def bind_step(self) -> InitStep:
+        """The step with which init binds the host's node, for want of the right to make one."""
+        return InitStep(
+            "bind",
+            self.path,
+            0,
+            MS_SLAVE,
+            *(0, 0, 0, 0, 0, 0),
+            self.path,
+            self.flags(),
+            name="bind device",
+            pointer=self.pointer,
+            text=f"{self.path} of the host",
+        )
+
 
 def apply(step: HostStep, context: Context) -> None:
+    """Do one of the host steps."""
+    if step.op == "check_device_node":
+        _check_node(step)
+    else:
+        _make_node(step, context)
+
+
+def _check_node(step: HostStep) -> None:
+    """A bind shows whatever the host has at this path: it must be the device that the config names."""
+    path = str(step.args["path"])
+    found = os.stat(path)
+    wanted = os.makedev(_number(step, "major"), _number(step, "minor"))
+    if stat.S_IFMT(found.st_mode) != step.args["kind"] or found.st_rdev != wanted:
+        raise StepFailed(
+            f"the host's {path} is not this device, and without root it can't be made",
+            pointer=step.pointer,
+            step=step.name,
+            hint="as root: mknod, or leave it out",
+        )
+
+
+def _make_node(step: HostStep, context: Context) -> None:
     """Make a node and clone it as a mount of its own. The node goes with the state directory: once unlinked it could
     no longer be mounted.
 

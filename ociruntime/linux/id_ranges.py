@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
+    from ociruntime.host import Host
 
 Ranges = list[list[int]]
 
@@ -72,6 +73,30 @@ def words(ranges: Ranges) -> str:
         f"{first} is {host}" if size == 1 else f"{first}-{first + size - 1} is {host}-{host + size - 1}"
         for first, host, size in ranges
     )
+
+
+_SETGID, _SETUID = 1 << 6, 1 << 7  # capabilities(7)
+
+
+def may_map_all(host: Host) -> bool:
+    """True if the runtime may write any mapping of the ids that it has. user_namespaces(7)"""
+    return not host.rootless or host.capabilities & (_SETUID | _SETGID) == _SETUID | _SETGID
+
+
+def is_own_id(ranges: Ranges, own: int) -> bool:
+    """True if this maps the runtime's own id alone, which anybody may do."""
+    return len(ranges) == 1 and ranges[0][1:] == [own, 1]
+
+
+def setgroups_denied(config: Node, host: Host) -> bool:
+    """True if the container's processes can't call setgroups(2): its user namespace, or one around it, denies it."""
+    if not host.rootless:
+        return False
+    if not host.setgroups:
+        return True
+    if not namespace_entries.is_new(config, "user") or may_map_all(host):
+        return False
+    return is_own_id(read(config.at("linux", "gidMappings")), host.gid)
 
 
 def slot_of(config: Node, entry: Node) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.config import Node
+    from ociruntime.host import Host
     from ociruntime.launch.context import Context
     from ociruntime.linux.id_ranges import Ranges
     from ociruntime.native.spawn import Child
@@ -83,20 +84,27 @@ def plan_host(config: Node) -> Iterator[HostStep]:
             )
 
 
-def plan_write(config: Node) -> Iterator[HostStep]:
+def plan_write(config: Node, host: Host) -> Iterator[HostStep]:
     """While init waits at "started" in its new user namespace: the mappings."""
-    for file, name in (("uid_map", "uidMappings"), ("gid_map", "gidMappings")):
+    for file, name, program in (
+        ("uid_map", "uidMappings", "newuidmap"),
+        ("gid_map", "gidMappings", "newgidmap"),
+    ):
         mappings = config.at("linux", name)
         ranges = id_ranges.read(mappings)
-        yield HostStep(
-            "write_id_map",
-            {"file": file, "ranges": ranges},
-            pointer=mappings.pointer,
-            text=f"{file}: {id_ranges.words(ranges)}",
-        )
+        args: dict[str, object] = {"file": file, "ranges": ranges}
+        text = f"{file}: {id_ranges.words(ranges)}"
+        if not id_ranges.may_map_all(host):
+            if not id_ranges.is_own_id(ranges, host.uid if file == "uid_map" else host.gid):
+                args["program"] = program
+                text += f" by {program}"
+            elif file == "gid_map":
+                args["deny_setgroups"] = True
+                text += ", and setgroups is denied"
+        yield HostStep("write_id_map", args, pointer=mappings.pointer, text=text)
 
 
-def plan_root(config: Node) -> Iterator[InitStep]:
+def plan_root(config: Node, host: Host) -> Iterator[InitStep]:
     """Become the root of the user namespace, without the caller's groups (R064); capabilities stay as they are.
 
     Where id 0 is not mapped, the program's user makes the container.
@@ -106,7 +114,8 @@ def plan_root(config: Node) -> Iterator[InitStep]:
     uid = 0 if not uids or id_ranges.find(uids, 0) is not None else user.at("uid").number()
     gid = 0 if not gids or id_ranges.find(gids, 0) is not None else user.at("gid").number()
     pointer = config.at("linux", "uidMappings").pointer
-    yield InitStep("groups", [], name="leave groups", pointer=pointer, text="those of the caller")
+    if not id_ranges.setgroups_denied(config, host):
+        yield InitStep("groups", [], name="leave groups", pointer=pointer, text="those of the caller")
     who = "root" if uid == 0 else "user"
     yield InitStep(
         "user",
@@ -129,7 +138,16 @@ def apply(step: HostStep, context: Context) -> None:
     Raises StepFailed if the kernel refuses mappings, or if those of a joined user namespace differ from the config's.
     """
     if step.op == "write_id_map":
-        _write(context.pid, str(step.args["file"]), _ranges(step.args["ranges"]), step)
+        ranges = _ranges(step.args["ranges"])
+        if "program" in step.args:
+            from ociruntime.linux.sub_ids import write_by
+
+            write_by(str(step.args["program"]), context.pid, ranges, step)
+            return
+        if step.args.get("deny_setgroups"):
+            with open(f"/proc/{context.pid}/setgroups", "wb", buffering=0) as file:
+                file.write(b"deny")
+        _write(context.pid, str(step.args["file"]), ranges, step)
     elif step.op == "hold_id_maps":
         context.slots[str(step.args["slot"])] = _hold(step)
     else:
@@ -159,9 +177,12 @@ def _write(pid: int, file: str, ranges: Ranges, step: HostStep) -> None:
         with open(f"/proc/{pid}/{file}", "wb", buffering=0) as opened:
             opened.write(text)
     except OSError as error:
-        hint = _LIMIT if error.errno == errno.EINVAL else ""
+        from ociruntime.linux.refusals.ids import map_refused
+
+        number = error.errno or 0
+        hint = _LIMIT if number == errno.EINVAL else str(map_refused(number, file, ranges) or "")
         of = f" of the mount on {step.args['destination']}" if "destination" in step.args else ""
-        raise _failed(step, f"{file}{of}: {len(ranges)} ranges", error.errno or 0, hint) from None
+        raise _failed(step, f"{file}{of}: {len(ranges)} ranges", number, hint) from None
 
 
 def _hold(step: HostStep) -> int:

@@ -197,12 +197,12 @@ class Mount:
         return f"mount {self.number}"
 
 
-def read(config: Node, bundle: str, rootfs: str) -> list[Mount]:
+def read(config: Node, bundle: str, rootfs: str, host: Host) -> list[Mount]:
     """The entries in the config's order; bundle and rootfs are absolute paths.
 
     Raises NotSupported for what can only be seen from all entries together.
     """
-    sources, found = Sources(config, bundle, rootfs), []
+    sources, found = Sources(config, bundle, rootfs, rootless=host.rootless), []
     for number, entry in enumerate(config.at("mounts")):
         options, place = parse(entry.at("options").texts()), destination_of(entry)
         bound = options.bind and not options.remount
@@ -428,12 +428,14 @@ def _map_ids(step: HostStep, context: Context) -> None:
     tree, maps = context.slots[str(step.args["slot"])], context.slots[str(step.args["maps"])]
     failed = lib.shim_mount_setattr(tree, b"", flags, MOUNT_ATTR_IDMAP, 0, 0, maps)
     if failed < 0:
+        from ociruntime.linux.refusals.mounts import id_mapping
+
         raise StepFailed(
             f"{step.text} for the mount on {step.args['destination']}",
             pointer=step.pointer,
             step=step.name,
             errno=-failed,
-            hint="its file system can't be id-mapped, or the source already is",
+            hint=str(id_mapping(-failed) or hint_for(-failed)),
         )
 
 

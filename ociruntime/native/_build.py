@@ -6,6 +6,7 @@ Made here, into the wheel (or into the tree, for an editable install), and never
     ociruntime/native/_shim.abi3.so      cffi's glue + the sources that pyproject.toml lists
     ociruntime/native/ociruntime-init    every other C file of this directory, one static executable
     ociruntime/native/_seccomp.py        cffi's interface to libseccomp, which is loaded when needed
+    ociruntime/native/_systemd.py        the same to libsystemd
     ociruntime/check/_config_validator.py      compile_schema(specs/config.schema.json)
     ociruntime/_specs/*.json             the schemas
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 NATIVE = "ociruntime/native"
 CDEF = f"{NATIVE}/shim.cdef.txt"
 PREAMBLE = f"{NATIVE}/shim.csrc.c"
-SECCOMP_CDEF = f"{NATIVE}/seccomp.cdef.txt"
+# Libraries that are loaded when needed: their interface is Python text, which cffi writes.
+LIBRARIES = ("seccomp", "systemd")
 SCHEMA = "specs/config.schema.json"
 
 # It must be small, because every create copies it into a memfd. PIE is off, because relocation dirties pages, and a
@@ -68,7 +70,8 @@ class build_ext(_build_ext):  # noqa: N801 (setuptools' commands are named like 
         package = os.path.dirname(os.path.dirname(self.get_ext_fullpath("ociruntime.native._shim")))
         os.makedirs(f"{package}/native", exist_ok=True)
         compile_init(f"{package}/native/ociruntime-init", shim_sources=self.extensions[0].sources)
-        generate_seccomp(f"{package}/native/_seccomp.py")
+        for library in LIBRARIES:
+            generate_interface(library, f"{package}/native/_{library}.py")
         generate_validator(f"{package}/check/_config_validator.py")
         place_schemas(f"{package}/_specs", link=bool(self.inplace))
 
@@ -143,13 +146,13 @@ def generate_glue(module: str, directory: str) -> str:
     return glue
 
 
-def generate_seccomp(target: str) -> None:
-    """Let cffi write the module that calls libseccomp. This needs neither the library nor its headers."""
+def generate_interface(library: str, target: str) -> None:
+    """Let cffi write the module that calls a library. This needs neither the library nor its headers."""
     from cffi import FFI
 
     border = FFI()
-    border.cdef(read(SECCOMP_CDEF))
-    border.set_source("ociruntime.native._seccomp", None)
+    border.cdef(read(f"{NATIVE}/{library}.cdef.txt"))
+    border.set_source(f"ociruntime.native._{library}", None)
     border.emit_python_code(target)
 
 

@@ -26,6 +26,11 @@ int op_join(const struct join_args *a) {
 
 int op_unshare(const struct unshare_args *a) { return unshare((int)a->flags) < 0 ? fail(DETAIL_unshare) : 0; }
 
+// An ordinary user can't write the id maps of a process that is not dumpable: its files in /proc are root's.
+int op_dumpable(const struct dumpable_args *a) {
+  return prctl(PR_SET_DUMPABLE, a->wanted) < 0 ? fail(DETAIL_prctl) : 0;
+}
+
 // For the time namespace that the next child will be in. The helper does this, whose procfs is the host's;
 // init must open its own.
 int op_time_offsets(const struct time_offsets_args *a) {

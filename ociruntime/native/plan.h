@@ -41,6 +41,8 @@
   OP(time_offsets, A(s, lines))                     /* of /proc/self/timens_offsets */                       \
   OP(fork, A(u, flags))                             /* clone3(CLONE_PARENT | flags); the parent tells the */ \
                                                     /* pid and ends */                                       \
+  OP(dumpable, A(u, wanted))                        /* prctl(PR_SET_DUMPABLE): 1 for as long as an */        \
+                                                    /* ordinary user writes the id maps */                   \
   OP(sync, A(u, point))                             /* report this SYNC_* point, wait for the runtime */     \
   OP(join_cgroup, A(f, tasks))                      /* that file of a cgroup v1 directory, open */           \
   OP(setsid, )                                                                                               \

@@ -30,5 +30,6 @@ int shim_sched_setattr(int pid, const void *attributes);
 int shim_ioprio_set(int pid, int priority);
 int shim_pidfd_getfd(int pidfd, int number);
 int shim_bpf(int command, void *attributes, unsigned size);
+int shim_hold_place(int *pid);
 
 #endif

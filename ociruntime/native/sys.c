@@ -7,7 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <linux/sched.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -106,4 +110,30 @@ int shim_ioprio_set(int pid, int priority) {
 
 int shim_bpf(int command, void *attributes, unsigned size) {
   return result(syscall(SYS_bpf, command, attributes, size));
+}
+
+// A process that does nothing but be there, until it is killed or the calling thread ends. It is a copy, and
+// not a sharer, of this memory, as it may live longer than the call. It makes system calls only, because
+// other threads may have held locks when it was made. No signal tells the caller of its end: wait with
+// __WALL.
+int shim_hold_place(int *pid) {
+  int pidfd = -1, parent = getpid();
+  struct clone_args arguments = {.flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd};
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  long child = syscall(SYS_clone3, &arguments, sizeof arguments);
+  if (child == 0) {
+    syscall(SYS_close_range, 0, ~0U,
+            0);  // older kernels lack it; then the descriptors stay open for a moment
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)  // it ended before the line above
+      _exit(1);
+    for (;;)
+      pause();
+  }
+  int error = errno;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  *pid = (int)child;
+  return child < 0 ? -error : pidfd;
 }

@@ -18,6 +18,7 @@ from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
 from ociruntime.launch.undo import undo
 from ociruntime.linux import awake, credentials, namespace_entries
+from ociruntime.native import full_python
 from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
 from ociruntime.plan import order
 from ociruntime.statedir import Record, StateDir
@@ -86,7 +87,7 @@ def make(
 
         bundle = with_notify_socket(bundle, options.notify)
     warnings = _require(root, bundle, options, keep_terminal)
-    machine = host.probe(bundle.config)
+    machine = host.probe_for(bundle.config, options)
     options.home = credentials.home_of(bundle.config.at("process", "user", "uid").number(), bundle.rootfs)
     creation = _Creation(_claim(root, options.container_id), bundle, options, pid_file, machine)
     try:
@@ -127,6 +128,8 @@ def _require(root: str, bundle: Bundle, options: Options, keep_terminal: bool) -
         from ociruntime.linux import console
 
         console.refuse(bundle.config, options.console_socket, detached=not keep_terminal)
+    if options.cgroup_manager == "systemd":
+        full_python.need()
     if awake(bundle.config, "seccomp"):
         from ociruntime.linux import seccomp
 

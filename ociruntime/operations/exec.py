@@ -192,6 +192,8 @@ class _Execution:
         uid = config.at("process", "user", "uid").number()
         options.home = credentials.home_of(uid, root_of(target.pid))
         machine = host.probe(config, Layout("none"))  # the cgroups are known
+        if machine.rootless:
+            machine.setgroups = host.setgroups_allowed(target.pid)
         made = exec_order.make(config, machine, target, options)
         try:
             child = self._launch(made, config)

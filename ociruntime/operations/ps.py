@@ -23,13 +23,34 @@ _PLACES = ("/usr/bin/ps", "/bin/ps", "/usr/sbin/ps", "/sbin/ps", "/usr/local/bin
 def of(container: Container) -> list[int]:
     """The process ids, in the runtime's pid namespace, of all processes in the container's cgroup.
 
-    Raises RuntimeFailure if it has none (then they are unknown), WrongState if the container is not made yet.
+    Without a cgroup of its own: of all in its pid namespace. Raises RuntimeFailure if it has none of these (then they are
+    unknown), WrongState if the container is not made yet.
     """
     if not container.record:
         raise WrongState(
             "the container is being created" if not container.interrupted else "container not running"
         )
+    if not container.record.cgroup_paths and not container.record.shares_pids:
+        return _in_pid_namespace(container)
     return processes(container.cgroup_paths())
+
+
+def _in_pid_namespace(container: Container) -> list[int]:
+    """Those of the caller, that is: what belongs to other users can't be looked at without root."""
+    if container.rough_status() == "stopped":
+        return []
+    wanted = _pid_namespace(container.pid)
+    if not wanted:  # while it waits for start, nobody but root may look at init: and it is alone
+        return [container.pid]
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return sorted(pid for pid in pids if _pid_namespace(pid) == wanted)
+
+
+def _pid_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""  # it has ended, or is somebody else's
 
 
 def table(pids: list[int], arguments: list[str]) -> str:

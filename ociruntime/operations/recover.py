@@ -124,6 +124,8 @@ def _undo(directory: StateDir, context: Context, record: Record) -> list[str]:
     """Undo the journal; if it is damaged, what the state says about init and its cgroup. Returns problems."""
     try:
         journal = directory.journal()
+        if any(entry["op"] == "start_scope" for entry in journal):
+            need_library()
         if not context.committed or init_of(journal):
             return undo(directory, context, journal)
         damage = f"{directory.file('journal')}: it has no entry for init"
@@ -143,6 +145,13 @@ def _undo(directory: StateDir, context: Context, record: Record) -> list[str]:
     return _undo_by_state(directory, context, record)
 
 
+def need_library() -> None:
+    """Before anything is undone: a unit is stopped with a library, which a snapshot can't load."""
+    from ociruntime.native import full_python
+
+    full_python.need()
+
+
 def _undo_by_state(directory: StateDir, context: Context, record: Record) -> list[str]:
     """Without a journal: end init and empty its cgroups; remove those that have the container's name.
 
@@ -155,7 +164,9 @@ def _undo_by_state(directory: StateDir, context: Context, record: Record) -> lis
         end_init(record.init(), paths, context.deadline)
     except (OSError, RuntimeFailure) as failure:
         problems.append(f"undo init: {failure}")
-    if paths:
+    if record.unit:
+        problems += _stop_unit(context, record)
+    elif paths:
         from ociruntime.linux.cgroups.remove import remove
 
         made = sorted({path for path in paths.values() if os.path.basename(path) == directory.container_id})
@@ -164,6 +175,24 @@ def _undo_by_state(directory: StateDir, context: Context, record: Record) -> lis
         except OSError as failure:
             problems.append(f"undo make cgroup: {failure}")
     return problems
+
+
+def _stop_unit(context: Context, record: Record) -> list[str]:
+    """Stop the unit that state.json names."""
+    need_library()
+    from ociruntime.linux.cgroups.systemd.scope import undo as stop
+
+    try:
+        stop("start_scope", {**_dict(record.facts["cgroups"]), "paths": record.cgroup_paths}, context)
+    except (OSError, RuntimeFailure) as failure:
+        return [f"undo start scope: {failure}"]
+    except (LookupError, TypeError, ValueError, AttributeError) as mistake:
+        context.warnings.append(f"state.json: unit: damaged ({type(mistake).__name__}), not stopped")
+    return []
+
+
+def _dict(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def context_of(directory: StateDir, record: Record, needs_config: bool = True) -> Context:

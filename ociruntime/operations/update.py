@@ -14,8 +14,9 @@ from ociruntime.check import schema
 from ociruntime.config import Node
 from ociruntime.container import ALLOWED, SPEC_VERSION
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
-from ociruntime.linux.cgroups import setting, update
+from ociruntime.linux.cgroups import devices, setting, update
 from ociruntime.linux.cgroups.placement import Placement
+from ociruntime.native import full_python
 from ociruntime.operations.recover import context_of
 from ociruntime.ops import module_of
 from ociruntime.statedir import StateDir
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from ociruntime.container import Container
     from ociruntime.launch.context import Context
+    from ociruntime.statedir import Record
     from ociruntime.step import HostStep
 
 
@@ -57,13 +59,20 @@ def change(container: Container, resources: object, schemata: dict[str, str] | N
 def _change(container: Container, resources: Node, schemata: dict[str, str]) -> list[str]:
     record = container.record
     container.cgroup_paths()  # refuses one that has none
+    if record.unit:
+        full_python.need()
     held = Node(record.resources) or container.directory.config().at("linux", "resources")
     found = list(update.check(resources, held))
     wrong = [violation for violation in found if violation.severity == "error"]
     if wrong:
         raise InvalidConfig(wrong)
     machine = host.probe(Node({"linux": {"intelRdt": {}}}) if schemata else None)
-    steps = list(update.plan(resources, held, Placement(machine.cgroups, record.cgroup_paths)))
+    after = update.overlaid(held.value, resources.value)
+    placement = Placement(machine.cgroups, record.cgroup_paths)
+    steps = list(update.plan(resources, held, placement))
+    if record.unit:
+        rules = devices.rules(container.directory.config())
+        steps = [*_plan_unit(record, placement, [held, Node(after)], rules), *steps]
     if schemata:
         from ociruntime.linux import intelrdt
 
@@ -73,32 +82,67 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
     values: list[list[str]] = []
     try:
         _carry_out(steps, context, values)
-        record.set_resources(update.overlaid(held.value, resources.value))
+        record.set_resources(after)
         container.directory.write_state(record)
     except RuntimeFailure as failure:
-        problems = setting.restore(values)
+        problems = [*_restore_unit(steps), *setting.restore(values)]
         if problems:
             failure.reason += f"; and then: {'; '.join(problems)}"
         raise
     return context.warnings
 
 
-def _carry_out(steps: Iterable[HostStep], context: Context, values: list[list[str]]) -> None:
+def _plan_unit(
+    record: Record, placement: Placement, resources: list[Node], rules: list[devices.Rule]
+) -> Iterable[HostStep]:
+    """What systemd hears of the new limits before they are set, because it may set what it knows at any time."""
+    from ociruntime.linux.cgroups.planner import settings_of
+    from ociruntime.linux.cgroups.systemd import names, steps
+
+    placement.unit = names.Unit(record.unit, "", "")
+    layout = placement.layout
+    before, after = (list(settings_of(one, layout)) for one in resources)
+    return steps.plan_update(placement, before, after, rules)
+
+
+def _restore_unit(steps: Iterable[HostStep]) -> list[str]:
+    problems: list[str] = []
+    for step in steps:
+        if step.op == "set_unit_properties" and step.args["before"]:
+            from ociruntime.linux.cgroups.systemd import scope
+
+            problems += scope.restore(step.args)
+    return problems
+
+
+def _carry_out(steps: list[HostStep], context: Context, values: list[list[str]]) -> None:
     """Do the steps; `values` is filled with what the files had before."""
     files: set[str] = set()
+    first = next((step for step in steps if step.op == "set_unit_properties"), None)
     for step in steps:
         try:
-            if step.op == "set_cgroup":
-                for file, value in setting.held(step.args):
-                    # if a file is written twice, the first is the old value; lines for devices add up
-                    if file not in files or "unset" in step.args:
-                        values.append([file, value])
-                        files.add(file)
+            if step is first:  # systemd writes the same files
+                for later in steps:
+                    _hold(later, files, values)
+            elif first is None:
+                _hold(step, files, values)
             module_of(step.op).apply(step, context)
         except StepFailed as failure:
-            failure.step = step.describe()
+            failure.pointer = failure.pointer or step.pointer
+            failure.step = step.describe() if step is not first else step.name
             raise
         except OSError as failure:
             from ociruntime.launch.launch import step_failed
 
             raise step_failed(step, failure) from None
+
+
+def _hold(step: HostStep, files: set[str], values: list[list[str]]) -> None:
+    """Note what the files of a step have."""
+    if step.op != "set_cgroup":
+        return
+    for file, value in setting.held(step.args):
+        # if a file is written twice, the first is the old value; lines for devices add up
+        if file not in files or "unset" in step.args:
+            values.append([file, value])
+            files.add(file)

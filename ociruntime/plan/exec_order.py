@@ -104,7 +104,7 @@ def _steps(config: Node, host: Host, target: Target, options: Options) -> Iterat
         from ociruntime.linux import idmap
 
         # At once: until then it is the host's root, which would own the files and the keyring that it makes.
-        yield from idmap.plan_root(config)
+        yield from idmap.plan_root(config, host)
     yield from shared_order.plan_session(config, host, options.keyring, new=False)
     yield from entering.plan_root(config, target)
     if awake(config, "console"):

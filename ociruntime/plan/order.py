@@ -25,7 +25,7 @@ from ociruntime.linux import (
 from ociruntime.linux.cgroups import membership, planner as cgroups
 from ociruntime.linux.cgroups.placement import place
 from ociruntime.plan import shared_order
-from ociruntime.step import HostStep, Plan, SyncStep
+from ociruntime.step import HostStep, InitStep, Plan, SyncStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ociruntime.bundle import Bundle
     from ociruntime.config import Node
     from ociruntime.host import Host
+    from ociruntime.linux.cgroups.placement import Placement
     from ociruntime.step import Step
 
 # Any limit that a program can live with leaves room for this many.
@@ -44,7 +45,7 @@ class Options:
     """What the caller of create says besides the config.
 
     container_id    the id, for names (cgroup, keyring, hooks' state)
-    cgroup_manager  "cgroupfs" or "disabled"
+    cgroup_manager  "cgroupfs", "systemd" or "disabled"
     no_pivot        use MS_MOVE and chroot instead of pivot_root
     no_new_keyring  stay in the caller's session keyring
     preserve_fds    how many descriptors are passed to the program, from 3 on or after those of listen_fds
@@ -53,6 +54,8 @@ class Options:
     console_socket  path of a socket that gets the master of the program's terminal, or ""
     pidfd_socket    path of a socket that gets a pidfd of init, or ""
     notify          directory for the socket on which the program says that it is ready, or ""; see foreground/readiness.py
+    rootless        "auto": cgroups that can't be made are left out if the runtime has no power over the host; "true": also
+                    for root; "false": never
     home            the user's home according to the container's /etc/passwd, or None; see credentials.home_of
     """
 
@@ -68,6 +71,7 @@ class Options:
         "notify",
         "pidfd_socket",
         "preserve_fds",
+        "rootless",
     )
 
     def __init__(
@@ -84,7 +88,9 @@ class Options:
         console_socket: str = "",
         pidfd_socket: str = "",
         home: str | None = None,
+        rootless: str = "auto",
     ) -> None:
+        self.rootless = rootless
         self.container_id = container_id
         self.cgroup_manager = cgroup_manager
         self.no_pivot = no_pivot
@@ -126,8 +132,8 @@ def make(bundle: Bundle, host: Host, options: Options) -> Plan:
 
 def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     config = bundle.config
-    placement = place(config, host.cgroups, options.container_id, options.cgroup_manager)
-    mounted = mounts.read(config, bundle.directory, rootfs.path_of(config, bundle.directory))
+    placement = place(config, host.groups, options.container_id, options.cgroup_manager)
+    mounted = mounts.read(config, bundle.directory, rootfs.path_of(config, bundle.directory), host)
 
     # Before there is a process: what can fail without one.
     if options.console_socket or options.pidfd_socket:
@@ -142,7 +148,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield HostStep("make_notify_directory", args, text=options.notify, undoable=True)
     # A tree that is opened after the cgroups were made shows them.
     yield from mounts.plan_sources(config, host, mounted, placement.paths)
-    yield from devices.plan_nodes(config)
+    yield from devices.plan_nodes(config, host)
     yield from membership.plan_open(placement.paths, placement.pointer)
     rdt: list[Step] = []
     if awake(config, "intelrdt"):
@@ -151,15 +157,21 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
         yield from intelrdt.plan_make(config, host, options.container_id)
         rdt += intelrdt.plan_join(config, host, options.container_id)
     yield HostStep("clone_init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True)
+    yield from cgroups.plan_release(placement, joins_itself=False)
     # A helper enters what other namespaces own, then forks init into the new ones.
     yield from namespaces.plan_join(config)
-    outside: list[Step] = [*_write_id_maps(config), *process.plan(config, host), *rdt]
+    outside: list[Step] = [*_write_id_maps(config, host), *process.plan(config, host), *rdt]
     outside += cgroups.plan_late(config, placement)
     # Devices before lo comes up, as in runc, so that hooks and whatever init does find the network complete.
     outside += network.plan_devices(config)
     if outside or namespaces.forks(config):
+        exposed = host.rootless and namespace_entries.is_new(config, "user")
+        if exposed:
+            yield InitStep("dumpable", 1, name="open to its user", text="who writes the id maps")
         yield SyncStep("started", "init runs in its namespaces, and its pid is known")
         yield from outside
+        if exposed:
+            yield InitStep("dumpable", 0, name="close to its user")
     yield from membership.plan_join_self(placement.paths, placement.pointer)
     yield from process.plan_affinity(host)  # which CPUs are allowed is known once it is in the cgroup
 
@@ -167,7 +179,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from namespaces.plan_cgroup(config)
     yield from _session_and_root(bundle, host, options)
     yield from mounts.plan(config, host, mounted, placement.paths)
-    yield from devices.plan(config)
+    yield from devices.plan(config, host)
     yield from devices.plan_links(config, host)
     yield from _terminal(config)
     yield from mounts.plan_read_only(mounted)
@@ -175,7 +187,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     if hooked:
         yield SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")
         yield from hooked
-    yield from _enter(bundle, host, options)
+    yield from _enter(bundle, host, options, placement)
 
 
 def _session_and_root(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
@@ -186,14 +198,14 @@ def _session_and_root(bundle: Bundle, host: Host, options: Options) -> Iterator[
     if namespace_entries.has(config, "user"):
         # At once: the new root may lack search permission on the way to it. And a keyring must be the new root's.
         yield from root
-        yield from _become_root(config)
+        yield from _become_root(config, host)
     yield from shared_order.plan_session(config, host, keyring, new=True)
     yield from network.plan(config)
     if not namespace_entries.has(config, "user"):
         yield from root
 
 
-def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
+def _enter(bundle: Bundle, host: Host, options: Options, placement: Placement) -> Iterator[Step]:
     config = bundle.config
 
     # In the new root.
@@ -208,6 +220,7 @@ def _enter(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from process.plan_enter(config, host)
     yield from shared_order.plan(config, host, options.passed_fds())
     yield SyncStep("ready", "the environment is ready")
+    yield from cgroups.plan_release(placement, joins_itself=True)
     if options.console_socket or options.pidfd_socket:
         from ociruntime.linux import console
 
@@ -251,17 +264,17 @@ def _id_maps(config: Node) -> Iterator[Step]:
         yield from idmap.plan_host(config)
 
 
-def _write_id_maps(config: Node) -> Iterator[Step]:
+def _write_id_maps(config: Node, host: Host) -> Iterator[Step]:
     if namespace_entries.is_new(config, "user"):
         from ociruntime.linux import idmap
 
-        yield from idmap.plan_write(config)
+        yield from idmap.plan_write(config, host)
 
 
-def _become_root(config: Node) -> Iterator[Step]:
+def _become_root(config: Node, host: Host) -> Iterator[Step]:
     from ociruntime.linux import idmap
 
-    yield from idmap.plan_root(config)
+    yield from idmap.plan_root(config, host)
     yield from namespaces.plan_ipc(config)
 
 

@@ -31,16 +31,25 @@ class Settings:
     log             where errors and warnings go
     root            absolute path of --root, or "" for the default
     trace           file of --trace, or ""
-    cgroup_manager  "cgroupfs" or "disabled"
+    cgroup_manager  "cgroupfs", "systemd" or "disabled"
+    rootless        "auto", "true" or "false"
     """
 
-    __slots__ = ("cgroup_manager", "log", "root", "trace")
+    __slots__ = ("cgroup_manager", "log", "root", "rootless", "trace")
 
-    def __init__(self, log: Log, root: str = "", trace: str = "", cgroup_manager: str = "cgroupfs") -> None:
+    def __init__(
+        self,
+        log: Log,
+        root: str = "",
+        trace: str = "",
+        cgroup_manager: str = "cgroupfs",
+        rootless: str = "auto",
+    ) -> None:
         self.log = log
         self.root = root
         self.trace = trace
         self.cgroup_manager = cgroup_manager
+        self.rootless = rootless
 
     def state_root(self) -> str:
         """Where the containers' state is: --root or its default."""
@@ -122,6 +131,7 @@ def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Op
     options = Options(
         container_id=given.words[0],
         cgroup_manager=settings.cgroup_manager,
+        rootless=settings.rootless,
         no_pivot=given.on("no-pivot"),
         no_new_keyring=given.on("no-new-keyring"),
         preserve_fds=given.number("preserve-fds"),

@@ -6,14 +6,13 @@ Nothing is done, so neither root nor the root filesystem is needed. docs/interna
 
 from __future__ import annotations
 
-import os
-
 from ociruntime import bundle
 from ociruntime.check import check
 from ociruntime.cli.log import emit
 from ociruntime.errors import printable
-from ociruntime.host import probe
+from ociruntime.host import probe_for
 from ociruntime.jsontext import indented
+from ociruntime.linux import namespace_entries
 from ociruntime.plan import order
 from ociruntime.step import InitStep, shown
 from ociruntime.verbs import config_of
@@ -40,10 +39,13 @@ def run(settings: Settings, given: Arguments) -> int:
     loaded = bundle.load(directory, path)
     for warning in check.require(loaded.config):
         settings.log.tell_warning(f"plan: {warning}")
-    options = order.Options(container_id=PLACEHOLDER, cgroup_manager=settings.cgroup_manager)
-    machine = probe(loaded.config)
-    if os.geteuid() != 0:
-        machine.capabilities = -1  # all: the plan is the one that root would carry out
+    options = order.Options(
+        container_id=PLACEHOLDER, cgroup_manager=settings.cgroup_manager, rootless=settings.rootless
+    )
+    machine = probe_for(loaded.config, options)
+    if machine.uid != 0 and not namespace_entries.has(loaded.config, "user"):
+        # Only root can run it: the plan is the one that root would carry out, with all capabilities.
+        machine.rootless, machine.groups, machine.capabilities = False, machine.cgroups, -1
     made = order.make(loaded, machine, options)
     for warning in made.warnings:
         settings.log.tell_warning(f"plan: {warning}")

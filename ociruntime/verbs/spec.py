@@ -11,6 +11,8 @@ from ociruntime.jsontext import indented
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
@@ -42,7 +44,10 @@ def run(settings: Settings, given: Arguments) -> int:
     del settings
     directory = given.text("bundle", ".")
     path = os.path.join(directory, "config.json")
-    data = (indented(default_config(probe().cgroups.kind == "v2"), "\t") + "\n").encode()
+    config = default_config(probe().cgroups.kind == "v2")
+    if given.on("rootless"):
+        without_root(config, os.geteuid(), os.getegid())
+    data = (indented(config, "\t") + "\n").encode()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except FileExistsError:
@@ -58,14 +63,29 @@ def run(settings: Settings, given: Arguments) -> int:
     return 0
 
 
-def default_config(cgroup_namespace: bool) -> dict[str, object]:
+def without_root(config: dict[str, Any], uid: int, gid: int) -> None:
+    """Change the config to one that this user can run: as root of a user namespace, in the host's network, without limits."""
+    linux = config["linux"]
+    del linux["resources"]
+    linux["namespaces"] = [entry for entry in linux["namespaces"] if entry["type"] != "network"]
+    linux["namespaces"].append({"type": "user"})
+    linux["uidMappings"] = [{"containerID": 0, "hostID": uid, "size": 1}]
+    linux["gidMappings"] = [{"containerID": 0, "hostID": gid, "size": 1}]
+    for mount in config["mounts"]:
+        if mount["type"] == "devpts":  # no other group than root is mapped
+            mount["options"].remove("gid=5")
+        elif mount["type"] == "sysfs":  # a new one needs a network namespace of one's own
+            mount.update(type="none", source="/sys", options=["rbind", "nosuid", "noexec", "nodev", "ro"])
+
+
+def default_config(cgroup_namespace: bool) -> dict[str, Any]:
     """The document; with a cgroup namespace where cgroup v2 is the only hierarchy, as runc has it."""
     kinds = ["pid", "network", "ipc", "uts", "mount"] + (["cgroup"] if cgroup_namespace else [])
-    mounts: list[dict[str, object]] = []
+    mounts: list[dict[str, Any]] = []
     for destination, kind, source, options in _MOUNTS:
-        mount: dict[str, object] = {"destination": destination, "type": kind, "source": source}
+        mount: dict[str, Any] = {"destination": destination, "type": kind, "source": source}
         if options:
-            mount["options"] = options
+            mount["options"] = list(options)
         mounts.append(mount)
     return {
         "ociVersion": _OCI_VERSION,

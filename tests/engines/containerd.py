@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from tests.engines.engine import Daemon, Engine, runtime_path, wait_until_serves
+from tests.engines.engine import SLICE, SYSTEMD, Daemon, Engine, runtime_path, wait_until_serves
 from tests.engines.image import NAME
 from tests.harness.driver import MARK
 
@@ -76,5 +76,7 @@ class Containerd(Engine):
 
     def run_words(self, container: str, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
         """The words of `ctr run`."""
-        runtime = ["--runc-binary", runtime_path(), "--cgroup", f"/{MARK}/{container}"]
+        place = f"{SLICE}:ctr:{container}" if SYSTEMD else f"/{MARK}/{container}"
+        driver = ["--runc-systemd-cgroup"] if SYSTEMD else []
+        runtime = ["--runc-binary", runtime_path(), "--cgroup", place, *driver]
         return ["run", *runtime, *flags, NAME, container, *command]

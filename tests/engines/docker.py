@@ -12,14 +12,19 @@ import subprocess
 from pathlib import Path
 
 from tests.engines.containerd import Containerd
-from tests.engines.engine import Daemon, Engine, runtime_path, wait_until_serves
+from tests.engines.engine import SLICE, SYSTEMD, Daemon, Engine, runtime_path, wait_until_serves
 from tests.engines.image import NAME
+from tests.harness.cgroup_files import V2
 from tests.harness.driver import MARK
 
-# What it needs to live beside others: no packet filter, no bridge, cgroups without systemd.
+# What it needs to live beside others: no packet filter, no bridge; and cgroups without systemd. Where that is PID 1 it is
+# docker's default on v2, and has to be asked for on v1.
+_DRIVER = (
+    () if SYSTEMD and V2 else ("--exec-opt", f"native.cgroupdriver={'systemd' if SYSTEMD else 'cgroupfs'}")
+)
 _FLAGS = (
     "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none", "--userland-proxy=false",
-    "--exec-opt", "native.cgroupdriver=cgroupfs", "--storage-driver", "overlay2", "--live-restore",
+    *_DRIVER, "--storage-driver", "overlay2", "--live-restore",
 )  # fmt: skip
 
 
@@ -40,7 +45,7 @@ class Docker(Engine):
             [
                 self.find("dockerd", "DOCKERD"), "--config-file", str(settings), "-H", socket, *_FLAGS,
                 "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec",
-                "--pidfile", f"{directory}/dockerd.pid", "--cgroup-parent", f"/{MARK}",
+                "--pidfile", f"{directory}/dockerd.pid", "--cgroup-parent", SLICE if SYSTEMD else f"/{MARK}",
                 "--containerd", f"{self.containerd.directory}/containerd.sock",
             ],
             directory / "dockerd.log",

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from tests.harness.driver import (
+    DRIVER,
     ENVIRONMENT,
     MARK,
     PATIENCE,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 # Debian's programs first: an engine of another version may be in front of them on PATH.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# Whether the engine makes cgroups with systemd, as it does by default where that is PID 1 (tests/systemd).
+SYSTEMD = DRIVER == "systemd"
+# In which slice; its name has no dash, which would mean a slice in a slice.
+SLICE = f"{MARK.replace('-', '_')}.slice"
 
 
 def runtime_path() -> str:

@@ -10,7 +10,7 @@ import os
 import resource
 from typing import TYPE_CHECKING
 
-from tests.engines.engine import Engine, runtime_path
+from tests.engines.engine import SLICE, SYSTEMD, Engine, runtime_path
 from tests.engines.image import NAME
 from tests.harness.driver import MARK
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Without CAP_SYS_RESOURCE no limit can be raised, and podman asks for more than this machine's by default.
 _CONFIG = """[containers]
 default_ulimits = ["nofile={files}:{files}", "nproc=32768:32768"]
-cgroupns = "host"
+{cgroupns}
 log_driver = "k8s-file"
 [engine]
 events_logger = "file"
@@ -42,7 +42,8 @@ class _Storage(Engine):
         # A newer podman's helpers lie beside it, if anywhere.
         helpers = ", ".join(f'"{place}"' for place in (os.path.dirname(command), "/usr/lib/podman"))
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        settings.write_text(_CONFIG.format(files=files, helpers=helpers))
+        cgroupns = "" if SYSTEMD else 'cgroupns = "host"'
+        settings.write_text(_CONFIG.format(files=files, helpers=helpers, cgroupns=cgroupns))
         self.environment["CONTAINERS_CONF"] = str(settings)
         self.environment["PODMAN_IGNORE_CGROUPSV1_WARNING"] = "1"
         self.client = [
@@ -62,7 +63,7 @@ class Podman(_Storage):
         self.client += [
             "--tmpdir",
             f"{directory}/tmp",
-            "--cgroup-manager=cgroupfs",
+            *([] if SYSTEMD else ["--cgroup-manager=cgroupfs"]),
             "--runtime",
             runtime_path(),
         ]
@@ -80,7 +81,7 @@ class Podman(_Storage):
         network = (
             [] if any(flag.startswith(("--network", "--pod")) for flag in flags) else ["--network", "none"]
         )
-        parent = ["--cgroup-parent", f"/{MARK}"]
+        parent = ["--cgroup-parent", SLICE if SYSTEMD else f"/{MARK}"]
         return ["run", "--name", container, *parent, *network, *flags, NAME, *command]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines.engine import SHOW_LIMITS, limits, runtime_path, wait_for
+from tests.engines.engine import SHOW_LIMITS, SLICE, SYSTEMD, limits, runtime_path, wait_for
 from tests.engines.image import NAME
 from tests.harness.driver import MARK, Result
 
@@ -161,8 +161,11 @@ def test_user_namespace(run: Callable[..., Result]) -> None:
 
 def test_cgroup_namespace(run: Callable[..., Result]) -> None:
     """--cgroupns private hides the path, host shows it."""
-    assert MARK not in run("cat", "/proc/self/cgroup", flags=("--cgroupns", "private")).ok().out
-    assert MARK in run("cat", "/proc/self/cgroup", flags=("--cgroupns", "host")).ok().out
+    hidden = run("cat", "/proc/self/cgroup", flags=("--cgroupns", "private")).ok().out
+    assert MARK not in hidden
+    assert SLICE not in hidden
+    parent = SLICE if SYSTEMD else MARK
+    assert parent in run("cat", "/proc/self/cgroup", flags=("--cgroupns", "host")).ok().out
 
 
 def test_pod(podman: Podman, new_name: Name) -> None:

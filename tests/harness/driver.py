@@ -34,6 +34,9 @@ PEERS = ("runc", "crun")
 # What every id, cgroup and directory of this test session (or worker) begins with; no mark is the beginning of another.
 MARK = f"ociruntime-test-{os.getpid():06x}"
 MARK_VARIABLE = "OCIRUNTIME_TEST_MARK"
+# Which cgroup driver every runtime is told to use: "systemd", in a machine of tests/systemd; else its default.
+DRIVER_VARIABLE = "OCIRUNTIME_TEST_DRIVER"
+DRIVER = os.environ.get(DRIVER_VARIABLE, "")
 # A fixed environment: what the tests see must not depend on the shell that started them.
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -101,7 +104,8 @@ class Runtime:
 
     def argv(self, *arguments: str, options: Sequence[str] = ()) -> list[str]:
         """The command line: global `options`, then verb and arguments."""
-        return [*self.command, "--root", str(self.root), *options, *arguments]
+        driver = ["--systemd-cgroup"] if DRIVER == "systemd" and "--cgroup-manager" not in options else []
+        return [*self.command, "--root", str(self.root), *driver, *options, *arguments]
 
     def start_call(
         self,

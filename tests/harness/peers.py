@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from tests.harness.driver import MARK, PEERS, runtime_under_test
+from tests.harness.cgroup_files import V2
+from tests.harness.driver import DRIVER, MARK, PEERS, runtime_under_test
 from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage
 
@@ -54,8 +55,8 @@ def compare(scenario: Scenario, directory: Path, peers: tuple[str, ...] = PEERS)
     under_test = runtime_under_test()
     ours = _answers(scenario, under_test, directory)
     for peer in peers:
-        if peer == under_test:
-            continue
+        if peer == under_test or (peer == "crun" and DRIVER == "systemd" and not V2):
+            continue  # crun 1.8 looks for hierarchies of v1 that are not mounted
         theirs = _answers(scenario, peer, directory)
         problems = list(_differences(ours, theirs, peer, under_test))
         assert not problems, "\n".join(problems)

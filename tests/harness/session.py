@@ -29,6 +29,7 @@ _MS_REC_PRIVATE = 0x4000 | 0x40000
 # Not tried with more: some tests expect things to happen within seconds.
 MOST_WORKERS = 4
 _ENGINES = "tests/engines/"
+_WHOLE = (_ENGINES, "tests/systemd/")
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -43,9 +44,11 @@ def number_of_workers() -> int:
 
 
 def scope_of(node_id: str) -> str:
-    """What one worker has as a whole: a file, whose tests share fixtures and what they have seen; all tests of engines."""
+    """What one worker has as a whole: a file, whose tests share fixtures and what they have seen; all tests of engines, or
+    of systemd.
+    """
     path = node_id.partition("::")[0]
-    return _ENGINES if path.startswith(_ENGINES) else path
+    return next((folder for folder in _WHOLE if path.startswith(folder)), path)
 
 
 def longest_first(items: list[pytest.Item]) -> None:

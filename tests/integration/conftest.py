@@ -19,6 +19,11 @@ from tests.harness.programs import FIRST_THREAD, compiled
 from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage
 
+# Fixtures become this directory's own by being imported.
+from tests.integration.unprivileged import place, poor, user
+
+__all__ = ["place", "poor", "user"]
+
 MAKE_ROOTFS = Path(__file__).parents[2] / "bundle-examples" / "make-rootfs"
 TIME_LIMIT = max(180, int(60 * PATIENCE))  # seconds
 SLOW_TIME_LIMIT = max(900, int(120 * PATIENCE))

@@ -60,7 +60,7 @@ def opened(node: Node, layout: Layout = V2, paths: dict[str, str] | None = None)
 
 def read(node: Node) -> list[mounts.Mount]:
     """The entries of a bundle at /b."""
-    return mounts.read(node, "/b", "/b/rootfs")
+    return mounts.read(node, "/b", "/b/rootfs", Host(Layout("none")))
 
 
 def shown(step: InitStep) -> list[object]:

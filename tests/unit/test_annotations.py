@@ -36,6 +36,8 @@ GROUPS = "run.oci.keep_original_groups"
         ("run.oci.hooks.stdout", "x", [("R085", "error")]),
         ("run.oci.hooks.stderr", "", [("R085", "error")]),
         ("run.oci.handler", "krun", [("R085", "warning")]),
+        ("run.oci.systemd.subgroup", "container", []),
+        ("run.oci.systemd.force_cgroup_v1", "/sys/fs/cgroup", [("R085", "unsupported")]),
         ("run.oci.no-such-thing", "", [("R085", "warning")]),
         ("krun.ram_mib", "512", [("R085", "warning")]),
         ("module.wasm.image/variant", "compat", [("R085", "warning")]),
@@ -141,7 +143,9 @@ OF_CRUN = (
 def test_each_of_crun_has_an_effect_or_a_reason() -> None:
     """Those without an effect give a warning, are on the page, and are not promised by `features`."""
     page = (Path(__file__).parents[2] / "specs" / "not-supported.md").read_text(encoding="utf-8")
-    assert {name for name in OF_CRUN if name not in annotation.EFFECTS} == set(annotation.WITHOUT_EFFECT)
+    without = {name for name in OF_CRUN if name not in annotation.EFFECTS}
+    assert without == {*annotation.WITHOUT_EFFECT, annotation.FORCE_V1}
+    assert annotation.FORCE_V1 in page
     for name, instead in annotation.WITHOUT_EFFECT.items():
         (found,) = annotation.check(Node({"annotations": {name: "x"}}))
         assert found.reason == f"crun's annotation {name} has no effect here: {instead}"

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ociruntime.config import Node
+from ociruntime.host import Host
 from ociruntime.linux import credentials
+from ociruntime.linux.cgroups.layout import Layout
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HOST = SimpleNamespace()
+HOST = Host(Layout("none"))
 PASSWD = """root:x:0:0:root:/root:/bin/sh
 # no comment
 user:x:1000:1000::/home/user:/bin/sh

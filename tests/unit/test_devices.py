@@ -29,7 +29,7 @@ def host(kcore: bool = True) -> Host:
 
 def test_default_devices_are_always_there() -> None:
     """R112: six character devices with mode 0666 that root owns."""
-    steps = list(devices.plan(Node({})))
+    steps = list(devices.plan(Node({}), host()))
     assert [step.args[0] for step in steps] == DEFAULT
     assert steps[0].args == ("/dev/null", stat.S_IFCHR | 0o666, 1, 3, 0, 0, devices.MKNOD_OPTIONAL)
     assert steps[5].args == ("/dev/tty", stat.S_IFCHR | 0o666, 5, 0, 0, 0, devices.MKNOD_OPTIONAL)
@@ -70,7 +70,7 @@ def test_default_devices_are_always_there() -> None:
 )
 def test_device_of_the_config(entry: dict[str, Any], args: tuple[object, ...]) -> None:
     """Type, numbers, mode and owner arrive in the step; it comes before the default devices."""
-    steps = list(devices.plan(config([entry])))
+    steps = list(devices.plan(config([entry]), host()))
     assert steps[0].args == (*args, 0)
     assert steps[0].pointer == "/linux/devices/0"
     assert [step.args[0] for step in steps[1:]] == DEFAULT
@@ -79,14 +79,14 @@ def test_device_of_the_config(entry: dict[str, Any], args: tuple[object, ...]) -
 def test_config_wins_over_a_default_device() -> None:
     """A listed /dev/null is made once, as the config says."""
     entry = {"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600}
-    steps = [step for step in devices.plan(config([entry])) if step.args[0] == "/dev/null"]
+    steps = [step for step in devices.plan(config([entry]), host()) if step.args[0] == "/dev/null"]
     assert [step.args[1] for step in steps] == [stat.S_IFCHR | 0o600]
 
 
 def test_ptmx_is_never_a_node() -> None:
     """R114: a listed /dev/ptmx would reach the host's terminals; only the link is made."""
     entry = {"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}
-    assert [step.args[0] for step in devices.plan(config([entry]))] == DEFAULT
+    assert [step.args[0] for step in devices.plan(config([entry]), host())] == DEFAULT
     assert next(devices.plan_links(config([entry]), host())).args == ("/dev/ptmx", "pts/ptmx", 2)
 
 
@@ -107,10 +107,10 @@ def test_links() -> None:
 
 def test_nothing_is_made_in_a_bind_of_dev() -> None:
     """If the engine binds a /dev, it may be the host's: no node and no link."""
-    assert list(devices.plan(config([], BIND_DEV))) == []
+    assert list(devices.plan(config([], BIND_DEV), host())) == []
     assert list(devices.plan_links(config([], BIND_DEV), host())) == []
     tmpfs = [{"destination": "/dev", "type": "tmpfs"}]
-    assert len(list(devices.plan(config([], tmpfs)))) == len(DEFAULT)
+    assert len(list(devices.plan(config([], tmpfs), host()))) == len(DEFAULT)
 
 
 @pytest.mark.parametrize(

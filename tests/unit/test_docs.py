@@ -101,7 +101,7 @@ def test_the_verbs_are_listed_once() -> None:
 def test_readme_names_what_others_lack() -> None:
     """The verbs that no other runtime has, and where those stand that this one doesn't have."""
     readme = page("README.md")
-    for verb in ("validate", "plan", "gc", "compare"):
+    for verb in ("validate", "plan", "gc", "compare", "doctor"):
         assert verb in flags.VERBS
         assert f"`{verb}`" in readme
     assert "](specs/not-supported.md)" in readme
@@ -114,7 +114,15 @@ def test_architecture_knows_every_file() -> None:
     names = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
-        if path.name not in {"__init__.py", "__main__.py", "_config_validator.py", "_seccomp.py", "_build.py"}
+        if path.name
+        not in {
+            "__init__.py",
+            "__main__.py",
+            "_config_validator.py",
+            "_seccomp.py",
+            "_systemd.py",
+            "_build.py",
+        }
         and path.parent.name not in {"verbs", "cgroups"}
     }
     assert sorted(name for name in names if f"`{name}`" not in text) == []

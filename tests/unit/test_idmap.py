@@ -96,10 +96,10 @@ def test_who_makes_the_container(
     """The namespace's root; where none is mapped, the program's user. The caller's groups go first."""
     both = {"uidMappings": ranges(*maps), "gidMappings": ranges(*maps)}
     node = config([MOUNT, USER], top={"process": {"user": user}}, **both)
-    groups, become = idmap.plan_root(node)
+    groups, become = idmap.plan_root(node, MACHINES["plan.txt"])
     assert (groups.op, groups.args) == ("groups", ([],))
     assert (become.op, become.args) == ("user", expected)
-    joined = idmap.plan_root(config([{"type": "user", "path": "/x"}]))
+    joined = idmap.plan_root(config([{"type": "user", "path": "/x"}]), MACHINES["plan.txt"])
     assert [step.args for step in joined] == [([],), (0, 0)]
 
 
@@ -119,7 +119,9 @@ def test_mounts_with_the_same_mappings_share_one_namespace() -> None:
     machine = MACHINES["plan.txt"]
     steps = [
         step
-        for step in mounts.plan_sources(node, machine, mounts.read(node, "/", "/rootfs"), {})
+        for step in mounts.plan_sources(
+            node, machine, mounts.read(node, "/", "/rootfs", MACHINES["plan.txt"]), {}
+        )
         if step.name == "id-map bind source"
     ]
     assert [by_slot[step.args["maps"]] for step in steps] == [
@@ -133,7 +135,9 @@ def test_mounts_with_the_same_mappings_share_one_namespace() -> None:
     assert [step.name for step in idmap.plan_host(joined)] == ["note id maps"]
     (step,) = [
         one
-        for one in mounts.plan_sources(joined, machine, mounts.read(joined, "/", "/rootfs"), {})
+        for one in mounts.plan_sources(
+            joined, machine, mounts.read(joined, "/", "/rootfs", MACHINES["plan.txt"]), {}
+        )
         if one.name == "id-map bind source"
     ]
     assert step.args["maps"] == "namespace user"
@@ -142,7 +146,9 @@ def test_mounts_with_the_same_mappings_share_one_namespace() -> None:
 def test_the_kernel_is_never_given_the_option() -> None:
     """R028: idmap and ridmap are neither data for a file system nor a flag."""
     node = config([MOUNT], top={"mounts": [mapped("ridmap", **MAPS)]})
-    (step,) = mounts.plan(node, MACHINES["plan.txt"], mounts.read(node, "/", "/rootfs"), {})
+    (step,) = mounts.plan(
+        node, MACHINES["plan.txt"], mounts.read(node, "/", "/rootfs", MACHINES["plan.txt"]), {}
+    )
     assert step.op == "mount_tree"
     assert step.args[1:7] == (0, 0, 0, 0, 0, 0)
     options = mount_options.parse(["bind", "idmap", "ridmap"])
@@ -156,8 +162,8 @@ def test_devices_are_made_by_the_runtime() -> None:
         {"path": "/dev/pipe", "type": "p"},
     ]
     node = config([MOUNT, USER], devices=listed, **MAPS)
-    host = list(devices.plan_nodes(node))
-    init = list(devices.plan(node))
+    host = list(devices.plan_nodes(node, MACHINES["plan.txt"]))
+    init = list(devices.plan(node, MACHINES["plan.txt"]))
     assert [step.op for step in init] == ["device", "mknod", *["device"] * 6]
     assert len(host) == 7
     assert host[0].args["mode"] == 0o020600
@@ -166,7 +172,7 @@ def test_devices_are_made_by_the_runtime() -> None:
     assert [step.args["slot"] for step in host] == [
         step.args[0].key for step in init if step.op == "device" and hasattr(step.args[0], "key")
     ]
-    assert list(devices.plan_nodes(config([MOUNT], devices=listed))) == []
+    assert list(devices.plan_nodes(config([MOUNT], devices=listed), MACHINES["plan.txt"])) == []
 
 
 def test_the_order_of_a_container_in_a_user_namespace() -> None:

@@ -79,21 +79,7 @@ def test_the_verb_is_refused_by_name(verb: str, capfd: pytest.CaptureFixture[str
         assert capfd.readouterr().err == f"ociruntime: {verb}: not supported yet\n"
 
 
-@pytest.mark.parametrize("command", [row[0] for row in rows("Flags")])
-def test_the_flag_is_refused_by_name(command: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Exit code 1, and an error that names the flag."""
-    flag = next(word for word in command.split() if word.startswith("--"))
-    assert main(command.split()) == 1
-    error = capfd.readouterr().err
-    assert f"flag {flag}: " in error
-    assert "not supported yet" in error
-
-
-def test_every_refused_flag_is_listed() -> None:
-    """Each flag that the table in the code refuses has its line, with its verb."""
-    listed = {tuple(word for word in row[0].split() if word.islower()) for row in rows("Flags")}
-    for verb, table in (("", flags.GLOBAL), *flags.VERB_FLAGS.items()):
-        for row in table:
-            if row[3] == flags.REFUSED:
-                wanted = (verb, f"--{row[0]}") if verb else (f"--{row[0]}", "list")
-                assert wanted in listed
+def test_no_flag_is_refused() -> None:
+    """One that will be again needs a table here, and a line for each."""
+    for table in (flags.GLOBAL, *flags.VERB_FLAGS.values()):
+        assert [row[0] for row in table if row[3] == flags.REFUSED] == []

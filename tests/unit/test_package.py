@@ -26,6 +26,7 @@ FILES = ("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE", "
 MADE_BY_BUILD = {
     "ociruntime/check/_config_validator.py",
     "ociruntime/native/_seccomp.py",
+    "ociruntime/native/_systemd.py",
     "ociruntime/native/_shim.abi3.so",
     "ociruntime/native/ociruntime-init",
     *(f"ociruntime/_specs/{path.name}" for path in (TREE / "specs").glob("*.json")),
@@ -35,7 +36,13 @@ MADE_BY_BUILD = {
 def copy_sources(target: Path) -> Path:
     """The project as a fresh clone has it, without what an editable install has put into the tree."""
     generated = shutil.ignore_patterns(
-        "*.so", "ociruntime-init", "_seccomp.py", "_config_validator.py", "_specs", "__pycache__"
+        "*.so",
+        "ociruntime-init",
+        "_seccomp.py",
+        "_systemd.py",
+        "_config_validator.py",
+        "_specs",
+        "__pycache__",
     )
     for name in SOURCES:
         shutil.copytree(TREE / name, target / name, ignore=generated)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Verbs that people call and no engine waits for: they load what is not in the snapshot, such as jsonschema.
 # `list` names the containers' owners, for which libc may load libraries (nsswitch.conf).
-BY_THE_LAUNCHER = frozenset(("compare", "help", "inspect", "list", "plan", "spec", "validate"))
+BY_THE_LAUNCHER = frozenset(("compare", "doctor", "help", "inspect", "list", "plan", "spec", "validate"))
 
 _PACKAGES = (
     "",
@@ -35,6 +35,7 @@ _PACKAGES = (
     "launch",
     "linux",
     "linux.cgroups",
+    "linux.refusals",
     "native",
     "operations",
     "plan",
@@ -45,11 +46,15 @@ _LEFT_OUT = (
     "ociruntime.__main__",
     "ociruntime.check.schema_compiler",
     "ociruntime.linux.network_devices",
+    "ociruntime.linux.cgroups.systemd.bus",
+    "ociruntime.linux.cgroups.systemd.scope",
     "ociruntime.linux.seccomp_compiler",
     "ociruntime.native._build",
     "ociruntime.native._build_command",
     "ociruntime.native._seccomp",
+    "ociruntime.native._systemd",
     "ociruntime.verbs.compare",
+    "ociruntime.verbs.doctor",
 )
 # What verbs import when they need it, as tests/unit/test_frozen.py finds it in their sources; and the codecs of open().
 _LATER = (

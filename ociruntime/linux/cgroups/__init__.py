@@ -3,7 +3,8 @@
 
 The package is one subject. Here is only its front: what `check` asks, and how its host steps are done and undone. It
 loads nothing, because many verbs come through here for one file: delete, kill and ps for remove.py, pause for
-freezer.py, exec for membership.py. What create and run need starts in placement.py and planner.py.
+freezer.py, exec for membership.py. What create and run need starts in placement.py and planner.py. The folder systemd/
+is the driver for units; its steps don't come through here.
 Must not import another subject, verbs, launch or statedir.
 """
 
@@ -31,7 +32,7 @@ def check(config: Node) -> Iterator[Violation]:
 def features(takes: Callable[..., bool]) -> dict[str, object]:
     """Its part of the features document; `takes` says whether check() accepts a config."""
     rdma = takes(linux={"resources": {"rdma": {"x": {"hcaHandles": 1}}}})
-    cgroup = {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": rdma}
+    cgroup = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": rdma}
     return {"linux": {"cgroup": cgroup}}
 
 

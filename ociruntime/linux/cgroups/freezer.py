@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How is the container's cgroup frozen and thawed? (identity.py tells whether it is.)
 
-Must import nothing else of this package.
+Must import nothing else of this package, and identity.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import time
 
 from ociruntime.descriptors import Descriptors
+from ociruntime.identity import frozen
 
 _LIMIT = 10.0  # seconds until all processes must have stopped
 
@@ -42,6 +43,22 @@ def set_frozen(paths: dict[str, str], wanted: bool, patience: float = _LIMIT) ->
             raise TimeoutError(f"{check} does not become {expected.decode()}")
         time.sleep(pause)
         pause = min(pause * 2, 0.02)
+
+
+class frozen_for:  # noqa: N801 - used like a function
+    """`with frozen_for(paths):` they stand still; a cgroup that was frozen before stays so. Raises OSError."""
+
+    def __init__(self, paths: dict[str, str]) -> None:
+        self._paths = paths
+        self._frozen = False
+
+    def __enter__(self) -> None:
+        if self._paths and not frozen(self._paths):
+            self._frozen = set_frozen(self._paths, True)
+
+    def __exit__(self, *details: object) -> None:
+        if self._frozen:
+            set_frozen(self._paths, False)
 
 
 def _read(path: str) -> bytes:

@@ -29,9 +29,12 @@ class Layout:
     own             this process's cgroup per v1 controller, and "" for v2: an absolute path
                     as seen below the mount point ("/" is the mount point itself)
     v2_controllers  what cgroup.controllers says at the v2 mount point
+    user            whose systemd makes units: 0 is the machine's, another uid that user's own
+    rootless        for a runtime without power over the host: only what it may use (rights.py); no device rules
+    closed          then: controller -> the directory in which it may not make a cgroup
     """
 
-    __slots__ = ("controllers", "kind", "own", "v2", "v2_controllers")
+    __slots__ = ("closed", "controllers", "kind", "own", "rootless", "user", "v2", "v2_controllers")
 
     def __init__(
         self,
@@ -40,12 +43,17 @@ class Layout:
         v2: str = "",
         own: dict[str, str] | None = None,
         v2_controllers: list[str] | None = None,
+        *,
+        user: int = 0,
     ) -> None:
         self.kind = kind
         self.controllers = controllers or {}
         self.v2 = v2
         self.own = own or {}
         self.v2_controllers = v2_controllers or []
+        self.user = user
+        self.rootless = False
+        self.closed: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return (
@@ -74,11 +82,15 @@ def probe_layout() -> Layout:
     own = _read("/proc/self/cgroup")
     controllers = _read(f"{_ROOT}/cgroup.controllers")
     if controllers is not None and not os.path.exists(f"{_ROOT}/cgroup.type"):
-        return Layout("v2", v2=_ROOT, own=own_paths(own or b""), v2_controllers=controllers.decode().split())
+        own_of = own_paths(own or b"")
+        return Layout(
+            "v2", v2=_ROOT, own=own_of, v2_controllers=controllers.decode().split(), user=os.geteuid()
+        )
     if own is None:
         return Layout("none")
     paths = own_paths(own)
     layout = _layout(_read_mounts(paths), paths)
+    layout.user = os.geteuid()
     if layout.v2:
         layout.v2_controllers = (_read(f"{layout.v2}/cgroup.controllers") or b"").decode().split()
     return layout

@@ -41,7 +41,7 @@ def _apply(step: HostStep, context: Context) -> None:
 
         set_limit(args, context.warnings)
     elif step.op == "set_device_rules":
-        _write_devices(args["directory"], args["lines"])
+        write_devices(args["directory"], args["lines"])
     elif step.op == "load_device_program":
         from ociruntime.linux.cgroups.ebpf import attach
 
@@ -74,7 +74,7 @@ def _check(args: dict[str, Any]) -> None:
             place = place[: place.rindex("/")]
         if not missing:
             _require_empty(directory)
-        if place != mount and _is_frozen(controller, place):
+        if place != mount and is_frozen(controller, place):
             raise StepFailed(f"the cgroup {place} is frozen: nothing could run in it")
         made += [path for path in reversed(missing) if path not in made]
     args["made"][:] = made
@@ -92,7 +92,8 @@ def _require_empty(directory: str) -> None:
         )
 
 
-def _is_frozen(controller: str, directory: str) -> bool:
+def is_frozen(controller: str, directory: str) -> bool:
+    """Would a process in it stop at once? `controller` is "freezer", or "" for v2; others can't freeze."""
     if controller == "freezer":
         return read(f"{directory}/freezer.state").strip() != b"THAWED"
     if controller == "":
@@ -104,7 +105,7 @@ def _make(args: dict[str, Any], context: Context) -> None:
     paths = args["paths"]
     context.facts["cgroups"] = {"kind": args["kind"], "paths": paths}
     for directory in args["made"]:
-        _mkdir(directory)
+        make_directory(directory)
     if "cpuset" in paths:
         inherit_cpuset(paths["cpuset"], args["mounts"]["cpuset"])
     if args["kind"] == "v2":
@@ -113,7 +114,7 @@ def _make(args: dict[str, Any], context: Context) -> None:
         enable(paths[""], args["mounts"][""], args["controllers"])
 
 
-def _mkdir(directory: str) -> None:
+def make_directory(directory: str) -> None:
     """Make a directory and those above it, which others may be making, or removing, at the same time."""
     for _ in range(_MKDIR_TRIES):
         try:
@@ -121,13 +122,13 @@ def _mkdir(directory: str) -> None:
         except FileExistsError:
             return
         except FileNotFoundError:
-            _mkdir(directory[: directory.rindex("/")])
+            make_directory(directory[: directory.rindex("/")])
         else:
             return
     os.mkdir(directory, 0o755)
 
 
-def _write_devices(directory: str, lines: list[list[str]]) -> None:
+def write_devices(directory: str, lines: list[list[str]]) -> None:
     """Write each line to its file, in order, with as few opens as the order allows."""
     index = 0
     while index < len(lines):
@@ -141,6 +142,9 @@ def _write_devices(directory: str, lines: list[list[str]]) -> None:
         except OSError as failure:
             if failure.filename2 is None:
                 raise
+            from ociruntime.linux.refusals.cgroups import remedy
+
+            number = failure.errno or 0
             what = f"{file.rpartition('.')[2]} {failure.filename2}: {path}"
-            raise StepFailed(what, errno=failure.errno or 0) from None
+            raise StepFailed(what, errno=number, hint=str(remedy(number, path) or "")) from None
         index = end

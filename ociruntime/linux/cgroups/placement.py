@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.linux.cgroups.layout import Layout
+    from ociruntime.linux.cgroups.systemd.names import Unit
 
 KEYS = ("/linux/cgroupsPath",)
 
@@ -33,19 +34,27 @@ class Placement:
 
     layout   the machine's hierarchies
     paths    directory per v1 controller ("name=systemd" too), "" for v2; empty if the container gets none
-    manager  "cgroupfs": the runtime makes them; "disabled": no one does, and init stays in the caller's cgroup
+    manager  "cgroupfs": the runtime makes them; "systemd": it does, with a unit; "disabled": no one does, and init
+             stays in the caller's cgroup
     pointer  the property that asks for this place, or ""
+    unit     the container's unit, if the manager is systemd
     """
 
-    __slots__ = ("layout", "manager", "paths", "pointer")
+    __slots__ = ("layout", "manager", "paths", "pointer", "unit")
 
     def __init__(
-        self, layout: Layout, paths: dict[str, str], manager: str = "cgroupfs", pointer: str = ""
+        self,
+        layout: Layout,
+        paths: dict[str, str],
+        manager: str = "cgroupfs",
+        pointer: str = "",
+        unit: Unit | None = None,
     ) -> None:
         self.layout = layout
         self.paths = paths
         self.manager = manager
         self.pointer = pointer
+        self.unit = unit
 
     def directory(self, controller: str) -> str:
         """Where the files of a controller are."""
@@ -54,10 +63,24 @@ class Placement:
 
 def place(config: Node, layout: Layout, container_id: str, manager: str) -> Placement:
     """The placement of a new container; `manager` decides how its paths are found."""
+    if manager == "systemd":
+        return _place_unit(config, layout, container_id)
     paths: dict[str, str] = {}
     if manager != "disabled":
         paths = container_paths(layout, config.at("linux", "cgroupsPath").text(), container_id)
     return Placement(layout, paths, manager, pointer_of(config))
+
+
+def _place_unit(config: Node, layout: Layout, container_id: str) -> Placement:
+    """In the cgroup of its unit, which has the same path in every hierarchy. Raises StepFailed for its name."""
+    from ociruntime.linux.cgroups.systemd import names, steps
+
+    unit = names.unit_of(config.at("linux", "cgroupsPath").text(), container_id, layout.user)
+    paths = {controller: f"{mount}{unit.path}" for controller, mount in layout.mounts().items()}
+    below = steps.subgroup(config, layout)
+    if below:
+        paths[""] += f"/{below}"
+    return Placement(layout, paths, "systemd", pointer_of(config), unit)
 
 
 def check(config: Node) -> Iterator[Violation]:
@@ -79,7 +102,8 @@ def check(config: Node) -> Iterator[Violation]:
         yield Violation(node.pointer, f"{path[:200]!r} has a component '..'", "R128")
     if any(ord(character) < 32 or ord(character) == 127 for character in path):
         yield Violation(node.pointer, f"{path[:200]!r} has a control character", "R128")
-    if any(len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME for name in names):
+    parts = path.split(":") if "/" not in path and path.count(":") == 2 else names  # slice:prefix:name
+    if any(len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME for name in parts):
         yield Violation(
             node.pointer, f"{path[:60]!r}... has a component of more than {_LONGEST_NAME} bytes", "R128"
         )

@@ -33,7 +33,7 @@ def plan_make(config: Node, placement: Placement) -> Iterator[HostStep]:
         return
     layout, paths = placement.layout, placement.paths
     if layout.kind == "none":
-        _refuse_without_mount(config)
+        _refuse_without_mount(config, layout)
         return
     settings = list(settings_of(config.at("linux", "resources"), layout))
     require_controllers(layout, settings)
@@ -47,11 +47,17 @@ def plan_make(config: Node, placement: Placement) -> Iterator[HostStep]:
         "made": [],
         "controllers": enabled(layout, settings) if layout.kind == "v2" else [],
     }
-    text = _where(placement)
-    yield HostStep("check_cgroup", args, pointer=placement.pointer, text=text)
-    yield HostStep("make_cgroup", args, pointer=placement.pointer, text=text, undoable=True)
+    if placement.manager == "systemd":
+        from ociruntime.linux.cgroups.systemd import steps
+
+        needed = enabled(layout, settings) if layout.kind == "v2" else []
+        yield from steps.plan_start(config, placement, settings, devices.rules(config), needed)
+    else:
+        text = _where(placement)
+        yield HostStep("check_cgroup", args, pointer=placement.pointer, text=text)
+        yield HostStep("make_cgroup", args, pointer=placement.pointer, text=text, undoable=True)
     for setting in settings:
-        if not _is_late(layout, setting):
+        if not _is_late(placement, setting):
             yield setting.step(placement.directory(setting.controller))
     yield from _plan_devices(config, placement)
     if layout.kind == "v2" and config.at("mounts"):
@@ -61,16 +67,30 @@ def plan_make(config: Node, placement: Placement) -> Iterator[HostStep]:
 def plan_late(config: Node, placement: Placement) -> Iterator[HostStep]:
     """Once init exists, and before it goes on: limits under which it could not have been cloned."""
     layout = placement.layout
-    if not placement.paths or layout.kind != "v2":
+    if not placement.paths or layout.kind == "none":
         return
-    for setting in settings_of(config.at("linux", "resources"), layout):
-        if _is_late(layout, setting):
+    settings = list(settings_of(config.at("linux", "resources"), layout))
+    if placement.manager == "systemd":
+        from ociruntime.linux.cgroups.systemd import steps
+
+        yield from steps.plan_tasks(placement, settings)
+    for setting in settings:
+        if _is_late(placement, setting):
             yield setting.step(placement.directory(setting.controller))
 
 
-def _is_late(layout: Layout, setting: Setting) -> bool:
-    """A clone into a cgroup2 directory counts as a fork there: init itself, and a helper before it."""
-    return layout.kind == "v2" and setting.file == "pids.max" and setting.value in ("0", "1")
+def plan_release(placement: Placement, *, joins_itself: bool) -> Iterator[HostStep]:
+    """Once init is in its cgroup: on v2 by the clone, on v1 when it has joined by itself."""
+    if placement.manager == "systemd" and joins_itself == (placement.layout.kind != "v2"):
+        from ociruntime.linux.cgroups.systemd import steps
+
+        yield from steps.plan_release(placement)
+
+
+def _is_late(placement: Placement, setting: Setting) -> bool:
+    """A clone into a cgroup2 directory counts as a fork there: init itself, a helper before it, and what holds a scope."""
+    late = ("0", "1", "2") if placement.manager == "systemd" else ("0", "1")
+    return placement.layout.kind == "v2" and setting.file == "pids.max" and setting.value in late
 
 
 def settings_of(resources: Node, layout: Layout, held: Node | None = None) -> Iterator[Setting]:
@@ -83,6 +103,8 @@ def settings_of(resources: Node, layout: Layout, held: Node | None = None) -> It
 
 def _plan_devices(config: Node, placement: Placement) -> Iterator[HostStep]:
     layout, paths = placement.layout, placement.paths
+    if layout.rootless:
+        return  # only the host's root may set them, as in runc
     rules = devices.rules(config)
     listed = config.at("linux", "resources", "devices")
     pointer = listed.pointer if listed else ""
@@ -107,6 +129,7 @@ def _plan_devices(config: Node, placement: Placement) -> Iterator[HostStep]:
         raise StepFailed(
             "the cgroup controller 'devices' is not mounted, so the device rules can't be set",
             pointer=pointer,
+            hint=controller_cure(layout.kind, "devices"),
         )
 
 
@@ -115,26 +138,69 @@ def require_controllers(layout: Layout, settings: list[Setting]) -> None:
     for setting in settings:
         if setting.optional or not setting.controller:
             continue
+        if setting.controller in layout.closed:
+            raise _closed(layout, setting.controller, setting.pointer)
         if layout.kind == "v2":
             if setting.controller not in layout.v2_controllers:
                 raise StepFailed(
                     f"the cgroup controller {setting.controller!r} is not in {layout.v2}/cgroup.controllers",
                     pointer=setting.pointer,
+                    hint=controller_cure("v2", setting.controller),
                 )
         elif setting.controller not in layout.controllers:
             raise StepFailed(
                 f"the cgroup controller {setting.controller!r} is not mounted, "
                 f"only {', '.join(layout.controllers)} are",
                 pointer=setting.pointer,
+                hint=controller_cure(layout.kind, setting.controller),
             )
 
 
-def _refuse_without_mount(config: Node) -> None:
-    """Without any cgroup mount a container can run, but not if its config asks for a cgroup or a limit."""
+def _closed(layout: Layout, controller: str, pointer: str) -> StepFailed:
+    """A limit without the right to make a cgroup that could have it."""
+    place = layout.closed.get(controller) or next(iter(layout.closed.values()))
+    return StepFailed(
+        f"the container gets no cgroup that could have this limit: {place} is not writable for this user",
+        pointer=pointer,
+        hint=CGROUP2_DELEGATION if "" in layout.closed and len(layout.closed) == 1 else CGROUP1_DELEGATION,
+    )
+
+
+def _refuse_without_mount(config: Node, layout: Layout) -> None:
+    """Without any cgroup mount a container can run, but not if its config asks for a cgroup or a limit.
+
+    Where there are mounts that a rootless runtime may not use, only limits are refused, and device rules left out.
+    """
     linux = config.at("linux")
+    if layout.closed:
+        for name, member in linux.at("resources").members():
+            if len(member) and name != "devices":
+                raise _closed(layout, name, member.pointer)
+        return
     for node in (linux.at("cgroupsPath"), *(member for _, member in linux.at("resources").members())):
         if len(node):
-            raise StepFailed("no cgroup hierarchy is mounted on this machine", pointer=node.pointer)
+            raise StepFailed(
+                "no cgroup hierarchy is mounted on this machine", pointer=node.pointer, hint=HIERARCHY_CURE
+            )
+
+
+# These are here and not in linux/refusals, which takes them over, because planning must not import anything.
+CGROUP1_DELEGATION = (
+    "boot with systemd.unified_cgroup_hierarchy=1, as only cgroup v2 can be delegated, or leave limits out"
+)
+CGROUP2_DELEGATION = "systemd-run --user --scope -p Delegate=yes ociruntime ..., or leave limits out"
+HIERARCHY_CURE = "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+
+
+def controller_cure(kind: str, controller: str) -> str:
+    """What gives a controller that a limit needs; `kind` is the layout's."""
+    if kind == "v2":
+        return (
+            f"echo +{controller} > cgroup.subtree_control in each cgroup above; for a user under systemd: systemctl edit "
+            "user@.service, with [Service] Delegate=cpu cpuset io memory pids"
+        )
+    place = f"/sys/fs/cgroup/{controller}"
+    return f"mkdir {place} && mount -t cgroup -o {controller} cgroup {place}"
 
 
 def enabled(layout: Layout, settings: list[Setting]) -> list[str]:

@@ -255,6 +255,16 @@ def _rmdir(directory: str, parent: int | None = None) -> bool:
     except OSError as failure:
         if failure.errno in _BUSY:
             return False
-        if failure.errno not in _GONE:
+        # On a read-only mount the kernel says so before it looks whether there is such a directory.
+        never_made = failure.errno == errno.EROFS and not _exists(directory, parent)
+        if failure.errno not in _GONE and not never_made:
             raise
+    return True
+
+
+def _exists(directory: str, parent: int | None) -> bool:
+    try:
+        os.stat(directory, dir_fd=parent, follow_symlinks=False)
+    except OSError as failure:
+        return failure.errno not in _GONE
     return True

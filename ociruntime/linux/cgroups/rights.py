@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In which hierarchies may a runtime without power over the host make the container's cgroup?
+
+An ordinary user, or the root of a user namespace, may work in a subtree of cgroup2 that was delegated to it: by its owner, or
+by whoever lets it write there. Everywhere else the container gets no cgroup, and stays in the caller's: that is no error as
+long as the config has no limits. Device rules are left out, as in runc: they can't be set without the host's root.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.linux.cgroups.placement import container_paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociruntime.config import Node
+
+
+def usable(layout: Layout, config: Node, container_id: str) -> Layout:
+    """The part of the layout in which the container can have a cgroup; `closed` says where the others begin."""
+    paths = container_paths(layout, config.at("linux", "cgroupsPath").text(), container_id)
+    closed = {}
+    for controller, path in paths.items():
+        place = nearest(path)
+        if not os.access(place, os.W_OK | os.X_OK) or (not controller and not _may_move(layout, path)):
+            closed[controller] = place
+    controllers = {name: point for name, point in layout.controllers.items() if name not in closed}
+    v2 = "" if "" in closed else layout.v2
+    kind = "hybrid" if controllers and v2 else "v1" if controllers else "v2" if v2 else "none"
+    found = Layout(kind, controllers, v2, layout.own, layout.v2_controllers if v2 else [])
+    found.rootless = True
+    found.closed = closed
+    return found
+
+
+def nearest(path: str) -> str:
+    """The lowest directory on the way to `path` that exists."""
+    while path != "/" and not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _may_move(layout: Layout, path: str) -> bool:
+    """Cgroup2 wants the right to write to cgroup.procs of the common ancestor, too (cgroups(7), Delegation)."""
+    own = f"{layout.v2}{layout.own.get('', '/')}"
+    common = os.path.commonpath((own, nearest(path)))
+    return os.access(f"{common}/cgroup.procs", os.W_OK)

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The systemd driver: the container's cgroup is that of a transient scope unit, which systemd makes and watches.
+
+names.py         which unit, in which slice, with which cgroup path
+properties.py    what systemd is told about the unit
+device_list.py   the device rules in systemd's words
+steps.py         which steps make the unit, and change it
+scope.py         how these steps are done and undone
+holder.py        what is in the scope before init is
+bus.py           how systemd is spoken to
+
+names, properties, device_list and steps are pure. Everything here is loaded only for a container with a unit.
+"""

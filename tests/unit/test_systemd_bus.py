@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens if systemd does not do what a systemd does? Against a peer of our own; and where systemd is looked for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ociruntime.config import Node
+from ociruntime.errors import StepFailed
+from ociruntime.launch.context import Context
+from ociruntime.linux.cgroups.systemd import bus as buses, scope
+from ociruntime.step import HostStep
+from tests.unit.dbus_peer import Peer, answer, job_removed, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+JOB = "/org/freedesktop/systemd1/job/7"
+UNIT = "box.scope"
+Replies = "Callable[[str, int], bytes | None]"
+
+
+@pytest.mark.parametrize(
+    ("user", "environment", "expected"),
+    [
+        (0, {}, [("unix:path=/run/systemd/private", False), ("unix:path=/run/dbus/system_bus_socket", True)]),
+        (0, {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/x", "XDG_RUNTIME_DIR": "/run/user/0"},
+         [("unix:path=/run/systemd/private", False), ("unix:path=/x", True)]),
+        (7, {}, [("unix:path=/run/user/7/systemd/private", False), ("unix:path=/run/user/7/bus", True)]),
+        (7, {"XDG_RUNTIME_DIR": "/t/a b", "DBUS_SESSION_BUS_ADDRESS": "unix:abstract=/y"},
+         [("unix:path=/t/a%20b/systemd/private", False), ("unix:abstract=/y", True)]),
+    ],
+)  # fmt: skip
+def test_where_systemd_is(user: int, environment: dict[str, str], expected: list[tuple[str, bool]]) -> None:
+    """Root's is the machine's; a user's is in its runtime directory. Its own socket first, then the bus."""
+    assert buses.addresses(user, environment) == expected
+
+
+def test_signatures() -> None:
+    """As complete types."""
+    assert buses.split("ssa(sv)a(sa(sv))ayb") == ["s", "s", "a(sv)", "a(sa(sv))", "ay", "b"]
+
+
+@pytest.fixture
+def peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Peer]]:
+    """Make a peer that is systemd for this test, with a short patience."""
+    made: list[Peer] = []
+
+    def make(replies: Callable[[str, int], bytes | None], *, greet: bool = True) -> Peer:
+        one = Peer(tmp_path / f"socket{len(made)}", replies, greet)
+        made.append(one)
+        monkeypatch.setattr(buses, "addresses", lambda *_: [(one.address, False)])
+        connect = buses.connect
+        monkeypatch.setattr(scope, "connect", lambda user: connect(user, 0.5))
+        return one
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def context() -> Context:
+    """A container that is being made."""
+    return Context("box", "/bundle", "/run/x/box", Node({}))
+
+
+def start(properties: list[list[object]] | None = None) -> StepFailed:
+    """Do the step "start scope", which must fail; undo leaves no process."""
+    args: dict[str, object] = {
+        "unit": UNIT, "slice": "system.slice", "user": 0, "path": f"/system.slice/{UNIT}", "kind": "v2",
+        "properties": properties or [], "paths": {"": f"/nowhere/system.slice/{UNIT}"}, "mounts": {"": "/nowhere"},
+        "controllers": [],
+    }  # fmt: skip
+    made = context()
+    try:
+        with pytest.raises(StepFailed) as caught:
+            scope.apply(HostStep("start_scope", args, undoable=True), made)
+    finally:
+        scope.holder.release(made)
+    return caught.value
+
+
+def test_nothing_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was tried, and why it failed."""
+    places = [(f"unix:path={tmp_path}/private", False), (f"unix:path={tmp_path}/bus", True)]
+    monkeypatch.setattr(buses, "addresses", lambda *_: places)
+    failure = start()
+    assert failure.reason.startswith("systemd can't be reached: ")
+    assert f"{tmp_path}/private: no such file or directory; {tmp_path}/bus: no such" in failure.reason
+    assert "--cgroup-manager cgroupfs" in failure.hint
+
+
+def test_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names it, and the package that has it."""
+    monkeypatch.setattr(buses, "_NAME", "libsystemd.so.none")
+    failure = start()
+    assert "libsystemd.so.none can't be loaded" in failure.reason
+    assert "libsystemd0" in failure.hint
+
+
+def test_no_greeting(peer: Callable[..., Peer]) -> None:
+    """A socket that accepts and says nothing."""
+    peer(lambda *_: None, greet=False)
+    began = time.monotonic()
+    failure = start()
+    assert 0.4 < time.monotonic() - began < 10
+    assert "systemd can't be reached" in failure.reason
+    assert "timed out" in failure.reason
+
+
+def test_no_answer(peer: Callable[..., Peer]) -> None:
+    """The call has a limit."""
+    made = peer(lambda *_: None)
+    failure = start()
+    assert made.calls == ["StartTransientUnit"]
+    assert failure.reason == f"unit {UNIT}: systemd has not finished to start it in time"
+    assert "list-jobs" in failure.hint
+
+
+def test_a_job_that_never_ends(peer: Callable[..., Peer]) -> None:
+    """Other jobs end; this one does not."""
+
+    def replies(_member: str, serial: int) -> bytes:
+        return answer(serial, JOB, signature="o") + job_removed(f"{JOB}1", "other.scope", "done")
+
+    peer(replies)
+    assert start().reason == f"unit {UNIT}: systemd has not finished to start it in time"
+
+
+@pytest.mark.parametrize("result", ["failed", "timeout", "dependency", "canceled", "skipped"])
+def test_a_job_that_fails(peer: Callable[..., Peer], result: str) -> None:
+    """Systemd's word for how it ended; the signal may come before the answer."""
+
+    def replies(_member: str, serial: int) -> bytes:
+        return job_removed(JOB, UNIT, result) + answer(serial, JOB, signature="o")
+
+    peer(replies)
+    failure = start()
+    assert failure.reason == f"unit {UNIT}: systemd's job to start it ended as {result!r}"
+    assert UNIT in failure.hint
+
+
+@pytest.mark.parametrize("when", ["StartTransientUnit", "after"])
+def test_the_connection_is_lost(peer: Callable[..., Peer], when: str) -> None:
+    """While an answer is awaited, or the job's end."""
+
+    def replies(member: str, serial: int) -> bytes:
+        return b"" if when == member else answer(serial, JOB, signature="o") + b"l"
+
+    made = peer(replies)
+    if when == "after":
+
+        def ending(_member: str, serial: int) -> bytes:
+            # an answer, and then bytes that are no message: sd-bus gives the connection up
+            return answer(serial, JOB, signature="o") + b"\xff" * 64
+
+        made._replies = ending
+    failure = start()
+    assert failure.reason == f"unit {UNIT}: the connection to systemd is lost"
+    assert failure.errno
+
+
+def test_systemd_s_own_words(peer: Callable[..., Peer]) -> None:
+    """With the property that they are about, and where it comes from."""
+    words = "Cannot set property CollectMode, or unknown property."
+    peer(lambda _, serial: refusal(serial, "org.freedesktop.DBus.Error.PropertyReadOnly", words))
+    failure = start([["CollectMode", "s", "x", "/annotations/a", 0]])
+    assert failure.reason == f"unit {UNIT}: property CollectMode = x: {words.rstrip('.')}"
+    assert failure.pointer == "/annotations/a"
+
+
+def test_an_answer_of_another_type(peer: Callable[..., Peer]) -> None:
+    """A message that is sound, but not what this method returns, is an error, and not a traceback."""
+    peer(lambda _, serial: answer(serial, signature=""))
+    failure = start()
+    assert failure.reason == f"unit {UNIT}: the connection to systemd is lost"
+    assert failure.errno == errno.EBADMSG
+
+
+def test_undo_touches_no_unit_of_others(peer: Callable[..., Peer]) -> None:
+    """A unit whose description is not this container's is neither stopped nor emptied."""
+    said = iter([("Docker's", "s"), ("loaded", "s")])
+
+    def replies(_member: str, serial: int) -> bytes:
+        text, signature = next(said)
+        variant = bytes([len(signature)]) + signature.encode() + b"\0"
+        data = variant + bytes(-len(variant) % 4) + len(text).to_bytes(4, "little") + text.encode() + b"\0"
+        from tests.unit.dbus_peer import RETURN, message
+
+        return message(RETURN, 5, {5: serial, 8: "v"}, data)
+
+    made = peer(replies)
+    # `paths` has this very process's cgroup: were it emptied, this test would end
+    args = {
+        "unit": UNIT,
+        "user": 0,
+        "path": "/x",
+        "paths": {"": "/sys/fs/cgroup"},
+        "mounts": {"": "/sys/fs/cgroup"},
+    }
+    scope.undo("start_scope", args, context())
+    assert made.calls == ["Get", "Get"]
+
+
+def test_the_place_is_held_by_a_process_without_descriptors() -> None:
+    """It ends when it is told to, and leaves nothing."""
+    made = context()
+    pid = scope.holder.hold(made)
+    end = time.monotonic() + 10
+    while os.listdir(f"/proc/{pid}/fd"):  # it is a process of this user
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    descriptors = set(os.listdir("/proc/self/fd"))
+    scope.holder.release(made)
+    assert not os.path.exists(f"/proc/{pid}")
+    assert len(descriptors - set(os.listdir("/proc/self/fd"))) >= 1
+    scope.holder.release(made)
