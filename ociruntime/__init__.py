@@ -15,7 +15,9 @@ if TYPE_CHECKING:
         gc as gc,
         list_all as list_all,
         load as load,
+        mount_rootfs as mount_rootfs,
         run as run,
+        unmount_rootfs as unmount_rootfs,
     )
     from ociruntime.errors import (
         BundleError as BundleError,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     )
     from ociruntime.operations.exec import ExecProcess as ExecProcess
     from ociruntime.operations.exec_document import Request as Request
+    from ociruntime.operations.rootfs_mounts import RootfsMount as RootfsMount
     from ociruntime.plan.order import Options as Options
 
 # The one place that says which version this is; the build reads it without importing the package.
@@ -56,6 +59,7 @@ _PUBLIC = {
     "NotSupported": "ociruntime.errors",
     "Options": "ociruntime.plan.order",
     "Request": "ociruntime.operations.exec_document",
+    "RootfsMount": "ociruntime.operations.rootfs_mounts",
     "RuntimeFailure": "ociruntime.errors",
     "StateUnreadable": "ociruntime.errors",
     "StepFailed": "ociruntime.errors",
@@ -67,7 +71,9 @@ _PUBLIC = {
     "gc": "ociruntime.api",
     "list_all": "ociruntime.api",
     "load": "ociruntime.api",
+    "mount_rootfs": "ociruntime.api",
     "run": "ociruntime.api",
+    "unmount_rootfs": "ociruntime.api",
 }
 
 

@@ -123,5 +123,5 @@ NAMES = [line.partition(":")[0] for line in _TEXT.strip().splitlines()]
 
 
 def kind_of(name: str) -> Any:
-    """google's class of a message."""
+    """The class that google's protobuf has for a message."""
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
