@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines.containerd import Containerd
-from tests.engines.cri import Cri
+from tests.engines.containerd import Containerd, ShimContainerd
+from tests.engines.cri import Cri, ShimCri
 from tests.engines.docker import Docker
 from tests.engines.image import write_archive
 from tests.engines.podman import Buildah, Podman
@@ -110,6 +110,22 @@ def containerd(
 def cri(archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None) -> Iterator[object]:
     """A containerd with its CRI plugin, with the image."""
     yield from _engine(Cri, archive, tmp_path_factory)
+
+
+@pytest.fixture(scope="package")
+def shim_containerd(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
+) -> Iterator[object]:
+    """A containerd that uses our own shim, with the image."""
+    yield from _engine(ShimContainerd, archive, tmp_path_factory)
+
+
+@pytest.fixture(scope="package")
+def shim_cri(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
+) -> Iterator[object]:
+    """A containerd with its CRI plugin that uses our own shim, with the image."""
+    yield from _engine(ShimCri, archive, tmp_path_factory)
 
 
 @pytest.fixture(scope="package")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -77,4 +78,21 @@ class Containerd(Engine):
     def run_words(self, container: str, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
         """The words of `ctr run`."""
         runtime = ["--runc-binary", runtime_path(), "--cgroup", f"/{MARK}/{container}"]
+        return ["run", *runtime, *flags, NAME, container, *command]
+
+
+class ShimContainerd(Containerd):
+    """`ctr` against a containerd that uses our own shim."""
+
+    name = "shim-containerd"
+    runtime = "io.containerd.ociruntime.v1"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        # containerd looks for the shim on its PATH.
+        self.environment["PATH"] = f"{os.path.dirname(runtime_path())}:{self.environment['PATH']}"
+
+    def run_words(self, container: str, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
+        """The words of `ctr run`."""
+        runtime = ["--runtime", self.runtime, "--cgroup", f"/{MARK}/{container}"]
         return ["run", *runtime, *flags, NAME, container, *command]
