@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does the process do that serves a pod? It leaves containerd's streams, and is asked until Shutdown.
+"""What does the process do that serves a pod? It is asked until Shutdown.
 
 It ends with Shutdown only: that containerd goes away is no reason.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 import _signal
 import gc
 import os
-import stat
 
 from ociruntime.errors import RuntimeFailure
 from ociruntime.native._shim import lib
@@ -24,21 +23,20 @@ if TYPE_CHECKING:
     import _socket
 
 
-def serve(listener: _socket.socket, path: str, *, ttrpc: str, namespace: str, bundle: str) -> None:
+def serve(listener: _socket.socket, path: str, *, ttrpc: str, namespace: str) -> None:
     """Serve until Shutdown.
 
     path    of the listening socket; it is removed at the end
     ttrpc   containerd's address for events
-    bundle  of the first container, where containerd reads the log
     """
     os.setsid()
     os.chdir("/")
-    _leave_streams(f"{bundle}/log")
     done = lib.shim_subreaper()
     if done < 0:
         raise RuntimeFailure("prctl PR_SET_CHILD_SUBREAPER", errno=-done)
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGPIPE):
         _signal.signal(number, _signal.SIG_IGN)
+    _load()
     gc.enable()  # the launcher has disabled it, for processes that end soon
     gc.freeze()
     loop = Loop()
@@ -54,18 +52,9 @@ def serve(listener: _socket.socket, path: str, *, ttrpc: str, namespace: str, bu
     loop.run()
 
 
-def _leave_streams(log: str) -> None:
-    """0 and 1 are nothing, 2 is containerd's log: it waits until no one has its pipe open any more."""
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        errors = os.open(log, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISFIFO(os.fstat(errors).st_mode):
-            os.close(errors)
-            errors = null
-    except OSError:  # nobody reads it
-        errors = null
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.dup2(errors, 2)
-    for descriptor in {null, errors}:
-        os.close(descriptor)
+def _load() -> None:
+    """Load what the first Create would, while containerd prepares it."""
+    from ociruntime.operations import create, exec, start  # noqa: A004, F401
+
+    for name in ("mounts", "rootfs", "devices", "paths", "namespaces", "capabilities", "seccomp"):
+        __import__(f"ociruntime.linux.{name}")

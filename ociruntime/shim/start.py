@@ -11,6 +11,7 @@ BootstrapResult; otherwise it is the plain address, which every version reads.
 from __future__ import annotations
 
 import os
+import stat
 
 from ociruntime.config import DEEPEST, parse
 from ociruntime.errors import UsageError
@@ -45,9 +46,12 @@ def start(given: Arguments) -> int:
         ttrpc = os.environ.get("TTRPC_ADDRESS") or (params or {}).get("containerd_ttrpc_address", "")
         pid = os.fork()
         if pid == 0:
+            leave_streams(
+                f"{bundle}/log"
+            )  # at once: containerd waits until no one has its pipe open any more
             from ociruntime.shim.serve import serve
 
-            serve(listener, path, ttrpc=ttrpc, namespace=namespace, bundle=bundle)
+            serve(listener, path, ttrpc=ttrpc, namespace=namespace)
             os._exit(0)
         _settle(pid, options.shim_cgroup)
     _write_address(bundle, f"unix://{path}")
@@ -132,6 +136,23 @@ def _copy_cpuset(place: str) -> None:
                     file.write(value)
             except FileNotFoundError:
                 return  # another controller's hierarchy
+
+
+def leave_streams(log: str) -> None:
+    """Make 0 and 1 nothing, and 2 containerd's log."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        errors = os.open(log, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISFIFO(os.fstat(errors).st_mode):
+            os.close(errors)
+            errors = null
+    except OSError:  # nobody reads it
+        errors = null
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.dup2(errors, 2)
+    for descriptor in {null, errors}:
+        os.close(descriptor)
 
 
 def _write_address(bundle: str, where: str) -> None:

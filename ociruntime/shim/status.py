@@ -29,7 +29,6 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (BundleError, INVALID_ARGUMENT),
     (Malformed, INVALID_ARGUMENT),
     (RuntimeFailure, UNKNOWN),
-    (OSError, UNKNOWN),
 )
 
 
@@ -45,6 +44,8 @@ def status_of(failure: Exception) -> tuple[int, str]:
     """Code and text of an exception."""
     if isinstance(failure, Refusal):
         return failure.code, str(failure)
+    if isinstance(failure, OSError):
+        return UNKNOWN, str(RuntimeFailure(str(failure.filename or ""), errno=failure.errno or 0))
     for kind, code in _CODES:
         if isinstance(failure, kind):
             return code, str(failure)
