@@ -98,22 +98,20 @@ def _mount(rootfs: str, number: int, mount: RootfsMount, opened: Descriptors) ->
 
 
 def _shortened(data: str, opened: Descriptors) -> str:
-    """The data, if need be with the directories above the layers of an overlay as descriptors' paths.
-
-    Many layers do not fit into a page; their common directory is the longest part of each.
-    """
+    """The data; if they don't fit into a page, with the layers of an overlay as descriptors' paths."""
     if len(os.fsencode(data)) <= _MOST_DATA:
         return data
     words = data.split(",")
     for number, word in enumerate(words):
         name, _, layers = word.partition("=")
-        paths = layers.split(":")
-        if name == "lowerdir" and len(paths) > 1 and all(path.startswith("/") for path in paths):
-            above = os.path.commonpath(paths)
-            opened["above"] = directory = os.open(above, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            inner = [f"/proc/self/fd/{directory}{path[len(above.rstrip('/')) :]}" for path in paths]
-            words[number] = f"{name}={':'.join(inner)}"
+        if name == "lowerdir":
+            words[number] = f"{name}={':'.join(_by_descriptor(path, opened) for path in layers.split(':'))}"
     return ",".join(words)
+
+
+def _by_descriptor(path: str, opened: Descriptors) -> str:
+    opened[path] = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return f"/proc/self/fd/{opened[path]}"
 
 
 def _call(number: int, mount: RootfsMount, place: str, *, flags: int, kind: str = "", data: str = "") -> None:

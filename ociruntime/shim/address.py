@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where does a shim listen, and does one listen there already? One socket for each pod of each containerd.
 
-Must not import anything of the package.
+Must not import anything of the package but the errors.
 """
 
 from __future__ import annotations
@@ -9,17 +9,24 @@ from __future__ import annotations
 import _socket
 import os
 
+from ociruntime.errors import UsageError
+
 DIRECTORY = "/run/containerd/s"
 _BACKLOG = 128
+_LONGEST = 107  # bytes of a socket's path (unix(7))
 
 
 def path_of(directory: str, containerd: str, namespace: str, group: str) -> str:
     """The socket's path: the same for all containers of a group, and no other.
 
     containerd   its gRPC address
+    Raises UsageError if the path is too long.
     """
     digest = _sha256(f"{containerd}/{namespace}/{group}".encode())
-    return f"{directory or DIRECTORY}/{digest}"
+    path = f"{directory or DIRECTORY}/{digest}"
+    if len(os.fsencode(path)) > _LONGEST:
+        raise UsageError(f"socket {path}: longer than {_LONGEST} bytes", hint="a shorter socket_dir")
+    return path
 
 
 def _sha256(data: bytes) -> str:

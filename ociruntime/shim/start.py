@@ -116,11 +116,12 @@ def _enter(cgroup: str, pid: int) -> None:
     layout = probe_layout()
     places = [*layout.hierarchies(), *([layout.v2] if layout.v2 else [])]
     for mount in places:
-        place = f"{mount}/{cgroup.strip('/')}"
-        made = not os.path.isdir(place)
-        os.makedirs(place, exist_ok=True)
-        if made:
-            _copy_cpuset(place)
+        place = mount
+        for name in cgroup.strip("/").split("/"):
+            place = f"{place}/{name}"
+            if not os.path.isdir(place):
+                os.makedirs(place, exist_ok=True)
+                _copy_cpuset(place)
         with open(f"{place}/cgroup.procs", "wb", buffering=0) as file:
             file.write(str(pid).encode())
 
