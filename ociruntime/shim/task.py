@@ -412,7 +412,10 @@ class Service:
         task, container = self._made(request)
         names = {process.pid: process.exec_id for process in task.execs.values() if process.status == RUNNING}
         found: list[dict[str, Any]] = []
-        for pid in container.processes() if task.init.status != STOPPED else []:
+        pids = container.processes() if task.init.status != STOPPED else []
+        # Of an ended container its init: containerd 1.7 and newer, when they are started again, take a shim without
+        # processes for one that was never used, and throw it away with the exit status that it keeps for them.
+        for pid in pids or [task.init.pid]:
             info: dict[str, Any] = {"pid": pid}
             if pid in names:
                 details = PROCESS_DETAILS.encode({"exec_id": names[pid]})
