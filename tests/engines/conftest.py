@@ -14,11 +14,12 @@ import pytest
 
 from tests.engines.containerd import Containerd, ShimContainerd
 from tests.engines.cri import Cri, ShimCri
-from tests.engines.docker import Docker
+from tests.engines.docker import Docker, ShimDocker
 from tests.engines.image import write_archive
 from tests.engines.podman import Buildah, Podman
 from tests.harness import leaks
 from tests.harness.driver import MARK
+from tests.harness.skips import knows_runtime_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,6 +135,16 @@ def docker(
 ) -> Iterator[object]:
     """A dockerd of our own, with the image."""
     yield from _engine(Docker, archive, tmp_path_factory)
+
+
+@pytest.fixture(scope="package")
+def shim_docker(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
+) -> Iterator[object]:
+    """A dockerd that uses our own shim, with the image."""
+    if not knows_runtime_types():
+        pytest.skip("docker can name a shim from version 23 on")
+    yield from _engine(ShimDocker, archive, tmp_path_factory)
 
 
 @pytest.fixture(scope="package")
