@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING
 
-from tests.engines.engine import Daemon, Engine, runtime_path, wait_until_serves
+from tests.engines.engine import Daemon, Engine, runtime_path, shim_directory, wait_until_serves
 from tests.engines.image import NAME
 from tests.harness.driver import MARK
 
@@ -90,7 +89,7 @@ class ShimContainerd(Containerd):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         # containerd looks for the shim on its PATH.
-        self.environment["PATH"] = f"{os.path.dirname(runtime_path())}:{self.environment['PATH']}"
+        self.environment["PATH"] = f"{shim_directory()}:{self.environment['PATH']}"
 
     def run_words(self, container: str, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
         """The words of `ctr run`."""

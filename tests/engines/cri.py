@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tests.engines.containerd import CONFIG, UNUSED, Containerd
-from tests.engines.engine import runtime_path
+from tests.engines.engine import shim_directory
 from tests.engines.image import NAME, PAUSE, write_archive
 from tests.harness.driver import MARK, TIMEOUT
 
@@ -174,4 +174,4 @@ class ShimCri(Cri):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.environment["PATH"] = f"{os.path.dirname(runtime_path())}:{self.environment['PATH']}"
+        self.environment["PATH"] = f"{shim_directory()}:{self.environment['PATH']}"
