@@ -120,8 +120,8 @@ class Publisher:
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._socket.send(self._unsent, _socket.MSG_NOSIGNAL) :]
-        except BlockingIOError:
-            pass
+        except BlockingIOError as full:
+            del full  # the rest goes when there is room
         except OSError as failure:
             self._lose(str(failure))
             return

@@ -220,8 +220,8 @@ class Connection:
         try:
             while self._unsent:
                 del self._unsent[: self._client.send(self._unsent, _socket.MSG_NOSIGNAL)]
-        except BlockingIOError:
-            pass
+        except BlockingIOError as full:
+            del full  # the rest goes when there is room
         if self._client.fileno() >= 0:
             self._watch()
 

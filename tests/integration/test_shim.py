@@ -5,68 +5,33 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.driver import PATIENCE, runtime_under_test
 from tests.harness.rootfs import busybox_template
 from tests.harness.stage import new_id
-from tests.shim.client import Events, Refused
+from tests.shim.client import Events
 from tests.shim.descriptions import kind_of
-from tests.shim.shim import NAMESPACE, Shim, any_of, program
+from tests.shim.shim import (
+    NAMESPACE,
+    Shim,
+    end,
+    mount,
+    process,
+    refused,
+    root_path,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from tests.harness.stage import Stage
     from tests.shim.client import Client
 
 CREATED, RUNNING, STOPPED, PAUSED = 1, 2, 3, 4
 INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION, UNIMPLEMENTED = 3, 5, 6, 9, 12
 CYCLES = int(os.environ.get("OCIRUNTIME_TEST_CYCLES", "150"))
-
-
-@pytest.fixture
-def shim(stage: Stage) -> Iterator[Shim]:
-    """The machinery of one shim."""
-    if runtime_under_test() != "ociruntime":
-        pytest.skip("RUNTIME names a peer: the shim is ours")
-    made = Shim(stage.directory / "shim")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def client(shim: Shim, stage: Stage) -> Client:
-    """A connection to a shim without containers."""
-    return shim.connect(shim.start(stage.bundle("true"), new_id()))
-
-
-def end(client: Client, name: str) -> Any:
-    """Kill and delete a container."""
-    client.call("Kill", id=name, signal=9, all=True)
-    client.call("Wait", id=name)
-    return client.call("Delete", id=name)
-
-
-def process(*words: str, **more: Any) -> Any:
-    """What Exec runs."""
-    document = {"args": list(words), "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"], **more}
-    kind = "types.containerd.io/opencontainers/runtime-spec/1/Process"
-    return kind_of("Any")(type_url=kind, value=json.dumps(document).encode())
-
-
-def refused(code: int, words: str, call: Callable[..., Any], *arguments: Any, **fields: Any) -> None:
-    """It is, with this code and these words."""
-    with pytest.raises(Refused) as caught:
-        call(*arguments, **fields)
-    assert caught.value.code == code, caught.value
-    assert words in caught.value.text
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -276,16 +241,6 @@ def test_out_of_memory(shim: Shim, client: Client, stage: Stage) -> None:
     assert topics.index("oom") < topics.index("exit")
 
 
-def root_path(config: dict[str, Any]) -> None:
-    """As containerd writes it."""
-    config["root"] = {"path": "rootfs", "readonly": False}
-
-
-def mount(kind: str, source: str, *options: str, target: str = "") -> Any:
-    """A mount of a root filesystem."""
-    return kind_of("Mount")(type=kind, source=source, options=options, target=target)
-
-
 def test_mounts_of_a_root(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> None:
     """Overlay, also of so many layers that their paths don't fit into a page; bind, read-only; and one inside another."""
     long = tmp_path / ("directory" * 20)
@@ -335,168 +290,6 @@ def test_mounts_that_fail(
     mounts = [mount("bind", str(busybox_template()), "rbind"), mount(*wrong)]
     refused(*answer, shim.create, client, bundle, new_id(), rootfs=mounts)
     assert not os.path.ismount(bundle.directory / "rootfs")
-
-
-def test_one_process_for_a_pod(shim: Shim, stage: Stage) -> None:
-    """`start` for a second container of the group prints the same address; Shutdown waits for the last one."""
-
-    def in_pod(config: dict[str, Any]) -> None:
-        config["annotations"] = {"io.kubernetes.cri.sandbox-id": "pod"}
-
-    names = [new_id(), new_id(), new_id()]
-    bundles = [stage.bundle("sleep", "100", edit=in_pod) for _ in names[:2]] + [stage.bundle("sleep", "100")]
-    addresses = [shim.start(bundle, name) for bundle, name in zip(bundles, names, strict=True)]
-    assert addresses[0] == addresses[1] != addresses[2]
-    assert len(shim.pids) == 2
-    client = shim.connect(addresses[0])
-    for bundle, name in zip(bundles[:2], names[:2], strict=True):
-        shim.create(client, bundle, name)
-        client.call("Start", id=name)
-    for name in names[:2]:
-        client.call("Shutdown", id=name)
-        end(client, name)
-    client.call("Shutdown", id=names[0])
-    wait_for_end(shim.pids[0])
-    assert not os.path.exists(addresses[0].removeprefix("unix://"))
-
-
-def wait_for_end(pid: int) -> None:
-    """It ends soon."""
-    until = time.monotonic() + 10 * PATIENCE
-    while os.path.exists(f"/proc/{pid}") and b"Z" not in Path(f"/proc/{pid}/stat").read_bytes().split()[2]:
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def test_plain_address(shim: Shim, stage: Stage) -> None:
-    """Older containerds give runtime options, or nothing, and read the plain address."""
-    bundle, name = stage.bundle("true"), new_id()
-    done = shim.command(
-        "-debug", "start", bundle=bundle.directory, name=name, stdin=shim.options.SerializeToString()
-    )
-    address = done.stdout.decode()
-    assert address.startswith("unix:///run/containerd/s/")
-    assert done.stderr == b""
-    client = shim.connect(address, 2)
-    shim.pids.append(client.call("Connect", id=name).shim_pid)
-    again = shim.command("start", bundle=bundle.directory, name=name)
-    assert again.stdout.decode() == address
-    client.call("Shutdown", id=name)
-    wait_for_end(shim.pids[0])
-    assert not os.path.exists(address.removeprefix("unix://"))
-
-
-def test_options(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> None:
-    """Of both kinds; what can't be obeyed is refused by name."""
-    bundle = stage.bundle("true")
-    kind = "runtimeoptions.v1.Options"
-    for root, option in (
-        (
-            "text",
-            any_of(
-                "FileOptions", kind, config_body=f'Root = "{tmp_path}/text"\nNoPivotRoot = true\n'.encode()
-            ),
-        ),
-        ("file", any_of("FileOptions", kind, config_path=str(tmp_path / "options.toml"))),
-    ):
-        (tmp_path / "options.toml").write_text(f'Root = "{tmp_path}/file"\n')
-        name = new_id()
-        shim.create(client, bundle, name, options=option)
-        assert (tmp_path / root / NAMESPACE / name / "state.json").exists()
-        client.call("Delete", id=name)
-    for option, code, words in (
-        (
-            any_of("RuncOptions", "containerd.runc.v1.Options", systemd_cgroup=True),
-            UNIMPLEMENTED,
-            "systemd_cgroup",
-        ),
-        (any_of("FileOptions", kind, config_body=b"Colour = 1"), INVALID_ARGUMENT, "unknown option Colour"),
-        (any_of("FileOptions", kind, config_body=b"Root = 1"), INVALID_ARGUMENT, "Root must be str"),
-        (any_of("FileOptions", kind, config_body=b"Root"), INVALID_ARGUMENT, "runtime options"),
-        (any_of("FileOptions", kind, config_path="/missing"), INVALID_ARGUMENT, "/missing: ENOENT"),
-        (
-            any_of("RuncOptions", "x/containerd.runc.v1.Options", root="here"),
-            INVALID_ARGUMENT,
-            "not an absolute path",
-        ),
-        (any_of("RuncOptions", "other.Options", root="/x"), INVALID_ARGUMENT, "other.Options"),
-    ):
-        refused(code, words, shim.create, client, bundle, new_id(), options=option)
-
-
-def test_cgroup_of_the_shim(shim: Shim, stage: Stage) -> None:
-    """`start` moves it there, and makes the cgroup."""
-    path = f"/{NAMESPACE}/the-shim"
-    option = any_of("RuncOptions", "containerd.runc.v1.Options", shim_cgroup=path)
-    bundle, name = stage.bundle("true"), new_id()
-    client = shim.connect(shim.start(bundle, name, [option]))
-    lines = Path(f"/proc/{shim.pids[0]}/cgroup").read_text().splitlines()
-    assert {line.split(":", 2)[2] for line in lines if "name=" not in line and not line.startswith("0:")} <= {
-        path
-    }
-    assert any(line.endswith(path) for line in lines)
-    client.call("Shutdown", id=name)
-    wait_for_end(shim.pids[0])
-    for depth in (path, f"/{NAMESPACE}"):
-        for place in [*Path("/sys/fs/cgroup").glob(f"*{depth}"), Path(f"/sys/fs/cgroup{depth}")]:
-            if place.is_dir():
-                place.rmdir()
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["-nonsense", "start"], "unknown flag -nonsense"),
-        (["start", "-id"], "flag -id needs a value"),
-        (["begin"], "unknown action 'begin'"),
-        ([], "no action: start or delete"),
-        (["start", "delete"], "unexpected argument delete"),
-        (["start"], "flag -namespace is missing"),
-        (["-namespace", "n", "-id", "i", "start"], "config.json: ENOENT"),
-    ],
-)
-def test_command_line_that_is_wrong(tmp_path: Path, words: list[str], said: str) -> None:
-    """One line that says why."""
-    done = subprocess.run(
-        [program(), *words], stdin=subprocess.DEVNULL, capture_output=True, cwd=tmp_path, check=False
-    )
-    assert done.returncode == 1
-    assert done.stdout == b""
-    (line,) = done.stderr.decode().splitlines()
-    assert line.startswith("containerd-shim-ociruntime-v1: ")
-    assert said in line
-
-
-def test_info_and_version() -> None:
-    """The features document in containerd's message, and a text for people; flags in any form."""
-    done = subprocess.run([program(), "--info"], stdin=subprocess.DEVNULL, capture_output=True, check=True)
-    info = kind_of("RuntimeInfo").FromString(done.stdout)
-    assert info.name == "io.containerd.ociruntime.v1"
-    document = json.loads(info.features.value)
-    assert document["linux"]["mountExtensions"]["idmap"]["enabled"] is True
-    done = subprocess.run([program(), "-v=true"], capture_output=True, check=True)
-    assert f"Version:  {info.version.version}\n".encode() in done.stdout
-
-
-def test_shim_is_killed(shim: Shim, stage: Stage) -> None:
-    """`delete`, called without a server: no process, mount, state or socket is left; and again, when nothing is."""
-    bundle, name = stage.bundle("sh", "-c", "sleep 100 & sleep 100", edit=root_path), new_id()
-    address = shim.start(bundle, name)
-    client = shim.connect(address)
-    pid = shim.create(client, bundle, name, rootfs=[mount("bind", str(busybox_template()), "rbind")])
-    client.call("Start", id=name)
-    os.kill(shim.pids[0], signal.SIGKILL)
-    wait_for_end(shim.pids[0])
-    assert os.path.exists(f"/proc/{pid}")
-    for _ in range(2):
-        done = shim.command("delete", "-bundle", str(bundle.directory), bundle=bundle.directory, name=name)
-        answer = kind_of("Deleted").FromString(done.stdout)
-        assert answer.exit_status == 137
-        assert abs(answer.exited_at.seconds - time.time()) < 5
-        wait_for_end(pid)
-        assert not os.path.ismount(bundle.directory / "rootfs")
-        assert not os.path.exists(address.removeprefix("unix://"))
-        assert list((shim.directory / "root" / NAMESPACE).iterdir()) == []
 
 
 def test_containerd_is_away(shim: Shim, client: Client, stage: Stage) -> None:

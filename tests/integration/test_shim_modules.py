@@ -15,8 +15,7 @@ import pytest
 
 from tests.harness.driver import PATIENCE, runtime_under_test
 from tests.harness.stage import new_id
-from tests.integration.test_shim import end, process
-from tests.shim.shim import NAMESPACE, Shim
+from tests.shim.shim import NAMESPACE, Shim, end, process
 from tests.unit.test_imports import DEAR, LEAN, NATIVE, REPOSITORY
 
 if TYPE_CHECKING:

@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.harness.driver import ENVIRONMENT, MARK, PATIENCE, command_of
-from tests.shim.client import Client, Events
+from tests.shim.client import Client, Events, Refused
 from tests.shim.descriptions import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tests.harness.bundle import Bundle
 
@@ -109,3 +113,43 @@ class Shim:
         if self.events is not None and os.path.exists(self.events.path):
             self.events.close()
         shutil.rmtree(self.sockets)
+
+
+def end(client: Client, name: str) -> Any:
+    """Kill and delete a container."""
+    client.call("Kill", id=name, signal=9, all=True)
+    client.call("Wait", id=name)
+    return client.call("Delete", id=name)
+
+
+def process(*words: str, **more: Any) -> Any:
+    """What Exec runs."""
+    document = {"args": list(words), "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"], **more}
+    kind = "types.containerd.io/opencontainers/runtime-spec/1/Process"
+    return kind_of("Any")(type_url=kind, value=json.dumps(document).encode())
+
+
+def refused(code: int, words: str, call: Callable[..., Any], *arguments: Any, **fields: Any) -> None:
+    """It is, with this code and these words."""
+    with pytest.raises(Refused) as caught:
+        call(*arguments, **fields)
+    assert caught.value.code == code, caught.value
+    assert words in caught.value.text
+
+
+def root_path(config: dict[str, Any]) -> None:
+    """As containerd writes it."""
+    config["root"] = {"path": "rootfs", "readonly": False}
+
+
+def mount(kind: str, source: str, *options: str, target: str = "") -> Any:
+    """A mount of a root filesystem."""
+    return kind_of("Mount")(type=kind, source=source, options=options, target=target)
+
+
+def wait_for_end(pid: int) -> None:
+    """It ends soon."""
+    until = time.monotonic() + 10 * PATIENCE
+    while os.path.exists(f"/proc/{pid}") and b"Z" not in Path(f"/proc/{pid}/stat").read_bytes().split()[2]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
