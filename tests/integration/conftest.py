@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,8 +18,10 @@ from tests.harness.driver import MARK, PATIENCE, runtime_under_test
 from tests.harness.programs import FIRST_THREAD, compiled
 from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage, new_id
-from tests.shim.client import Client
 from tests.shim.shim import Shim
+
+if TYPE_CHECKING:
+    from tests.shim.client import Client
 
 MAKE_ROOTFS = Path(__file__).parents[2] / "bundle-examples" / "make-rootfs"
 TIME_LIMIT = max(180, int(60 * PATIENCE))  # seconds
