@@ -5,7 +5,7 @@
 
 Containers are made, started and deleted by the library (api/) in this process. These calls take some milliseconds, in which
 nothing else goes on; docs/shim.md says what they were measured to be. What waits for somebody else is a generator
-(shim/loop.py): a logger, output that a slow reader takes.
+(shim/loop.py): a logger, output that a slow reader takes. A call that runs hooks gets a thread (shim/apart.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ociruntime.operations.exec_document import Request
 from ociruntime.operations.rootfs_mounts import RootfsMount
 from ociruntime.plan.order import Options
 from ociruntime.shim import runtime_options
+from ociruntime.shim.apart import apart
 from ociruntime.shim.leftover import NOTE, forget, state_root
 from ociruntime.shim.loop import IN, PRIORITY, Pause, tell
 from ociruntime.shim.process import CREATED, RUNNING, STOPPED, WORDS, Process, Task
@@ -109,12 +110,17 @@ class Lifecycle:
                 os.makedirs(mounted, exist_ok=True)
                 api.mount_rootfs(mounted, [_mount(one) for one in request["rootfs"]])
             yield from streams.open(self._reaper, task.id, self._namespace, (options.io_uid, options.io_gid))
-            container = api.create(
-                root,
-                bundle.load(task.bundle),
-                Options(task.id, no_pivot=options.no_pivot, no_new_keyring=options.no_new_keyring),
-                stdio=streams.program,
-                keep_terminal=task.init.names.terminal,
+            found = bundle.load(task.bundle)
+            container = yield from apart(
+                lambda: api.create(
+                    root,
+                    found,
+                    Options(task.id, no_pivot=options.no_pivot, no_new_keyring=options.no_new_keyring),
+                    stdio=streams.program,
+                    keep_terminal=task.init.names.terminal,
+                ),
+                self._reaper,
+                bool(found.config.at("hooks")),
             )
         except BaseException:
             del self.tasks[task.id]
@@ -179,16 +185,25 @@ class Lifecycle:
             raise Refusal(FAILED_PRECONDITION, f"cannot start a process that is {word}")
         if process.exec_id:
             return self._start_exec(task, container, process)
+        return self._start_init(task, container)
+
+    def _start_init(self, task: Task, container: api.Container) -> Answered:
+        init = task.init
+        init.starting = True
         try:
-            container.start()
+            yield from apart(container.start, self._reaper, bool(container.record.hooks))
+            init.status = RUNNING
+            self._publisher.publish("/tasks/start", container_id=task.id, pid=init.pid)
         except RuntimeFailure:
-            if not self._reaper.is_there(process.pid):
-                self._init_ended(task, _LOST, time.time_ns())
+            if task.early_end is None and not self._reaper.is_there(init.pid):
+                task.early_end = (_LOST, time.time_ns())
             raise
-        if process.status == CREATED:
-            process.status = RUNNING
-        self._publisher.publish("/tasks/start", container_id=task.id, pid=process.pid)
-        return {"pid": process.pid}
+        finally:
+            init.starting = False
+            if task.early_end is not None:
+                end, task.early_end = task.early_end, None
+                self._init_ended(task, *end)
+        return {"pid": init.pid}
 
     def _start_exec(self, task: Task, container: api.Container, process: Process) -> Answered:
         options = task.options or runtime_options.of(None)
@@ -233,6 +248,9 @@ class Lifecycle:
     def _init_ended(self, task: Task, status: int, moment: int) -> None:
         """Its end is told last: without a pid namespace of its own, what exec has started is ended first."""
         if task.init.status == STOPPED:
+            return
+        if task.init.starting:  # its start is told first
+            task.early_end = (status, moment)
             return
         if task.memory is not None:
             self._out_of_memory(task)
@@ -279,7 +297,7 @@ class Lifecycle:
             return {"pid": process.pid, **process.exit()}
         task.deleting = True
         try:
-            self._delete_container(task, container)
+            yield from self._delete_container(task, container)
         finally:
             task.deleting = False
         for one in (process, *task.execs.values()):
@@ -289,10 +307,11 @@ class Lifecycle:
         self._publisher.publish("/tasks/delete", container_id=task.id, pid=process.pid, **process.exit())
         return {"pid": process.pid, **process.exit()}
 
-    def _delete_container(self, task: Task, container: api.Container) -> None:
+    def _delete_container(self, task: Task, container: api.Container) -> Generator[Pause, bool, None]:
         """Also one that was never started, which ends with it."""
         try:
-            for warning in container.delete(force=True):
+            hooks = bool(container.record.hooks)
+            for warning in (yield from apart(lambda: container.delete(force=True), self._reaper, hooks)):
                 tell(f"{task.id}: warning: {warning}")
         except NoSuchContainer as gone:  # a failing hook of start has removed it
             del gone

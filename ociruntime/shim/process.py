@@ -84,6 +84,7 @@ class Task:
     container   None until it has been created
     rootfs      where its root filesystem is mounted, or ""
     end         status and time of init's end, while processes of exec have not ended yet
+    early_end   the same, while its start has not been told yet
     """
 
     def __init__(self, task_id: str, bundle: str, init: Process) -> None:
@@ -96,6 +97,7 @@ class Task:
         self.rootfs = ""
         self.memory: MemoryWatch | None = None
         self.end: tuple[int, int] | None = None
+        self.early_end: tuple[int, int] | None = None
         self.deleting = False
 
     def running_execs(self) -> list[Process]:

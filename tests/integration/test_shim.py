@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness.driver import PATIENCE
 from tests.harness.rootfs import busybox_template
 from tests.harness.stage import new_id
-from tests.shim.client import Events
+from tests.shim.client import Events, Refused
 from tests.shim.descriptions import kind_of
 from tests.shim.shim import (
     NAMESPACE,
@@ -26,6 +27,8 @@ from tests.shim.shim import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.harness.stage import Stage
     from tests.shim.client import Client
 
@@ -163,6 +166,89 @@ def test_ends_of_exec_come_first(shim: Shim, client: Client, stage: Stage) -> No
         assert exits[3:] == [name]
         assert shim.events.topics()[-1] == "delete"
         shim.events.seen.clear()
+
+
+def sleeping(kind: str, seconds: float) -> Callable[[dict[str, Any]], None]:
+    """Gives a config a hook that takes that long."""
+
+    def edit(config: dict[str, Any]) -> None:
+        config.setdefault("hooks", {})[kind] = [{"path": "/bin/sleep", "args": ["sleep", str(seconds)]}]
+
+    return edit
+
+
+def test_a_hook_keeps_nobody_waiting(shim: Shim, client: Client, stage: Stage) -> None:
+    """While one of Create, Start or Delete sleeps, another container is asked, entered, and its exec's end is told."""
+    other = new_id()
+    shim.create(client, stage.bundle("sleep", "100"), other)
+    client.call("Start", id=other)
+    number = 0
+
+    def works(waiting: int) -> None:
+        nonlocal number
+        number += 1
+        began = time.monotonic()
+        client.call("Exec", id=other, exec_id=f"e{number}", spec=process("sh", "-c", "exit 4"))
+        client.call("Start", id=other, exec_id=f"e{number}")
+        assert client.call("Wait", id=other, exec_id=f"e{number}").exit_status == 4
+        assert client.call("State", id=other).status == RUNNING
+        assert not client.is_answered(waiting, 0.05)
+        assert time.monotonic() - began < 1
+
+    for kind, method in (("createRuntime", "Create"), ("poststart", "Start"), ("poststop", "Delete")):
+        name, bundle = new_id(), stage.bundle("sh", "-c", "exit 3", edit=sleeping(kind, 1.5 * PATIENCE))
+        waiting = client.begin("Create", id=name, bundle=str(bundle.directory), options=shim.options)
+        if method == "Create":
+            works(waiting)
+            refused(FAILED_PRECONDITION, "is being created", client.call, "Start", id=name)
+        client.finish(waiting, "Pid")
+        waiting = client.begin("Start", id=name)
+        if method == "Start":
+            works(waiting)
+            refused(FAILED_PRECONDITION, "being started", client.call, "Start", id=name)
+        client.finish(waiting, "Pid")
+        assert client.call("Wait", id=name).exit_status == 3
+        waiting = client.begin("Delete", id=name)
+        if method == "Delete":
+            works(waiting)
+            refused(FAILED_PRECONDITION, "is being deleted", client.call, "Delete", id=name)
+        assert client.finish(waiting, "Deleted").exit_status == 3
+        assert shim.events is not None
+        shim.events.wait(1)
+        until = time.monotonic() + 10
+        while ("/tasks/delete", name) not in own_events(shim, name) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert [topic for topic, _ in own_events(shim, name)] == [
+            "/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete",
+        ]  # fmt: skip
+    end(client, other)
+
+
+def own_events(shim: Shim, name: str) -> list[tuple[str, str]]:
+    """The events of one container."""
+    assert shim.events is not None
+    return [(topic, name) for topic, event in shim.events.seen if event.container_id == name]
+
+
+def test_a_hook_that_fails(shim: Shim, client: Client, stage: Stage) -> None:
+    """In Create and in Start: its error is told, nothing is left, and Delete works."""
+
+    def failing(kind: str) -> Callable[[dict[str, Any]], None]:
+        def edit(config: dict[str, Any]) -> None:
+            config["hooks"] = {kind: [{"path": "/bin/sh", "args": ["sh", "-c", "echo because >&2; exit 1"]}]}
+
+        return edit
+
+    bundle = stage.bundle("sleep", "100", edit=failing("createRuntime"))
+    refused(2, "because", shim.create, client, bundle, new_id())
+    name = new_id()
+    shim.create(client, stage.bundle("sleep", "100", edit=failing("startContainer")), name)
+    waiting = client.begin("Wait", id=name)
+    with pytest.raises(Refused):
+        client.call("Start", id=name)
+    client.finish(waiting, "Waited")
+    client.call("Delete", id=name)
+    assert list((shim.directory / "root" / NAMESPACE).iterdir()) == []
 
 
 def test_never_started(shim: Shim, client: Client, stage: Stage) -> None:
