@@ -135,7 +135,7 @@ class Loop:
             now = time.monotonic()
             due = [timer for timer in self._timers if timer.due <= now or timer.call is None]
             self._timers = [timer for timer in self._timers if timer not in due]
-            for timer in due:
+            for timer in sorted(due, key=lambda one: one.due):
                 if timer.call is not None:
                     guarded(timer.call)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What does the process do that serves a pod? It is asked until Shutdown.
 
-It ends with Shutdown only: that containerd goes away is no reason.
+It ends with Shutdown: that containerd goes away is no reason. But if no one ever connects (`start` was killed before it could
+print the address), it ends by itself.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from ociruntime.shim.task import Service
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+
+_UNUSED = 60.0  # seconds
 
 
 def serve(listener: _socket.socket, path: str, *, ttrpc: str, namespace: str) -> None:
@@ -49,6 +52,13 @@ def serve(listener: _socket.socket, path: str, *, ttrpc: str, namespace: str) ->
 
     service = Service(loop, Reaper(loop), publisher, namespace, over)
     server = Server(loop, listener, service.handlers())
+
+    def unused() -> None:
+        if not server.accepted:
+            over()
+            loop.stop()
+
+    loop.after(_UNUSED, unused)
     loop.run()
 
 

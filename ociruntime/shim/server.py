@@ -82,6 +82,7 @@ class Server:
         self.loop = loop
         self.handlers = handlers
         self.connections: set[Connection] = set()
+        self.accepted = 0  # connections so far
         self._listener = listener
         listener.setblocking(False)
         self._listen()
@@ -108,6 +109,7 @@ class Server:
             tell(f"shim: refused process {pid} of user {uid}")
             client.close()
             return
+        self.accepted += 1
         self.connections.add(Connection(self, client))
 
     def stop_listening(self) -> None:

@@ -42,6 +42,7 @@ def start(given: Arguments) -> int:
     directory = (params or {}).get("socket_dir", "")
     path = address.path_of(directory, grpc, namespace, _group(bundle) or container_id)
     listener = address.listen(path)
+    _write_address(bundle, f"unix://{path}")  # before there is a server: `delete` finds its socket by it
     if listener is not None:
         ttrpc = os.environ.get("TTRPC_ADDRESS") or (params or {}).get("containerd_ttrpc_address", "")
         pid = os.fork()
@@ -54,7 +55,6 @@ def start(given: Arguments) -> int:
             serve(listener, path, ttrpc=ttrpc, namespace=namespace)
             os._exit(0)
         _settle(pid, options.shim_cgroup)
-    _write_address(bundle, f"unix://{path}")
     emit(_answer(f"unix://{path}", params is not None))
     return 0
 

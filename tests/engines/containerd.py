@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,11 @@ class ShimContainerd(Containerd):
         super().__init__(directory)
         # containerd looks for the shim on its PATH.
         self.environment["PATH"] = f"{shim_directory()}:{self.environment['PATH']}"
+
+    def stop(self) -> None:
+        """End the daemon; the directory of the containers' state stays, with its seccomp filters, so it is removed."""
+        super().stop()
+        shutil.rmtree(f"/run/containerd/ociruntime/{MARK}", ignore_errors=True)
 
     def run_words(self, container: str, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
         """The words of `ctr run`."""
