@@ -63,8 +63,9 @@ class Service(Lifecycle):
         asked, answered = METHODS[name]
         method: Callable[[Asked, Call], Any] = getattr(self, f"_{name.lower()}")
 
-        def encoded(steps: Answered) -> Generator[Pause, bool, object]:
-            return answered.encode((yield from steps))
+        def encoded(steps: Generator[Pause, bool, Asked | None]) -> Generator[Pause, bool, object]:
+            result = yield from steps
+            return None if result is None else answered.encode(result)  # None: it has answered itself
 
         def handle(payload: bytes, call: Call) -> Any:
             result = method(asked.decode(payload), call)

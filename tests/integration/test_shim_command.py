@@ -175,6 +175,14 @@ def test_info_and_version() -> None:
     assert f"Version:  {info.version.version}\n".encode() in done.stdout
 
 
+def test_a_link_to_the_command(tmp_path: Path) -> None:
+    """As it may lie in /usr/local/bin: it finds its own installation."""
+    link = tmp_path / "containerd-shim-ociruntime-v1"
+    link.symlink_to(program())
+    done = subprocess.run([link, "-v"], capture_output=True, check=True)
+    assert done.stdout.startswith(b"containerd-shim-ociruntime-v1:\n")
+
+
 def test_shim_is_killed(shim: Shim, stage: Stage) -> None:
     """`delete`, called without a server: no process, mount, state or socket is left; and again, when nothing is."""
     bundle, name = stage.bundle("sh", "-c", "sleep 100 & sleep 100", edit=root_path), new_id()
