@@ -15,8 +15,10 @@ if TYPE_CHECKING:
         gc as gc,
         list_all as list_all,
         load as load,
+        mount_rootfs as mount_rootfs,
         run as run,
         run_async as run_async,
+        unmount_rootfs as unmount_rootfs,
     )
     from ociruntime.api.maker import make_config as make_config
     from ociruntime.errors import (
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from ociruntime.operations.exec import ExecProcess as ExecProcess
     from ociruntime.operations.exec_document import Request as Request
     from ociruntime.operations.result import Result as Result
+    from ociruntime.operations.rootfs_mounts import RootfsMount as RootfsMount
     from ociruntime.plan.order import Options as Options
 
 # The one place that says which version this is; the build reads it without importing the package.
@@ -60,6 +63,7 @@ _PUBLIC = {
     "Options": "ociruntime.plan.order",
     "Request": "ociruntime.operations.exec_document",
     "Result": "ociruntime.operations.result",
+    "RootfsMount": "ociruntime.operations.rootfs_mounts",
     "RuntimeFailure": "ociruntime.errors",
     "StateUnreadable": "ociruntime.errors",
     "StepFailed": "ociruntime.errors",
@@ -72,8 +76,10 @@ _PUBLIC = {
     "list_all": "ociruntime.api",
     "load": "ociruntime.api",
     "make_config": "ociruntime.api.maker",
+    "mount_rootfs": "ociruntime.api",
     "run": "ociruntime.api",
     "run_async": "ociruntime.api",
+    "unmount_rootfs": "ociruntime.api",
 }
 
 

@@ -16,17 +16,30 @@ from ociruntime.errors import RuntimeFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ociruntime.api.exchange import Input, Output
     from ociruntime.bundle import Bundle
+    from ociruntime.operations.events import MemoryWatch
     from ociruntime.operations.exec import ExecProcess, PassSignals
     from ociruntime.operations.exec_document import Request
     from ociruntime.operations.result import Result
+    from ociruntime.operations.rootfs_mounts import RootfsMount
     from ociruntime.plan.order import Options
     from ociruntime.statedir import Record, StateDir
 
-__all__ = ["Container", "create", "delete", "gc", "list_all", "load", "run", "run_async"]
+__all__ = [
+    "Container",
+    "create",
+    "delete",
+    "gc",
+    "list_all",
+    "load",
+    "mount_rootfs",
+    "run",
+    "run_async",
+    "unmount_rootfs",
+]
 
 _OUTPUT_LIMIT = 16 << 20  # bytes of each captured stream
 
@@ -238,6 +251,33 @@ class Container(container.Container):
 
         return change(self, resources, schemata)
 
+    def processes(self) -> list[int]:
+        """The process ids of all its processes. Raises RuntimeFailure if it has no cgroup (then they are unknown)."""
+        from ociruntime.operations.ps import of
+
+        return of(self)
+
+    def stats(self) -> dict[str, object]:
+        """What it has used, as the `data` of `ociruntime events`. Raises RuntimeFailure if it has no cgroup."""
+        from ociruntime.linux.cgroups.stats import stats
+
+        try:
+            return stats(self.cgroup_paths())
+        except OSError as failure:
+            raise RuntimeFailure(str(failure.filename or ""), errno=failure.errno or 0) from None
+
+    def watch_memory(self) -> MemoryWatch:
+        """What tells when it is out of memory: a descriptor for poll(2), and how often that has happened; close it.
+
+        Raises RuntimeFailure if it has no cgroup.
+        """
+        from ociruntime.operations.events import memory_watch
+
+        try:
+            return memory_watch(self)
+        except OSError as failure:
+            raise RuntimeFailure(str(failure.filename or ""), errno=failure.errno or 0) from None
+
     def delete(self, force: bool = False) -> list[str]:
         """Remove the container and everything that create made; see `delete`."""
         return delete(os.path.dirname(self.directory.path), self.id, force)
@@ -367,3 +407,22 @@ def gc(
     from ociruntime.operations import recover
 
     return recover.gc(root, warn, fail)
+
+
+def mount_rootfs(rootfs: str, mounts: Sequence[RootfsMount]) -> None:
+    """Mount a root filesystem in this process's mount namespace, in this order, before create.
+
+    rootfs   a directory, which must exist
+    mounts   RootfsMount(kind, source, options, target): overlay, bind, or a file system of a device
+    Raises NotSupported for loop devices and fuse; StepFailed: then everything there is unmounted again.
+    """
+    from ociruntime.operations import rootfs_mounts
+
+    rootfs_mounts.mount_rootfs(rootfs, mounts)
+
+
+def unmount_rootfs(rootfs: str) -> None:
+    """Unmount everything that is mounted on a directory, after delete. That nothing is there is no error."""
+    from ociruntime.operations import rootfs_mounts
+
+    rootfs_mounts.unmount_rootfs(rootfs)

@@ -26,6 +26,9 @@ int shim_mount_setattr(int directory, const char *path, unsigned flags, uint64_t
                        uint64_t propagation, int userns_fd);
 int shim_detached_tmpfs(void);
 int shim_umount_id(const char *path, uint64_t id);
+int shim_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
+int shim_umount(const char *path);
+int shim_subreaper(void);
 int shim_sched_setattr(int pid, const void *attributes);
 int shim_ioprio_set(int pid, int priority);
 int shim_pidfd_getfd(int pidfd, int number);

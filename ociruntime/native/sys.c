@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -99,6 +100,16 @@ int shim_umount_id(const char *path, uint64_t id) {
   close(place);
   return done;
 }
+
+// The kernel reads a page of data at most, and no more than its string.
+int shim_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data) {
+  return result(mount(source, target, type, (unsigned long)flags, data));
+}
+
+int shim_umount(const char *path) { return result(umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW)); }
+
+// Processes whose parent has ended become children of this one, instead of the system's first process.
+int shim_subreaper(void) { return result(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)); }
 
 int shim_sched_setattr(int pid, const void *attributes) {
   return result(syscall(SYS_sched_setattr, pid, attributes, 0));

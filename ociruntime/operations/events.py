@@ -64,13 +64,39 @@ def events(container: Container, interval: float) -> Iterator[Event]:
         watch.close()
 
 
-def _watch(paths: dict[str, str]) -> _V1 | _V2:
+def memory_watch(container: Container) -> MemoryWatch:
+    """What tells when the container is out of memory; see api.Container.watch_memory."""
+    return _watch(container.cgroup_paths())
+
+
+def _watch(paths: dict[str, str]) -> MemoryWatch:
     if any(name and not name.startswith("name=") for name in paths):
         return _V1(paths)
     return _V2(paths.get("", ""))
 
 
-class _V1:
+class MemoryWatch:
+    """Tells when processes of a container are out of memory.
+
+    descriptor   is ready (POLLIN or POLLPRI) when that has happened; -1 if the container has no memory controller
+    """
+
+    descriptor = -1
+
+    def wait(self, seconds: float) -> int:
+        """How many times it has happened since the last call; waits that long for the first time."""
+        raise NotImplementedError
+
+    def ended(self) -> bool:
+        """True if there is nothing left to watch."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop watching."""
+        raise NotImplementedError
+
+
+class _V1(MemoryWatch):
     """Memory events of a cgroup v1; without the memory controller there are none."""
 
     def __init__(self, paths: dict[str, str]) -> None:
@@ -85,6 +111,7 @@ class _V1:
             finally:
                 os.close(control)
             self.poll.register(self.event, select.POLLIN)
+            self.descriptor = self.event
 
     def wait(self, seconds: float) -> int:
         """How many times it has been out of memory; the kernel also wakes us when the cgroup goes."""
@@ -102,7 +129,7 @@ class _V1:
         os.close(self.event)
 
 
-class _V2:
+class _V2(MemoryWatch):
     """Memory events of a cgroup v2."""
 
     def __init__(self, place: str) -> None:
@@ -114,6 +141,7 @@ class _V2:
             except FileNotFoundError:
                 continue  # without that controller
             self.poll.register(self.files[name], select.POLLPRI)
+        self.descriptor = self.files.get("memory.events", -1)
         self.killed = self._value("memory.events", "oom_kill")
         self.populated = self._value("cgroup.events", "populated")
 

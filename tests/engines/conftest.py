@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines.containerd import Containerd
-from tests.engines.cri import Cri
-from tests.engines.docker import Docker
+from tests.engines.containerd import Containerd, ShimContainerd
+from tests.engines.cri import Cri, ShimCri
+from tests.engines.docker import Docker, ShimDocker
 from tests.engines.image import write_archive
 from tests.engines.podman import Buildah, Podman
 from tests.harness import leaks
 from tests.harness.driver import MARK
+from tests.harness.skips import knows_runtime_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,11 +114,37 @@ def cri(archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies
 
 
 @pytest.fixture(scope="package")
+def shim_containerd(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
+) -> Iterator[object]:
+    """A containerd that uses our own shim, with the image."""
+    yield from _engine(ShimContainerd, archive, tmp_path_factory)
+
+
+@pytest.fixture(scope="package")
+def shim_cri(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
+) -> Iterator[object]:
+    """A containerd with its CRI plugin that uses our own shim, with the image."""
+    yield from _engine(ShimCri, archive, tmp_path_factory)
+
+
+@pytest.fixture(scope="package")
 def docker(
     archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
 ) -> Iterator[object]:
     """A dockerd of our own, with the image."""
     yield from _engine(Docker, archive, tmp_path_factory)
+
+
+@pytest.fixture(scope="package")
+def shim_docker(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, all_hierarchies: None
+) -> Iterator[object]:
+    """A dockerd that uses our own shim, with the image."""
+    if not knows_runtime_types():
+        pytest.skip("docker can name a shim from version 23 on")
+    yield from _engine(ShimDocker, archive, tmp_path_factory)
 
 
 @pytest.fixture(scope="package")

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from typing import TYPE_CHECKING
 
-from tests.engines.engine import SLICE, SYSTEMD, Daemon, Engine, runtime_path, wait_until_serves
+from tests.engines.engine import SLICE, SYSTEMD, Daemon, Engine, runtime_path, shim_directory, wait_until_serves
 from tests.engines.image import NAME
 from tests.harness.driver import MARK
 
@@ -79,4 +80,26 @@ class Containerd(Engine):
         place = f"{SLICE}:ctr:{container}" if SYSTEMD else f"/{MARK}/{container}"
         driver = ["--runc-systemd-cgroup"] if SYSTEMD else []
         runtime = ["--runc-binary", runtime_path(), "--cgroup", place, *driver]
+        return ["run", *runtime, *flags, NAME, container, *command]
+
+
+class ShimContainerd(Containerd):
+    """`ctr` against a containerd that uses our own shim."""
+
+    name = "shim-containerd"
+    runtime = "io.containerd.ociruntime.v1"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        # containerd looks for the shim on its PATH.
+        self.environment["PATH"] = f"{shim_directory()}:{self.environment['PATH']}"
+
+    def stop(self) -> None:
+        """End the daemon; the directory of the containers' state stays, with its seccomp filters, so it is removed."""
+        super().stop()
+        shutil.rmtree(f"/run/containerd/ociruntime/{MARK}", ignore_errors=True)
+
+    def run_words(self, container: str, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
+        """The words of `ctr run`."""
+        runtime = ["--runtime", self.runtime, "--cgroup", f"/{MARK}/{container}"]
         return ["run", *runtime, *flags, NAME, container, *command]

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tests.engines.containerd import CONFIG, UNUSED, Containerd
-from tests.engines.engine import SLICE, SYSTEMD
+from tests.engines.engine import SLICE, SYSTEMD, shim_directory
 from tests.engines.image import NAME, PAUSE, write_archive
 from tests.harness.driver import MARK, TIMEOUT
 
@@ -163,3 +163,16 @@ class Cri(Containerd):
     def status(self, container: str) -> Message:
         """ContainerStatus: 3 is the state (1 running, 2 exited), 7 the exit code, 10 the reason."""
         return decode(self.ask("ContainerStatus", {1: container})[1])
+
+
+class ShimCri(Cri):
+    """A containerd whose CRI plugin uses our own shim."""
+
+    name = "shim-cri"
+    config = (
+        CONFIG + _CRI.partition('[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]')[0]
+    ).replace("io.containerd.runc.v2", "io.containerd.ociruntime.v1")
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.environment["PATH"] = f"{shim_directory()}:{self.environment['PATH']}"

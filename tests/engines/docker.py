@@ -11,7 +11,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.engines.containerd import Containerd
+from tests.engines.containerd import Containerd, ShimContainerd
 from tests.engines.engine import SLICE, SYSTEMD, Daemon, Engine, runtime_path, wait_until_serves
 from tests.engines.image import NAME
 from tests.harness.cgroup_files import V2
@@ -32,15 +32,14 @@ class Docker(Engine):
     """`docker` against a dockerd of its own; the runtime under test is its default."""
 
     name = "docker"
+    containerd_kind: type[Containerd] = Containerd
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         socket = f"unix://{directory}/docker.sock"
-        self.containerd = Containerd(directory / "containerd")
+        self.containerd = self.containerd_kind(directory / "containerd")
         settings = directory / "daemon.json"
-        settings.write_text(
-            json.dumps({"runtimes": {"tested": {"path": runtime_path()}}, "default-runtime": "tested"})
-        )
+        settings.write_text(json.dumps({"runtimes": {"tested": self.runtime()}, "default-runtime": "tested"}))
         self.daemon = Daemon(
             [
                 self.find("dockerd", "DOCKERD"), "--config-file", str(settings), "-H", socket, *_FLAGS,
@@ -52,6 +51,10 @@ class Docker(Engine):
             self.environment,
         )  # fmt: skip
         self.client = [self.find("docker", "DOCKER"), "-H", socket]
+
+    def runtime(self) -> dict[str, str]:
+        """How daemon.json names the runtime."""
+        return {"path": runtime_path()}
 
     def start(self) -> None:
         """Start both daemons (containerd may be there still), wait until docker answers."""
@@ -84,3 +87,14 @@ class Docker(Engine):
         """The words of `docker run`."""
         network = [] if any(flag.startswith("--network") for flag in flags) else ["--network", "none"]
         return ["run", "--name", container, *network, *flags, NAME, *command]
+
+
+class ShimDocker(Docker):
+    """`docker` with our own shim, which it can name from version 23 on."""
+
+    name = "shim-docker"
+    containerd_kind = ShimContainerd
+
+    def runtime(self) -> dict[str, str]:
+        """The shim's type."""
+        return {"runtimeType": ShimContainerd.runtime}

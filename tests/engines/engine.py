@@ -43,6 +43,11 @@ def runtime_path() -> str:
     return command_of(runtime_under_test())[0]
 
 
+def shim_directory() -> str:
+    """Where our own shim is, whichever runtime is under test."""
+    return os.path.dirname(command_of("ociruntime")[0])
+
+
 def program(name: str, variable: str) -> str:
     """The engine's program: the one that $variable names, or Debian's. Raises FileNotFoundError."""
     path = os.environ.get(variable) or shutil.which(name, path=PATH)

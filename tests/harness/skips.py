@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 import tomllib
@@ -75,6 +76,15 @@ def _has_static_python() -> bool:
     return known and bool(tools) and os.path.exists(f"{sysconfig.get_config_var('LIBPL')}/{library}")
 
 
+def knows_runtime_types() -> bool:
+    """Whether the dockerd under test can name a shim (version 23 and newer)."""
+    dockerd = os.environ.get("DOCKERD") or shutil.which("dockerd", path="/usr/sbin:/usr/bin")
+    if not dockerd:
+        return False
+    said = subprocess.run([dockerd, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(said.split("version ")[1].split(".")[0]) >= 23
+
+
 # A kind of host, and how to tell that this is one.
 HOST_KINDS: dict[str, Callable[[], bool]] = {
     "not root": lambda: os.geteuid() != 0,
@@ -93,6 +103,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no git history": lambda: not has_git_history(),
     "no static libpython": lambda: not _has_static_python(),
     "other counts": _has_other_counts,
+    "docker before 23": lambda: not knows_runtime_types(),
     "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") not in {"ociruntime", "launcher"},
 }
 

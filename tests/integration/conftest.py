@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,7 +17,11 @@ from tests.harness import leaks, peers
 from tests.harness.driver import MARK, PATIENCE, runtime_under_test
 from tests.harness.programs import FIRST_THREAD, compiled
 from tests.harness.rootfs import cache_directory
-from tests.harness.stage import Stage
+from tests.harness.stage import Stage, new_id
+from tests.shim.shim import Shim
+
+if TYPE_CHECKING:
+    from tests.shim.client import Client
 
 # Fixtures become this directory's own by being imported.
 from tests.integration.unprivileged import place, poor, user
@@ -124,3 +128,19 @@ def debian_root() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run([MAKE_ROOTFS, "debian", target], check=True, timeout=900)
     return target
+
+
+@pytest.fixture
+def shim(stage: Stage) -> Iterator[Shim]:
+    """The machinery of one shim."""
+    if runtime_under_test() != "ociruntime":
+        pytest.skip("RUNTIME names a peer: the shim is ours")
+    made = Shim(stage.directory / "shim")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(shim: Shim, stage: Stage) -> Client:
+    """A connection to a shim without containers."""
+    return shim.connect(shim.start(stage.bundle("true"), new_id()))

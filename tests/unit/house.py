@@ -31,6 +31,7 @@ LAYERS = (
     ("foreground", "foreground"),
     ("operations", "operations"),
     ("faces", "api inspect"),
+    ("shim", "shim"),
     ("command", "__main__ cli verbs"),
 )
 LAYER_OF = {room: number for number, (_, rooms) in enumerate(LAYERS) for room in rooms.split()}

@@ -9,7 +9,7 @@ import re
 from tests.unit.house import LAYER_OF, LAYERS, MODULES, PACKAGE, REPOSITORY, circles, imports, room_of
 
 GRAPH = {module: imports(module) for module in MODULES}
-MOST_ROOMS = 30
+MOST_ROOMS = 31
 
 # A subject itself, and how the others read crun's annotations.
 ANNOTATIONS = "ociruntime.linux.annotations"
@@ -95,8 +95,9 @@ def test_no_verb_imports_another_verb() -> None:
 
 
 def test_nobody_inside_imports_the_library_s_face() -> None:
-    """api/ is for others; the package's __init__.py names it, and imports it when it is used."""
-    assert [module for module, targets in GRAPH.items() if "ociruntime.api" in targets] == []
+    """api/ is for others, and for the shim; the package's __init__.py names it, and imports it when it is used."""
+    users = [module for module, targets in GRAPH.items() if "ociruntime.api" in targets]
+    assert [module for module in users if room_of(module) != "shim"] == []
 
 
 def test_every_room_has_a_layer() -> None:
