@@ -7,7 +7,15 @@ import shutil
 import signal
 from typing import TYPE_CHECKING
 
-from tests.engines.engine import SLICE, SYSTEMD, Daemon, Engine, runtime_path, shim_directory, wait_until_serves
+from tests.engines.engine import (
+    SLICE,
+    SYSTEMD,
+    Daemon,
+    Engine,
+    runtime_path,
+    shim_directory,
+    wait_until_serves,
+)
 from tests.engines.image import NAME
 from tests.harness.driver import MARK
 
