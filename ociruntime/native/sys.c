@@ -115,25 +115,32 @@ int shim_bpf(int command, void *attributes, unsigned size) {
 // A process that does nothing but be there, until it is killed or the calling thread ends. It is a copy, and
 // not a sharer, of this memory, as it may live longer than the call. It makes system calls only, because
 // other threads may have held locks when it was made. No signal tells the caller of its end: wait with
-// __WALL.
+// __WALL. When this returns it has come to rest, so that its memory is not charged to where it goes.
 int shim_hold_place(int *pid) {
-  int pidfd = -1, parent = getpid();
+  int pidfd = -1, parent = getpid(), ends[2];
+  if (pipe2(ends, O_CLOEXEC) < 0)
+    return -errno;
   struct clone_args arguments = {.flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd};
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   long child = syscall(SYS_clone3, &arguments, sizeof arguments);
   if (child == 0) {
-    syscall(SYS_close_range, 0, ~0U,
-            0);  // older kernels lack it; then the descriptors stay open for a moment
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)  // it ended before the line above
       _exit(1);
+    if (syscall(SYS_close_range, 0, ~0U, 0) < 0)  // older kernels lack it
+      close(ends[1]);
     for (;;)
       pause();
   }
   int error = errno;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
+  close(ends[1]);
+  char byte;
+  while (child > 0 && read(ends[0], &byte, 1) < 0 && errno == EINTR)
+    continue;
+  close(ends[0]);
   *pid = (int)child;
   return child < 0 ? -error : pidfd;
 }

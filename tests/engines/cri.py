@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tests.engines.containerd import CONFIG, UNUSED, Containerd
+from tests.engines.engine import SLICE, SYSTEMD
 from tests.engines.image import NAME, PAUSE, write_archive
 from tests.harness.driver import MARK, TIMEOUT
 
@@ -31,6 +32,7 @@ default_runtime_name = "tested"
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]
 BinaryName = "{runtime}"
+SystemdCgroup = {systemd}
 """
 
 _VARINT, _BYTES = 0, 2
@@ -106,7 +108,7 @@ class Cri(Containerd):
 
     def settings(self) -> dict[str, str]:
         """Also the image of a pod's first container."""
-        return {**super().settings(), "pause": PAUSE}
+        return {**super().settings(), "pause": PAUSE, "systemd": "true" if SYSTEMD else "false"}
 
     def start(self) -> None:
         """Start the daemon, open the client's connection."""
@@ -141,7 +143,7 @@ class Cri(Containerd):
         config = {
             1: {1: name, 2: f"uid-{name}", 3: "default"},
             3: str(self.directory / "logs"),
-            8: {1: f"/{MARK}", 2: {1: options}},
+            8: {1: f"/{SLICE}" if SYSTEMD else f"/{MARK}", 2: {1: options}},
         }
         identity = self.ask("RunPodSandbox", {1: config})[1].decode()
         self.pods.append(identity)
