@@ -4,7 +4,8 @@
 On cgroup v2: the cgroup2 file system, or a bind of the host's mount where the kernel refuses a new one. On v1
 and hybrid: a tmpfs with a directory for each v1 hierarchy, as runc does (the cgroup2 hierarchy of a hybrid
 host is left out): with a cgroup namespace a fresh mount of it, otherwise a bind of the container's own cgroup.
-Controllers that are mounted together get links.
+Controllers that are mounted together get links. Without power over the host a container can be without a cgroup of its own:
+then it is shown the caller's, in which it is, as runc does. Its binds are made by init: the runtime may not open trees.
 Must not import mounts.py (which imports this) or another subject.
 """
 
@@ -36,14 +37,16 @@ def plan_sources(
     config: Node, host: Host, entry: Node, *, place: str, key: str, cgroup_paths: dict[str, str]
 ) -> Iterator[HostStep]:
     """Open the container's cgroup directories, where they are shown by binds whose source init can't open."""
+    if not _opens(config, host):
+        return
     if not host.cgroups.controllers:
         if _is_bound(config, host):
             yield _source(entry, host.cgroups.v2, place, key)
         return
-    if namespace_entries.has(config, "cgroup") or not opened_by_runtime(config):
+    if namespace_entries.has(config, "cgroup"):
         return
     for point, names in host.cgroups.hierarchies().items():
-        source = _directory(names, cgroup_paths)
+        source = _directory(host, point, names, cgroup_paths)
         if source:
             name = posixpath.basename(point)
             yield _source(entry, source, posixpath.join(place, name), f"{key} {name}")
@@ -67,8 +70,9 @@ def plan(
 ) -> Iterator[InitStep]:
     """The mounts for one entry of type cgroup at `place`."""
     flags = options.new_attributes()
+    opens = _opens(config, host)
     if _is_bound(config, host):
-        yield _bind(Slot(key), place, entry, options)
+        yield _bind(Slot(key) if opens else host.cgroups.v2, place, entry, options)
         return
     if not host.cgroups.controllers:
         yield _mount_fs("cgroup2", place, entry, words=options.data, flags=flags, options=options)
@@ -83,9 +87,8 @@ def plan(
         if fresh:
             words = [word for controller in names for word in _words(controller)]
             yield _mount_fs("cgroup", target, entry, words=words, flags=flags, options=options)
-        elif source := _directory(names, cgroup_paths):
-            shown = Slot(f"{key} {name}") if opened_by_runtime(config) else source
-            yield _bind(shown, target, entry, options)
+        elif source := _directory(host, point, names, cgroup_paths):
+            yield _bind(Slot(f"{key} {name}") if opens else source, target, entry, options)
         else:
             continue
         yield from _links(place, name, names, entry)
@@ -118,13 +121,24 @@ def _is_bound(config: Node, host: Host) -> bool:
 
     The root of another user namespace has that only in a cgroup namespace of its own.
     """
-    foreign = namespace_entries.has(config, "user") and not namespace_entries.has(config, "cgroup")
-    return foreign and not host.cgroups.controllers and host.cgroups.v2 != ""
+    foreign = host.rootless or namespace_entries.has(config, "user")
+    alone = foreign and not namespace_entries.has(config, "cgroup")
+    return alone and not host.cgroups.controllers and host.cgroups.v2 != ""
 
 
-def _directory(names: list[str], cgroup_paths: dict[str, str]) -> str:
-    # "" if the container has no cgroup in this hierarchy: then none of it is shown
-    return next((cgroup_paths[name] for name in names if name in cgroup_paths), "")
+def _opens(config: Node, host: Host) -> bool:
+    """True if the runtime opens what is bound."""
+    return opened_by_runtime(config) and not host.rootless
+
+
+def _directory(host: Host, point: str, names: list[str], cgroup_paths: dict[str, str]) -> str:
+    """The container's cgroup in the hierarchy at `point`, or "" if it has none there: then none of it is shown."""
+    own = next((cgroup_paths[name] for name in names if name in cgroup_paths), "")
+    if own or not host.rootless:
+        return own
+    inside = host.cgroups.own.get(names[0], "/")
+    # ".." leads out of the caller's cgroup namespace; what it can't see, it can't show
+    return "" if ".." in inside.split("/") else f"{point}{inside}".rstrip("/")
 
 
 def _words(controller: str) -> list[str]:
@@ -159,4 +173,5 @@ def _bind(source: Slot | str, place: str, entry: Node, options: MountOptions) ->
     text = f"cgroup on {place}"
     if isinstance(source, Slot):
         return InitStep("mount_tree", source, *tail, name="mount", pointer=entry.pointer, text=text)
+    # Not recursive: each hierarchy is one mount, and what else is below it was put there by others.
     return InitStep("bind", source, 0, MS_SLAVE, *tail, name="mount", pointer=entry.pointer, text=text)

@@ -29,6 +29,7 @@ _ENTER = """
 set -e
 mount --make-rprivate /
 for name in passwd group subuid subgid; do mount --bind "$FILES/$name" "/etc/$name"; done
+eval "$BEFORE"
 exec setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups --inh-caps=-all "$@"
 """
 
@@ -65,7 +66,11 @@ class User:
         (self.files / name).write_text(Path("/etc", name).read_text() + line + "\n")
 
     def start(self, *words: object, **how: Any) -> subprocess.Popen[bytes]:
-        """Start a command as this user, in its home."""
+        """Start a command as this user, in its home.
+
+        before  what root does first, in the mount namespace in which the command runs
+        """
+        before = str(how.pop("before", ""))
         given = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
@@ -75,7 +80,11 @@ class User:
         env = {**self.environment, **how.pop("env", {})}
         return subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", _ENTER, "sh", *map(str, words)],
-            **{**given, **how, "env": {**env, "FILES": str(self.files), "USER_ID": str(UID)}},
+            **{
+                **given,
+                **how,
+                "env": {**env, "FILES": str(self.files), "USER_ID": str(UID), "BEFORE": before},
+            },
         )
 
     def call(self, *words: object, timeout: float = TIMEOUT, **how: Any) -> Result:

@@ -6,11 +6,13 @@ Binds are in test_bind_sources.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ociruntime.host import Host
 from ociruntime.linux import mounts
+from ociruntime.linux.cgroups.layout import Layout
 from tests.unit.mount_entries import (
     ATIME,
     COPY_UP,
@@ -27,6 +29,7 @@ from tests.unit.mount_entries import (
     SLAVE,
     STRICTATIME,
     V1,
+    V2,
     bind,
     config,
     entry,
@@ -35,6 +38,9 @@ from tests.unit.mount_entries import (
     read,
     shown,
 )
+
+if TYPE_CHECKING:
+    from ociruntime.config import Node
 
 
 @pytest.mark.parametrize(
@@ -305,3 +311,34 @@ def test_words_that_clear_count_for_cgroups() -> None:
     node = config(entry("/sys/fs/cgroup", "cgroup", "rw", "exec"))
     (first, _) = [shown(step) for step in init_steps(node, V1, PATHS) if step.op == "bind"]
     assert first[3:5] == [0, RDONLY | NOEXEC]
+
+
+def _without_power(node: Node, layout: Layout, paths: dict[str, str] | None = None) -> list[Any]:
+    """The steps of a runtime without power over the host: what it opens, then what init does."""
+    host = Host(layout, rootless=True)
+    found = mounts.read(node, "/bundle", "/bundle/rootfs", host)
+    return [
+        *mounts.plan_sources(node, host, found, paths or {}),
+        *mounts.plan(node, host, found, paths or {}),
+    ]
+
+
+@pytest.mark.parametrize("namespaces", ["mount", "user mount"])
+def test_cgroup_on_v2_without_power(namespaces: str) -> None:
+    """Without a cgroup namespace of its own: the host's mount, which init binds; with one, a new mount."""
+    node = config(entry("/c", "cgroup", "ro"), namespaces=namespaces)
+    (bound,) = _without_power(node, V2)
+    assert (bound.op, *shown(bound)[:5]) == ("bind", "/sys/fs/cgroup", 0, SLAVE, RDONLY, 0)
+    own = config(entry("/c", "cgroup"), namespaces=f"{namespaces} cgroup")
+    assert [step.op for step in _without_power(own, V2)] == ["mount_fs"]
+
+
+@pytest.mark.parametrize("namespaces", ["mount", "user mount"])
+def test_cgroup_on_v1_without_power(namespaces: str) -> None:
+    """Its own cgroup where it has one, the caller's elsewhere; none that is outside of the caller's namespace."""
+    node = config(entry("/c", "cgroup"), namespaces=namespaces)
+    layout = Layout("v1", V1.controllers, own={"cpu": "/a", "pids": "/b/c", "name=systemd": "/../d"})
+    steps = _without_power(node, layout, {"pids": "/cg/pids/x"})
+    binds = [shown(step)[0] for step in steps if step.op == "bind"]
+    assert binds == ["/cg/cpu,cpuacct/a", "/cg/pids/x"]
+    assert {step.op for step in steps} == {"mount_fs", "bind", "symlink"}
