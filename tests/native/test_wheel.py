@@ -79,7 +79,7 @@ def test_the_wheel_names_its_python(wheel: Path) -> None:
         scripts = {
             item.filename.rpartition("/")[2]: item for item in archive.infolist() if ".data/" in item.filename
         }
-        assert set(scripts) == {"ociruntime", "ociruntime-launcher"}
+        assert set(scripts) == {"containerd-shim-ociruntime-v1", "ociruntime", "ociruntime-launcher"}
         assert {item.external_attr >> 16 for item in scripts.values()} == {0o100755}
         assert archive.read(scripts["ociruntime"])[:4] == b"\x7fELF"
         (licence,) = (name for name in archive.namelist() if name.endswith("licenses/CPython.txt"))

@@ -102,7 +102,8 @@ def test_wheel_is_for_every_python(wheel: Path) -> None:
     assert "-cp311-abi3-" in wheel.name
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert [name.rpartition("/")[2] for name in names if ".data/" in name] == ["ociruntime"]
+    scripts = sorted(name.rpartition("/")[2] for name in names if ".data/" in name)
+    assert scripts == ["containerd-shim-ociruntime-v1", "ociruntime"]
     assert not [name for name in names if name.endswith("CPython.txt")]
 
 

@@ -35,6 +35,7 @@ _PACKAGES = (
     "launch",
     "linux",
     "linux.cgroups",
+    "linux.cgroups.systemd",
     "linux.refusals",
     "native",
     "operations",
