@@ -19,7 +19,7 @@ _ociruntime() {
   --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled systemd" -- "$current"); return ;;
   esac
   if [[ -z $verb ]]; then
-    words="create start state kill delete run exec update ps pause resume events list spec features validate plan gc compare help"
+    words="create start state kill delete run exec update ps pause resume events list spec features inspect validate plan gc compare help"
     [[ $current == -* ]] && words="--root --log --log-format --debug --trace --cgroup-manager --systemd-cgroup --rootless --criu --help --version"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     return
@@ -31,8 +31,8 @@ _ociruntime() {
     state) words="--help" ;;
     kill) words="--all --regex --help" ;;
     delete) words="--force --regex --help" ;;
-    run) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --console-socket --pidfd-socket --detach --keep --no-subreaper --help" ;;
-    exec) words="--cwd --env --user --additional-gids --process --detach --pid-file --no-new-privs --cap --preserve-fds --cgroup --ignore-paused --tty --console-socket --pidfd-socket --process-label --apparmor --trace --help" ;;
+    run) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --console-socket --pidfd-socket --detach --keep --report --no-subreaper --help" ;;
+    exec) words="--cwd --env --user --additional-gids --process --detach --pid-file --no-new-privs --cap --preserve-fds --cgroup --ignore-paused --tty --console-socket --pidfd-socket --process-label --apparmor --report --trace --help" ;;
     update) words="--resources --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --kernel-memory --kernel-memory-tcp --memory --memory-reservation --memory-swap --pids-limit --l3-cache-schema --mem-bw-schema --help" ;;
     ps) words="--format --help" ;;
     pause) words="--help" ;;
@@ -41,6 +41,7 @@ _ociruntime() {
     list) words="--format --quiet --help" ;;
     spec) words="--bundle --help" ;;
     features) words="--help" ;;
+    inspect) words="--help" ;;
     validate) words="--format --help" ;;
     plan) words="--format --help" ;;
     gc) words="--help" ;;
@@ -51,7 +52,7 @@ _ociruntime() {
     return
   fi
   case $verb in
-  start|state|kill|delete|exec|update|ps|pause|resume|events) words=$(ociruntime "${root[@]}" list -q 2>/dev/null); mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current") ;;
+  start|state|kill|delete|exec|update|ps|pause|resume|events|inspect) words=$(ociruntime "${root[@]}" list -q 2>/dev/null); mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current") ;;
   validate|plan) compopt -o default 2>/dev/null ;;
   esac
 }

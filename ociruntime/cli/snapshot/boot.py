@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Verbs that people call and no engine waits for: they load what is not in the snapshot, such as jsonschema.
 # `list` names the containers' owners, for which libc may load libraries (nsswitch.conf).
-BY_THE_LAUNCHER = frozenset(("compare", "help", "list", "plan", "spec", "validate"))
+BY_THE_LAUNCHER = frozenset(("compare", "help", "inspect", "list", "plan", "spec", "validate"))
 
 _PACKAGES = (
     "",
@@ -50,7 +50,14 @@ _LEFT_OUT = (
     "ociruntime.native._systemd",
     "ociruntime.verbs.compare",
 )
-_LATER = ("datetime", "re", "resource", "termios", "traceback")  # what verbs import when they need it
+_LATER = (
+    "datetime",
+    "difflib",
+    "re",
+    "resource",
+    "termios",
+    "traceback",
+)  # what verbs import when they need it
 # They keep a random number or the thread of the build.
 _SEEDED = frozenset(("random", "secrets", "tempfile", "threading", "uuid"))
 _ROUNDS = 12  # of warming up: the interpreter has then replaced its instructions by the faster ones
