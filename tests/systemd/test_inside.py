@@ -18,7 +18,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 
 # What is run: (kind of machine, cgroup driver, tests)
 _INTEGRATION = [f"tests/integration/test_{name}.py" for name in ("cgroups", "update", "exec")]
-_ENGINES = [f"tests/engines/test_{name}.py" for name in ("docker", "podman", "containerd")]
+_ENGINES = [f"tests/engines/test_{name}.py" for name in ("docker", "podman", "containerd", "cri")]
 # What is about paths, which this driver does not take; a limit that the slice would have to have, too; and what runc 1.1
 # does otherwise than with its other driver.
 _NOT_WITH_SYSTEMD = [
@@ -34,7 +34,7 @@ _NOT_WITH_SYSTEMD = [
     )
 ]
 # Where v1 has the controllers, the machine with cgroup2 alone has no limits and no statistics of memory.
-_WITH_LIMITS = "limit or memory or update or stats or metrics"
+_WITH_LIMITS = "limit or resources or memory or update or stats or metrics"
 SESSIONS = {
     "driver on v2": ("v2", "systemd", ["tests/systemd/inside"]),
     "driver on hybrid": ("hybrid", "systemd", ["tests/systemd/inside", "-k", "not many_cycles"]),
