@@ -165,7 +165,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     # Devices before lo comes up, as in runc, so that hooks and whatever init does find the network complete.
     outside += network.plan_devices(config)
     if outside or namespaces.forks(config):
-        exposed = host.rootless and namespace_entries.is_new(config, "user")
+        exposed = _needs_exposure(config, host) and namespace_entries.is_new(config, "user")
         if exposed:
             yield InitStep("dumpable", 1, name="open to its user", text="who writes the id maps")
         yield SyncStep("started", "init runs in its namespaces, and its pid is known")
@@ -185,9 +185,23 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from mounts.plan_read_only(mounted)
     hooked = list(hooks.plan_create(config))
     if hooked:
+        exposed = _needs_exposure(config, host) and len(config.at("hooks", "createContainer")) > 0
+        if exposed:
+            yield InitStep("dumpable", 1, name="open to its user", text="whose hooks enter its namespaces")
         yield SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")
         yield from hooked
+        if exposed:
+            yield InitStep("dumpable", 0, name="close to its user")
     yield from _enter(bundle, host, options, placement)
+
+
+def _needs_exposure(config: Node, host: Host) -> bool:
+    """True if its user can't reach init through /proc unless it is dumpable: only root of the user namespace in which it was
+    executed can. ptrace(2), "Ptrace access mode checking"
+
+    Whoever else has this user's id, and sees init's pid, can trace it then. So it is only for as long as it must be.
+    """
+    return host.uid != 0 and namespace_entries.has(config, "user")
 
 
 def _session_and_root(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
@@ -219,6 +233,11 @@ def _enter(bundle: Bundle, host: Host, options: Options, placement: Placement) -
     # The process, as it will be; capabilities last, because the others need them.
     yield from process.plan_enter(config, host)
     yield from shared_order.plan(config, host, options.passed_fds())
+    if _needs_exposure(config, host):
+        # From here on it has no more than its program will have.
+        yield InitStep(
+            "dumpable", 1, name="open to its user", text="whose exec and hooks enter its namespaces"
+        )
     yield SyncStep("ready", "the environment is ready")
     yield from cgroups.plan_release(placement, joins_itself=True)
     if options.console_socket or options.pidfd_socket:
