@@ -283,3 +283,13 @@ def test_hierarchies_that_others_cover(tmp_path: Path) -> None:
     layout = Layout("hybrid", {"cpu": point, "pids": point}, v2=point, own=own)
     rights.usable(layout, config(None), "one")
     assert layout.own == {"cpu": "/there", "pids": "/", "": "/"}
+
+
+@pytest.mark.parametrize(("value", "left"), [("1", False), (None, True)])
+def test_the_caller_s_groups_are_kept(value: str | None, left: bool) -> None:
+    """Where the annotation wants them they are not left on the way to root of the user namespace, either."""
+    wanted = Node(
+        {**config(MANY).value, "annotations": {"run.oci.keep_original_groups": value} if value else {}}
+    )
+    for host in (user(), Host(Layout("none"))):
+        assert ("groups" in [step.op for step in idmap.plan_root(wanted, host)]) is left
