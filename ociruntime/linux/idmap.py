@@ -14,6 +14,7 @@ import os
 
 from ociruntime.errors import StepFailed, Violation
 from ociruntime.linux import id_ranges, namespace_entries
+from ociruntime.linux.annotations import KEEP_GROUPS, value_of
 from ociruntime.linux.mount_options import is_id_mapped
 from ociruntime.linux.namespace_entries import CLONE_NEWUSER
 from ociruntime.step import HostStep, InitStep, Slot, SyncStep
@@ -105,7 +106,7 @@ def plan_write(config: Node, host: Host) -> Iterator[HostStep]:
 
 
 def plan_root(config: Node, host: Host) -> Iterator[InitStep]:
-    """Become the root of the user namespace, without the caller's groups (R064); capabilities stay as they are.
+    """Become the root of the user namespace, without the caller's groups (R064), unless an annotation wants them; capabilities stay as they are.
 
     Where id 0 is not mapped, the program's user makes the container.
     """
@@ -114,7 +115,7 @@ def plan_root(config: Node, host: Host) -> Iterator[InitStep]:
     uid = 0 if not uids or id_ranges.find(uids, 0) is not None else user.at("uid").number()
     gid = 0 if not gids or id_ranges.find(gids, 0) is not None else user.at("gid").number()
     pointer = config.at("linux", "uidMappings").pointer
-    if not id_ranges.setgroups_denied(config, host):
+    if not id_ranges.setgroups_denied(config, host) and not value_of(config, KEEP_GROUPS):
         yield InitStep("groups", [], name="leave groups", pointer=pointer, text="those of the caller")
     who = "root" if uid == 0 else "user"
     yield InitStep(

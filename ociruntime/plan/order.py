@@ -165,13 +165,9 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     # Devices before lo comes up, as in runc, so that hooks and whatever init does find the network complete.
     outside += network.plan_devices(config)
     if outside or namespaces.forks(config):
-        exposed = host.rootless and namespace_entries.is_new(config, "user")
-        if exposed:
-            yield InitStep("dumpable", 1, name="open to its user", text="who writes the id maps")
-        yield SyncStep("started", "init runs in its namespaces, and its pid is known")
-        yield from outside
-        if exposed:
-            yield InitStep("dumpable", 0, name="close to its user")
+        started = SyncStep("started", "init runs in its namespaces, and its pid is known")
+        needed = _needs_exposure(config, host) and namespace_entries.is_new(config, "user")
+        yield from _exposed("who writes the id maps", [started, *outside], needed=needed)
     yield from membership.plan_join_self(placement.paths, placement.pointer)
     yield from process.plan_affinity(host)  # which CPUs are allowed is known once it is in the cgroup
 
@@ -185,9 +181,28 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield from mounts.plan_read_only(mounted)
     hooked = list(hooks.plan_create(config))
     if hooked:
-        yield SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")
-        yield from hooked
+        mounts_done = SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")
+        needed = _needs_exposure(config, host) and len(config.at("hooks", "createContainer")) > 0
+        yield from _exposed("whose hooks enter its namespaces", [mounts_done, *hooked], needed=needed)
     yield from _enter(bundle, host, options, placement)
+
+
+def _needs_exposure(config: Node, host: Host) -> bool:
+    """True if its user can't reach init through /proc unless it is dumpable: only root of the user namespace in which it was
+    executed can. ptrace(2), "Ptrace access mode checking"
+
+    Whoever else has this user's id, and sees init's pid, can trace it then. So it is only for as long as it must be.
+    """
+    return host.uid != 0 and namespace_entries.has(config, "user")
+
+
+def _exposed(text: str, steps: list[Step], *, needed: bool) -> Iterator[Step]:
+    """The steps, while which init is dumpable if that is needed."""
+    if needed:
+        yield InitStep("dumpable", 1, name="open to its user", text=text)
+    yield from steps
+    if needed:
+        yield InitStep("dumpable", 0, name="close to its user")
 
 
 def _session_and_root(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
@@ -219,6 +234,11 @@ def _enter(bundle: Bundle, host: Host, options: Options, placement: Placement) -
     # The process, as it will be; capabilities last, because the others need them.
     yield from process.plan_enter(config, host)
     yield from shared_order.plan(config, host, options.passed_fds())
+    if _needs_exposure(config, host):
+        # From here on it has no more than its program will have.
+        yield InitStep(
+            "dumpable", 1, name="open to its user", text="whose exec and hooks enter its namespaces"
+        )
     yield SyncStep("ready", "the environment is ready")
     yield from cgroups.plan_release(placement, joins_itself=True)
     if options.console_socket or options.pidfd_socket:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,9 @@ from ociruntime.linux.cgroups.placement import place
 from ociruntime.plan.order import Options
 from ociruntime.step import HostStep
 from ociruntime.verbs.spec import default_config, without_root
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ONE = [{"containerID": 0, "hostID": 1000, "size": 1}]
 MANY = [*ONE, {"containerID": 1, "hostID": 100000, "size": 65536}]
@@ -270,3 +273,23 @@ class TestTheHelpers:
 def test_options_of_an_older_state() -> None:
     """A container that an earlier version created has no such option."""
     assert Options("id", cgroup_manager="cgroupfs").rootless == "auto"
+
+
+def test_hierarchies_that_others_cover(tmp_path: Path) -> None:
+    """The caller's cgroup isn't in what is mounted there now: its top is shown and used instead."""
+    (tmp_path / "there").mkdir()
+    own = {"cpu": "/there", "pids": "/hidden", "": "/gone"}
+    point = str(tmp_path)
+    layout = Layout("hybrid", {"cpu": point, "pids": point}, v2=point, own=own)
+    rights.usable(layout, config(None), "one")
+    assert layout.own == {"cpu": "/there", "pids": "/", "": "/"}
+
+
+@pytest.mark.parametrize(("value", "left"), [("1", False), (None, True)])
+def test_the_caller_s_groups_are_kept(value: str | None, left: bool) -> None:
+    """Where the annotation wants them they are not left on the way to root of the user namespace, either."""
+    wanted = Node(
+        {**config(MANY).value, "annotations": {"run.oci.keep_original_groups": value} if value else {}}
+    )
+    for host in (user(), Host(Layout("none"))):
+        assert ("groups" in [step.op for step in idmap.plan_root(wanted, host)]) is left

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 
 def usable(layout: Layout, config: Node, container_id: str) -> Layout:
-    """The part of the layout in which the container can have a cgroup; `closed` says where the others begin."""
+    """The part of the layout in which the container can have a cgroup; `closed` says where the others begin.
+
+    In a container that got the host's /sys by a recursive bind, the table of mounts has hierarchies that others cover: the
+    caller's cgroup is looked for in what is visible.
+    """
+    for controller, path in layout.own.items():
+        point = layout.controllers.get(controller) if controller else layout.v2
+        if point and not os.path.isdir(f"{point}{path}"):
+            layout.own[controller] = "/"
     paths = container_paths(layout, config.at("linux", "cgroupsPath").text(), container_id)
     closed = {}
     for controller, path in paths.items():
