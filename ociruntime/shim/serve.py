@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What does the process do that serves a pod? It is asked until Shutdown.
 
-It ends with Shutdown: that containerd goes away is no reason. But if no one ever connects (`start` was killed before it could
-print the address), it ends by itself.
+It ends with Shutdown: that containerd goes away is no reason. But if `start` is killed before it has printed the address, no one
+knows of this process, and it ends by itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 from ociruntime.errors import RuntimeFailure
 from ociruntime.native._shim import lib
 from ociruntime.shim.events import Publisher
-from ociruntime.shim.loop import Loop
+from ociruntime.shim.loop import IN, Loop
 from ociruntime.shim.reaper import Reaper
 from ociruntime.shim.server import Server
 from ociruntime.shim.task import Service
@@ -23,14 +23,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 
-_UNUSED = 60.0  # seconds
 
-
-def serve(listener: _socket.socket, path: str, *, ttrpc: str, namespace: str) -> None:
+def serve(listener: _socket.socket, path: str, *, ttrpc: str, namespace: str, known: int) -> None:
     """Serve until Shutdown.
 
     path    of the listening socket; it is removed at the end
     ttrpc   containerd's address for events
+    known   a pipe: a byte comes when containerd knows the address, the end if it never will
     """
     os.setsid()
     os.chdir("/")
@@ -53,12 +52,14 @@ def serve(listener: _socket.socket, path: str, *, ttrpc: str, namespace: str) ->
     service = Service(loop, Reaper(loop), publisher, namespace, over)
     server = Server(loop, listener, service.handlers())
 
-    def unused() -> None:
-        if not server.accepted:
+    def heard(_events: int) -> None:
+        if not os.read(known, 1) and not server.accepted:
             over()
             loop.stop()
+        loop.forget(known)
+        os.close(known)
 
-    loop.after(_UNUSED, unused)
+    loop.watch(known, IN, heard)
     loop.run()
 
 

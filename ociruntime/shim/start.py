@@ -45,17 +45,21 @@ def start(given: Arguments) -> int:
     _write_address(bundle, f"unix://{path}")  # before there is a server: `delete` finds its socket by it
     if listener is not None:
         ttrpc = os.environ.get("TTRPC_ADDRESS") or (params or {}).get("containerd_ttrpc_address", "")
+        known, tell = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
+            os.close(tell)
             leave_streams(
                 f"{bundle}/log"
             )  # at once: containerd waits until no one has its pipe open any more
             from ociruntime.shim.serve import serve
 
-            serve(listener, path, ttrpc=ttrpc, namespace=namespace)
+            serve(listener, path, ttrpc=ttrpc, namespace=namespace, known=known)
             os._exit(0)
         _settle(pid, options.shim_cgroup)
     emit(_answer(f"unix://{path}", params is not None))
+    if listener is not None:
+        os.write(tell, b"x")  # if this is not reached, no one knows of the server, and it ends
     return 0
 
 

@@ -170,6 +170,21 @@ def test_unknown_fields_are_skipped() -> None:
         assert tables.OF_TASK.decode(extra + b"\x0a\x02id" + extra) == {"id": "id"}
 
 
+def test_a_message_in_two_parts() -> None:
+    """What comes twice is merged, as with google's; of a plain field the last one counts."""
+    data = b"\x0a\x03\x0a\x01a" + b"\x0a\x03\x12\x01b" + b"\x12\x01x" + b"\x12\x01y"
+    assert tables.PROCESS.decode(b"\x12\x03\x0a\x01a\x12\x03\x12\x01b")["info"] == {
+        "type_url": "a",
+        "value": b"b",
+    }
+    ours = tables.FORWARD.decode(b"\x0a\x04\x0a\x02\x08\x05" + b"\x0a\x04\x0a\x02\x10\x06")
+    assert ours["envelope"]["timestamp"] == {"seconds": 5, "nanos": 6}
+    same = kind_of("Response").FromString(b"\x0a\x02\x08\x05" + b"\x0a\x03\x12\x01m" + data[10:])
+    assert (same.status.code, same.status.message, same.payload) == (5, "m", b"y")
+    mine = tables.RESPONSE.decode(b"\x0a\x02\x08\x05" + b"\x0a\x03\x12\x01m" + data[10:])
+    assert mine == {"status": {"code": 5, "message": "m"}, "payload": b"y"}
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
