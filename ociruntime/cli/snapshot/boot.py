@@ -129,7 +129,8 @@ def go_over() -> NoReturn:
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, _mask)
     try:
-        os.execve(_launcher, [_launcher, *map(os.fsencode, _words[1:])], os.environb)  # noqa: S606 - no shell is wanted
+        # The environment is libc's, byte for byte: os.environ has only one of two with the same name.
+        os.execv(_launcher, [_launcher, *map(os.fsencode, _words[1:])])  # noqa: S606 - no shell is wanted
     except OSError as failure:
         reason = os.strerror(failure.errno or 0).lower()
         os.write(

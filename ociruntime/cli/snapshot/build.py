@@ -81,6 +81,8 @@ def main(words: Sequence[str]) -> int:
 def build(output: str, *, launcher: str = "", seed: int = 0) -> None:
     """Build, try, and put it at `output`. Raises BuildError or ImageError."""
     launcher = absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
+    if not 0 <= seed < 2**32:
+        raise BuildError(f"--seed: {seed} is not a number from 1 to {2**32 - 1} (or 0: drawn anew)")
     archive = find_archive()
     with tempfile.TemporaryDirectory() as scratch:
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
