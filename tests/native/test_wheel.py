@@ -7,7 +7,6 @@ tests/install_everywhere.sh does the same with isolation, and on other systems.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -93,7 +92,7 @@ def works(command: str) -> None:
     code, out, err = call(command, "--version")
     assert (code, err) == (0, b"")
     assert out.endswith(b", in a snapshot\n")
-    assert json.loads(call(command, "features")[1])["annotations"]["run.ociruntime.form"] == "snapshot"
+    assert b'"run.ociruntime.form": "snapshot"' in subprocess.check_output([command, "features"])
     code, out, err = call(command, "help", "create")
     assert (code, err) == (0, b"")
     assert b"--bundle" in out

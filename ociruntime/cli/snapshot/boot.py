@@ -166,7 +166,8 @@ def go_over() -> NoReturn:
     try:
         path = os.fsencode(_launcher or place.launcher(_words[0] if _words else ""))
         try:
-            os.execve(path, [path, *map(os.fsencode, _words[1:])], os.environb)  # noqa: S606 - no shell is wanted
+            # The environment is libc's, byte for byte: os.environ has only one of two with the same name.
+            os.execv(path, [path, *map(os.fsencode, _words[1:])])  # noqa: S606 - no shell is wanted
         except OSError as failure:
             raise place.NoPlaceError(
                 f"{os.fsdecode(path)}: {os.strerror(failure.errno or 0).lower()}"

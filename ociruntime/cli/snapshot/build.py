@@ -91,6 +91,8 @@ def build(output: str, *, launcher: str = "", beside: bool = False, seed: int = 
     launcher = (
         "" if beside else absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
     )
+    if not 0 <= seed < 2**32:
+        raise BuildError(f"--seed: {seed} is not a number from 1 to {2**32 - 1} (or 0: drawn anew)")
     archive = find_archive()
     with tempfile.TemporaryDirectory() as scratch:
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]

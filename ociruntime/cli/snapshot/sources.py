@@ -7,6 +7,7 @@ a shared object could not be loaded. Used while a snapshot is frozen.
 
 from __future__ import annotations
 
+import _imp
 import importlib.machinery
 import sys
 
@@ -20,14 +21,16 @@ _top = ""
 
 
 class Loader(importlib.machinery.SourceFileLoader):
-    """Compiles a module under the name that it has in the snapshot."""
+    """Gives a module the name that it has in the snapshot."""
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """Not from a cache, which would keep the build's names."""
+        """From the cache of bytecode if there is one: to compile needs 2 MB, which would stay in the snapshot as holes."""
         path = self.get_filename(fullname)
-        if not path.startswith(_top + "/"):
-            return super().get_code(fullname)
-        return self.source_to_code(self.get_data(path), NAME + path.removeprefix(_top))
+        code = super().get_code(fullname)
+        if code is not None and path.startswith(_top + "/"):
+            # What the import system itself does with bytecode whose source has been moved.
+            _imp._fix_co_filename(code, NAME + path.removeprefix(_top))  # type: ignore[attr-defined]
+        return code
 
     def exec_module(self, module: Any) -> None:
         """The module itself says the same."""
