@@ -165,6 +165,25 @@ def test_signals_that_a_hook_sees(both: tuple[str, str], tmp_path: Path, ignored
     assert seen[0] == seen[1]
 
 
+def test_the_environment_of_a_hook(both: tuple[str, str], tmp_path: Path) -> None:
+    """A hook that names none gets the caller's: Python's view of it, not the one of the build."""
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\nenv > {tmp_path}/variables\n")
+    hook.chmod(0o755)
+    bundle = make_bundle(
+        tmp_path / "bundle",
+        "true",
+        edit=lambda config: config.update(hooks={"createRuntime": [{"path": str(hook)}]}),
+    )
+    env = {"PATH": "/usr/bin:/bin", "OF_THE_CALLER": "yes"}
+    for command in both:
+        words = ("--root", str(tmp_path / "state"), "run", "-b", str(bundle.directory), f"{MARK}-hook")
+        assert call(command, *words, env=env)[0] == 0
+        seen = (tmp_path / "variables").read_text().splitlines()
+        assert {"OF_THE_CALLER=yes", "PATH=/usr/bin:/bin"} <= set(seen)
+        assert not [line for line in seen if line.startswith(("HOME=", "USER="))]
+
+
 def test_a_config_larger_than_the_spare_memory(both: tuple[str, str], tmp_path: Path) -> None:
     """What the array has no room for comes from libc."""
 
