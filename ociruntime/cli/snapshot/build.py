@@ -18,12 +18,13 @@ import sys
 import sysconfig
 import tempfile
 
+from ociruntime.cli.snapshot import order
 from ociruntime.cli.snapshot.image import Image, ImageError
 from ociruntime.host_path import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _HERE = os.path.dirname(__file__)
 _PACKAGE = os.path.dirname(os.path.dirname(_HERE))
@@ -45,11 +46,15 @@ _EXTENSIONS = (
     "_json", "fcntl", "select", "_socket", "_struct", "_blake2", "resource", "termios",
     "_cffi_backend", "ociruntime.native._shim",
 )  # fmt: skip
+_SOURCES = ("snapshot.c", "heap.c", "trial.c")
 _FLAGS = ("-std=gnu11", "-O2", "-g0", "-fno-pie", "-fstack-protector-strong", "-Wall", "-Wextra")
 _LINK = (
     "-static", "-no-pie", "-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--build-id=none", "-Wl,--gc-sections",
     "-Wl,--no-warnings",
 )  # fmt: skip
+
+
+_ATTEMPTS = 5  # at an order that foresees every object; two are enough as a rule
 
 
 class BuildError(Exception):
@@ -85,7 +90,8 @@ def build(output: str, *, launcher: str = "", seed: int = 0) -> None:
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
         raw = _link(scratch, archive, images)
         made = os.path.join(scratch, "ociruntime")
-        _freeze(raw, made, launcher, seed or secrets.randbelow(2**32 - 1) + 1)
+        words = _words(launcher, seed or secrets.randbelow(2**32 - 1) + 1)
+        _freeze(raw, made, _places(raw, scratch, words), words)
         try_out(made, scratch)
         target = absolute(output)
         shutil.copyfile(made, target + ".new")
@@ -145,7 +151,7 @@ def _link(scratch: str, archive: str, images: list[tuple[str, Image]]) -> str:
     include = sysconfig.get_path("include")
     objects = []
     for name in (
-        os.path.join(_HERE, "snapshot.c"),
+        *(os.path.join(_HERE, name) for name in _SOURCES),
         *(f"{scratch}/{name}" for name in ("modules.c", "config.c", "images.s")),
     ):
         objects.append(f"{scratch}/{os.path.basename(name)}.o")
@@ -210,7 +216,7 @@ def _layout(images: list[tuple[str, Image]]) -> str:
 
     Python's variables come first and apart from libc's. The last byte makes the section one that is in the file.
     """
-    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*config.c.o"
+    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*heap.c.o", "*config.c.o"
     data = " ".join(f"{file}(.data .data.* .PyRuntime .bss .bss.* COMMON)" for file in ours)
     return "\n".join(
         [
@@ -221,7 +227,7 @@ def _layout(images: list[tuple[str, Image]]) -> str:
             "    snapshot_start = .;",
             f"    {data}",
             "    . = ALIGN(CONSTANT(MAXPAGESIZE));",
-            "    *snapshot.c.o(.array)",
+            "    *heap.c.o(.array)",
             "    BYTE(0)",
             "    snapshot_end = .;",
             "  }",
@@ -232,8 +238,39 @@ def _layout(images: list[tuple[str, Image]]) -> str:
     )
 
 
-def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
-    """Let the program start Python and write the copy."""
+def _places(raw: str, scratch: str, words: list[str]) -> order.Places:
+    """Where the objects shall lie; in no order if it can't be found out: the command is slower then."""
+    directory = os.path.join(scratch, "trial")
+    os.mkdir(directory)
+    try:
+        program = _program(directory) if _may_make_containers() else ""
+        trial = order.run_trial([raw, "", directory, *words], directory, program)
+    except (OSError, EOFError) as failure:
+        sys.stderr.write(f"ociruntime: the trial failed ({failure}): the snapshot will be slower\n")
+        trial = order.Trial()
+    return order.Places(trial)
+
+
+def _program(directory: str) -> str:
+    path = os.path.join(directory, "program")
+    with open(f"{path}.c", "w", encoding="utf-8") as file:
+        file.write(order.PROGRAM)
+    _run("gcc", "-O2", "-static", f"{path}.c", "-o", path)
+    return path
+
+
+def _freeze(raw: str, made: str, places: order.Places, words: list[str]) -> None:
+    """Let the program start Python and write the copy; again if there are objects that the order does not know."""
+    path = f"{made}.order"
+    for _ in range(_ATTEMPTS):
+        places.write(path)
+        _run(raw, made, path, *words, environment=order.ENVIRONMENT)
+        if not places.add_rest(f"{path}.rest"):
+            return
+
+
+def _words(launcher: str, seed: int) -> list[str]:
+    """What the program needs to know to start Python."""
     stdlib = sysconfig.get_path("stdlib")
     python = os.path.join(os.path.dirname(launcher), "python3")
     if not os.path.exists(python):
@@ -247,8 +284,7 @@ def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
         source,
         *dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))),
     ]
-    words = [raw, made, str(seed), python, sys.base_prefix, stdlib, launcher, *dict.fromkeys(places)]
-    _run(*words)
+    return [str(seed), python, sys.base_prefix, stdlib, launcher, *dict.fromkeys(places)]
 
 
 def try_out(made: str, scratch: str) -> None:
@@ -306,9 +342,14 @@ def _try_container(made: str, scratch: str, root: str) -> None:
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-def _run(*command: str) -> None:
+def _run(*command: str, environment: Mapping[str, str] | None = None) -> None:
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment()
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment or _environment(),
     )
     if done.returncode != 0:
         raise BuildError(f"{os.path.basename(command[0])} failed: {(done.stderr or done.stdout)[-3000:]}")

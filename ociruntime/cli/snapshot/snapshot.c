@@ -20,13 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE 4096UL
-#define ARRAY_SIZE (64UL << 20)  // of the build
-// What is in the array at the freeze is in the file. This much more is ordinary memory, zeroed by the kernel;
-// whoever needs more gets it from libc.
-#define SPARE (2UL << 20)
-#define SMALLEST 16UL
-#define HEADER 16UL  // keeps what malloc gives aligned for every type
+#include "heap.h"
 
 struct range {
   char *start, *end;
@@ -34,103 +28,32 @@ struct range {
 extern const struct range snapshot_ranges[];  // generated: what is written into the copy; ends with NULL
 extern const struct _inittab snapshot_modules[];
 
-static char array[ARRAY_SIZE] __attribute__((aligned(4096), section(".array")));
-static size_t used, limit = ARRAY_SIZE;
-static void *freed[64];  // lists of blocks of SMALLEST << index bytes
 static int is_frozen;    // true in the copy
 static PyObject *entry;  // boot.enter
 static PyThreadState *thread;
 
-// ---- Python's allocator ----
+// ---- Python's allocators ----
 
-static unsigned class_of(size_t size) {
-  unsigned number = 0;
-  while ((SMALLEST << number) < size)
-    number++;
-  return number;
+static void *block_malloc(void *context, size_t size) { return (void)context, snapshot_malloc(size); }
+static void *block_calloc(void *context, size_t count, size_t size) {
+  return (void)context, snapshot_calloc(count, size);
+}
+static void *block_realloc(void *context, void *block, size_t size) {
+  return (void)context, snapshot_realloc(block, size);
+}
+static void block_free(void *context, void *block) { (void)context, snapshot_free(block); }
+static void arena_free(void *context, void *block, size_t size) {
+  (void)context, (void)size, snapshot_free(block);
 }
 
-// Called when the array is full. Before the freeze that ends the build: libc's blocks would not be kept.
-static void *from_libc(size_t size) { return is_frozen ? malloc(size) : NULL; }
-
-void *snapshot_malloc(size_t size) {
-  if (size > limit)
-    return from_libc(size);
-  unsigned number = class_of(size);
-  char *block = freed[number];
-  if (block) {
-    freed[number] = *(void **)block;
-    return block;
-  }
-  size_t whole = HEADER + (SMALLEST << number);
-  if (whole > limit - used)
-    return from_libc(size);
-  block = array + used + HEADER;
-  used += whole;
-  *(size_t *)(block - HEADER) = number;
-  return block;
-}
-
-static int is_ours(const void *block) {
-  return (const char *)block >= array && (const char *)block < array + limit;
-}
-
-void snapshot_free(void *block) {
-  if (!is_ours(block)) {
-    free(block);  // from a function of libc that allocates, such as realpath
-    return;
-  }
-  size_t number = *(size_t *)((char *)block - HEADER);
-  *(void **)block = freed[number];
-  freed[number] = block;
-}
-
-void *snapshot_calloc(size_t count, size_t size) {
-  size_t whole;
-  if (__builtin_mul_overflow(count, size, &whole))
-    return NULL;
-  char *end = array + used;
-  char *block = snapshot_malloc(whole);
-  // What the array has never given out is still zero: not to write it leaves its pages untouched.
-  if (block && (block < end || !is_ours(block)))
-    memset(block, 0, whole);
-  return block;
-}
-
-void *snapshot_realloc(void *block, size_t size) {
-  if (!block)
-    return snapshot_malloc(size);
-  if (!is_ours(block))
-    return realloc(block, size);
-  size_t room = SMALLEST << *(size_t *)((char *)block - HEADER);
-  if (size <= room)
-    return block;
-  void *larger = snapshot_malloc(size);
-  if (!larger)
-    return NULL;
-  memcpy(larger, block, room);
-  snapshot_free(block);
-  return larger;
-}
-
-// Arenas of Python's own small-object allocator. What is in the array is never given back: the process is
-// short-lived.
-static void *arena_alloc(void *context, size_t size) {
-  (void)context;
-  size_t begin = (used + PAGE - 1) & ~(PAGE - 1);
-  if (begin > limit || size > limit - begin) {
-    void *more =
-        is_frozen ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
-    return more == MAP_FAILED ? NULL : more;
-  }
-  used = begin + size;
-  return array + begin;
-}
-
-static void arena_free(void *context, void *arena, size_t size) {
-  (void)context;
-  if (!is_ours(arena))
-    munmap(arena, size);
+// Python's own allocator of small objects keeps pools for each size: a call would write to a page of each.
+static void use_one_heap(void) {
+  PyMemAllocatorEx blocks = {NULL, block_malloc, block_calloc, block_realloc, block_free};
+  PyObjectArenaAllocator arenas = {NULL, block_malloc, arena_free};
+  PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &blocks);
+  PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &blocks);
+  PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &blocks);
+  PyObject_SetArenaAllocator(&arenas);
 }
 
 // ---- what a static program can't do ----
@@ -176,7 +99,7 @@ static void read_at(int file, void *to, size_t size, off_t where) {
 
 // Put a range of memory where the program headers say that it comes from. The array is at the end of its
 // segment, and of the file: its unused part is cut off, and so becomes memory that the kernel zeroes.
-static void write_range(int file, const ElfW(Ehdr) * head, const struct range *range) {
+static void write_range(int file, const ElfW(Ehdr) * head, const struct range *range, size_t kept) {
   for (int i = 0; i < head->e_phnum; i++) {
     ElfW(Phdr) part;
     off_t where = (off_t)(head->e_phoff + (size_t)i * sizeof part);
@@ -185,10 +108,10 @@ static void write_range(int file, const ElfW(Ehdr) * head, const struct range *r
     if (part.p_type != PT_LOAD || range->start < begin || range->end > end)
       continue;
     char *last = range->end;
-    if (array >= begin && array < end) {
-      last = array + limit - SPARE;
+    if (heap_array >= begin && heap_array < end) {
+      last = heap_array + kept;
       part.p_filesz = (size_t)(last - begin);
-      part.p_memsz = part.p_filesz + SPARE;
+      part.p_memsz = part.p_filesz + heap_spare();
       write_at(file, (char *)&part, sizeof part, where);
       if (ftruncate(file, (off_t)(part.p_offset + part.p_filesz)) != 0)
         fail("the copy can't be cut");
@@ -200,7 +123,7 @@ static void write_range(int file, const ElfW(Ehdr) * head, const struct range *r
   fail("a part of Python's memory is not in the file");
 }
 
-static void write_copy(const char *target) {
+static void write_copy(const char *target, size_t kept) {
   static char buffer[1 << 16];
   int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   int copy = open(target, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
@@ -214,75 +137,9 @@ static void write_copy(const char *target) {
   head.e_shoff = head.e_shnum = head.e_shstrndx = 0;  // the sections' table is in what is cut off
   write_at(copy, (char *)&head, sizeof head, 0);
   for (const struct range *range = snapshot_ranges; range->start; range++)
-    write_range(copy, &head, range);
+    write_range(copy, &head, range, kept);
   if (close(copy) != 0)
     fail("the copy can't be written");
-}
-
-// Objects of a call would otherwise be put into the holes between those of the build, and each page with one
-// would be copied. A block that is the first of its pool is in a new one: then there was no hole left.
-static void fill_holes(void) {
-  const uintptr_t pool = 1 << 14, head = 48;  // POOL_SIZE and POOL_OVERHEAD of Objects/obmalloc.c
-  for (size_t size = 16; size <= 512; size += 16) {
-    void *block;
-    do
-      block = PyObject_Malloc(size);
-    while (block && ((uintptr_t)block & (pool - 1)) != head);
-    PyObject_Free(block);
-  }
-}
-
-// argv: OUTPUT SEED PYTHON PREFIX STDLIB LAUNCHER DIRECTORY... (of sys.path)
-static void freeze(int argc, char **argv) {
-  if (argc < 8)
-    fail("this file is a part of the build: python -m ociruntime.cli.snapshot makes the command");
-  for (int number = 1; number < 32; number++)
-    signal(number, SIG_DFL);  // not what the build's caller ignores
-  PyObjectArenaAllocator arenas = {NULL, arena_alloc, arena_free};
-  PyObject_SetArenaAllocator(&arenas);
-  PyPreConfig early;
-  PyPreConfig_InitIsolatedConfig(&early);
-  early.utf8_mode = 1;
-  check(Py_PreInitialize(&early));
-  if (PyImport_ExtendInittab((struct _inittab *)snapshot_modules) < 0)
-    fail("out of memory");
-  PyConfig config;
-  PyConfig_InitIsolatedConfig(&config);
-  config.site_import = 0;
-  config.write_bytecode = 0;
-  config.install_signal_handlers = 1;
-  config.use_hash_seed = 1;
-  config.hash_seed = strtoul(argv[2], NULL, 10);
-  check(PyConfig_SetBytesString(&config, &config.executable, argv[3]));
-  check(PyConfig_SetBytesString(&config, &config.program_name, argv[3]));
-  check(PyConfig_SetBytesString(&config, &config.prefix, argv[4]));
-  check(PyConfig_SetBytesString(&config, &config.exec_prefix, argv[4]));
-  check(PyConfig_SetBytesString(&config, &config.base_prefix, argv[4]));
-  check(PyConfig_SetBytesString(&config, &config.base_exec_prefix, argv[4]));
-  check(PyConfig_SetBytesString(&config, &config.stdlib_dir, argv[5]));
-  config.module_search_paths_set = 1;
-  for (int i = 7; i < argc; i++) {
-    wchar_t *path = Py_DecodeLocale(argv[i], NULL);
-    if (!path)
-      fail("a path can't be decoded");
-    check(PyWideStringList_Append(&config.module_search_paths, path));
-  }
-  check(Py_InitializeFromConfig(&config));
-  PyConfig_Clear(&config);
-  PyObject *boot = PyImport_ImportModule("ociruntime.cli.snapshot.boot");
-  entry = boot ? PyObject_CallMethod(boot, "prepare", "s", argv[6]) : NULL;
-  if (!entry)
-    fail("the modules can't be prepared");
-  fill_holes();
-  thread = PyThreadState_Get();
-  // Of this process only; the copy has its own. Two builds shall give the same bytes.
-  thread->thread_id = thread->native_thread_id = _PyRuntime.main_thread = 0;
-  is_frozen = 1;
-  limit = ((used + PAGE - 1) & ~(PAGE - 1)) + SPARE;
-  if (limit > ARRAY_SIZE)
-    fail("the array is too small");
-  write_copy(argv[1]);
-  _exit(0);
 }
 
 // ---- begin ----
@@ -325,10 +182,8 @@ static PyObject *environment(void) {
   return all;
 }
 
-int main(int argc, char **argv) {
-  if (!is_frozen)
-    freeze(argc, argv);
-  restore_thread();
+// The command, in Python; returns its exit code.
+static int call(int argc, char **argv) {
   uint64_t ignored = restore_signals();
   PyObject *words = PyList_New(argc);
   for (int i = 0; words && i < argc; i++)
@@ -339,6 +194,93 @@ int main(int argc, char **argv) {
                          : NULL;
   if (!status)
     fail("internal error");
-  _exit((int)PyLong_AsLong(
-      status));  // as the launcher: to tear everything down would cost time, and all is written
+  return (int)PyLong_AsLong(status);
+}
+
+// ---- freeze, as a whole ----
+
+// Python looks at what its standard streams are, and makes other objects for a pipe than for a file: always
+// show it the same.
+static void start_python(PyConfig *config) {
+  int nothing = open("/dev/null", O_RDWR | O_CLOEXEC), kept[3];
+  for (int number = 0; number < 3; number++) {
+    kept[number] = fcntl(number, F_DUPFD_CLOEXEC, 3);
+    if (kept[number] < 0 || dup2(nothing, number) < 0)
+      fail("the build needs open standard streams");
+  }
+  PyStatus status = Py_InitializeFromConfig(config);
+  for (int number = 0; number < 3; number++) {
+    dup2(kept[number], number);
+    close(kept[number]);
+  }
+  close(nothing);
+  check(status);
+}
+
+// argv: OUTPUT ORDER SEED PYTHON PREFIX STDLIB LAUNCHER DIRECTORY... (of sys.path)
+static void freeze(int argc, char **argv) {
+  if (argc < 9)
+    fail("this file is a part of the build: python -m ociruntime.cli.snapshot makes the command");
+  for (int number = 1; number < 32; number++)
+    signal(number, SIG_DFL);  // not what the build's caller ignores
+  int is_trial = !*argv[1];
+  const char *wrong = is_trial ? heap_begin_trial() : heap_begin(argv[2]);
+  if (wrong)
+    fail(wrong);
+  use_one_heap();
+  PyPreConfig early;
+  PyPreConfig_InitIsolatedConfig(&early);
+  early.utf8_mode = 1;
+  check(Py_PreInitialize(&early));
+  if (PyImport_ExtendInittab((struct _inittab *)snapshot_modules) < 0)
+    fail("out of memory");
+  PyConfig config;
+  PyConfig_InitIsolatedConfig(&config);
+  config.site_import = 0;
+  config.write_bytecode = 0;
+  config.install_signal_handlers = 1;
+  config.use_hash_seed = 1;
+  config.hash_seed = strtoul(argv[3], NULL, 10);
+  check(PyConfig_SetBytesString(&config, &config.executable, argv[4]));
+  check(PyConfig_SetBytesString(&config, &config.program_name, argv[4]));
+  check(PyConfig_SetBytesString(&config, &config.prefix, argv[5]));
+  check(PyConfig_SetBytesString(&config, &config.exec_prefix, argv[5]));
+  check(PyConfig_SetBytesString(&config, &config.base_prefix, argv[5]));
+  check(PyConfig_SetBytesString(&config, &config.base_exec_prefix, argv[5]));
+  check(PyConfig_SetBytesString(&config, &config.stdlib_dir, argv[6]));
+  config.module_search_paths_set = 1;
+  for (int i = 8; i < argc; i++) {
+    wchar_t *path = Py_DecodeLocale(argv[i], NULL);
+    if (!path)
+      fail("a path can't be decoded");
+    check(PyWideStringList_Append(&config.module_search_paths, path));
+  }
+  start_python(&config);
+  PyConfig_Clear(&config);
+  PyObject *boot = PyImport_ImportModule("ociruntime.cli.snapshot.boot");
+  entry = boot ? PyObject_CallMethod(boot, "prepare", "s", argv[7]) : NULL;
+  if (!entry)
+    fail("the modules can't be prepared");
+  size_t kept = heap_freeze();
+  if (!kept)
+    fail("the array is too small");
+  if (is_trial)
+    _exit(heap_trial(argv[2], call));
+  thread = PyThreadState_Get();
+  // Of this process only; the copy has its own. Two builds shall give the same bytes.
+  thread->thread_id = thread->native_thread_id = _PyRuntime.main_thread = 0;
+  is_frozen = 1;
+  char rest[4096];
+  snprintf(rest, sizeof rest, "%s.rest", argv[2]);
+  if (!heap_tell(rest))
+    fail("what has no place in the order can't be told");
+  write_copy(argv[1], kept);
+  _exit(0);
+}
+
+int main(int argc, char **argv) {
+  if (!is_frozen)
+    freeze(argc, argv);
+  restore_thread();
+  _exit(call(argc, argv));  // as the launcher: to tear everything down would cost time, and all is written
 }
