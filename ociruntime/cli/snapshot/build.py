@@ -18,7 +18,7 @@ import sys
 import sysconfig
 import tempfile
 
-from ociruntime.cli.snapshot import order
+from ociruntime.cli.snapshot import bootstrap, order
 from ociruntime.cli.snapshot.image import Image, ImageError
 from ociruntime.host_path import absolute
 
@@ -54,7 +54,7 @@ _LINK = (
 )  # fmt: skip
 
 
-_ATTEMPTS = 5  # at an order that foresees every object; two are enough as a rule
+_ATTEMPTS = 12  # at an order that foresees every object; three to six are enough as a rule
 
 
 class BuildError(Exception):
@@ -72,17 +72,22 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--launcher", default="", help="the ordinary command, for what a static program can't do"
     )
+    parser.add_argument(
+        "--order",
+        default="",
+        help="file with the order of objects in memory: written, or, if it is there, used, so that the same seed gives the same bytes",
+    )
     parser.add_argument("output", metavar="OUTPUT")
     given = parser.parse_args(words)
     try:
-        build(given.output, launcher=given.launcher, seed=given.seed)
+        build(given.output, launcher=given.launcher, seed=given.seed, order_file=given.order)
     except (BuildError, ImageError) as failure:
         sys.stderr.write(f"ociruntime: no snapshot: {failure}\n")
         return 1
     return 0
 
 
-def build(output: str, *, launcher: str = "", seed: int = 0) -> None:
+def build(output: str, *, launcher: str = "", seed: int = 0, order_file: str = "") -> None:
     """Build, try, and put it at `output`. Raises BuildError or ImageError."""
     launcher = absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
     archive = find_archive()
@@ -91,7 +96,11 @@ def build(output: str, *, launcher: str = "", seed: int = 0) -> None:
         raw = _link(scratch, archive, images)
         made = os.path.join(scratch, "ociruntime")
         words = _words(launcher, seed or secrets.randbelow(2**32 - 1) + 1)
-        _freeze(raw, made, _places(raw, scratch, words), words)
+        known = order_file and os.path.exists(order_file)
+        places = order.Places.read(order_file) if known else _places(raw, scratch, words)
+        _freeze(raw, made, places, words)
+        if order_file and not known:
+            places.write(order_file)
         try_out(made, scratch)
         target = absolute(output)
         shutil.copyfile(made, target + ".new")
@@ -145,6 +154,8 @@ def _link(scratch: str, archive: str, images: list[tuple[str, Image]]) -> str:
         "layout.ld": _layout(images),
         "images.s": "\n".join(image.assembler() for _, image in images),
     }
+    if sys.version_info[:2] == (3, 11):
+        sources["bootstrap.c"] = bootstrap.c_source()
     for name, text in sources.items():
         with open(os.path.join(scratch, name), "w", encoding="utf-8") as file:
             file.write(text)
@@ -152,7 +163,7 @@ def _link(scratch: str, archive: str, images: list[tuple[str, Image]]) -> str:
     objects = []
     for name in (
         *(os.path.join(_HERE, name) for name in _SOURCES),
-        *(f"{scratch}/{name}" for name in ("modules.c", "config.c", "images.s")),
+        *(f"{scratch}/{name}" for name in sources if not name.endswith(".ld")),
     ):
         objects.append(f"{scratch}/{os.path.basename(name)}.o")
         _run("gcc", *_FLAGS, f"-I{include}", "-c", name, "-o", objects[-1])
@@ -216,7 +227,7 @@ def _layout(images: list[tuple[str, Image]]) -> str:
 
     Python's variables come first and apart from libc's. The last byte makes the section one that is in the file.
     """
-    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*heap.c.o", "*config.c.o"
+    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*heap.c.o", "*config.c.o", "*bootstrap.c.o"
     data = " ".join(f"{file}(.data .data.* .PyRuntime .bss .bss.* COMMON)" for file in ours)
     return "\n".join(
         [

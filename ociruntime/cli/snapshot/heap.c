@@ -24,9 +24,10 @@
 #define HEADER sizeof(struct heap_header)
 #define ARRAY_SIZE (64UL << 20)  // of the build
 #define TRIAL_SIZE (2UL << 30)   // of a trial: address space, of which a build uses a fifth
-#define SPARE (2UL << 20)        // for the blocks of a call; whoever needs more gets it from libc
-#define FINE 2048U               // blocks of more units have powers of two
-#define SMALL 33U                // units of the largest block that a call gets from here: 520 bytes
+#define TRIAL_ADDRESS (1UL << 36)
+#define SPARE (2UL << 20)  // for the blocks of a call; whoever needs more gets it from libc
+#define FINE 2048U         // blocks of more units have powers of two
+#define SMALL 33U          // units of the largest block that a call gets from here: 520 bytes
 #define LISTS (FINE + 32)
 
 char heap_array[ARRAY_SIZE] __attribute__((aligned(4096), section(".array")));
@@ -175,7 +176,9 @@ const char *heap_begin(const char *order) {
 }
 
 const char *heap_begin_trial(void) {
-  array = mmap(NULL, TRIAL_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  // Always at one address: where objects are has a say in what Python's caches hold.
+  array = mmap((void *)TRIAL_ADDRESS, TRIAL_SIZE, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   if (array == MAP_FAILED || madvise(array, TRIAL_SIZE, MADV_NOHUGEPAGE) != 0)
     return "no memory for a trial";
   limit = TRIAL_SIZE;

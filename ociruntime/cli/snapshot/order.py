@@ -81,7 +81,7 @@ def run_trial(command: Sequence[str], directory: str, program: str) -> Trial:
     Raises OSError, or EOFError if the program ends early.
     """
     found = Trial()
-    container = f"ociruntime-build-{os.getpid()}"
+    container = f"ociruntime-build-{os.getpid():07}"
     root = os.path.join(directory, "root")
     os.mkdir(root, 0o700)
     verbs: list[str] = []
@@ -155,6 +155,19 @@ class Places:
         self._offset = _HEADER
         for number in _ordered(trial.units, trial.written):
             self._add(number, trial.units[number])
+
+    @classmethod
+    def read(cls, path: str) -> Places:
+        """What `write` has written. Raises OSError."""
+        places = cls(Trial())
+        places._table = _numbers(path)
+        ends = [
+            offset + units * _UNIT
+            for units, offset in zip(places._table[::2], places._table[1::2], strict=True)
+            if offset
+        ]
+        places._offset = max(ends, default=_HEADER)
+        return places
 
     def _add(self, number: int, units: int) -> None:
         while len(self._table) < 2 * number + 2:

@@ -237,6 +237,7 @@ static void freeze(int argc, char **argv) {
   PyConfig config;
   PyConfig_InitIsolatedConfig(&config);
   config.site_import = 0;
+  config.use_frozen_modules = 0;  // those are variables of the program: their order can't be chosen
   config.write_bytecode = 0;
   config.install_signal_handlers = 1;
   config.use_hash_seed = 1;
