@@ -23,7 +23,9 @@ LEFT_OUT = {
     "ociruntime.native._build",
     "ociruntime.cli.snapshot.__main__",
     "ociruntime.cli.snapshot.build",
+    "ociruntime.cli.snapshot.bootstrap",
     "ociruntime.cli.snapshot.image",
+    "ociruntime.cli.snapshot.order",
 }
 
 DRIVER = """

@@ -13,6 +13,7 @@ import os
 import sys
 
 from ociruntime import cli
+from ociruntime.cli.snapshot import warm
 from ociruntime.native import full_python
 
 TYPE_CHECKING = False
@@ -58,8 +59,11 @@ _ignored = 0
 _mask: set[int] = set()
 
 
-def prepare(launcher: str) -> Callable[[list[str], list[bytes], int], int]:
-    """Import and warm up; returns what is called in every call."""
+def prepare(launcher: str, scratch: str) -> Callable[[list[str], list[bytes], int], int]:
+    """Import and warm up; returns what is called in every call.
+
+    scratch   directory of the build
+    """
     import gc
 
     global _launcher
@@ -68,9 +72,8 @@ def prepare(launcher: str) -> Callable[[list[str], list[bytes], int], int]:
     _without_libraries()
     _import_shim()
     _import_all()
-    for _ in range(_ROUNDS):
-        _warm_up()
     _open_streams()
+    warm.up(os.path.join(scratch, f"warm-{os.getpid():07}"), _ROUNDS)
     cli.form = f"python: {'.'.join(map(str, sys.version_info[:3]))}, in a snapshot\n"
     frozen_seeds = _SEEDED.intersection(sys.modules)
     if frozen_seeds:
@@ -201,31 +204,6 @@ def _import_all() -> None:
                 __import__(module)
     for module in _LATER:
         __import__(module)
-
-
-def _warm_up() -> None:
-    """What create does without touching anything, for the config that `spec` writes."""
-    from ociruntime.bundle import Bundle
-    from ociruntime.check import check
-    from ociruntime.host import Host
-    from ociruntime.jsontext import compact
-    from ociruntime.linux.cgroups.layout import Layout
-    from ociruntime.native.encode import encode
-    from ociruntime.plan import order
-    from ociruntime.verbs.spec import default_config
-
-    document = compact(default_config(True)).encode()
-    layouts = (
-        Layout("v2", {}, "/sys/fs/cgroup", {"": "/"}, ["cpuset", "cpu", "io", "memory", "pids"]),
-        Layout(
-            "hybrid", {"memory": "/sys/fs/cgroup/memory"}, "/sys/fs/cgroup/unified", {"memory": "/", "": "/"}
-        ),
-    )
-    for layout in layouts:
-        loaded = Bundle("/bundle", "/bundle/config.json", document)
-        check.require(loaded.config)
-        made = order.make(loaded, Host(layout), order.Options(container_id="warm"))
-        encode(made.init_steps(), made.slots, 3)
 
 
 def _open_streams() -> None:

@@ -95,9 +95,14 @@ def build(output: str, *, launcher: str = "", seed: int = 0, order_file: str = "
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
         raw = _link(scratch, archive, images)
         made = os.path.join(scratch, "ociruntime")
-        words = _words(launcher, seed or secrets.randbelow(2**32 - 1) + 1)
+        trial = os.path.join(scratch, "trial")
+        os.mkdir(trial)
+        may = _may_make_containers()
+        if may:
+            order.make_bundles(trial, _program(trial))
+        words = _words(launcher, seed or secrets.randbelow(2**32 - 1) + 1, trial)
         known = order_file and os.path.exists(order_file)
-        places = order.Places.read(order_file) if known else _places(raw, scratch, words)
+        places = order.Places.read(order_file) if known else _places(raw, trial, words, may)
         _freeze(raw, made, places, words)
         if order_file and not known:
             places.write(order_file)
@@ -249,13 +254,10 @@ def _layout(images: list[tuple[str, Image]]) -> str:
     )
 
 
-def _places(raw: str, scratch: str, words: list[str]) -> order.Places:
+def _places(raw: str, directory: str, words: list[str], with_rights: bool) -> order.Places:
     """Where the objects shall lie; in no order if it can't be found out: the command is slower then."""
-    directory = os.path.join(scratch, "trial")
-    os.mkdir(directory)
     try:
-        program = _program(directory) if _may_make_containers() else ""
-        trial = order.run_trial([raw, "", directory, *words], directory, program)
+        trial = order.run_trial([raw, "", directory, *words], directory, with_rights)
     except (OSError, EOFError) as failure:
         sys.stderr.write(f"ociruntime: the trial failed ({failure}): the snapshot will be slower\n")
         trial = order.Trial()
@@ -280,7 +282,7 @@ def _freeze(raw: str, made: str, places: order.Places, words: list[str]) -> None
             return
 
 
-def _words(launcher: str, seed: int) -> list[str]:
+def _words(launcher: str, seed: int, trial: str) -> list[str]:
     """What the program needs to know to start Python."""
     stdlib = sysconfig.get_path("stdlib")
     python = os.path.join(os.path.dirname(launcher), "python3")
@@ -295,7 +297,7 @@ def _words(launcher: str, seed: int) -> list[str]:
         source,
         *dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))),
     ]
-    return [str(seed), python, sys.base_prefix, stdlib, launcher, *dict.fromkeys(places)]
+    return [str(seed), python, sys.base_prefix, stdlib, launcher, trial, *dict.fromkeys(places)]
 
 
 def try_out(made: str, scratch: str) -> None:

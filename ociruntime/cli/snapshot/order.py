@@ -72,26 +72,24 @@ class Trial:
         self.written: dict[str, set[int]] = {}
 
 
-def run_trial(command: Sequence[str], directory: str, program: str) -> Trial:
+def run_trial(command: Sequence[str], directory: str, with_rights: bool) -> Trial:
     """Try the verbs.
 
-    command    the program of the build in its trial mode
-    directory  for its reports and the container
-    program    of the container: PROGRAM, linked statically; "" if none may be made
+    command      the program of the build in its trial mode
+    directory    with the bundles; for its reports
+    with_rights  containers may be made
     Raises OSError, or EOFError if the program ends early.
     """
     found = Trial()
     container = f"ociruntime-build-{os.getpid():07}"
     root = os.path.join(directory, "root")
-    os.mkdir(root, 0o700)
     verbs: list[str] = []
     try:
         with _started(command) as process:
             for words in _WITHOUT_RIGHTS:
                 verbs.append(words[0])
                 _try(process, ["--root", root, *words])
-            if program:
-                _make_bundles(directory, program)
+            if with_rights:
                 values = {
                     "bundle": os.path.join(directory, "bundle"),
                     "scratch": directory,
@@ -170,8 +168,7 @@ class Places:
         return places
 
     def _add(self, number: int, units: int) -> None:
-        while len(self._table) < 2 * number + 2:
-            self._table.append(0)
+        self._table.frombytes(bytes(8 * max(0, number + 1 - len(self._table) // 2)))
         self._table[2 * number], self._table[2 * number + 1] = units, self._offset
         self._offset += units * _UNIT
 
@@ -200,7 +197,11 @@ def _ordered(units: Iterable[int], written: Mapping[str, set[int]]) -> list[int]
     return sorted(units, key=key)
 
 
-def _make_bundles(directory: str, program: str) -> None:
+def make_bundles(directory: str, program: str) -> None:
+    """Two bundles, one of a program that waits and one of a program that ends.
+
+    program   PROGRAM, linked statically
+    """
     from ociruntime.verbs.spec import default_config
 
     for name, words in (("bundle", ["/program", "wait"]), ("bundle-short", ["/program"])):

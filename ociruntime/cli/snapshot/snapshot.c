@@ -217,9 +217,9 @@ static void start_python(PyConfig *config) {
   check(status);
 }
 
-// argv: OUTPUT ORDER SEED PYTHON PREFIX STDLIB LAUNCHER DIRECTORY... (of sys.path)
+// argv: OUTPUT ORDER SEED PYTHON PREFIX STDLIB LAUNCHER SCRATCH DIRECTORY... (of sys.path)
 static void freeze(int argc, char **argv) {
-  if (argc < 9)
+  if (argc < 10)
     fail("this file is a part of the build: python -m ociruntime.cli.snapshot makes the command");
   for (int number = 1; number < 32; number++)
     signal(number, SIG_DFL);  // not what the build's caller ignores
@@ -250,7 +250,7 @@ static void freeze(int argc, char **argv) {
   check(PyConfig_SetBytesString(&config, &config.base_exec_prefix, argv[5]));
   check(PyConfig_SetBytesString(&config, &config.stdlib_dir, argv[6]));
   config.module_search_paths_set = 1;
-  for (int i = 8; i < argc; i++) {
+  for (int i = 9; i < argc; i++) {
     wchar_t *path = Py_DecodeLocale(argv[i], NULL);
     if (!path)
       fail("a path can't be decoded");
@@ -259,7 +259,7 @@ static void freeze(int argc, char **argv) {
   start_python(&config);
   PyConfig_Clear(&config);
   PyObject *boot = PyImport_ImportModule("ociruntime.cli.snapshot.boot");
-  entry = boot ? PyObject_CallMethod(boot, "prepare", "s", argv[7]) : NULL;
+  entry = boot ? PyObject_CallMethod(boot, "prepare", "ss", argv[7], argv[8]) : NULL;
   if (!entry)
     fail("the modules can't be prepared");
   size_t kept = heap_freeze();
