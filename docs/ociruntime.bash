@@ -19,7 +19,7 @@ _ociruntime() {
   --cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs disabled" -- "$current"); return ;;
   esac
   if [[ -z $verb ]]; then
-    words="create start state kill delete run exec update ps pause resume events list spec features validate plan gc compare help"
+    words="create start state kill delete run exec update ps pause resume events list spec features inspect validate plan gc compare help"
     [[ $current == -* ]] && words="--root --log --log-format --debug --trace --cgroup-manager --rootless --criu --help --version"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     return
@@ -41,6 +41,7 @@ _ociruntime() {
     list) words="--format --quiet --help" ;;
     spec) words="--bundle --help" ;;
     features) words="--help" ;;
+    inspect) words="--help" ;;
     validate) words="--format --help" ;;
     plan) words="--format --help" ;;
     gc) words="--help" ;;
@@ -51,7 +52,7 @@ _ociruntime() {
     return
   fi
   case $verb in
-  start|state|kill|delete|exec|update|ps|pause|resume|events) words=$(ociruntime "${root[@]}" list -q 2>/dev/null); mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current") ;;
+  start|state|kill|delete|exec|update|ps|pause|resume|events|inspect) words=$(ociruntime "${root[@]}" list -q 2>/dev/null); mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current") ;;
   validate|plan) compopt -o default 2>/dev/null ;;
   esac
 }

@@ -221,7 +221,12 @@ class HookFailed(StepFailed):
 
 
 class InitLost(RuntimeFailure):
-    """init ended, by a signal or an exit, before it reported anything."""
+    """init ended, by a signal or an exit, before it reported anything.
+
+    killed   by SIGKILL: by the kernel, for lack of memory, or by somebody
+    """
+
+    killed = False
 
 
 class Interrupted(RuntimeFailure):

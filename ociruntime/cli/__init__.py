@@ -63,7 +63,9 @@ def dispatch(verb: str, words: list[str], settings: Settings) -> int:
             return show_help(verb)
         raise NotSupported("not supported yet")
     if verb not in flags.VERBS:
-        raise UsageError("unknown verb", hint="--help lists the verbs")
+        raise UsageError(
+            "unknown verb", hint=flags.meant(verb, [*flags.VERBS, *flags.LATER], "--help lists the verbs")
+        )
     given = flags.Arguments()
     if verb in flags.PROGRAM:
         flags.parse_before_program(words, flags.VERB_FLAGS[verb], given)

@@ -157,6 +157,7 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     ),
     "update": _UPDATE,
     "features": (),
+    "inspect": (),
     "validate": (_FORMAT_TEXT,),
     "plan": (_FORMAT_TEXT,),
     "gc": (),
@@ -202,6 +203,7 @@ VERBS: dict[str, tuple[str, int, int, str]] = {
     "list": ("", 0, 0, "list the containers below --root"),
     "spec": ("", 0, 0, "write a config.json to start from"),
     "features": ("", 0, 0, "print what this runtime supports, as JSON"),
+    "inspect": ("ID", 1, 1, "print everything that is known of a container, as JSON"),
     "validate": ("[BUNDLE|FILE]", 0, 1, "print everything that is wrong with a config.json"),
     "plan": ("[BUNDLE|FILE]", 0, 1, "print what create and start would do, step by step"),
     "gc": ("", 0, 0, "clean up what a killed runtime left half done"),
@@ -288,7 +290,8 @@ def parse(argv: list[str], rows: Iterable[Row], given: Arguments, *, stop_at_wor
             given.flags["help"] = "true"
             continue
         if name not in known:
-            raise UsageError(f"unknown flag {word.partition('=')[0]}", hint="--help lists the flags")
+            hint = meant(name, [row[0] for row in rows], "--help lists the flags", "--")
+            raise UsageError(f"unknown flag {word.partition('=')[0]}", hint=hint)
         row = known[name]
         if row[2] and not equals:
             if index == len(argv):
@@ -314,6 +317,14 @@ def parse_before_program(argv: list[str], rows: tuple[Row, ...], given: Argument
     rest = parse(argv, rows, given, stop_at_word=True)
     given.words += rest[:1]
     given.words += parse(rest[1:], rows, given, stop_at_word=True)
+
+
+def meant(word: str, known: list[str], otherwise: str, dashes: str = "") -> str:
+    """The hint after an unknown word: the known one that is most like it, or `otherwise`."""
+    from difflib import get_close_matches  # 4 ms, after a mistake only
+
+    found = get_close_matches(word, known, n=1, cutoff=0.7)
+    return f"did you mean {dashes}{found[0]}? {otherwise}" if found else otherwise
 
 
 def _is_flag(word: str) -> bool:

@@ -73,7 +73,10 @@ def help_text(verb: str) -> str:
         lines += ["", "`ociruntime VERB --help` shows the flags of a verb."]
         return "\n".join(lines) + "\n"
     if verb not in all_verbs():
-        raise UsageError(f"unknown verb {verb}", hint="--help lists the verbs")
+        raise UsageError(
+            f"unknown verb {verb}",
+            hint=flags.meant(verb, [*flags.VERBS, *flags.LATER], "--help lists the verbs"),
+        )
     lines = [f"usage: ociruntime [global flags] {synopsis(verb)}", "", summary(verb)]
     lines += ["", "flags (may also follow the arguments):", *_flag_lines((*rows_of(verb), _HELP_ROW))]
     return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ import errno
 import os
 
 from ociruntime.descriptors import Descriptors
-from ociruntime.errors import RuntimeFailure, StepFailed, hint_for
+from ociruntime.errors import InitLost, RuntimeFailure, StepFailed, hint_for
 from ociruntime.identity import (
     is_thread,
     living_thread,
@@ -69,6 +69,7 @@ _LISTS = (
     "hold_id_maps",
     "write_id_map",
 )
+_MEMORY_LIMITS = ("/linux/resources/memory/limit", "/linux/resources/unified/memory.max")
 _CLONES = ("clone_init", "clone_helper", "clone_hook")
 
 
@@ -171,6 +172,8 @@ class Launch:
             self.child.wait_for(SYNC_POINTS[point])
         except ChildFailed as failure:
             raise explain(failure, self.plan.steps) from None
+        except InitLost as lost:
+            raise lost_to_limit(lost, self.plan.steps) from None
         self._init_waits = True
         self._note_init()
         if "terminal" in self.child.opened:
@@ -342,6 +345,16 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
         errno=failure.errno,
         hint=hint,
     )
+
+
+def lost_to_limit(lost: InitLost, steps: list[Step]) -> InitLost:
+    """The same with the config's memory limit, if there is one and init was killed: it needs 128 to 256 KiB."""
+    for step in steps if lost.killed else ():
+        if step.pointer in _MEMORY_LIMITS and isinstance(step, HostStep):
+            limit = step.describe().rpartition("= ")[2]
+            hint = f"the memory limit of {limit} bytes may be too low: init needs 256 KiB; the kernel log says more"
+            return InitLost(lost.reason, pointer=step.pointer, hint=hint)
+    return lost
 
 
 def _source_failed(step: InitStep, failure: ChildFailed) -> StepFailed:

@@ -73,13 +73,15 @@ ADMIN = _BITS["CAP_SYS_ADMIN"]
 
 
 def check(config: Node) -> Iterator[Violation]:
-    """Warn about names that are not capabilities; they are left out (R049)."""
+    """Warn about names that are not capabilities; they are left out (R049). One warning for a name in several sets."""
+    unknown: dict[str, list[Node]] = {}
     for _, members in _listed(config):
         for member in members:
             if member.text() not in _BITS:
-                yield Violation(
-                    member.pointer, f"unknown capability {member.text()} is ignored", "R049", "warning"
-                )
+                unknown.setdefault(member.text(), []).append(member)
+    for name, (first, *others) in unknown.items():
+        more = f", here and in {len(others)} more place{'s' if len(others) > 1 else ''}" if others else ""
+        yield Violation(first.pointer, f"unknown capability {name} is ignored{more}", "R049", "warning")
 
 
 def features(takes: Callable[..., bool]) -> dict[str, object]:  # noqa: ARG001 - the signature of every subject

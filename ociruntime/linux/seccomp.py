@@ -259,8 +259,11 @@ def foresee(root: str, config: Node) -> None:
     from ociruntime.native import full_python
 
     if full_python.go_over is not None and config.at("linux", "seccomp"):
-        from ociruntime.linux.seccomp_cache import is_known
-
+        try:
+            from ociruntime.linux.seccomp_cache import is_known
+        except ImportError:  # the static library of this Python has no BLAKE2
+            full_python.need()
+            raise
         if not is_known(root, request(config, _fails_unknown(config))):
             full_python.need()
 

@@ -268,13 +268,14 @@ int strncmp(const char *one, const char *other, size_t size) {
   return size > 0 ? (unsigned char)*one - (unsigned char)*other : 0;
 }
 int strcmp(const char *one, const char *other) { return strncmp(one, other, PTRDIFF_MAX); }
-char *strchr(const char *text, int byte) {
+// Newer headers have macros of these names, which keep const.
+char *(strchr)(const char *text, int byte) {
   for (; *text != (char)byte; text++)
     if (!*text)
       return NULL;
   return (char *)(uintptr_t)text;
 }
-char *strrchr(const char *text, int byte) {
+char *(strrchr)(const char *text, int byte) {
   const char *found = NULL;
   do
     if (*text == (char)byte)

@@ -402,7 +402,9 @@ class Child:
             fate = "its exit status has already been collected"
         killed = fate == "killed by signal 9"
         hint = "the memory limit may be too low for it, see the kernel log" if killed else ""
-        return InitLost(f"init ended before it was ready: {fate}", hint=hint)
+        lost = InitLost(f"init ended before it was ready: {fate}", hint=hint)
+        lost.killed = killed
+        return lost
 
     def let_go(self) -> bool:
         """The process lives on without this object. One line, and True, so that nothing comes between it and a return."""

@@ -9,7 +9,7 @@ not supported yet  valid, but this version refuses it; the exit code stays 0
 from __future__ import annotations
 
 from ociruntime import bundle
-from ociruntime.check import advice, check
+from ociruntime.check import advice, check, unknown
 from ociruntime.cli.log import emit
 from ociruntime.config import escape
 from ociruntime.errors import EXIT_ERROR, LINE_LIMIT, Violation, printable, shortened
@@ -46,9 +46,10 @@ def run(settings: Settings, given: Arguments) -> int:
 
 
 def findings(loaded: Bundle) -> Findings:
-    """All violations of a config: what create refuses or logs, advice, and duplicate names."""
+    """All violations of a config: what create refuses or logs, advice, and names that are unknown or come twice."""
     found = check.violations(loaded.config)
     found.take(advice.advice(loaded.config))
+    found.take(unknown.unknown_names(loaded.config))
     found.sort(key=lambda one: one.pointer)
     found.take(duplicate_names(loaded.raw))
     return found

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime.cli.snapshot.build import build
+from ociruntime.cli.snapshot import build as building
+from ociruntime.cli.snapshot.build import BuildError, build
 from tests.harness.bundle import make_bundle
 from tests.harness.programs import compiled
 from tests.native.snapshots import LAUNCHER, call, same
@@ -211,6 +212,19 @@ def test_two_builds_have_different_hashes_unless_a_seed_is_given(tmp_path: Path,
     assert call(str(first), "--version") == call(snapshot, "--version")
 
 
+def test_what_the_linker_does_not_find_ends_the_build(
+    snapshot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not left to the call that would have jumped to nowhere."""
+    assert snapshot
+    monkeypatch.setattr(
+        building, "_UNUSED", {"pyexpat", "_elementtree"}
+    )  # zlib's library is not given to the linker
+    with pytest.raises(BuildError, match="undefined reference"):
+        build(str(tmp_path / "ociruntime"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_segment_is_writable_and_executable(snapshot: str) -> None:
     """And the stack isn't executable."""
     done = subprocess.run(["readelf", "-lW", snapshot], capture_output=True, text=True, check=True)
@@ -263,7 +277,7 @@ def test_what_can_be_read_once_is_left_to_the_ordinary_launcher(telling: str, tm
 def test_xdg_runtime_dir_is_the_caller_s(both: tuple[str, str], tmp_path: Path) -> None:
     """And so is the uid: the default root depends on both."""
     for directory in ("one", "two"):
-        words = ("--debug", "create", "--bundle", "/nonexistent", "unknown")
+        words = ("create", "--bundle", "/nonexistent", "unknown")
         same(
             both, *words, env={"XDG_RUNTIME_DIR": str(tmp_path / directory), "NOTIFY_SOCKET": "/nonexistent"}
         )

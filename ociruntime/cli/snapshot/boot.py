@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Verbs that people call and no engine waits for: they load what is not in the snapshot, such as jsonschema.
 # `list` names the containers' owners, for which libc may load libraries (nsswitch.conf).
-BY_THE_LAUNCHER = frozenset(("compare", "help", "list", "plan", "spec", "validate"))
+BY_THE_LAUNCHER = frozenset(("compare", "help", "inspect", "list", "plan", "spec", "validate"))
 
 _PACKAGES = (
     "",
@@ -48,7 +48,14 @@ _LEFT_OUT = (
     "ociruntime.native._seccomp",
     "ociruntime.verbs.compare",
 )
-_LATER = ("datetime", "re", "resource", "termios", "traceback")  # what verbs import when they need it
+_LATER = (
+    "datetime",
+    "difflib",
+    "re",
+    "resource",
+    "termios",
+    "traceback",
+)  # what verbs import when they need it
 # They keep a random number or the thread of the build.
 _SEEDED = frozenset(("random", "secrets", "tempfile", "threading", "uuid"))
 _ROUNDS = 12  # of warming up: the interpreter has then replaced its instructions by the faster ones
@@ -195,12 +202,15 @@ def _import_shim() -> None:
 
 
 def _import_all() -> None:
+    left_out = {*_LEFT_OUT}
+    if "_blake2" not in sys.builtin_module_names:  # see _incomplete in build.py
+        left_out.add("ociruntime.linux.seccomp_cache")
     package = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     for folder in _PACKAGES:
         prefix = f"ociruntime.{folder}." if folder else "ociruntime."
         for name in sorted(os.listdir(os.path.join(package, *folder.split(".")))):
             module = prefix + name.removesuffix(".py")
-            if name.endswith(".py") and name != "__init__.py" and module not in _LEFT_OUT:
+            if name.endswith(".py") and name != "__init__.py" and module not in left_out:
                 __import__(module)
     for module in _LATER:
         __import__(module)

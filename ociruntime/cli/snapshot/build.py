@@ -2,7 +2,7 @@
 """How is the snapshot built? Link CPython statically, let it freeze itself, and try what comes out.
 
 Needs the archive of the interpreter that runs this (Debian: libpython3-dev), gcc and binutils; downloads nothing.
-Only CPython 3.11 on x86_64 so far. Never used at run time.
+CPython 3.11 to 3.14 on x86_64. Never used at run time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _HERE = os.path.dirname(__file__)
 _PACKAGE = os.path.dirname(os.path.dirname(_HERE))
-_SUPPORTED = (3, 11)
+_SUPPORTED = ((3, 11), (3, 12), (3, 13), (3, 14))
 
 # Python's side finds these functions under another name, and so ours; libc's own calls stay as they are.
 RENAMED = {
@@ -39,18 +39,17 @@ RENAMED = {
     "__tls_get_addr": "snapshot_tls",
 }
 # In sys.builtin_module_names, but they need further libraries, and no verb needs them.
-_UNUSED = {"zlib", "pyexpat", "_elementtree"}
+_UNUSED = {"binascii", "zlib", "pyexpat", "_elementtree"}
 _ODD_NAMES = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins": "", "sys": ""}
 # Extension modules that verbs use; which of them are in the archive differs.
 _EXTENSIONS = (
-    "_json", "fcntl", "select", "_socket", "_struct", "_blake2", "resource", "termios",
+    "_datetime", "_json", "_posixsubprocess", "math", "fcntl", "select", "_socket", "_struct", "_blake2", "resource", "termios",
     "_cffi_backend", "ociruntime.native._shim",
 )  # fmt: skip
-_SOURCES = ("snapshot.c", "heap.c", "trial.c")
+_SOURCES = ("snapshot.c", "heap.c", "trial.c", "immortal.c")
 _FLAGS = ("-std=gnu11", "-O2", "-g0", "-fno-pie", "-fstack-protector-strong", "-Wall", "-Wextra")
 _LINK = (
     "-static", "-no-pie", "-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--build-id=none", "-Wl,--gc-sections",
-    "-Wl,--no-warnings",
 )  # fmt: skip
 
 
@@ -93,7 +92,7 @@ def build(output: str, *, launcher: str = "", seed: int = 0, order_file: str = "
     archive = find_archive()
     with tempfile.TemporaryDirectory() as scratch:
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
-        raw = _link(scratch, archive, images)
+        raw = _link(scratch, archive, images, _incomplete(archive))
         made = os.path.join(scratch, "ociruntime")
         trial = os.path.join(scratch, "trial")
         os.mkdir(trial)
@@ -117,10 +116,11 @@ def find_archive() -> str:
     """The static library of this interpreter. Raises BuildError that says what to install."""
     if (
         sys.implementation.name != "cpython"
-        or sys.version_info[:2] != _SUPPORTED
+        or sys.version_info[:2] not in _SUPPORTED
         or platform.machine() != "x86_64"
+        or sysconfig.get_config_var("Py_GIL_DISABLED")
     ):
-        raise BuildError("it can be built for CPython 3.11 on x86_64 only, so far")
+        raise BuildError("it can be built for CPython 3.11 to 3.14 (with the GIL) on x86_64 only, so far")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     archive = os.path.join(str(sysconfig.get_config_var("LIBPL")), f"libpython{version}.a")
     missing = []
@@ -149,13 +149,33 @@ def _image(module: str) -> tuple[str, Image] | None:
     return module, Image(str(found.origin), f"image_{module.rpartition('.')[2]}", RENAMED)
 
 
-def _link(scratch: str, archive: str, images: list[tuple[str, Image]]) -> str:
+def _incomplete(archive: str) -> set[str]:
+    """Modules of the archive that call functions which are not in it: in Debian's, hashes since 3.13, BLAKE2 since 3.14."""
+    members: dict[str, tuple[set[str], set[str]]] = {}
+    for line in _run("nm", "-A", "-P", archive).splitlines():
+        member, name, kind = line.split()[:3]
+        members.setdefault(member, (set(), set()))[kind != "U"].add(name)
+    there = {name for _, defined in members.values() for name in defined}
+    return {
+        module
+        for module in sys.builtin_module_names
+        for needed, defined in members.values()
+        if f"PyInit_{module}" in defined and any("Hacl_" in name and name not in there for name in needed)
+    }
+
+
+def _link(scratch: str, archive: str, images: list[tuple[str, Image]], left_out: set[str]) -> str:
     """Link the program that can freeze itself; returns its path."""
     renamed = os.path.join(scratch, "libsnapshotpython.a")
-    _run("objcopy", *(f"--redefine-sym={old}={new}" for old, new in RENAMED.items()), archive, renamed)
+    # The archive's own thread-local variables stay libc's matter. mimalloc, which is in it since 3.13 and not used, would
+    # begin anew at each call.
+    names = (f"--redefine-sym={old}={new}" for old, new in RENAMED.items() if old != "__tls_get_addr")
+    _run(
+        "objcopy", *names, "--remove-section=.init_array", "--remove-section=.init_array.*", archive, renamed
+    )
     sources = {
         "modules.c": _table(images),
-        "config.c": _config(),
+        "config.c": _config(left_out),
         "layout.ld": _layout(images),
         "images.s": "\n".join(image.assembler() for _, image in images),
     }
@@ -181,9 +201,9 @@ def _link(scratch: str, archive: str, images: list[tuple[str, Image]]) -> str:
     return raw
 
 
-def _config() -> str:
+def _config(left_out: set[str]) -> str:
     """The interpreter's own table of built-in modules, without those that need further libraries."""
-    names = [name for name in sys.builtin_module_names if name not in _UNUSED]
+    names = [name for name in sys.builtin_module_names if name not in _UNUSED | left_out]
     functions = {name: _ODD_NAMES.get(name, f"PyInit_{name}") for name in names}
     return "\n".join(
         [
@@ -355,7 +375,8 @@ def _try_container(made: str, scratch: str, root: str) -> None:
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-def _run(*command: str, environment: Mapping[str, str] | None = None) -> None:
+def _run(*command: str, environment: Mapping[str, str] | None = None) -> str:
+    """The output."""
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -366,6 +387,7 @@ def _run(*command: str, environment: Mapping[str, str] | None = None) -> None:
     )
     if done.returncode != 0:
         raise BuildError(f"{os.path.basename(command[0])} failed: {(done.stderr or done.stdout)[-3000:]}")
+    return done.stdout
 
 
 def _environment() -> dict[str, str]:

@@ -11,16 +11,21 @@
 #include <Python.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <internal/pycore_pystate.h>
 #include <internal/pycore_runtime.h>
 #include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "heap.h"
+#include "snapshot.h"
+
+#define MOST_STACK (4UL << 20)
 
 struct range {
   char *start, *end;
@@ -71,7 +76,7 @@ void *snapshot_tls(const size_t *place) {
 
 // ---- freeze ----
 
-static _Noreturn void fail(const char *what) {
+_Noreturn void snapshot_fail(const char *what) {
   if (PyErr_Occurred())
     PyErr_Print();
   fprintf(stderr, "ociruntime: snapshot: %s\n", what);
@@ -80,21 +85,21 @@ static _Noreturn void fail(const char *what) {
 
 static void check(PyStatus status) {
   if (PyStatus_Exception(status))
-    fail(status.err_msg ? status.err_msg : "Python does not start");
+    snapshot_fail(status.err_msg ? status.err_msg : "Python does not start");
 }
 
 static void write_at(int file, const char *from, size_t size, off_t where) {
   while (size > 0) {
     ssize_t done = pwrite(file, from, size, where);
     if (done <= 0)
-      fail("the copy can't be written");
+      snapshot_fail("the copy can't be written");
     from += done, where += done, size -= (size_t)done;
   }
 }
 
 static void read_at(int file, void *to, size_t size, off_t where) {
   if (pread(file, to, size, where) != (ssize_t)size)
-    fail("the program's file can't be read");
+    snapshot_fail("the program's file can't be read");
 }
 
 // Put a range of memory where the program headers say that it comes from. The array is at the end of its
@@ -114,13 +119,13 @@ static void write_range(int file, const ElfW(Ehdr) * head, const struct range *r
       part.p_memsz = part.p_filesz + heap_spare();
       write_at(file, (char *)&part, sizeof part, where);
       if (ftruncate(file, (off_t)(part.p_offset + part.p_filesz)) != 0)
-        fail("the copy can't be cut");
+        snapshot_fail("the copy can't be cut");
     }
     write_at(file, range->start, (size_t)(last - range->start),
              (off_t)(part.p_offset + (size_t)(range->start - begin)));
     return;
   }
-  fail("a part of Python's memory is not in the file");
+  snapshot_fail("a part of Python's memory is not in the file");
 }
 
 static void write_copy(const char *target, size_t kept) {
@@ -128,7 +133,7 @@ static void write_copy(const char *target, size_t kept) {
   int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   int copy = open(target, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
   if (self < 0 || copy < 0)
-    fail("the copy can't be made");
+    snapshot_fail("the copy can't be made");
   off_t where = 0;
   for (ssize_t size; (size = read(self, buffer, sizeof buffer)) > 0; where += size)
     write_at(copy, buffer, (size_t)size, where);
@@ -139,23 +144,47 @@ static void write_copy(const char *target, size_t kept) {
   for (const struct range *range = snapshot_ranges; range->start; range++)
     write_range(copy, &head, range, kept);
   if (close(copy) != 0)
-    fail("the copy can't be written");
+    snapshot_fail("the copy can't be written");
 }
 
 // ---- begin ----
 
-static void restore_thread(void) {
-  Py_tss_t *key = &_PyRuntime.gilstate.autoTSSkey;
-  pthread_key_t made;
-  do {  // libc gives the numbers anew, from 0
+// libc gives the numbers of keys anew, from 0. One that has been made already stands for itself.
+static void restore_key(Py_tss_t *key, void *value) {
+  static pthread_key_t next;
+  pthread_key_t wanted = (pthread_key_t)key->_key;
+  for (pthread_key_t made; key->_is_initialized && next <= wanted; next = made + 1)
     if (pthread_key_create(&made, NULL) != 0)
-      fail("no thread-specific key");
-  } while (made < (pthread_key_t)key->_key);
-  if (PyThread_tss_set(key, thread) != 0)
-    fail("no thread-specific value");
+      snapshot_fail("no thread-specific key");
+  if (key->_is_initialized && PyThread_tss_set(key, value) != 0)
+    snapshot_fail("no thread-specific value");
+}
+
+// 3.14 keeps the bounds of the stack in the thread, to see a recursion that is too deep. Arguments and
+// environment take a quarter of the limit at most, above this function.
+static void restore_stack_bounds(void) {
+#if PY_VERSION_HEX >= 0x030E0000
+  struct rlimit limit;
+  rlim_t size = getrlimit(RLIMIT_STACK, &limit) == 0 ? limit.rlim_cur : 0;
+  size = size > MOST_STACK ? MOST_STACK : size / 8 * 5;
+  char *here = (char *)__builtin_frame_address(0);
+  if (PyUnstable_ThreadState_SetStackProtection(thread, here - size, size) != 0)
+    snapshot_fail("the limit of the stack is too small");
+#endif
+}
+
+static void restore_thread(void) {
+#if PY_VERSION_HEX < 0x030C0000
+  restore_key(&_PyRuntime.gilstate.autoTSSkey, thread);
+#else
+  restore_key(&_PyRuntime.autoTSSkey, thread);
+  restore_key(&_PyRuntime.trashTSSkey, NULL);
+  _Py_tss_tstate = thread;
+#endif
   thread->thread_id = PyThread_get_thread_ident();
   thread->native_thread_id = PyThread_get_thread_native_id();
   _PyRuntime.main_thread = thread->thread_id;
+  restore_stack_bounds();
 }
 
 // The signals that the caller ignores, and SIGPIPE and SIGXFSZ as Python wants them.
@@ -193,7 +222,7 @@ static int call(int argc, char **argv) {
                          ? PyObject_CallFunction(entry, "OOK", words, variables, (unsigned long long)ignored)
                          : NULL;
   if (!status)
-    fail("internal error");
+    snapshot_fail("internal error");
   return (int)PyLong_AsLong(status);
 }
 
@@ -206,7 +235,7 @@ static void start_python(PyConfig *config) {
   for (int number = 0; number < 3; number++) {
     kept[number] = fcntl(number, F_DUPFD_CLOEXEC, 3);
     if (kept[number] < 0 || dup2(nothing, number) < 0)
-      fail("the build needs open standard streams");
+      snapshot_fail("the build needs open standard streams");
   }
   PyStatus status = Py_InitializeFromConfig(config);
   for (int number = 0; number < 3; number++) {
@@ -220,20 +249,20 @@ static void start_python(PyConfig *config) {
 // argv: OUTPUT ORDER SEED PYTHON PREFIX STDLIB LAUNCHER SCRATCH DIRECTORY... (of sys.path)
 static void freeze(int argc, char **argv) {
   if (argc < 10)
-    fail("this file is a part of the build: python -m ociruntime.cli.snapshot makes the command");
+    snapshot_fail("this file is a part of the build: python -m ociruntime.cli.snapshot makes the command");
   for (int number = 1; number < 32; number++)
     signal(number, SIG_DFL);  // not what the build's caller ignores
   int is_trial = !*argv[1];
   const char *wrong = is_trial ? heap_begin_trial() : heap_begin(argv[2]);
   if (wrong)
-    fail(wrong);
+    snapshot_fail(wrong);
   use_one_heap();
   PyPreConfig early;
   PyPreConfig_InitIsolatedConfig(&early);
   early.utf8_mode = 1;
   check(Py_PreInitialize(&early));
   if (PyImport_ExtendInittab((struct _inittab *)snapshot_modules) < 0)
-    fail("out of memory");
+    snapshot_fail("out of memory");
   PyConfig config;
   PyConfig_InitIsolatedConfig(&config);
   config.site_import = 0;
@@ -253,7 +282,7 @@ static void freeze(int argc, char **argv) {
   for (int i = 9; i < argc; i++) {
     wchar_t *path = Py_DecodeLocale(argv[i], NULL);
     if (!path)
-      fail("a path can't be decoded");
+      snapshot_fail("a path can't be decoded");
     check(PyWideStringList_Append(&config.module_search_paths, path));
   }
   start_python(&config);
@@ -261,10 +290,11 @@ static void freeze(int argc, char **argv) {
   PyObject *boot = PyImport_ImportModule("ociruntime.cli.snapshot.boot");
   entry = boot ? PyObject_CallMethod(boot, "prepare", "ss", argv[7], argv[8]) : NULL;
   if (!entry)
-    fail("the modules can't be prepared");
+    snapshot_fail("the modules can't be prepared");
+  snapshot_immortal();
   size_t kept = heap_freeze();
   if (!kept)
-    fail("the array is too small");
+    snapshot_fail("the array is too small");
   if (is_trial)
     _exit(heap_trial(argv[2], call));
   thread = PyThreadState_Get();
@@ -274,7 +304,7 @@ static void freeze(int argc, char **argv) {
   char rest[4096];
   snprintf(rest, sizeof rest, "%s.rest", argv[2]);
   if (!heap_tell(rest))
-    fail("what has no place in the order can't be told");
+    snapshot_fail("what has no place in the order can't be told");
   write_copy(argv[1], kept);
   _exit(0);
 }
