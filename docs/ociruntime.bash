@@ -31,8 +31,8 @@ _ociruntime() {
     state) words="--help" ;;
     kill) words="--all --regex --help" ;;
     delete) words="--force --regex --help" ;;
-    run) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --console-socket --pidfd-socket --detach --keep --no-subreaper --help" ;;
-    exec) words="--cwd --env --user --additional-gids --process --detach --pid-file --no-new-privs --cap --preserve-fds --cgroup --ignore-paused --tty --console-socket --pidfd-socket --process-label --apparmor --trace --help" ;;
+    run) words="--bundle --config --pid-file --preserve-fds --no-pivot --no-new-keyring --trace --console-socket --pidfd-socket --detach --keep --report --no-subreaper --help" ;;
+    exec) words="--cwd --env --user --additional-gids --process --detach --pid-file --no-new-privs --cap --preserve-fds --cgroup --ignore-paused --tty --console-socket --pidfd-socket --process-label --apparmor --report --trace --help" ;;
     update) words="--resources --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --kernel-memory --kernel-memory-tcp --memory --memory-reservation --memory-swap --pids-limit --l3-cache-schema --mem-bw-schema --help" ;;
     ps) words="--format --help" ;;
     pause) words="--help" ;;

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
         list_all as list_all,
         load as load,
         run as run,
+        run_async as run_async,
     )
+    from ociruntime.api.maker import make_config as make_config
     from ociruntime.errors import (
         BundleError as BundleError,
         ContainerExists as ContainerExists,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     )
     from ociruntime.operations.exec import ExecProcess as ExecProcess
     from ociruntime.operations.exec_document import Request as Request
+    from ociruntime.operations.result import Result as Result
     from ociruntime.plan.order import Options as Options
 
 # The one place that says which version this is; the build reads it without importing the package.
@@ -56,6 +59,7 @@ _PUBLIC = {
     "NotSupported": "ociruntime.errors",
     "Options": "ociruntime.plan.order",
     "Request": "ociruntime.operations.exec_document",
+    "Result": "ociruntime.operations.result",
     "RuntimeFailure": "ociruntime.errors",
     "StateUnreadable": "ociruntime.errors",
     "StepFailed": "ociruntime.errors",
@@ -67,7 +71,9 @@ _PUBLIC = {
     "gc": "ociruntime.api",
     "list_all": "ociruntime.api",
     "load": "ociruntime.api",
+    "make_config": "ociruntime.api.maker",
     "run": "ociruntime.api",
+    "run_async": "ociruntime.api",
 }
 
 

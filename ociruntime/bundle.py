@@ -64,6 +64,21 @@ def load(bundle_dir: str, config_file: str | None = None) -> Bundle:
     return Bundle(directory, path, _read(path))
 
 
+def made(config: dict[str, object], directory: str = "/") -> Bundle:
+    """A bundle of a config that a program has made, without a file.
+
+    directory  what a relative root.path or bind source starts at
+    Raises BundleError for what JSON can't say.
+    """
+    import json
+
+    try:
+        raw = json.dumps(config, allow_nan=False).encode()
+    except (TypeError, ValueError) as failure:
+        raise BundleError(f"the config is no JSON: {failure}") from None
+    return Bundle(absolute(directory), "config", raw)
+
+
 def load_config(path: str) -> Node:
     """Read a config file alone, as `validate` and `plan` do."""
     return parse(_read(path), path, DEEPEST)

@@ -8,7 +8,7 @@
                   '--kill--> stopped            delete --force: from every state
 
 A Container is a record: it says what the container's files say, and changes nothing. The operations act on it
-(operations/, one file each) if ALLOWED has its state; otherwise they raise WrongState and have no effect. api.py has a
+(operations/, one file each) if ALLOWED has its state; otherwise they raise WrongState and have no effect. api/ has a
 Container with a method for each of them. This module must not import an operation or a subject: engines poll `state`,
 `kill` and `delete`.
 """

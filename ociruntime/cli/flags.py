@@ -49,6 +49,8 @@ GLOBAL: tuple[Row, ...] = (
     ("version", "v", "", WORKS, "runc", "show the version of the runtime and of the specification", ""),
 )  # fmt: skip
 
+_REPORT: Row = ("report", "", "FILE", WORKS, "ours", "write how the program ended, and what it used, to FILE (JSON)", "")  # fmt: skip
+
 _TRACE: Row = ("trace", "", "FILE", WORKS, "ours", "the same as the global --trace", "")
 
 _CREATE: tuple[Row, ...] = (
@@ -74,6 +76,7 @@ _CREATE: tuple[Row, ...] = (
 _RUN: tuple[Row, ...] = (
     ("detach", "d", "", WORKS, "runc", "return once the program runs", ""),
     ("keep", "", "", WORKS, "runc", "do not delete the container when its program ends", ""),
+    _REPORT,
 )
 
 _EXEC: tuple[Row, ...] = (
@@ -94,6 +97,7 @@ _EXEC: tuple[Row, ...] = (
     ("pidfd-socket", "", "FILE", WORKS, "runc", "send a pidfd of the process to this socket", ""),
     ("process-label", "", "LABEL", WORKS, "runc", "SELinux label of the process", ""),
     ("apparmor", "", "PROFILE", WORKS, "runc", "AppArmor profile of the process", ""),
+    _REPORT,
     _TRACE,
 )  # fmt: skip
 

@@ -64,6 +64,11 @@ class ExecProcess:
         self.warnings = warnings
         self._child = child
 
+    @property
+    def pidfd(self) -> int:
+        """A pidfd of it, this object's own: ready to be read when the process has ended. pidfd_open(2)"""
+        return self._child.pidfd
+
     def wait(self) -> int:
         """Wait for its end: its exit status, or 128 + n if signal n ended it.
 

@@ -85,8 +85,10 @@ class Request:
         preserve_fds: int = 0,
         ignore_paused: bool = False,
     ) -> None:
+        if isinstance(args, (str, bytes)):
+            raise UsageError(f"args: a list is wanted, not {args!r}", hint='["sh", "-c", ...] runs a shell')
         self.tty = tty
-        self.args = args or []
+        self.args = list(args or [])
         self.document = document
         self.cwd = cwd
         self.env = env or []
@@ -99,6 +101,14 @@ class Request:
         self.cgroups = cgroups or []
         self.preserve_fds = preserve_fds
         self.ignore_paused = ignore_paused
+
+    def in_cgroups(self, cgroups: list[str]) -> Request:
+        """The same, in other cgroups."""
+        copied = Request.__new__(Request)
+        for name in Request.__slots__:
+            setattr(copied, name, getattr(self, name))
+        copied.cgroups = cgroups
+        return copied
 
 
 def with_process(config: Node, request: Request) -> Node:

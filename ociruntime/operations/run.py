@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ociruntime.foreground.readiness import News
     from ociruntime.foreground.streams import Streams
     from ociruntime.foreground.terminal import Terminal
+    from ociruntime.operations.report import Report
     from ociruntime.plan.order import Options
 
 
@@ -41,9 +42,16 @@ def run(
     trace: str = "",
     forward_signals: bool = False,
     notify: str = "",
+    report: Report | None = None,
     warn: Callable[[str], None] = ignored,
 ) -> int:
-    """Run a container; see api.run."""
+    """Run a container, as the command does; api.run is the library's form.
+
+    forward_signals  forward this process's signals to the program, and connect its terminal to this process's own, or
+                     give it pipes in place of this process's terminal
+    notify           the service manager's socket ($NOTIFY_SOCKET), if options.notify is set, or ""
+    Returns the program's exit status (128 + n for signal n), 0 if detached.
+    """
     timeline = Trace(trace, "run")
     terminal = None if detach or options.console_socket else _terminal(bundle, forward_signals)
     streams = None if detach or terminal is not None or not forward_signals else pipes()
@@ -71,7 +79,7 @@ def run(
             news.pass_on(wait=detach)
         if detach:
             return 0
-        code = _wait(container, joined, news)
+        code = _wait(container, joined, news, report)
         if not keep:
             _delete(root, container, warn)
         return code
@@ -84,11 +92,13 @@ def run(
             joined.close()
 
 
-def _wait(container: Container, joined: Terminal | Streams | None, news: News | None) -> int:
+def _wait(
+    container: Container, joined: Terminal | Streams | None, news: News | None, report: Report | None
+) -> int:
     """Wait for the program's end; what it has printed and said is passed on before the poststop hooks run."""
     if joined is not None:
         joined.copy(container.pid)
-    code = container.wait()
+    code = container.wait() if report is None else report.finish(container.pid, container.record.cgroup_paths)
     if news is not None:
         news.finish()
     if joined is not None:

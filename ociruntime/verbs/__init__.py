@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ociruntime.bundle import Bundle
     from ociruntime.cli.flags import Arguments
     from ociruntime.cli.log import Log
+    from ociruntime.operations.report import Report
     from ociruntime.plan.order import Options
 
 _ENDING = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
@@ -131,6 +132,18 @@ def bundle_and_options(settings: Settings, given: Arguments) -> tuple[Bundle, Op
         pidfd_socket=given.text("pidfd-socket"),
     )
     return bundle.load(given.text("bundle", "."), absolute(path) if path else None), options
+
+
+def report_of(given: Arguments) -> Report | None:
+    """The file of --report, opened. Raises UsageError if it can't be, or if no one would wait for the program."""
+    path = given.text("report")
+    if not path:
+        return None
+    if given.on("detach"):
+        raise UsageError("flag --report: with --detach nobody waits for the program's end")
+    from ociruntime.operations.report import Report
+
+    return Report(path)
 
 
 def _sockets(environment: Mapping[str, str], pid: int) -> tuple[int, str]:

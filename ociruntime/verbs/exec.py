@@ -8,7 +8,7 @@ from ociruntime.errors import EXIT_EXEC_FAILED, BundleError, Interrupted, Runtim
 from ociruntime.foreground import pipes
 from ociruntime.foreground.forwarding import forward_signals
 from ociruntime.operations.exec_document import Request
-from ociruntime.verbs import raise_on_signals
+from ociruntime.verbs import raise_on_signals, report_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ociruntime.foreground.streams import Streams
     from ociruntime.foreground.terminal import Terminal
     from ociruntime.operations.exec import ExecProcess
+    from ociruntime.operations.report import Report
     from ociruntime.verbs import Settings
 
 
@@ -37,6 +38,7 @@ def _execute(settings: Settings, given: Arguments) -> int:
     from ociruntime.operations.exec import execute
 
     detach = given.on("detach")
+    report = report_of(given)
     if given.text("console-socket") and not detach:
         raise RuntimeFailure("cannot use console socket if ociruntime will not detach or allocate tty")
     terminal = None if detach else _terminal(request)
@@ -56,7 +58,7 @@ def _execute(settings: Settings, given: Arguments) -> int:
         )
         for warning in made.warnings:
             settings.log.tell_warning(f"exec: {warning}")
-        return 0 if detach else _wait(made, joined)
+        return 0 if detach else _wait(made, joined, report)
     finally:
         if joined is not None:
             joined.close()
@@ -76,10 +78,10 @@ def _terminal(request: Request) -> Terminal | None:
         raise
 
 
-def _wait(made: ExecProcess, joined: Terminal | Streams | None) -> int:
+def _wait(made: ExecProcess, joined: Terminal | Streams | None, report: Report | None) -> int:
     if joined is not None:
         joined.copy(made.pid)
-    return made.wait()
+    return made.wait() if report is None else report.finish(made.pid, {})
 
 
 def request_of(given: Arguments) -> Request:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from ociruntime.verbs import bundle_and_options, raise_on_signals
+from ociruntime.verbs import bundle_and_options, raise_on_signals, report_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ def run(settings: Settings, given: Arguments) -> int:
     bundle, options = bundle_and_options(settings, given)
     from ociruntime.operations import run as operation
 
+    report = report_of(given)
+
     return operation.run(
         settings.state_root(),
         bundle,
@@ -28,6 +30,7 @@ def run(settings: Settings, given: Arguments) -> int:
         keep=given.on("keep"),
         trace=settings.trace,
         forward_signals=True,
+        report=report,
         notify=os.environ.get("NOTIFY_SOCKET", ""),
         warn=lambda warning: settings.log.tell_warning(f"run: {warning}"),
     )

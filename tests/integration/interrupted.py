@@ -130,7 +130,7 @@ class Play:
     def act(self, container_id: str, prepared: Container | None) -> object:
         streams = (self.null,) * 3
         if self.operation == "run":
-            return ociruntime.run(self.root, self.bundle, Options(container_id))
+            return ociruntime.run(self.root, self.bundle, Options(container_id), stdin=b"x", capture=True)
         if prepared is None:
             terminal = self.bundle.config.at("process", "terminal").flag()
             made = ociruntime.create(
@@ -143,6 +143,8 @@ class Play:
             return prepared.start()
         if self.operation == "exec":
             return prepared.exec(Request(["true"]), stdio=streams)
+        if self.operation == "run in":
+            return prepared.run(["true"], stdin=b"x", capture=True, timeout=60)
         if self.operation == "update":
             return prepared.update({"pids": {"limit": 77}})
         if self.operation == "kill":

@@ -69,6 +69,11 @@ def test_run(stage: Stage) -> None:
     assert left(stage, "run", program="true") == {}
 
 
+def test_run_in_a_container(stage: Stage) -> None:
+    """Container.run ends its program; the container is the caller's, and goes on."""
+    assert left(stage, "run in") == {}
+
+
 def test_create_with_hooks(stage: Stage) -> None:
     """The same while hooks run: on the host, and in the container."""
 

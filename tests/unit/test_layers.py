@@ -95,7 +95,7 @@ def test_no_verb_imports_another_verb() -> None:
 
 
 def test_nobody_inside_imports_the_library_s_face() -> None:
-    """api.py is for others; the package's __init__.py names it, and imports it when it is used."""
+    """api/ is for others; the package's __init__.py names it, and imports it when it is used."""
     assert [module for module, targets in GRAPH.items() if "ociruntime.api" in targets] == []
 
 

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The library's face: what a program that imports ociruntime calls. Nothing inside the package imports this.
+
+`ociruntime` itself offers these names, and Options, Request and the errors. What an operation needs is imported when it is
+first called: a program that only asks for states does not pay for the launcher.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ociruntime import container
+from ociruntime.container import ignored, list_all
+from ociruntime.descriptors import Descriptors
+from ociruntime.errors import RuntimeFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ociruntime.api.exchange import Input, Output
+    from ociruntime.bundle import Bundle
+    from ociruntime.operations.exec import ExecProcess, PassSignals
+    from ociruntime.operations.exec_document import Request
+    from ociruntime.operations.result import Result
+    from ociruntime.plan.order import Options
+    from ociruntime.statedir import Record, StateDir
+
+__all__ = ["Container", "create", "delete", "gc", "list_all", "load", "run", "run_async"]
+
+_OUTPUT_LIMIT = 16 << 20  # bytes of each captured stream
+
+
+class Container(container.Container):
+    """A container that exists, and what can be done with it; the attributes are those of container.Container.
+
+    `with` deletes it at the end, by force.
+    """
+
+    def __init__(self, directory: StateDir, record: Record) -> None:
+        super().__init__(directory, record)
+        self._opened = Descriptors()
+        self._ending: tuple[int | None, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Container {self.id}, pid {self.pid}, below {os.path.dirname(self.directory.path)}>"
+
+    def __enter__(self) -> Container:  # noqa: PYI034 - Self is in typing, which costs 6 ms
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        from ociruntime.errors import NoSuchContainer
+
+        try:
+            self.delete(force=True)
+        except NoSuchContainer:
+            return  # it has been deleted before
+        finally:
+            self.reap()
+            self._opened.close()
+
+    def pidfd(self) -> int:
+        """A pidfd of init, this object's own: ready to be read when init has ended. pidfd_open(2)
+
+        For a container that this process has created. Raises RuntimeFailure if init is gone.
+        """
+        if "init" not in self._opened:
+            try:
+                self._opened["init"] = os.pidfd_open(self.pid)
+            except OSError as failure:
+                raise RuntimeFailure(f"init, process {self.pid}", errno=failure.errno or 0) from None
+        return self._opened["init"]
+
+    def ending(self) -> tuple[int | None, int]:
+        """(exit code, signal) of init, once it has ended: (3, 0), or (None, 9). Waits for that; may be called again.
+
+        Raises RuntimeFailure if init is not a child of this process, or something else has collected its exit status.
+        """
+        if self._ending is None:
+            from ociruntime.operations.result import ending
+
+            try:
+                self._ending = ending(self.pidfd())
+            except ChildProcessError:
+                raise RuntimeFailure(
+                    "init is not a child of this process, or its exit status has been collected"
+                ) from None
+        return self._ending
+
+    def reap(self) -> None:
+        """Collect the exit status of an init that this process has created and that has ended."""
+        if self._ending is None:  # else the number may be another child's by now
+            super().reap()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end of a container that this process has created; may be called again.
+
+        timeout   seconds, or None
+        By a pidfd, so it takes nothing away from subprocess, asyncio or another thread.
+        Returns init's exit code, or 128 + n if signal n ended it. Raises TimeoutError; RuntimeFailure as `ending`.
+        """
+        if self._ending is None and timeout is not None:
+            import select
+
+            poll = select.poll()
+            poll.register(self.pidfd(), select.POLLIN)
+            if not poll.poll(max(timeout, 0) * 1000):
+                raise TimeoutError(f"{self.id} has not ended after {timeout} s")
+        code, signal = self.ending()
+        return 128 + signal if code is None else code
+
+    def run(
+        self,
+        request: Request | list[str],
+        *,
+        stdin: Input = None,
+        stdout: Output = None,
+        stderr: Output = None,
+        capture: bool = False,
+        output_limit: int = _OUTPUT_LIMIT,
+        timeout: float | None = None,
+    ) -> Result:
+        """Run one more program to its end, and then end everything that it has started.
+
+        request   the program, and how it differs from the container's own process; or just its arguments
+        The rest, and the result, are those of `run`. It gets a cgroup of its own below the container's, if one can be made
+        (else the result says nothing of what it has used). Raises as `exec`.
+        """
+        from ociruntime.api.running import InExisting, Streams, driven
+
+        streams = Streams(stdin, stdout, stderr, capture=capture, output_limit=output_limit, timeout=timeout)
+        return driven(InExisting(self, _request(request), streams))
+
+    async def run_async(
+        self,
+        request: Request | list[str],
+        *,
+        stdin: Input = None,
+        stdout: Output = None,
+        stderr: Output = None,
+        capture: bool = False,
+        output_limit: int = _OUTPUT_LIMIT,
+        timeout: float | None = None,
+    ) -> Result:
+        """As `Container.run`, without blocking the asyncio loop while the program runs. If cancelled, it ends the program."""
+        from ociruntime.api.asynchronous import driven
+        from ociruntime.api.running import InExisting, Streams
+
+        streams = Streams(stdin, stdout, stderr, capture=capture, output_limit=output_limit, timeout=timeout)
+        return await driven(InExisting(self, _request(request), streams))
+
+    def start(self, trace: str = "") -> None:
+        """Run the program.
+
+        trace   file for a timeline of the steps, or ""
+        Raises WrongState unless created; StepFailed (HookFailed) if a hook or execve failed: then the container is stopped.
+        """
+        from ociruntime.operations.start import start
+
+        start(self, trace)
+
+    def exec(
+        self,
+        request: Request | list[str],
+        *,
+        pid_file: str = "",
+        stdio: tuple[int, int, int] = (-1, -1, -1),
+        console_socket: str = "",
+        pidfd_socket: str = "",
+        take_terminal: Callable[[int], None] | None = None,
+        pass_signals: PassSignals | None = None,
+        trace: str = "",
+    ) -> ExecProcess:
+        """Run one more program in a container; returns when it has been executed.
+
+        request   the program, and how it differs from the container's own process; or just its arguments
+        pid_file  where to write its process id, or ""
+        stdio     descriptors that become its 0, 1, 2; -1: the caller's
+        console_socket, pidfd_socket  sockets to send its terminal, or a pidfd, to; or ""
+        take_terminal  is called with the master of its terminal, and owns it, before the program runs
+        pass_signals   is called before the program runs, with two functions: whether it has begun, and one that sends
+                       it a signal; for a command that forwards what it receives
+        trace     file for a timeline of the steps, or ""
+        Raises WrongState unless the container is created or running; UsageError, InvalidConfig, NotSupported,
+        StepFailed: then there is no process.
+        """
+        from ociruntime.operations.exec import execute
+
+        return execute(
+            self,
+            _request(request),
+            pid_file=pid_file,
+            stdio=stdio,
+            console_socket=console_socket,
+            pidfd_socket=pidfd_socket,
+            take_terminal=take_terminal,
+            pass_signals=pass_signals,
+            trace=trace,
+        )
+
+    def kill(self, signal: int | str, all_processes: bool = False) -> None:
+        """Send a signal to init, or to all processes of the container.
+
+        signal   its number or name (9, "KILL", "SIGKILL")
+        Raises WrongState unless the container is created, running or paused, or has processes that outlived its init.
+        """
+        from ociruntime.operations.signal import kill
+
+        if isinstance(signal, str):
+            from ociruntime.signals import parse
+
+            signal = parse(signal)
+        kill(self, int(signal), all_processes)
+
+    def pause(self) -> None:
+        """Freeze every process, and wait until they have stopped.
+
+        Raises WrongState unless created or running, RuntimeFailure if it can't be frozen.
+        """
+        from ociruntime.operations.signal import pause
+
+        pause(self)
+
+    def resume(self) -> None:
+        """Let a paused container go on. Raises WrongState unless paused."""
+        from ociruntime.operations.signal import resume
+
+        resume(self)
+
+    def update(self, resources: object, schemata: dict[str, str] | None = None) -> list[str]:
+        """Change limits; what `resources` (as /linux/resources of config.json) does not name stays as it is.
+
+        schemata   lines for the container's resctrl group, keyed by the name that an error shows
+        Either all of them are set, or none. Returns warnings. Raises WrongState unless created, running or paused;
+        InvalidConfig, NotSupported or StepFailed with a pointer below /linux/resources.
+        """
+        from ociruntime.operations.update import change
+
+        return change(self, resources, schemata)
+
+    def delete(self, force: bool = False) -> list[str]:
+        """Remove the container and everything that create made; see `delete`."""
+        return delete(os.path.dirname(self.directory.path), self.id, force)
+
+
+def create(
+    root: str,
+    bundle: Bundle,
+    options: Options,
+    *,
+    pid_file: str = "",
+    stdio: tuple[int, int, int] = (-1, -1, -1),
+    keep_terminal: bool = False,
+    trace: str = "",
+) -> Container:
+    """Make a container; its program waits for start.
+
+    root      directory of the containers' state
+    pid_file  where to write init's pid, or ""
+    stdio     descriptors that become the program's 0, 1, 2 if it has no terminal; -1: the caller's
+    keep_terminal  the caller takes the master of the program's terminal (Container.terminal); else
+                   options.console_socket says who gets it
+    trace     file for a timeline of the steps, or ""
+    Raises InvalidConfig, NotSupported, ContainerExists, StepFailed, ...; then nothing is left behind.
+    """
+    from ociruntime.operations import create as operation
+
+    return operation.create(
+        root,
+        bundle,
+        options,
+        pid_file=pid_file,
+        stdio=stdio,
+        keep_terminal=keep_terminal,
+        trace=trace,
+        kind=Container,
+    )
+
+
+def run(
+    root: str,
+    bundle: Bundle,
+    options: Options,
+    *,
+    stdin: Input = None,
+    stdout: Output = None,
+    stderr: Output = None,
+    capture: bool = False,
+    output_limit: int = _OUTPUT_LIMIT,
+    timeout: float | None = None,
+) -> Result:
+    """Create a container, run its program to the end, delete the container, and say how it was.
+
+    root          directory of the containers' state
+    stdin         None: the caller's. bytes: given to the program, then the end of file. An int: a descriptor
+    stdout, stderr  None: the caller's. True: captured in the result. An int: a descriptor. A function: is called with each
+                  piece of bytes as it comes
+    capture       the same as stdout=True and stderr=True, where they are None
+    output_limit  bytes of each captured stream that are kept; what comes after that is read and dropped
+    timeout       seconds from the start of the program; then everything in the container is killed. None: no limit
+    Raises as `create`, and StepFailed if the program could not be executed; then nothing is left behind. What the program
+    does is no exception: the result says it.
+    """
+    from ociruntime.api.running import InContainer, Streams, driven
+
+    streams = Streams(stdin, stdout, stderr, capture=capture, output_limit=output_limit, timeout=timeout)
+    return driven(InContainer(_maker(root, bundle, options), streams))
+
+
+async def run_async(
+    root: str,
+    bundle: Bundle,
+    options: Options,
+    *,
+    stdin: Input = None,
+    stdout: Output = None,
+    stderr: Output = None,
+    capture: bool = False,
+    output_limit: int = _OUTPUT_LIMIT,
+    timeout: float | None = None,
+) -> Result:
+    """As `run`, without blocking the asyncio loop while the program runs. If cancelled, it removes the container."""
+    from ociruntime.api.asynchronous import driven
+    from ociruntime.api.running import InContainer, Streams
+
+    streams = Streams(stdin, stdout, stderr, capture=capture, output_limit=output_limit, timeout=timeout)
+    return await driven(InContainer(_maker(root, bundle, options), streams))
+
+
+def _maker(root: str, bundle: Bundle, options: Options) -> Callable[[tuple[int, int, int]], Container]:
+    return lambda stdio: create(root, bundle, options, stdio=stdio)
+
+
+def _request(given: Request | list[str]) -> Request:
+    from ociruntime.operations.exec_document import Request
+
+    return given if isinstance(given, Request) else Request(given)
+
+
+def load(root: str, container_id: str) -> Container:
+    """The container of this id, whichever process has created it; this changes nothing. See Container.load."""
+    return Container.load(root, container_id)
+
+
+def delete(root: str, container_id: str, force: bool = False) -> list[str]:
+    """Remove a container: kill it (if `force`), undo everything that create did, run its poststop hooks.
+
+    Returns warnings (failed poststop hooks). Raises NoSuchContainer, WrongState, StateUnreadable.
+    """
+    from ociruntime.operations import delete as operation
+
+    return operation.delete(root, container_id, force)
+
+
+def gc(
+    root: str,
+    warn: Callable[[str], None] = ignored,
+    fail: Callable[[RuntimeFailure], None] | None = None,
+) -> list[str]:
+    """Finish every create and delete below a root that was interrupted; returns the ids cleaned up.
+
+    warn   is called with what does not belong to this runtime
+    fail   is called with the error of each container that can't be cleaned up now, and the others are cleaned up.
+           None: the first of these errors is raised at the end
+    Raises RuntimeFailure if the root is not a directory, or another user can change it.
+    """
+    from ociruntime.operations import recover
+
+    return recover.gc(root, warn, fail)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same as api/running.py and api/exchange.py, served by an asyncio loop: no thread, and nothing blocks while a program runs.
+
+Making and removing a container still takes its few milliseconds in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ociruntime.api.exchange import Exchange
+    from ociruntime.api.running import InContainer, InExisting
+    from ociruntime.operations.result import Result
+
+
+async def driven(program: InContainer | InExisting) -> Result:
+    """Run the program to its end. If this is cancelled, the program is ended and what was made for it removed."""
+    with program:
+        waits = program.waits()
+        try:
+            wait = next(waits)
+            while True:
+                wait = waits.send(await served(program.streams.exchange, *wait))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+async def served(exchange: Exchange, pidfd: int, deadline: float | None) -> bool:
+    """As Exchange.serve."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[bool] = loop.create_future()
+    watched: set[int] = set()
+
+    def end(in_time: bool) -> None:
+        if not over.done():
+            over.set_result(in_time)
+
+    def step(descriptor: int, forget: Callable[[int], object]) -> None:
+        try:
+            if exchange.step(descriptor, before_close=forget):
+                return
+        except Exception as failure:  # noqa: BLE001 - the caller's function may raise anything, and this is a callback
+            if not over.done():
+                over.set_exception(failure)
+            return
+        watched.discard(descriptor)
+        if pidfd < 0 and not exchange.outputs():
+            end(True)
+
+    try:
+        for descriptor in exchange.open:
+            watched.add(descriptor)
+            if exchange.is_input(descriptor):
+                loop.add_writer(descriptor, step, descriptor, loop.remove_writer)
+            else:
+                loop.add_reader(descriptor, step, descriptor, loop.remove_reader)
+        if pidfd >= 0:
+            loop.add_reader(pidfd, end, True)
+        elif not exchange.outputs():
+            return True
+        left = None if deadline is None else max(deadline - time.monotonic(), 0)
+        try:
+            return await asyncio.wait_for(asyncio.shield(over), left)
+        except TimeoutError:
+            return over.done() and over.result()
+    finally:
+        for descriptor in watched:
+            loop.remove_reader(descriptor)
+            loop.remove_writer(descriptor)
+        if pidfd >= 0:
+            loop.remove_reader(pidfd)
