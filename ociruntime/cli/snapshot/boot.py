@@ -19,6 +19,7 @@ from ociruntime.native import full_python
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import FileIO
     from typing import Any, NoReturn
 
 # Verbs that people call and no engine waits for: they load what is not in the snapshot, such as jsonschema.
@@ -87,6 +88,9 @@ def prepare(launcher: str, scratch: str) -> Callable[[list[str], list[bytes], in
         raise ImportError(
             f"what these have drawn at import must not be in a snapshot: {sorted(frozen_seeds)}"
         )
+    sys.pycache_prefix = None  # set by snapshot.c
+    sys.dont_write_bytecode = True
+    sys.path_importer_cache.clear()  # what is in the directories of the build's machine, and since when
     gc.collect()
     gc.freeze()
     return enter
@@ -128,7 +132,8 @@ def go_over() -> NoReturn:
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, _mask)
     try:
-        os.execve(_launcher, [_launcher, *map(os.fsencode, _words[1:])], os.environb)  # noqa: S606 - no shell is wanted
+        # The environment is libc's, byte for byte: os.environ has only one of two with the same name.
+        os.execv(_launcher, [_launcher, *map(os.fsencode, _words[1:])])  # noqa: S606 - no shell is wanted
     except OSError as failure:
         reason = os.strerror(failure.errno or 0).lower()
         os.write(
@@ -218,10 +223,24 @@ def _import_all() -> None:
 
 def _open_streams() -> None:
     """sys.stdout and sys.stderr for descriptors that are open by then; not those of the build, whose kind was looked at."""
-    from io import FileIO, TextIOWrapper
+    from io import TextIOWrapper
 
     for name, descriptor, errors in (("stdout", 1, "surrogateescape"), ("stderr", 2, "backslashreplace")):
-        raw = FileIO(descriptor, "w", closefd=False)
+        raw = _raw_stream(descriptor)
         stream = TextIOWrapper(raw, "utf-8", errors, newline="\n", write_through=True)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def _raw_stream(descriptor: int) -> FileIO:
+    """Without what fstat says of the build's: since 3.14 that is kept, until the size changes."""
+    from io import FileIO
+
+    kept, empty = os.dup(descriptor), os.memfd_create("empty")
+    os.dup2(empty, descriptor)
+    raw = FileIO(descriptor, "w", closefd=False)
+    raw.truncate(0)
+    os.dup2(kept, descriptor)
+    os.close(kept)
+    os.close(empty)
+    return raw

@@ -37,6 +37,8 @@ RENAMED = {
         for name in ("malloc", "calloc", "realloc", "free", "dlopen", "dlsym", "dlerror")
     },
     "__tls_get_addr": "snapshot_tls",
+    "pthread_self": "snapshot_self",
+    "pthread_getattr_np": "snapshot_getattr",
 }
 # In sys.builtin_module_names, but they need further libraries, and no verb needs them.
 _UNUSED = {"binascii", "zlib", "pyexpat", "_elementtree"}
@@ -89,6 +91,8 @@ def main(words: Sequence[str]) -> int:
 def build(output: str, *, launcher: str = "", seed: int = 0, order_file: str = "") -> None:
     """Build, try, and put it at `output`. Raises BuildError or ImageError."""
     launcher = absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
+    if not 0 <= seed < 2**32:
+        raise BuildError(f"--seed: {seed} is not a number from 1 to {2**32 - 1} (or 0: drawn anew)")
     archive = find_archive()
     with tempfile.TemporaryDirectory() as scratch:
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
@@ -99,10 +103,14 @@ def build(output: str, *, launcher: str = "", seed: int = 0, order_file: str = "
         may = _may_make_containers()
         if may:
             order.make_bundles(trial, _program(trial))
-        words = _words(launcher, seed or secrets.randbelow(2**32 - 1) + 1, trial)
+        words = _words(launcher, seed or secrets.randbelow(2**32 - 1) + 1)
+        # Whether modules are compiled or there is bytecode makes a difference, so this writes what all others read.
+        _freeze(raw, made, order.Places(order.Trial()), words)
         known = order_file and os.path.exists(order_file)
         places = order.Places.read(order_file) if known else _places(raw, trial, words, may)
-        _freeze(raw, made, places, words)
+        for _ in range(_ATTEMPTS):
+            if _freeze(raw, made, places, words):
+                break
         if order_file and not known:
             places.write(order_file)
         try_out(made, scratch)
@@ -292,17 +300,18 @@ def _program(directory: str) -> str:
     return path
 
 
-def _freeze(raw: str, made: str, places: order.Places, words: list[str]) -> None:
-    """Let the program start Python and write the copy; again if there are objects that the order does not know."""
+def _freeze(raw: str, made: str, places: order.Places, words: list[str]) -> bool:
+    """Let the program start Python and write the copy; false if there are objects that the order does not know.
+
+    It learns nothing of the build but these words: no environment, and not where it is.
+    """
     path = f"{made}.order"
-    for _ in range(_ATTEMPTS):
-        places.write(path)
-        _run(raw, made, path, *words, environment=order.ENVIRONMENT)
-        if not places.add_rest(f"{path}.rest"):
-            return
+    places.write(path)
+    _run(raw, made, path, *words, directory=os.path.dirname(raw), environment={})
+    return not places.add_rest(f"{path}.rest")
 
 
-def _words(launcher: str, seed: int, trial: str) -> list[str]:
+def _words(launcher: str, seed: int) -> list[str]:
     """What the program needs to know to start Python."""
     stdlib = sysconfig.get_path("stdlib")
     python = os.path.join(os.path.dirname(launcher), "python3")
@@ -317,7 +326,7 @@ def _words(launcher: str, seed: int, trial: str) -> list[str]:
         source,
         *dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))),
     ]
-    return [str(seed), python, sys.base_prefix, stdlib, launcher, trial, *dict.fromkeys(places)]
+    return [str(seed), python, sys.base_prefix, stdlib, launcher, "trial", *dict.fromkeys(places)]
 
 
 def try_out(made: str, scratch: str) -> None:
@@ -375,21 +384,17 @@ def _try_container(made: str, scratch: str, root: str) -> None:
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-def _run(*command: str, environment: Mapping[str, str] | None = None) -> str:
-    """The output."""
+def _run(*command: str, directory: str | None = None, environment: Mapping[str, str] | None = None) -> str:
+    """The output. The environment is the caller's by default, without what would change how tools speak."""
     done = subprocess.run(
         command,
+        cwd=directory,
+        env={**os.environ, "LC_ALL": "C"} if environment is None else environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
-        env=environment or _environment(),
     )
     if done.returncode != 0:
         raise BuildError(f"{os.path.basename(command[0])} failed: {(done.stderr or done.stdout)[-3000:]}")
     return done.stdout
-
-
-def _environment() -> dict[str, str]:
-    """The caller's, without what would change how tools speak."""
-    return {**os.environ, "LC_ALL": "C"}

@@ -39,7 +39,8 @@ static size_t ordered;     // bytes of the array that the order fills; blocks be
 static size_t unordered;   // where, at the freeze, the blocks begin that have no place in the order
 static size_t unforeseen;  // blocks that are not in their places, and are not free
 static uint32_t number;    // of allocations
-static int is_frozen, is_trial;
+static int is_trial;
+int snapshot_is_frozen;
 static void *freed[LISTS];
 static const struct heap_place *places;
 static size_t place_count;
@@ -85,13 +86,13 @@ static void *from_end(unsigned units) {
 
 void *snapshot_malloc(size_t size) {
   if (size > limit)
-    return is_frozen ? malloc(size) : NULL;
+    return snapshot_is_frozen ? malloc(size) : NULL;
   unsigned units = units_of(size);
-  if (is_frozen && units > SMALL)
+  if (snapshot_is_frozen && units > SMALL)
     return malloc(size);
   char *block;
-  number += !is_frozen;
-  if (!is_frozen && (block = foreseen(units)) != NULL) {
+  number += !snapshot_is_frozen;
+  if (!snapshot_is_frozen && (block = foreseen(units)) != NULL) {
     *header_of(block) = (struct heap_header){units, number};
     return block;
   }
@@ -99,9 +100,9 @@ void *snapshot_malloc(size_t size) {
   if ((block = *list) != NULL)
     *list = *(void **)block;
   else if ((block = from_end(units)) == NULL)
-    return is_frozen ? malloc(size) : NULL;  // libc's would not be kept
-  *header_of(block) = (struct heap_header){units, is_frozen ? 0 : number};
-  unforeseen += !is_frozen;
+    return snapshot_is_frozen ? malloc(size) : NULL;  // libc's would not be kept
+  *header_of(block) = (struct heap_header){units, snapshot_is_frozen ? 0 : number};
+  unforeseen += !snapshot_is_frozen;
   return block;
 }
 
@@ -110,11 +111,13 @@ void snapshot_free(void *block) {
     free(block);  // libc's, also from a function that allocates, such as realpath
     return;
   }
+  if (!snapshot_is_frozen)  // two builds shall give the same bytes, and what was freed is different in each
+    memset(block, 0, header_of(block)->units * UNIT - HEADER);
   if ((char *)block < array + ordered)
     return;  // of the build: to note that it is free would write to its page
   struct heap_header *header = header_of(block);
   header->number = 0;
-  unforeseen -= !is_frozen;
+  unforeseen -= !snapshot_is_frozen;
   void **list = list_of(header->units);
   *(void **)block = *list;
   *list = block;
@@ -195,7 +198,7 @@ size_t heap_freeze(void) {
   places = NULL;
   place_count = 0;
   used = ordered + HEADER;
-  is_frozen = 1;
+  snapshot_is_frozen = 1;
   if (!is_trial)
     limit = ordered + SPARE;
   return limit <= ARRAY_SIZE || is_trial ? ordered : 0;

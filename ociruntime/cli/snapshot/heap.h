@@ -22,6 +22,7 @@ struct heap_place {
 };
 
 extern char heap_array[];
+extern int snapshot_is_frozen;  // true in the copy
 
 // Before Python starts: take its memory from the array, in the order that a file gives ("": none).
 // Returns what is wrong, or NULL.

@@ -21,8 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-# Of the program of the build, so that it makes the same allocations each time.
-ENVIRONMENT = {"LC_ALL": "C"}
 _UNIT = 16  # bytes; as in heap.c
 _HEADER = 8
 
@@ -120,7 +118,8 @@ def _started(command: Sequence[str]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=ENVIRONMENT,
+        env={},  # as at the freeze: it must make the same allocations
+        cwd=os.path.dirname(command[0]),
     )
 
 

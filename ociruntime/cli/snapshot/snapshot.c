@@ -13,6 +13,9 @@
 #include <fcntl.h>
 #include <internal/pycore_pystate.h>
 #include <internal/pycore_runtime.h>
+#if PY_VERSION_HEX >= 0x030E0000
+#include <internal/pycore_tstate.h>
+#endif
 #include <link.h>
 #include <pthread.h>
 #include <signal.h>
@@ -33,7 +36,6 @@ struct range {
 extern const struct range snapshot_ranges[];  // generated: what is written into the copy; ends with NULL
 extern const struct _inittab snapshot_modules[];
 
-static int is_frozen;    // true in the copy
 static PyObject *entry;  // boot.enter
 static PyThreadState *thread;
 
@@ -72,6 +74,14 @@ void *snapshot_dlsym(void *library, const char *name) { return (void)library, (v
 void *snapshot_tls(const size_t *place) {
   static char storage[64] __attribute__((aligned(16)));
   return storage + place[1];
+}
+
+// libc's number of the thread is an address, other in each build, and that of Python's objects depends on its
+// size.
+pthread_t snapshot_self(void) { return snapshot_is_frozen ? pthread_self() : 1; }
+int snapshot_getattr(pthread_t thread, pthread_attr_t *attributes) {
+  (void)thread;
+  return pthread_getattr_np(pthread_self(), attributes);
 }
 
 // ---- freeze ----
@@ -267,7 +277,6 @@ static void freeze(int argc, char **argv) {
   PyConfig_InitIsolatedConfig(&config);
   config.site_import = 0;
   config.use_frozen_modules = 0;  // those are variables of the program: their order can't be chosen
-  config.write_bytecode = 0;
   config.install_signal_handlers = 1;
   config.use_hash_seed = 1;
   config.hash_seed = strtoul(argv[3], NULL, 10);
@@ -278,6 +287,8 @@ static void freeze(int argc, char **argv) {
   check(PyConfig_SetBytesString(&config, &config.base_prefix, argv[5]));
   check(PyConfig_SetBytesString(&config, &config.base_exec_prefix, argv[5]));
   check(PyConfig_SetBytesString(&config, &config.stdlib_dir, argv[6]));
+  // Bytecode of the build only (see _freeze in build.py).
+  check(PyConfig_SetBytesString(&config, &config.pycache_prefix, "bytecode"));
   config.module_search_paths_set = 1;
   for (int i = 9; i < argc; i++) {
     wchar_t *path = Py_DecodeLocale(argv[i], NULL);
@@ -298,9 +309,15 @@ static void freeze(int argc, char **argv) {
   if (is_trial)
     _exit(heap_trial(argv[2], call));
   thread = PyThreadState_Get();
+  // The stack of Python's frames, above what is in use.
+  memset(thread->datastack_top, 0, (size_t)((char *)thread->datastack_limit - (char *)thread->datastack_top));
   // Of this process only; the copy has its own. Two builds shall give the same bytes.
   thread->thread_id = thread->native_thread_id = _PyRuntime.main_thread = 0;
-  is_frozen = 1;
+#if PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_ThreadState_SetStackProtection(thread, (void *)PAGE, MOST_STACK);
+  ((_PyThreadStateImpl *)thread)->c_stack_init_base = ((_PyThreadStateImpl *)thread)->c_stack_init_top = 0;
+#endif
+  snapshot_is_frozen = 1;
   char rest[4096];
   snprintf(rest, sizeof rest, "%s.rest", argv[2]);
   if (!heap_tell(rest))
@@ -310,7 +327,7 @@ static void freeze(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-  if (!is_frozen)
+  if (!snapshot_is_frozen)
     freeze(argc, argv);
   restore_thread();
   _exit(call(argc, argv));  // as the launcher: to tear everything down would cost time, and all is written

@@ -4,10 +4,14 @@
 #ifndef SNAPSHOT_H
 #define SNAPSHOT_H
 
+// ---- snapshot.c ----
+
 // Print Python's error, if there is one, and the words; exit with 1.
 _Noreturn void snapshot_fail(const char *what);
 
-// Give every object that can be reached a count of references that is never written; see immortal.c.
+// ---- immortal.c ----
+
+// Give every object that can be reached a count of references that is never written.
 void snapshot_immortal(void);
 
 #endif

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in the file of a snapshot, and what must not be?"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ociruntime.cli.snapshot.build import build
+from tests.native.snapshots import call
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MARKER = "marker-of-the-build-37be"
+
+
+def built(target: Path, *prefix: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> bytes:
+    """The file, built by a new interpreter."""
+    words = [*prefix, sys.executable, "-m", "ociruntime.cli.snapshot", "--seed", "7", str(target)]
+    path = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    variables = {**(os.environ if env is None else env), "PYTHONPATH": path}
+    subprocess.run(words, env=variables, cwd=cwd, check=True, timeout=100)
+    return target.read_bytes()
+
+
+def differing(one: bytes, other: bytes) -> int:
+    """How many bytes; at least one if the lengths differ."""
+    return sum(a != b for a, b in zip(one, other, strict=False)) + (len(one) != len(other))
+
+
+@pytest.fixture(scope="module")
+def marked(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A build whose environment and directories have names that can be looked for."""
+    assert snapshot
+    directory = tmp_path_factory.mktemp(f"{MARKER}-directory")
+    variables = {
+        "PATH": os.environ["PATH"], "HOME": f"/{MARKER}-home", "USER": f"{MARKER}-user", "TMPDIR": str(directory),
+        "SECRET": f"{MARKER}-value", "XDG_RUNTIME_DIR": f"/{MARKER}-run", "LANG": f"{MARKER}-lang",
+    }  # fmt: skip
+    rename = ("unshare", "--uts", "sh", "-c", f'hostname {MARKER}-host && exec "$@"', "sh")
+    return built(directory / "ociruntime", *(() if os.geteuid() else rename), env=variables, cwd=directory)
+
+
+def test_two_builds_with_a_seed_are_equal(marked: bytes, tmp_path: Path) -> None:
+    """Whatever the directory of temporary files, the environment, the length of both, and the addresses of stack and heap."""
+    longer = tmp_path / ("directory" * 10)
+    longer.mkdir()
+    again = built(
+        tmp_path / "again", env={**os.environ, "TMPDIR": str(longer), "MORE": "x" * 3000}, cwd=tmp_path
+    )
+    fixed = built(tmp_path / "fixed", "setarch", "-R")
+    assert (differing(marked, again), differing(marked, fixed)) == (0, 0)
+
+
+def test_bytecode_makes_no_difference(marked: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none on a machine where nothing has run so far; then modules are compiled, and that warms up other code."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    package = Path(__file__).parents[2] / "ociruntime/cli"
+    cached = sorted((package / "__pycache__").iterdir())
+    assert cached
+    contents = [(path, path.read_bytes()) for path in cached]
+    try:
+        for path in cached:
+            path.unlink()
+        assert differing(marked, built(tmp_path / "ociruntime")) == 0
+    finally:
+        for path, content in contents:
+            path.write_bytes(content)
+
+
+def test_a_seed_is_drawn_for_each_build(snapshot: str, tmp_path: Path, marked: bytes) -> None:
+    """So that nobody can prepare keys that collide."""
+    build(str(tmp_path / "drawn"))
+    build(str(tmp_path / "eight"), seed=8)
+    files = [
+        (tmp_path / "drawn").read_bytes(),
+        Path(snapshot).read_bytes(),
+        (tmp_path / "eight").read_bytes(),
+        marked,
+    ]
+    assert len(set(files)) == 4
+    assert call(str(tmp_path / "eight"), "--version") == call(snapshot, "--version")
+
+
+def test_nothing_of_the_build_is_in_it(marked: bytes) -> None:
+    """Its environment, its directories, the name of the machine (if root built it: it could be changed), the kernel."""
+    assert MARKER.encode() not in marked
+    assert tempfile.gettempdir().encode() + b"/tmp" not in marked
+    assert platform.release().encode() not in marked
+
+
+def segments(path: str) -> list[tuple[str, int, int, str]]:
+    """(type, address, size in memory, flags) of each program header."""
+    done = subprocess.run(["readelf", "-lW", path], capture_output=True, text=True, check=True)
+    lines = re.findall(
+        r"^ +([A-Z_]+) +0x\w+ (0x\w+) 0x\w+ 0x\w+ (0x\w+) ([R ][W ][E ]) 0x", done.stdout, re.MULTILINE
+    )
+    return [(kind, int(address, 16), int(size, 16), flags) for kind, address, size, flags in lines]
+
+
+def test_no_segment_is_writable_and_executable(snapshot: str) -> None:
+    """And the stack isn't executable."""
+    flags = [flags for kind, _, _, flags in segments(snapshot) if kind in {"LOAD", "GNU_STACK"}]
+    assert len(flags) > 5
+    assert [flag for flag in flags if "W" in flag and "E" in flag] == []
