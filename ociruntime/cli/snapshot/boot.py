@@ -81,7 +81,7 @@ def prepare(launcher: str, scratch: str) -> Callable[[list[str], list[bytes], in
     _import_shim()
     _import_all()
     _open_streams()
-    warm.up(os.path.join(scratch, f"warm-{os.getpid():07}"), _ROUNDS)
+    warm.up(scratch, _ROUNDS)
     cli.form = f"python: {'.'.join(map(str, sys.version_info[:3]))}, in a snapshot\n"
     frozen_seeds = _SEEDED.intersection(sys.modules)
     if frozen_seeds:

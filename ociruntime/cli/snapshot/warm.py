@@ -12,20 +12,31 @@ from __future__ import annotations
 import os
 
 from ociruntime import cli
+from ociruntime.removal import remove_tree
 
 _CALLS = (("state", "unknown"), ("start", "unknown"), ("kill", "unknown", "KILL"), ("delete", "unknown"))
 # Of a container that runs: `start` and `delete` are refused.
 _CALLS_RUNNING = (("state", "running"), ("start", "running"), ("delete", "running"), ("ps", "running"))
 
 
-def up(root: str, rounds: int) -> None:
+def up(scratch: str, rounds: int) -> None:
     """Warm up.
 
-    root    directory for states of containers; is made
-    rounds  how often
+    scratch  directory of the build
+    rounds   how often
     """
+    # Wherever the build has its files: how many directories a path has makes a difference to what is warm.
+    place = "/tmp" if os.access("/tmp", os.W_OK) else scratch
+    root = f"{place}/ociruntime-warm-{os.getpid():07}"
     os.mkdir(root, 0o700)
-    _pretend(root)
+    try:
+        _pretend(root)
+        _call(root, rounds)
+    finally:
+        remove_tree(root)
+
+
+def _call(root: str, rounds: int) -> None:
     kept = [os.dup(number) for number in range(3)]
     nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
