@@ -62,6 +62,6 @@ def faults(*command: str) -> int:
 
 
 def test_a_call_copies_few_pages(snapshot: str, tmp_path: Path) -> None:
-    """Measured: 230; in the order of allocation 500."""
+    """Measured: 200; in the order of allocation 330."""
     words = ("--root", str(tmp_path), "state", "unknown")
-    assert min(faults(snapshot, *words) for _ in range(3)) < 350
+    assert min(faults(snapshot, *words) for _ in range(3)) < 260

@@ -108,6 +108,8 @@ def run_trial(command: Sequence[str], directory: str, with_rights: bool) -> Tria
     for count, verb in enumerate(verbs, 1):
         written = _numbers(os.path.join(directory, str(count)))
         found.written.setdefault(verb, set()).update(found.units.keys() & set(written))
+    if not all(found.written.values()):  # not even the command's name was made
+        raise EOFError("a command has not run")
     return found
 
 

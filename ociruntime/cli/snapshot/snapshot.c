@@ -306,9 +306,11 @@ static void freeze(int argc, char **argv) {
   size_t kept = heap_freeze();
   if (!kept)
     snapshot_fail("the array is too small");
-  if (is_trial)
-    _exit(heap_trial(argv[2], call));
   thread = PyThreadState_Get();
+  if (is_trial) {
+    thread->thread_id = _PyRuntime.main_thread = PyThread_get_thread_ident();  // see snapshot_self
+    _exit(heap_trial(argv[2], call));
+  }
   // The stack of Python's frames, above what is in use.
   memset(thread->datastack_top, 0, (size_t)((char *)thread->datastack_limit - (char *)thread->datastack_top));
   // Of this process only; the copy has its own. Two builds shall give the same bytes.
