@@ -26,12 +26,21 @@ def entry(config: Node, kind: str) -> Node:
 
     A type that is listed twice is refused (R101), so the first one counts.
     """
-    listed = config.at("linux", "namespaces")
-    # Without a Node for each entry that is passed over: it is asked some thirty times for a plan.
-    for index, value in enumerate(listed.value if isinstance(listed.value, list) else ()):
+    index, _ = _found(config, kind)
+    return config.at("linux", "namespaces").entry(index)
+
+
+def _found(config: Node, kind: str) -> tuple[int, dict[str, object]]:
+    """(index, value) of the entry; (-1, {}) if there is none.
+
+    Without a Node for each level: it is asked some thirty times for a plan.
+    """
+    linux = config.value.get("linux") if isinstance(config.value, dict) else None
+    listed = linux.get("namespaces") if isinstance(linux, dict) else None
+    for index, value in enumerate(listed if isinstance(listed, list) else ()):
         if isinstance(value, dict) and value.get("type") == kind:
-            return listed.entry(index)
-    return listed.entry(-1)
+            return index, value
+    return -1, {}
 
 
 def kinds(config: Node) -> list[tuple[str, str]]:
@@ -46,15 +55,20 @@ def kinds(config: Node) -> list[tuple[str, str]]:
 
 def has(config: Node, kind: str) -> bool:
     """True if the container gets or joins a namespace of this type."""
-    return bool(entry(config, kind))
+    return _found(config, kind)[0] >= 0
 
 
 def is_new(config: Node, kind: str) -> bool:
     """True if the container gets a fresh namespace of this type (R099)."""
-    found = entry(config, kind)
-    return bool(found) and not found.at("path").text()
+    index, value = _found(config, kind)
+    return index >= 0 and not _path(value)
 
 
 def is_joined(config: Node, kind: str) -> bool:
     """True if the container joins a namespace of this type by its path (R096)."""
-    return entry(config, kind).at("path").text() != ""
+    return _path(_found(config, kind)[1]) != ""
+
+
+def _path(value: dict[str, object]) -> str:
+    path = value.get("path")
+    return path if isinstance(path, str) else ""

@@ -257,7 +257,21 @@ class _Creation:
 
 
 def _timestamp(nanoseconds: int) -> str:
-    """RFC 3339 with nanoseconds, in UTC."""
+    """RFC 3339 with nanoseconds, in UTC.
+
+    By arithmetic: time.gmtime reads and parses /etc/localtime first, 0.1 ms in a command.
+    """
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
-    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{rest:09}Z"
+    days, second = divmod(seconds, 86_400)
+    # From 1 March of year 0 on: then leap days come last in their year, and each 400 years are alike.
+    era, day = divmod(days + 719_468, 146_097)
+    year = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153
+    day -= (153 * month + 2) // 5
+    year += era * 400 + month // 10
+    month = month + 3 if month < 10 else month - 9
+    return (
+        f"{year:04}-{month:02}-{day + 1:02}"
+        f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}.{rest:09}Z"
+    )

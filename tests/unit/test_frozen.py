@@ -27,9 +27,11 @@ LEFT_OUT = {
     "ociruntime.native._build_command",
     "ociruntime.cli.snapshot.__main__",
     "ociruntime.cli.snapshot.build",
+    "ociruntime.cli.snapshot.bootstrap",
     "ociruntime.cli.snapshot.image",
     "ociruntime.verbs.doctor",
     *(module for module in MODULES if module.startswith("ociruntime.inspect.doctor")),
+    "ociruntime.cli.snapshot.order",
 }
 
 DRIVER = """

@@ -14,7 +14,7 @@ import os
 import sys
 
 from ociruntime import cli
-from ociruntime.cli.snapshot import place
+from ociruntime.cli.snapshot import place, warm
 from ociruntime.native import full_python
 
 TYPE_CHECKING = False
@@ -81,10 +81,11 @@ _ignored = 0
 _mask: set[int] = set()
 
 
-def prepare(launcher: str) -> Callable[[list[str], list[bytes], int], int]:
+def prepare(launcher: str, scratch: str) -> Callable[[list[str], list[bytes], int], int]:
     """Import and warm up; returns what is called in every call.
 
     launcher  path of the ordinary command; "" if it will be beside the snapshot, wherever that is installed
+    scratch   directory of the build
     """
     import gc
     from importlib import import_module
@@ -96,7 +97,9 @@ def prepare(launcher: str) -> Callable[[list[str], list[bytes], int], int]:
     python = (sys.executable, sys.path[:])
     sources.hide_places(package)
     hidden = import_module("ociruntime.cli.snapshot.boot")  # this module too has been loaded from its file
-    begin: Callable[[list[str], list[bytes], int], int] = hidden.prepare_hidden(package, launcher, python)
+    begin: Callable[[list[str], list[bytes], int], int] = hidden.prepare_hidden(
+        package, launcher, python, scratch
+    )
     del sys.modules[sources.__name__]
     gc.collect()
     gc.freeze()
@@ -104,7 +107,7 @@ def prepare(launcher: str) -> Callable[[list[str], list[bytes], int], int]:
 
 
 def prepare_hidden(
-    package: str, launcher: str, python: tuple[str, list[str]]
+    package: str, launcher: str, python: tuple[str, list[str]], scratch: str
 ) -> Callable[[list[str], list[bytes], int], int]:
     """Import and warm up, with modules that don't know where the build found them."""
     global _launcher, _python
@@ -112,9 +115,8 @@ def prepare_hidden(
     _import_shim()
     _import_all(package)
     _keep_init(package)
-    for _ in range(_ROUNDS):
-        _warm_up()
     _open_streams()
+    warm.up(scratch, _ROUNDS)
     full_python.form = "snapshot"
     full_python.find_interpreter = _find_interpreter
     frozen_seeds = _SEEDED.intersection(sys.modules)
@@ -277,31 +279,6 @@ def _import_all(package: str) -> None:
                 __import__(module)
     for module in _LATER:
         __import__(module)
-
-
-def _warm_up() -> None:
-    """What create does without touching anything, for the config that `spec` writes."""
-    from ociruntime.bundle import Bundle
-    from ociruntime.check import check
-    from ociruntime.host import Host
-    from ociruntime.jsontext import compact
-    from ociruntime.linux.cgroups.layout import Layout
-    from ociruntime.native.encode import encode
-    from ociruntime.plan import order
-    from ociruntime.verbs.spec import default_config
-
-    document = compact(default_config(True)).encode()
-    layouts = (
-        Layout("v2", {}, "/sys/fs/cgroup", {"": "/"}, ["cpuset", "cpu", "io", "memory", "pids"]),
-        Layout(
-            "hybrid", {"memory": "/sys/fs/cgroup/memory"}, "/sys/fs/cgroup/unified", {"memory": "/", "": "/"}
-        ),
-    )
-    for layout in layouts:
-        loaded = Bundle("/bundle", "/bundle/config.json", document)
-        check.require(loaded.config)
-        made = order.make(loaded, Host(layout), order.Options(container_id="warm"))
-        encode(made.init_steps(), made.slots, 3)
 
 
 def _open_streams() -> None:

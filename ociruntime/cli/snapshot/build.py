@@ -18,13 +18,14 @@ import sys
 import sysconfig
 import tempfile
 
+from ociruntime.cli.snapshot import bootstrap, order
 from ociruntime.cli.snapshot.image import Image, ImageError
 from ociruntime.cli.snapshot.place import LAUNCHER
 from ociruntime.host_path import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _HERE = os.path.dirname(__file__)
 _PACKAGE = os.path.dirname(os.path.dirname(_HERE))
@@ -48,10 +49,14 @@ _EXTENSIONS = (
     "_datetime", "_json", "_posixsubprocess", "math", "fcntl", "select", "_socket", "_struct", "_blake2", "resource", "termios",
     "_cffi_backend", "ociruntime.native._shim",
 )  # fmt: skip
+_SOURCES = ("snapshot.c", "heap.c", "trial.c", "immortal.c")
 _FLAGS = ("-std=gnu11", "-O2", "-g0", "-fno-pie", "-fstack-protector-strong", "-Wall", "-Wextra")
 _LINK = (
     "-static", "-no-pie", "-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--build-id=none", "-Wl,--gc-sections",
 )  # fmt: skip
+
+
+_ATTEMPTS = 12  # at an order that foresees every object; three to six are enough as a rule
 
 
 class BuildError(Exception):
@@ -72,21 +77,35 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--beside", action="store_true", help=f"the ordinary command will be beside it, as {LAUNCHER}"
     )
+    parser.add_argument(
+        "--order",
+        default="",
+        help="file with the order of objects in memory: written, or, if it is there, used, so that the same seed gives the same bytes",
+    )
     parser.add_argument("output", metavar="OUTPUT")
     given = parser.parse_args(words)
     try:
-        build(given.output, launcher=given.launcher, beside=given.beside, seed=given.seed)
+        build(
+            given.output,
+            launcher=given.launcher,
+            beside=given.beside,
+            seed=given.seed,
+            order_file=given.order,
+        )
     except (BuildError, ImageError) as failure:
         sys.stderr.write(f"ociruntime: no snapshot: {failure}\n")
         return 1
     return 0
 
 
-def build(output: str, *, launcher: str = "", beside: bool = False, seed: int = 0) -> None:
+def build(
+    output: str, *, launcher: str = "", beside: bool = False, seed: int = 0, order_file: str = ""
+) -> None:
     """Build, try, and put it at `output`. Raises BuildError or ImageError.
 
     launcher  the ordinary command; by default that of this environment
     beside    it will be found beside the snapshot, wherever that is installed
+    order_file  where the order of objects is kept, or ""
     """
     launcher = (
         "" if beside else absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
@@ -98,7 +117,21 @@ def build(output: str, *, launcher: str = "", beside: bool = False, seed: int = 
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
         raw = _link(scratch, archive, images, _incomplete(archive))
         made = os.path.join(scratch, "ociruntime")
-        _freeze(raw, made, launcher, seed or secrets.randbelow(2**32 - 1) + 1)
+        trial = os.path.join(scratch, "trial")
+        os.mkdir(trial)
+        may = _may_make_containers()
+        if may:
+            order.make_bundles(trial, _program(trial))
+        words = _words(launcher, seed or secrets.randbelow(2**32 - 1) + 1)
+        # Whether modules are compiled or there is bytecode makes a difference, so this writes what all others read.
+        _freeze(raw, made, order.Places(order.Trial()), words)
+        known = order_file and os.path.exists(order_file)
+        places = order.Places.read(order_file) if known else _places(raw, trial, words, may)
+        for _ in range(_ATTEMPTS):
+            if _freeze(raw, made, places, words):
+                break
+        if order_file and not known:
+            places.write(order_file)
         try_out(made, scratch)
         target = absolute(output)
         shutil.copyfile(made, target + ".new")
@@ -173,14 +206,16 @@ def _link(scratch: str, archive: str, images: list[tuple[str, Image]], left_out:
         "layout.ld": _layout(images),
         "images.s": "\n".join(image.assembler() for _, image in images),
     }
+    if sys.version_info[:2] == (3, 11):
+        sources["bootstrap.c"] = bootstrap.c_source()
     for name, text in sources.items():
         with open(os.path.join(scratch, name), "w", encoding="utf-8") as file:
             file.write(text)
     include = sysconfig.get_path("include")
     objects = []
     for name in (
-        *(os.path.join(_HERE, name) for name in ("snapshot.c", "memory.c", "immortal.c")),
-        *(f"{scratch}/{name}" for name in ("modules.c", "config.c", "images.s")),
+        *(os.path.join(_HERE, name) for name in _SOURCES),
+        *(f"{scratch}/{name}" for name in sources if not name.endswith(".ld")),
     ):
         objects.append(f"{scratch}/{os.path.basename(name)}.o")
         _run("gcc", *_FLAGS, f"-I{include}", "-c", name, "-o", objects[-1])
@@ -244,7 +279,7 @@ def _layout(images: list[tuple[str, Image]]) -> str:
 
     Python's variables come first and apart from libc's. The last byte makes the section one that is in the file.
     """
-    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*memory.c.o", "*config.c.o"
+    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*heap.c.o", "*config.c.o", "*bootstrap.c.o"
     data = " ".join(f"{file}(.data .data.* .PyRuntime .bss .bss.* COMMON)" for file in ours)
     return "\n".join(
         [
@@ -255,7 +290,7 @@ def _layout(images: list[tuple[str, Image]]) -> str:
             "    snapshot_start = .;",
             f"    {data}",
             "    . = ALIGN(CONSTANT(MAXPAGESIZE));",
-            "    *memory.c.o(.array)",
+            "    *heap.c.o(.array)",
             "    BYTE(0)",
             "    snapshot_end = .;",
             "  }",
@@ -266,12 +301,37 @@ def _layout(images: list[tuple[str, Image]]) -> str:
     )
 
 
-def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
-    """Let the program start Python and write the copy.
+def _places(raw: str, directory: str, words: list[str], with_rights: bool) -> order.Places:
+    """Where the objects shall lie; in no order if it can't be found out: the command is slower then."""
+    try:
+        trial = order.run_trial([raw, "", directory, *words], directory, with_rights)
+    except (OSError, EOFError) as failure:
+        sys.stderr.write(f"ociruntime: the trial failed ({failure}): the snapshot will be slower\n")
+        trial = order.Trial()
+    return order.Places(trial)
 
-    It learns nothing of the build but these words: no environment, and not where it is. Twice: whether modules are compiled
-    or there is bytecode makes a difference, so the first time writes the bytecode that the second reads.
+
+def _program(directory: str) -> str:
+    path = os.path.join(directory, "program")
+    with open(f"{path}.c", "w", encoding="utf-8") as file:
+        file.write(order.PROGRAM)
+    _run("gcc", "-O2", "-static", f"{path}.c", "-o", path)
+    return path
+
+
+def _freeze(raw: str, made: str, places: order.Places, words: list[str]) -> bool:
+    """Let the program start Python and write the copy; false if there are objects that the order does not know.
+
+    It learns nothing of the build but these words: no environment, and not where it is.
     """
+    path = f"{made}.order"
+    places.write(path)
+    _run(raw, made, path, *words, directory=os.path.dirname(raw), environment={})
+    return not places.add_rest(f"{path}.rest")
+
+
+def _words(launcher: str, seed: int) -> list[str]:
+    """What the program needs to know to start Python."""
     stdlib = sysconfig.get_path("stdlib")
     python = os.path.join(os.path.dirname(launcher), "python3")
     if not launcher or not os.path.exists(python):
@@ -285,19 +345,7 @@ def _freeze(raw: str, made: str, launcher: str, seed: int) -> None:
         source,
         *dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))),
     ]
-    scratch, program = os.path.split(raw)
-    words = [
-        f"./{program}",
-        os.path.relpath(made, scratch),
-        str(seed),
-        python,
-        sys.base_prefix,
-        stdlib,
-        launcher,
-        *dict.fromkeys(places),
-    ]
-    for _ in range(2):
-        _run(*words, directory=scratch, environment={})
+    return [str(seed), python, sys.base_prefix, stdlib, launcher, "trial", *dict.fromkeys(places)]
 
 
 def try_out(made: str, scratch: str) -> None:
@@ -355,7 +403,7 @@ def _try_container(made: str, scratch: str, root: str) -> None:
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-def _run(*command: str, directory: str | None = None, environment: dict[str, str] | None = None) -> str:
+def _run(*command: str, directory: str | None = None, environment: Mapping[str, str] | None = None) -> str:
     """The output. The environment is the caller's by default, without what would change how tools speak."""
     done = subprocess.run(
         command,

@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "heap.h"
 #include "snapshot.h"
 
 #define MOST_STACK (4UL << 20)
@@ -35,9 +36,32 @@ struct range {
 extern const struct range snapshot_ranges[];  // generated: what is written into the copy; ends with NULL
 extern const struct _inittab snapshot_modules[];
 
-static size_t in_file;   // bytes of the array
 static PyObject *entry;  // boot.enter
 static PyThreadState *thread;
+
+// ---- Python's allocators ----
+
+static void *block_malloc(void *context, size_t size) { return (void)context, snapshot_malloc(size); }
+static void *block_calloc(void *context, size_t count, size_t size) {
+  return (void)context, snapshot_calloc(count, size);
+}
+static void *block_realloc(void *context, void *block, size_t size) {
+  return (void)context, snapshot_realloc(block, size);
+}
+static void block_free(void *context, void *block) { (void)context, snapshot_free(block); }
+static void arena_free(void *context, void *block, size_t size) {
+  (void)context, (void)size, snapshot_free(block);
+}
+
+// Python's own allocator of small objects keeps pools for each size: a call would write to a page of each.
+static void use_one_heap(void) {
+  PyMemAllocatorEx blocks = {NULL, block_malloc, block_calloc, block_realloc, block_free};
+  PyObjectArenaAllocator arenas = {NULL, block_malloc, arena_free};
+  PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &blocks);
+  PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &blocks);
+  PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &blocks);
+  PyObject_SetArenaAllocator(&arenas);
+}
 
 // ---- what a static program can't do ----
 
@@ -90,7 +114,7 @@ static void read_at(int file, void *to, size_t size, off_t where) {
 
 // Put a range of memory where the program headers say that it comes from. The array is at the end of its
 // segment, and of the file: its unused part is cut off, and so becomes memory that the kernel zeroes.
-static void write_range(int file, const ElfW(Ehdr) * head, const struct range *range) {
+static void write_range(int file, const ElfW(Ehdr) * head, const struct range *range, size_t kept) {
   for (int i = 0; i < head->e_phnum; i++) {
     ElfW(Phdr) part;
     off_t where = (off_t)(head->e_phoff + (size_t)i * sizeof part);
@@ -99,10 +123,10 @@ static void write_range(int file, const ElfW(Ehdr) * head, const struct range *r
     if (part.p_type != PT_LOAD || range->start < begin || range->end > end)
       continue;
     char *last = range->end;
-    if (snapshot_array >= begin && snapshot_array < end) {
-      last = snapshot_array + in_file;
+    if (heap_array >= begin && heap_array < end) {
+      last = heap_array + kept;
       part.p_filesz = (size_t)(last - begin);
-      part.p_memsz = part.p_filesz + SPARE;
+      part.p_memsz = part.p_filesz + heap_spare();
       write_at(file, (char *)&part, sizeof part, where);
       if (ftruncate(file, (off_t)(part.p_offset + part.p_filesz)) != 0)
         snapshot_fail("the copy can't be cut");
@@ -114,7 +138,7 @@ static void write_range(int file, const ElfW(Ehdr) * head, const struct range *r
   snapshot_fail("a part of Python's memory is not in the file");
 }
 
-static void write_copy(const char *target) {
+static void write_copy(const char *target, size_t kept) {
   static char buffer[1 << 16];
   int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   int copy = open(target, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
@@ -128,82 +152,9 @@ static void write_copy(const char *target) {
   head.e_shoff = head.e_shnum = head.e_shstrndx = 0;  // the sections' table is in what is cut off
   write_at(copy, (char *)&head, sizeof head, 0);
   for (const struct range *range = snapshot_ranges; range->start; range++)
-    write_range(copy, &head, range);
+    write_range(copy, &head, range, kept);
   if (close(copy) != 0)
     snapshot_fail("the copy can't be written");
-}
-
-// Objects of a call would otherwise be put into the holes between those of the build, and each page with one
-// would be copied. A block that is the first of its pool is in a new one: then there was no hole left.
-static void fill_holes(void) {
-  const uintptr_t pool = 1 << 14, head = 48;  // POOL_SIZE and POOL_OVERHEAD of Objects/obmalloc.c
-  for (size_t size = 16; size <= 512; size += 16) {
-    void *block;
-    do
-      block = PyObject_Malloc(size);
-    while (block && ((uintptr_t)block & (pool - 1)) != head);
-    PyObject_Free(block);
-  }
-}
-
-// argv: OUTPUT SEED PYTHON PREFIX STDLIB LAUNCHER DIRECTORY... (of sys.path)
-static void freeze(int argc, char **argv) {
-  if (argc < 8)
-    snapshot_fail("this file is a part of the build: python -m ociruntime.cli.snapshot makes the command");
-  for (int number = 1; number < 32; number++)
-    signal(number, SIG_DFL);  // not what the build's caller ignores
-  snapshot_use_array();
-  PyPreConfig early;
-  PyPreConfig_InitIsolatedConfig(&early);
-  early.utf8_mode = 1;
-  check(Py_PreInitialize(&early));
-  snapshot_clear_what_is_freed();
-  if (PyImport_ExtendInittab((struct _inittab *)snapshot_modules) < 0)
-    snapshot_fail("out of memory");
-  PyConfig config;
-  PyConfig_InitIsolatedConfig(&config);
-  config.site_import = 0;
-  config.install_signal_handlers = 1;
-  config.use_hash_seed = 1;
-  config.hash_seed = strtoul(argv[2], NULL, 10);
-  check(PyConfig_SetBytesString(&config, &config.executable, argv[3]));
-  check(PyConfig_SetBytesString(&config, &config.program_name, argv[3]));
-  check(PyConfig_SetBytesString(&config, &config.prefix, argv[4]));
-  check(PyConfig_SetBytesString(&config, &config.exec_prefix, argv[4]));
-  check(PyConfig_SetBytesString(&config, &config.base_prefix, argv[4]));
-  check(PyConfig_SetBytesString(&config, &config.base_exec_prefix, argv[4]));
-  check(PyConfig_SetBytesString(&config, &config.stdlib_dir, argv[5]));
-  // Bytecode of the build only (see _freeze in build.py).
-  check(PyConfig_SetBytesString(&config, &config.pycache_prefix, "bytecode"));
-  config.module_search_paths_set = 1;
-  for (int i = 7; i < argc; i++) {
-    wchar_t *path = Py_DecodeLocale(argv[i], NULL);
-    if (!path)
-      snapshot_fail("a path can't be decoded");
-    check(PyWideStringList_Append(&config.module_search_paths, path));
-  }
-  check(Py_InitializeFromConfig(&config));
-  PyConfig_Clear(&config);
-  PyObject *boot = PyImport_ImportModule("ociruntime.cli.snapshot.boot");
-  entry = boot ? PyObject_CallMethod(boot, "prepare", "s", argv[6]) : NULL;
-  if (!entry)
-    snapshot_fail("the modules can't be prepared");
-  snapshot_immortal();
-  fill_holes();
-  thread = PyThreadState_Get();
-  // The stack of Python's frames, above what is in use.
-  memset(thread->datastack_top, 0, (size_t)((char *)thread->datastack_limit - (char *)thread->datastack_top));
-  // Of this process only; the copy has its own. Two builds shall give the same bytes.
-  thread->thread_id = thread->native_thread_id = _PyRuntime.main_thread = 0;
-#if PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_ThreadState_SetStackProtection(thread, (void *)PAGE, MOST_STACK);
-  ((_PyThreadStateImpl *)thread)->c_stack_init_base = ((_PyThreadStateImpl *)thread)->c_stack_init_top = 0;
-#endif
-  in_file = snapshot_close_array();
-  if (!in_file)
-    snapshot_fail("the array is too small");
-  write_copy(argv[1]);
-  _exit(0);
 }
 
 // ---- begin ----
@@ -270,10 +221,8 @@ static PyObject *environment(void) {
   return all;
 }
 
-int main(int argc, char **argv) {
-  if (!snapshot_is_frozen)
-    freeze(argc, argv);
-  restore_thread();
+// The command, in Python; returns its exit code.
+static int call(int argc, char **argv) {
   uint64_t ignored = restore_signals();
   PyObject *words = PyList_New(argc);
   for (int i = 0; words && i < argc; i++)
@@ -284,6 +233,104 @@ int main(int argc, char **argv) {
                          : NULL;
   if (!status)
     snapshot_fail("internal error");
-  _exit((int)PyLong_AsLong(
-      status));  // as the launcher: to tear everything down would cost time, and all is written
+  return (int)PyLong_AsLong(status);
+}
+
+// ---- freeze, as a whole ----
+
+// Python looks at what its standard streams are, and makes other objects for a pipe than for a file: always
+// show it the same.
+static void start_python(PyConfig *config) {
+  int nothing = open("/dev/null", O_RDWR | O_CLOEXEC), kept[3];
+  for (int number = 0; number < 3; number++) {
+    kept[number] = fcntl(number, F_DUPFD_CLOEXEC, 3);
+    if (kept[number] < 0 || dup2(nothing, number) < 0)
+      snapshot_fail("the build needs open standard streams");
+  }
+  PyStatus status = Py_InitializeFromConfig(config);
+  for (int number = 0; number < 3; number++) {
+    dup2(kept[number], number);
+    close(kept[number]);
+  }
+  close(nothing);
+  check(status);
+}
+
+// argv: OUTPUT ORDER SEED PYTHON PREFIX STDLIB LAUNCHER SCRATCH DIRECTORY... (of sys.path)
+static void freeze(int argc, char **argv) {
+  if (argc < 10)
+    snapshot_fail("this file is a part of the build: python -m ociruntime.cli.snapshot makes the command");
+  for (int number = 1; number < 32; number++)
+    signal(number, SIG_DFL);  // not what the build's caller ignores
+  int is_trial = !*argv[1];
+  const char *wrong = is_trial ? heap_begin_trial() : heap_begin(argv[2]);
+  if (wrong)
+    snapshot_fail(wrong);
+  use_one_heap();
+  PyPreConfig early;
+  PyPreConfig_InitIsolatedConfig(&early);
+  early.utf8_mode = 1;
+  check(Py_PreInitialize(&early));
+  if (PyImport_ExtendInittab((struct _inittab *)snapshot_modules) < 0)
+    snapshot_fail("out of memory");
+  PyConfig config;
+  PyConfig_InitIsolatedConfig(&config);
+  config.site_import = 0;
+  config.use_frozen_modules = 0;  // those are variables of the program: their order can't be chosen
+  config.install_signal_handlers = 1;
+  config.use_hash_seed = 1;
+  config.hash_seed = strtoul(argv[3], NULL, 10);
+  check(PyConfig_SetBytesString(&config, &config.executable, argv[4]));
+  check(PyConfig_SetBytesString(&config, &config.program_name, argv[4]));
+  check(PyConfig_SetBytesString(&config, &config.prefix, argv[5]));
+  check(PyConfig_SetBytesString(&config, &config.exec_prefix, argv[5]));
+  check(PyConfig_SetBytesString(&config, &config.base_prefix, argv[5]));
+  check(PyConfig_SetBytesString(&config, &config.base_exec_prefix, argv[5]));
+  check(PyConfig_SetBytesString(&config, &config.stdlib_dir, argv[6]));
+  // Bytecode of the build only (see _freeze in build.py).
+  check(PyConfig_SetBytesString(&config, &config.pycache_prefix, "bytecode"));
+  config.module_search_paths_set = 1;
+  for (int i = 9; i < argc; i++) {
+    wchar_t *path = Py_DecodeLocale(argv[i], NULL);
+    if (!path)
+      snapshot_fail("a path can't be decoded");
+    check(PyWideStringList_Append(&config.module_search_paths, path));
+  }
+  start_python(&config);
+  PyConfig_Clear(&config);
+  PyObject *boot = PyImport_ImportModule("ociruntime.cli.snapshot.boot");
+  entry = boot ? PyObject_CallMethod(boot, "prepare", "ss", argv[7], argv[8]) : NULL;
+  if (!entry)
+    snapshot_fail("the modules can't be prepared");
+  snapshot_immortal();
+  size_t kept = heap_freeze();
+  if (!kept)
+    snapshot_fail("the array is too small");
+  thread = PyThreadState_Get();
+  if (is_trial) {
+    thread->thread_id = _PyRuntime.main_thread = PyThread_get_thread_ident();  // see snapshot_self
+    _exit(heap_trial(argv[2], call));
+  }
+  // The stack of Python's frames, above what is in use.
+  memset(thread->datastack_top, 0, (size_t)((char *)thread->datastack_limit - (char *)thread->datastack_top));
+  // Of this process only; the copy has its own. Two builds shall give the same bytes.
+  thread->thread_id = thread->native_thread_id = _PyRuntime.main_thread = 0;
+#if PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_ThreadState_SetStackProtection(thread, (void *)PAGE, MOST_STACK);
+  ((_PyThreadStateImpl *)thread)->c_stack_init_base = ((_PyThreadStateImpl *)thread)->c_stack_init_top = 0;
+#endif
+  snapshot_is_frozen = 1;
+  char rest[4096];
+  snprintf(rest, sizeof rest, "%s.rest", argv[2]);
+  if (!heap_tell(rest))
+    snapshot_fail("what has no place in the order can't be told");
+  write_copy(argv[1], kept);
+  _exit(0);
+}
+
+int main(int argc, char **argv) {
+  if (!snapshot_is_frozen)
+    freeze(argc, argv);
+  restore_thread();
+  _exit(call(argc, argv));  // as the launcher: to tear everything down would cost time, and all is written
 }
