@@ -115,9 +115,20 @@ def probe_for(config: Node, options: Options) -> Host:
     if options.rootless == "true" or (machine.rootless and options.rootless != "false"):
         from ociruntime.linux.cgroups.rights import usable
 
+        joined = _process_of(config)
+        if machine.rootless and joined:
+            machine.setgroups = machine.setgroups and setgroups_allowed(joined)
         if options.cgroup_manager == "cgroupfs":
             machine.groups = usable(machine.cgroups, config, options.container_id)
     return machine
+
+
+def _process_of(config: Node) -> str:
+    """The pid in the path of a user namespace that is joined, or "": a path of another form doesn't say whose it is."""
+    from ociruntime.linux import namespace_entries
+
+    words = namespace_entries.entry(config, "user").at("path").text().split("/")
+    return words[2] if words[:2] == ["", "proc"] and words[3:] == ["ns", "user"] else ""
 
 
 def setgroups_allowed(pid: int | str = "self") -> bool:

@@ -13,7 +13,6 @@ from ociruntime.descriptors import Descriptors
 from ociruntime.errors import StepFailed, Violation
 from ociruntime.linux import namespace_entries
 from ociruntime.linux.annotations import KEEP_GROUPS, value_of
-from ociruntime.linux.id_ranges import setgroups_denied
 from ociruntime.step import InitStep
 
 TYPE_CHECKING = False
@@ -59,6 +58,12 @@ def check(config: Node) -> Iterator[Violation]:
             yield Violation(one.pointer, f"id {one.number()} is not mapped by linux.{mappings}", "R062")
 
 
+def _setgroups_denied(config: Node, host: Host) -> bool:
+    from ociruntime.linux import id_ranges  # root's exec does not load it
+
+    return id_ranges.setgroups_denied(config, host)
+
+
 def plan_early(config: Node, host: Host) -> Iterator[Step]:
     """After the working directory and before capabilities are dropped: umask and groups.
 
@@ -79,7 +84,7 @@ def plan_early(config: Node, host: Host) -> Iterator[Step]:
     groups = process.at("user", "additionalGids")
     if value_of(config, KEEP_GROUPS):
         return
-    if setgroups_denied(config, host):
+    if host.rootless and _setgroups_denied(config, host):
         if len(groups):
             raise StepFailed(
                 "setgroups is denied in the container's user namespace, so it gets no additional groups",

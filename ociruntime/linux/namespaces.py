@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ociruntime.config import Node
+    from ociruntime.host import Host
     from ociruntime.launch.context import Context
 
 KEYS = (
@@ -153,12 +154,16 @@ def _changes(config: Node, name: str) -> bool:
     return False
 
 
-def plan_join(config: Node) -> Iterator[InitStep]:
-    """What the helper does: enter the joined namespaces, then fork init into the new ones."""
+def plan_join(config: Node, host: Host) -> Iterator[InitStep]:
+    """What the helper does: enter the joined namespaces, then fork init into the new ones.
+
+    An ordinary user has rights in none of them but those that belong to the user namespace, once it is in that.
+    """
     if not forks(config):
         return
     yield from _plan_time(config)
-    for name, flag in TYPES.items():
+    for name in TYPES if host.uid == 0 else sorted(TYPES, key=lambda kind: kind != "user"):
+        flag = TYPES[name]
         path = namespace_entries.entry(config, name).at("path")
         if path.text():
             yield InitStep(

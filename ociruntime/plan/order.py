@@ -159,7 +159,7 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     yield HostStep("clone_init", {}, pointer="/linux/namespaces", text=_clone_text(config), undoable=True)
     yield from cgroups.plan_release(placement, joins_itself=False)
     # A helper enters what other namespaces own, then forks init into the new ones.
-    yield from namespaces.plan_join(config)
+    yield from namespaces.plan_join(config, host)
     outside: list[Step] = [*_write_id_maps(config, host), *process.plan(config, host), *rdt]
     outside += cgroups.plan_late(config, placement)
     # Devices before lo comes up, as in runc, so that hooks and whatever init does find the network complete.

@@ -31,7 +31,7 @@ pytestmark = [
     ),
 ]
 # What the command needs of the host, and the tests' own directories.
-_SHOWN = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/var/tmp", str(TREE))
+_SHOWN = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/var/tmp", str(TREE), os.path.dirname(COMMAND))
 _LIMIT = 77
 
 

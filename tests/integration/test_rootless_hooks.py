@@ -119,3 +119,24 @@ def test_created_init_is_closed_to_others(poor: User) -> None:
         subprocess.run(words, capture_output=True, check=True)  # root can: it is there
     assert os.stat(f"/proc/{pid}/fd").st_uid == UID
     poor.call(COMMAND, "delete", "--force", name).ok()
+
+
+def test_namespaces_of_another_container(poor: User) -> None:
+    """A pod by hand: the second container enters the first one's user namespace, and what belongs to it."""
+    first, second = new_id(), new_id()
+    poor.detach(COMMAND, "run", "-d", "--bundle", bundle_of(poor, "sleep", "1000"), first)
+    pid = json.loads(poor.call(COMMAND, "state", first).ok().out)["pid"]
+
+    def change(config: dict[str, Any]) -> None:
+        del config["linux"]["uidMappings"], config["linux"]["gidMappings"]
+        files = {"pid": "pid", "ipc": "ipc", "uts": "uts", "user": "user"}
+        for entry in config["linux"]["namespaces"]:
+            if entry["type"] in files:
+                entry["path"] = f"/proc/{pid}/ns/{files[entry['type']]}"
+        del config["hostname"]
+
+    script = "readlink /proc/self/ns/user; readlink /proc/1/ns/user; id -u; cat /proc/1/comm"
+    done = poor.call(COMMAND, "run", "--bundle", bundle_of(poor, "sh", "-c", script, change=change), second)
+    poor.call(COMMAND, "delete", "--force", first).ok()
+    mine, its, uid, name = done.ok().out.split()
+    assert (mine == its, uid, name) == (True, "0", "sleep")

@@ -16,6 +16,7 @@ from ociruntime.linux import namespaces, network
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.step import HostStep, Slot
 
+ROOT = Host(Layout("none"))
 NEW = [{"type": name} for name in ("pid", "network", "ipc", "uts", "mount", "cgroup")]
 
 
@@ -49,7 +50,7 @@ def test_unshared_cgroup_namespace_is_a_step_of_init() -> None:
 def test_no_path_gives_no_join_and_no_helper() -> None:
     """Without paths nothing is opened, joined or forked: the clone itself does it all."""
     assert list(namespaces.plan_paths(config(NEW))) == []
-    assert list(namespaces.plan_join(config(NEW))) == []
+    assert list(namespaces.plan_join(config(NEW), ROOT)) == []
     assert not namespaces.forks(config(NEW))
 
 
@@ -58,7 +59,7 @@ def test_join_order_does_not_follow_the_config() -> None:
     paths = [
         {"type": name, "path": f"/ns/{name}"} for name in ("mount", "pid", "cgroup", "uts", "ipc", "network")
     ]
-    steps = list(namespaces.plan_join(config([*paths])))
+    steps = list(namespaces.plan_join(config([*paths]), ROOT))
     joined = [step.args[0].key for step in steps[:-1] if isinstance(step.args[0], Slot)]
     assert joined == [f"namespace {name}" for name in ("network", "ipc", "uts", "cgroup", "pid", "mount")]
     assert [step.args[1] for step in steps[:-1]] == [
@@ -75,7 +76,7 @@ def test_join_order_does_not_follow_the_config() -> None:
 def test_fork_has_the_flags_of_what_is_new() -> None:
     """With one namespace joined, the others are made by the helper's fork."""
     node = config([{"type": "network", "path": "/ns/net"}, {"type": "pid"}, {"type": "mount"}])
-    join, fork = namespaces.plan_join(node)
+    join, fork = namespaces.plan_join(node, ROOT)
     assert (join.op, join.pointer) == ("join", "/linux/namespaces/0/path")
     assert (fork.op, fork.args) == ("fork", (0x20000000 | 0x00020000,))
     assert namespaces.forks(node)
@@ -116,7 +117,7 @@ def test_namespaces_check(node: Node, expected: list[tuple[str, str, str]]) -> N
 def test_a_user_namespace_is_entered_last_and_made_by_a_fork() -> None:
     """A process in it has no rights in what others own; a new one, and its ipc namespace's owner, is init's."""
     node = config([{"type": "user", "path": "/u"}, {"type": "mount", "path": "/m"}, {"type": "ipc"}])
-    steps = list(namespaces.plan_join(node))
+    steps = list(namespaces.plan_join(node, ROOT))
     assert [step.op for step in steps] == ["join", "join", "fork"]
     assert [step.args[0].key for step in steps[:-1] if isinstance(step.args[0], Slot)] == [
         "namespace mount",
@@ -125,7 +126,7 @@ def test_a_user_namespace_is_entered_last_and_made_by_a_fork() -> None:
     assert steps[-1].args == (0,)
     (ipc,) = namespaces.plan_ipc(node)
     assert (ipc.op, ipc.args, ipc.pointer) == ("unshare", (0x08000000,), "/linux/namespaces/2")
-    (fork,) = namespaces.plan_join(config([*NEW, {"type": "user"}]))
+    (fork,) = namespaces.plan_join(config([*NEW, {"type": "user"}]), ROOT)
     assert fork.args == (0x10000000 | 0x20000000 | 0x40000000 | 0x04000000 | 0x00020000,)
     assert list(namespaces.plan_ipc(config([{"type": "ipc", "path": "/i"}]))) == []
 
@@ -134,11 +135,11 @@ def test_a_time_namespace_is_made_and_set_before_anybody_is_in_it() -> None:
     """unshare, the offsets of both clocks in the kernel's order, then the joins and the fork that enters it (R104)."""
     offsets = {"boottime": {"secs": -5}, "monotonic": {"secs": 7, "nanosecs": 9}}
     node = config([{"type": "uts", "path": "/u"}, {"type": "time"}], timeOffsets=offsets)
-    steps = list(namespaces.plan_join(node))
+    steps = list(namespaces.plan_join(node, ROOT))
     assert [step.op for step in steps] == ["unshare", "time_offsets", "join", "fork"]
     assert steps[0].args == (0x00000080,)
     assert steps[1].args == ("monotonic 7 9\nboottime -5 0",)
-    assert [step.op for step in namespaces.plan_join(config([{"type": "time"}]))] == ["unshare", "fork"]
+    assert [step.op for step in namespaces.plan_join(config([{"type": "time"}]), ROOT)] == ["unshare", "fork"]
 
 
 def test_loopback_only_in_a_new_network_namespace() -> None:
@@ -206,3 +207,14 @@ def test_apply_does_not_wait_for_a_fifo(tmp_path: Any) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(StepFailed, match="is not a namespace"):
         namespaces.apply(open_step(f"{tmp_path}/fifo", "pid"), new_context())
+
+
+def test_an_ordinary_user_joins_the_user_namespace_first() -> None:
+    """Before that it has no right to enter the others."""
+    node = config([{"type": kind, "path": f"/proc/7/ns/{kind}"} for kind in ("pid", "ipc", "user")])
+    for host, order in (
+        (ROOT, ["ipc", "pid", "user"]),
+        (Host(Layout("none"), rootless=True, uid=7), ["user", "ipc", "pid"]),
+    ):
+        joins = [step.text.split()[0] for step in namespaces.plan_join(node, host) if step.op == "join"]
+        assert joins == order
