@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tests.harness.driver import Container
     from tests.harness.stage import Stage
 
+# Where systemd's own hierarchy is below /sys/fs/cgroup.
+_OWN = "" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "unified/"
+
 
 def placed(path: str, **annotations: str) -> Callable[[Config], None]:
     """An edit: cgroupsPath, and annotations with __ for dots."""
@@ -260,6 +263,8 @@ def test_many_cycles(stage: Stage) -> None:
         for number in range(200):
             options = Options(f"{MARK}-c{number}", cgroup_manager="systemd")
             made = api.create(str(stage.runtime.root), loaded, options, stdio=(null.fileno(),) * 3)
+            inside = Path(f"/sys/fs/cgroup/{_OWN}system.slice/ociruntime-{made.id}.scope/cgroup.procs")
+            assert inside.read_text(encoding="ascii").split() == [str(made.pid)]
             made.delete(force=True)
             if number == 0:  # the runtime's own program stays open
                 before = units.connections(), len(os.listdir("/proc/self/fd"))
