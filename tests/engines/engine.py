@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from tests.harness.command import LAUNCHER
 from tests.harness.driver import (
     DRIVER,
     ENVIRONMENT,
@@ -45,7 +46,7 @@ def runtime_path() -> str:
 
 def shim_directory() -> str:
     """Where our own shim is, whichever runtime is under test."""
-    return os.path.dirname(command_of("ociruntime")[0])
+    return os.path.dirname(LAUNCHER)
 
 
 def program(name: str, variable: str) -> str:

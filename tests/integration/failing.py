@@ -147,3 +147,18 @@ HOST_OF_USERS = {
     "id-map bind source": Case(("/mounts/7", "id-map bind source", "/sys", "EINVAL"), _mapped("/sys", 1)),
     "make device node": Case(("/linux/devices/0", "make device node", "EINVAL"), _device("/dev/x", 70000)),
 }
+
+# Host steps whose failure is made to happen elsewhere, or can't be.
+HOST_ELSEWHERE = {
+    "check cgroup": "test_cgroup_that_is_in_use",
+    "lower descriptor limit": "gives back what it had, and can't fail: test_many_mounts.py",
+    "send terminal": "test_console.py, test_nobody_takes_it",
+    "send pidfd": "test_console.py, test_nobody_takes_it",
+    **dict.fromkeys(("open init", "clone helper", "clone hook"), "test_exec_forced.py"),
+    "note mounts": "test_full_disk.py, without a mount namespace",
+    "clone init": "test_no_process_is_left_to_make",
+    "check device node": "without root: test_rootless.py, test_a_device_that_can_not_be_made",
+    **dict.fromkeys(
+        ("start scope", "release scope", "set unit properties"), "tests/systemd and test_systemd_bus.py"
+    ),
+}

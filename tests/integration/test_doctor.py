@@ -243,7 +243,7 @@ def _in_container(stage: Stage, *capabilities: str) -> dict[str, dict[str, Any]]
     ]
 
     def edit(config: dict[str, Any]) -> None:
-        own = (str(REPOSITORY), sys.prefix, str(stage.directory))
+        own = (str(REPOSITORY), sys.prefix, str(stage.directory), os.path.dirname(command[0]))
         for place in (*own, "/usr", "/lib", "/lib64", "/etc"):
             add_bind(config, place, place, "ro")
         set_capabilities(config, *capabilities)

@@ -27,7 +27,14 @@ from tests.harness.driver import ENVIRONMENT, MARK, runtime_under_test
 from tests.harness.peers import PEERS
 from tests.harness.seccomp_profiles import CONFLICT, NO_AGENT, NO_AGENT_NO_WRITE
 from tests.integration import edited_plan
-from tests.integration.failing import HOST_OF_BINDS, HOST_OF_USERS, OPS_OF_BINDS, OPS_OF_USERS, Case
+from tests.integration.failing import (
+    HOST_ELSEWHERE,
+    HOST_OF_BINDS,
+    HOST_OF_USERS,
+    OPS_OF_BINDS,
+    OPS_OF_USERS,
+    Case,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -196,9 +203,8 @@ _OPS: dict[str, Case] = {
 }
 # Ops that can't be shown here, and where they are instead.
 _ELSEWHERE = {
-    "sync": "test_sync_points_fail_when_the_runtime_gives_up",
-    "ready": "test_sync_points_fail_when_the_runtime_gives_up",
-    "umask": "test_umask_cannot_fail",
+    **dict.fromkeys(("sync", "ready"), "test_sync_points_fail_when_the_runtime_gives_up"),
+    **dict.fromkeys(("umask", "dumpable"), "test_umask_cannot_fail"),
 }
 
 _HOST: dict[str, Case] = {
@@ -286,15 +292,6 @@ if not _V2:
 for _name in ("load device program", "delegate cgroup", "enable controllers", "set schemata"):
     _HOST[_name] = Case((edited_plan.POINTER, _name, "ENOENT"), edit=_name)
 _HOST["check memory in use"] = Case((edited_plan.POINTER, "0 bytes are in use"), edit="check memory in use")
-_HOST_ELSEWHERE = {
-    "check cgroup": "test_cgroup_that_is_in_use",
-    "lower descriptor limit": "gives back what it had, and can't fail: test_many_mounts.py",
-    "send terminal": "test_console.py, test_nobody_takes_it",
-    "send pidfd": "test_console.py, test_nobody_takes_it",
-    **dict.fromkeys(("open init", "clone helper", "clone hook"), "test_exec_forced.py"),
-    "note mounts": "test_full_disk.py, without a mount namespace",
-    "clone init": "test_no_process_is_left_to_make",
-}
 
 
 def _files(bundle: Path) -> set[str]:
@@ -391,7 +388,7 @@ def test_every_host_step_is_in_the_table() -> None:
     shown = {name.partition(":")[0] for name in _HOST}
     ops = set(_host_ops())
     assert ops == HOST_OPS.keys()
-    assert shown | _HOST_ELSEWHERE.keys() == {words_of(op) for op in ops}
+    assert shown | HOST_ELSEWHERE.keys() == {words_of(op) for op in ops}
 
 
 @pytest.mark.parametrize("point", ["started", "mounted", "ready"])
@@ -414,7 +411,9 @@ def test_sync_points_fail_when_the_runtime_gives_up(point: str) -> None:
 
 
 def test_umask_cannot_fail() -> None:
-    """op_umask has no way to fail: umask(2) always succeeds."""
+    """umask(2) always succeeds, and PR_SET_DUMPABLE refuses only what is neither 0 nor 1 (prctl(2))."""
+    plan = (_PACKAGE / "plan" / "order.py").read_text()
+    assert set(re.findall(r'"dumpable", (\w+)', plan)) == {"0", "1"}
     source = (_PACKAGE / "native" / "ops_process.c").read_text()
     body = source[source.index("int op_umask(") :]
     body = body[: body.index("\n}")]

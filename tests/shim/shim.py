@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.driver import ENVIRONMENT, MARK, PATIENCE, command_of
+from tests.harness.command import LAUNCHER
+from tests.harness.driver import ENVIRONMENT, MARK, PATIENCE
 from tests.shim.client import Client, Events, Refused
 from tests.shim.descriptions import kind_of
 
@@ -29,7 +30,7 @@ NAMESPACE = MARK
 
 def program() -> str:
     """The shim's command, beside the runtime's."""
-    return os.path.join(os.path.dirname(command_of("ociruntime")[0]), "containerd-shim-ociruntime-v1")
+    return os.path.join(os.path.dirname(LAUNCHER), "containerd-shim-ociruntime-v1")
 
 
 def any_of(kind: str, type_url: str, **fields: Any) -> Any:

@@ -210,11 +210,11 @@ def make_bundles(directory: str, program: str) -> None:
         os.makedirs(rootfs)
         os.link(program, os.path.join(rootfs, "program"))
         config = default_config(False)
-        config["process"] |= {"args": words, "terminal": False}  # type: ignore[operator]
-        config["mounts"] += [  # type: ignore[operator]
+        config["process"] |= {"args": words, "terminal": False}
+        config["mounts"] += [
             {"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro", "nosuid"]}
         ]
-        config["linux"]["resources"] |= {"memory": {"limit": 1 << 30}, "pids": {"limit": 100}}  # type: ignore[index]
+        config["linux"]["resources"] |= {"memory": {"limit": 1 << 30}, "pids": {"limit": 100}}
         with open(os.path.join(directory, name, "config.json"), "w", encoding="utf-8") as file:
             json.dump(config, file)
 

@@ -72,6 +72,7 @@ def _pretend(root: str) -> None:
         "options": {},
         "created": "2026-01-01T00:00:00.000000000Z",
         "has_process": True,
+        "shares_pids": True,  # else `ps` would look at every process of the machine
     }
     directory.write_state(Record(members))
     directory.unlock()
