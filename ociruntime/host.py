@@ -119,7 +119,7 @@ def probe_for(config: Node, options: Options) -> Host:
         if machine.rootless and joined:
             machine.setgroups = machine.setgroups and setgroups_allowed(joined)
         if options.cgroup_manager == "cgroupfs":
-            machine.groups = usable(machine.cgroups, config, options.container_id)
+            machine.groups = usable(machine.cgroups, config, options.container_id, rootless=machine.rootless)
     return machine
 
 

@@ -9,7 +9,8 @@ from ociruntime import Container, Options, Request, Result, bundle, create, make
 
 def warm(rootfs: str) -> Container:
     """A container that only waits; deleting it ends whatever runs in it."""
-    config = make_config(["/bin/sleep", "1000000"], rootfs, memory=512 << 20, pids=100)
+    reaper = "while :; do sleep 1000000 & wait $!; done"  # what requests leave behind is init's to collect
+    config = make_config(["/bin/sh", "-c", reaper], rootfs, memory=512 << 20, pids=100)
     return create("/run/sandbox", bundle.made(config), Options(f"sandbox-{os.getpid()}"))
 
 

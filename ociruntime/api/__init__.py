@@ -41,6 +41,7 @@ __all__ = [
     "unmount_rootfs",
 ]
 
+_PATIENCE = 10.0  # seconds for killed processes to end
 _OUTPUT_LIMIT = 16 << 20  # bytes of each captured stream
 
 
@@ -54,6 +55,7 @@ class Container(container.Container):
         super().__init__(directory, record)
         self._opened = Descriptors()
         self._ending: tuple[int | None, int] | None = None
+        self._execs: list[ExecProcess] = []  # those that this process has to reap
 
     def __repr__(self) -> str:
         return f"<Container {self.id}, pid {self.pid}, below {os.path.dirname(self.directory.path)}>"
@@ -100,6 +102,27 @@ class Container(container.Container):
                 ) from None
         return self._ending
 
+    def _end_execs(self) -> None:
+        import time
+        from _signal import SIGKILL, pidfd_send_signal
+
+        from ociruntime.api.exchange import is_ready
+
+        deadline = time.monotonic() + _PATIENCE
+        for process in self._execs:
+            if process.has_been_reaped():
+                continue
+            try:
+                with Descriptors() as opened:
+                    opened["process"] = os.pidfd_open(
+                        process.pid
+                    )  # it has not been reaped: the number is its own
+                    pidfd_send_signal(opened["process"], SIGKILL)
+                    if is_ready(opened["process"], deadline - time.monotonic()):
+                        process.ending()
+            except (ProcessLookupError, RuntimeFailure):
+                continue  # something else in this process has reaped it
+
     def reap(self) -> None:
         """Collect the exit status of an init that this process has created and that has ended."""
         if self._ending is None:  # else the number may be another child's by now
@@ -113,11 +136,9 @@ class Container(container.Container):
         Returns init's exit code, or 128 + n if signal n ended it. Raises TimeoutError; RuntimeFailure as `ending`.
         """
         if self._ending is None and timeout is not None:
-            import select
+            from ociruntime.api.exchange import is_ready
 
-            poll = select.poll()
-            poll.register(self.pidfd(), select.POLLIN)
-            if not poll.poll(max(timeout, 0) * 1000):
+            if not is_ready(self.pidfd(), timeout):
                 raise TimeoutError(f"{self.id} has not ended after {timeout} s")
         code, signal = self.ending()
         return 128 + signal if code is None else code
@@ -199,7 +220,7 @@ class Container(container.Container):
         """
         from ociruntime.operations.exec import execute
 
-        return execute(
+        process = execute(
             self,
             _request(request),
             pid_file=pid_file,
@@ -210,6 +231,9 @@ class Container(container.Container):
             pass_signals=pass_signals,
             trace=trace,
         )
+        self._execs = [one for one in self._execs if not one.has_been_reaped()]
+        self._execs.append(process)
+        return process
 
     def kill(self, signal: int | str, all_processes: bool = False) -> None:
         """Send a signal to init, or to all processes of the container.
@@ -279,7 +303,12 @@ class Container(container.Container):
             raise RuntimeFailure(str(failure.filename or ""), errno=failure.errno or 0) from None
 
     def delete(self, force: bool = False) -> list[str]:
-        """Remove the container and everything that create made; see `delete`."""
+        """Remove the container and everything that create made; see `delete`.
+
+        By force, it also ends and reaps what this object's `exec` has started: init can't end before that.
+        """
+        if force:
+            self._end_execs()
         return delete(os.path.dirname(self.directory.path), self.id, force)
 
 

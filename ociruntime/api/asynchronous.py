@@ -22,13 +22,14 @@ async def driven(program: InContainer | InExisting) -> Result:
     """Run the program to its end. If this is cancelled, the program is ended and what was made for it removed."""
     with program:
         waits = program.waits()
-        try:
-            wait = next(waits)
-            while True:
-                wait = waits.send(await served(program.streams.exchange, *wait))
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+        wait = next(waits)
+        while True:
+            in_time = await served(program.streams.exchange, *wait)
+            try:
+                wait = waits.send(in_time)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
 
 
 async def served(exchange: Exchange, pidfd: int, deadline: float | None) -> bool:
@@ -36,6 +37,7 @@ async def served(exchange: Exchange, pidfd: int, deadline: float | None) -> bool
     loop = asyncio.get_running_loop()
     over: asyncio.Future[bool] = loop.create_future()
     watched: set[int] = set()
+    failures: list[BaseException] = []
 
     def end(in_time: bool) -> None:
         if not over.done():
@@ -45,9 +47,9 @@ async def served(exchange: Exchange, pidfd: int, deadline: float | None) -> bool
         try:
             if exchange.step(descriptor, before_close=forget):
                 return
-        except Exception as failure:  # noqa: BLE001 - the caller's function may raise anything, and this is a callback
-            if not over.done():
-                over.set_exception(failure)
+        except BaseException as failure:  # noqa: BLE001 - the caller's function may raise anything: it is raised below
+            failures.append(failure)
+            end(False)
             return
         watched.discard(descriptor)
         if pidfd < 0 and not exchange.outputs():
@@ -66,9 +68,12 @@ async def served(exchange: Exchange, pidfd: int, deadline: float | None) -> bool
             return True
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
         try:
-            return await asyncio.wait_for(asyncio.shield(over), left)
+            in_time = await asyncio.wait_for(asyncio.shield(over), left)
         except TimeoutError:
-            return over.done() and over.result()
+            in_time = over.done() and over.result()
+        if failures:
+            raise failures[0]
+        return in_time
     finally:
         for descriptor in watched:
             loop.remove_reader(descriptor)

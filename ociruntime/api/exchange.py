@@ -24,13 +24,28 @@ if TYPE_CHECKING:
     Output = bool | int | Callable[[bytes], object] | None
 
 _PIECE = 1 << 16
+_LONGEST_POLL = 1e6  # seconds: poll(2) takes an int of milliseconds
+_MOST_LATE = 1024  # pieces: as much as any pipe holds, should somebody else go on writing
+
+
+def is_ready(descriptor: int, seconds: float) -> bool:
+    """Whether it can be read, as a pidfd when its process has ended, within so many seconds."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + seconds
+    while True:
+        left = max(deadline - time.monotonic(), 0)
+        if poll.poll(min(left, _LONGEST_POLL) * 1000):
+            return True
+        if left == 0:
+            return False
 
 
 class _Source:
     """Bytes for the program's stdin."""
 
     def __init__(self, data: bytes | bytearray | memoryview, descriptor: int) -> None:
-        self.left = memoryview(data)
+        self.left = memoryview(data).cast("B")  # os.write counts bytes, whatever the items are
         self.descriptor = descriptor
 
     def step(self) -> bool:
@@ -95,6 +110,8 @@ class Exchange:
             return -1
         if isinstance(wanted, int) and not isinstance(wanted, bool):
             return wanted
+        if isinstance(wanted, memoryview) and not wanted.c_contiguous:
+            wanted = wanted.tobytes()
         if not isinstance(wanted, (bytes, bytearray, memoryview)):
             raise UsageError(f"stdin: bytes or a descriptor are wanted, not {type(wanted).__name__}")
         reader, writer = self._pipe("stdin", "ours")
@@ -160,16 +177,22 @@ class Exchange:
             poll.register(descriptor, select.POLLOUT if self.is_input(descriptor) else select.POLLIN)
         if pidfd >= 0:
             poll.register(pidfd, select.POLLIN)
+        late = 0  # pieces that were there after the deadline
         while pidfd >= 0 or self.outputs():
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return False
-            ready = [descriptor for descriptor, _ in poll.poll(None if left is None else left * 1000)]
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            # Whatever the caller's function takes, the answer is about what is so now.
+            ready = [
+                number for number, _ in poll.poll(None if left is None else min(left, _LONGEST_POLL) * 1000)
+            ]
             for descriptor in ready:
                 if descriptor != pidfd:
                     self.step(descriptor, poll.unregister)
             if pidfd in ready:
                 return True
+            if left == 0:
+                late += 1
+                if pidfd >= 0 or not ready or late > _MOST_LATE:
+                    return False
         return True
 
     def is_input(self, descriptor: int) -> bool:

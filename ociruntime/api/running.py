@@ -16,9 +16,8 @@ from _signal import SIGKILL
 
 from ociruntime.api.exchange import Exchange
 from ociruntime.errors import NoSuchContainer, RuntimeFailure, UsageError, WrongState
-from ociruntime.identity import reap
 from ociruntime.linux.cgroups.usage import Usage, usage_of
-from ociruntime.operations.result import Result, ending
+from ociruntime.operations.result import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,13 +86,14 @@ def driven(program: InContainer | InExisting) -> Result:
     """Run the program to its end, blocking this thread."""
     with program:
         waits = program.waits()
-        try:
-            wait = next(waits)
-            while True:
-                wait = waits.send(program.streams.exchange.serve(*wait))
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+        wait = next(waits)
+        while True:
+            in_time = program.streams.exchange.serve(*wait)  # the caller's functions may raise anything
+            try:
+                wait = waits.send(in_time)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
 
 
 class InContainer:
@@ -169,6 +169,7 @@ class InExisting:
         self.streams = streams
         self.group: dict[str, str] = {}
         self.process: ExecProcess | None = None
+        self.was_paused = False
 
     def waits(self) -> Waits:
         """As InContainer.waits; in a cgroup of its own below the container's, where one can be made."""
@@ -181,13 +182,17 @@ class InExisting:
             self._kill()
             _require_end((yield process.pidfd, time.monotonic() + _PATIENCE), process.pid)
         wall = time.monotonic() - began
-        how = ending(process.pidfd)
+        how = process.ending()
         usage = usage_of(self.group) if self.group else Usage()
         self._kill()  # what it has left behind
         yield -1, time.monotonic() + _REST
         result = Result(*how, wall, usage)
         result.timed_out = not in_time
         result.warnings = list(process.warnings)
+        if not self.group:
+            result.warnings.append(
+                "it had no cgroup of its own: what it has started was not ended, and its usage is not known"
+            )
         return self.streams.into(result)
 
     def _in_own_group(self) -> Request:
@@ -213,18 +218,29 @@ class InExisting:
             from ociruntime.linux.cgroups.remove import kill_all
 
             kill_all(self.group, SIGKILL)
+            self._thaw()
         elif self.process is not None:
             try:
                 self.process.kill(SIGKILL)
             except WrongState:
                 return  # it has ended
 
+    def _thaw(self) -> None:
+        """Cgroup v1 lets no process of a paused container die; it is paused again at the end."""
+        from ociruntime.identity import frozen
+
+        if frozen(self.container.record.cgroup_paths):
+            from ociruntime.linux.cgroups.freezer import set_frozen
+
+            self.was_paused = True
+            set_frozen(self.container.record.cgroup_paths, False)
+
     def _remove_group(self) -> None:
         from ociruntime.linux.cgroups.remove import remove
 
-        group, self.group = self.group, {}
-        if group:
-            remove(group, list(dict.fromkeys(group.values())))
+        if self.group:
+            remove(self.group, list(dict.fromkeys(self.group.values())))
+            self.group = {}
 
     def __enter__(self) -> InExisting:  # noqa: PYI034 - as above
         return self
@@ -238,14 +254,18 @@ class InExisting:
                 self._end(self.process)
             self.process.close()
         self._remove_group()
+        if self.was_paused:
+            from ociruntime.linux.cgroups.freezer import set_frozen
+
+            set_frozen(self.container.record.cgroup_paths, True)
 
     def _end(self, process: ExecProcess) -> None:
         """Kill and reap it: as long as this process does not reap it, the container's init can't end."""
         self._kill()
         poll = select.poll()
         poll.register(process.pidfd, select.POLLIN)
-        poll.poll(_PATIENCE * 1000)
-        reap(process.pid)
+        if poll.poll(_PATIENCE * 1000):
+            process.ending()
 
 
 def _require_end(ended: bool, pid: int) -> None:

@@ -20,7 +20,7 @@ from _signal import pidfd_send_signal
 from ociruntime import host
 from ociruntime.container import ALLOWED
 from ociruntime.errors import InvalidConfig, RuntimeFailure, StepFailed, Violation, WrongState
-from ociruntime.identity import exit_status, frozen, root_of
+from ociruntime.identity import frozen, root_of
 from ociruntime.launch.context import Context
 from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
@@ -63,6 +63,7 @@ class ExecProcess:
         self.pid = child.pid
         self.warnings = warnings
         self._child = child
+        self._ending: tuple[int | None, int] | None = None
 
     @property
     def pidfd(self) -> int:
@@ -72,12 +73,25 @@ class ExecProcess:
     def wait(self) -> int:
         """Wait for its end: its exit status, or 128 + n if signal n ended it.
 
-        Raises RuntimeFailure if its exit status has been collected already.
+        May be called again. Raises RuntimeFailure if something else has collected its exit status.
         """
-        try:
-            return exit_status(self.pid)
-        except ChildProcessError:
-            raise RuntimeFailure("the exit status of the process has already been collected") from None
+        code, signal = self.ending()
+        return 128 + signal if code is None else code
+
+    def ending(self) -> tuple[int | None, int]:
+        """(exit code, signal), once it has ended: (3, 0), or (None, 9). Waits for that; as `wait`."""
+        if self._ending is None:
+            try:
+                _, status = os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                raise RuntimeFailure("the exit status of the process has already been collected") from None
+            code = os.waitstatus_to_exitcode(status)
+            self._ending = (code, 0) if code >= 0 else (None, -code)
+        return self._ending
+
+    def has_been_reaped(self) -> bool:
+        """True once `ending` knows how it ended; its number may be another process's then."""
+        return self._ending is not None
 
     def kill(self, signal: int) -> None:
         """Send it a signal. Raises WrongState if it has ended."""

@@ -182,7 +182,9 @@ def _create(bundle: Bundle, host: Host, options: Options) -> Iterator[Step]:
     hooked = list(hooks.plan_create(config))
     if hooked:
         mounts_done = SyncStep("mounted", "everything is mounted and the host's root is still there: hooks")
-        needed = _needs_exposure(config, host) and len(config.at("hooks", "createContainer")) > 0
+        # Not in a namespace that is joined: who is in it could trace init, which still has the host's root.
+        new = namespace_entries.is_new(config, "user")
+        needed = new and _needs_exposure(config, host) and len(config.at("hooks", "createContainer")) > 0
         yield from _exposed("whose hooks enter its namespaces", [mounts_done, *hooked], needed=needed)
     yield from _enter(bundle, host, options, placement)
 

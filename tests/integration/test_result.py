@@ -214,6 +214,39 @@ class TestInAWarmContainer:
         for path in set(warm.cgroup_paths().values()):
             assert [entry.name for entry in os.scandir(path) if entry.is_dir()] == []
 
+    def test_in_a_paused_container(self, warm: ociruntime.Container) -> None:
+        """The time limit holds there, too; it stays paused."""
+
+        def pause(_piece: bytes) -> None:
+            warm.pause()
+
+        began = time.monotonic()
+        result = warm.run(["/bin/sh", "-c", "echo on; sleep 777"], stdout=pause, timeout=0.5)
+        assert (result.timed_out, result.signal) == (True, 9)
+        assert time.monotonic() - began < 10 * PATIENCE
+        assert warm.status() == "paused"
+
+    def test_delete_ends_what_exec_has_started(self, warm: ociruntime.Container) -> None:
+        """A child that nobody has reaped would keep init from ending; its status is known afterwards."""
+        process = warm.exec(["/bin/sleep", "777"])
+        began = time.monotonic()
+        warm.delete(force=True)
+        assert time.monotonic() - began < 5 * PATIENCE
+        assert (process.wait(), process.ending()) == (137, (None, 9))
+
+    def test_an_exception_beside_it_is_not_replaced(self, warm: ociruntime.Container) -> None:
+        """The one that the caller's code raised, while another program runs."""
+
+        async def both() -> None:
+            async def fail() -> None:
+                await asyncio.sleep(0.2)
+                raise KeyError("mine")
+
+            await asyncio.gather(warm.run_async(["/bin/sleep", "777"]), fail())
+
+        with pytest.raises(KeyError, match="mine"):
+            asyncio.run(both())
+
     def test_twenty_at_once(self, warm: ociruntime.Container) -> None:
         """In one thread, each with its own output."""
 

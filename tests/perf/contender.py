@@ -17,6 +17,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.harness.bundle import Bundle, make_bundle
+from tests.harness.command import LAUNCHER
 from tests.harness.driver import ENVIRONMENT, MARK, PEERS, Runtime
 from tests.perf.stopwatch import CommandFailedError, Lap, lap
 
@@ -117,7 +118,7 @@ def everybody(directory: Path, names: Collection[str] = (), seed: int = 0) -> li
 
 def _commands() -> dict[str, str]:
     """All but the snapshot, which must be built."""
-    commands = {"launcher": "ociruntime"}
+    commands = {"launcher": LAUNCHER}
     commands |= {peer: peer for peer in PEERS if shutil.which(peer, path=ENVIRONMENT["PATH"])}
     for peer, variable in NEWER.items():
         path = os.environ.get(variable)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -88,6 +89,47 @@ def test_the_deadline() -> None:
     _, in_time = _talk("while True: print('x')", b"", seconds=0.3)
     assert not in_time
     assert 0.25 < time.monotonic() - began < 5
+
+
+def test_a_slow_function_is_not_the_program_s_delay() -> None:
+    """It had ended long before the deadline."""
+    _, in_time = _talk("print('x', flush=True)", b"", lambda _piece: time.sleep(0.6), seconds=0.5)
+    assert in_time
+
+
+def test_nothing_is_lost_by_a_slow_function() -> None:
+    """All that is in a large pipe is read, however long that takes."""
+    program = "import fcntl, sys; fcntl.fcntl(1, 1031, 1 << 20); sys.stdout.write('x' * 1_000_000)"
+    pieces: list[bytes] = []
+
+    def slow(piece: bytes) -> None:
+        time.sleep(0.1)
+        pieces.append(piece)
+
+    _talk(program, b"", slow)
+    assert len(b"".join(pieces)) == 1_000_000
+
+
+def test_a_function_may_raise_anything() -> None:
+    """Also what has a meaning for generators."""
+    with pytest.raises(StopIteration):
+        _talk("print('x')", b"", lambda _piece: next(iter([])))
+
+
+def test_other_items_than_bytes() -> None:
+    """All of them are written."""
+    exchange, _ = _talk(
+        "import sys; print(len(sys.stdin.buffer.read()))", memoryview(array("I", range(200_000)))
+    )
+    assert bytes(exchange.sinks["stdout"].kept) == b"800000\n"
+    exchange, _ = _talk("import sys; print(len(sys.stdin.buffer.read()))", memoryview(b"x" * 1000)[::2])
+    assert bytes(exchange.sinks["stdout"].kept) == b"500\n"
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e12])
+def test_a_deadline_far_away(seconds: float) -> None:
+    """Is none."""
+    assert _talk("pass", b"", seconds=seconds)[1]
 
 
 def test_nothing_stays_open() -> None:

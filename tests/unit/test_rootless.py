@@ -131,12 +131,12 @@ class TestCgroups:
         (tmp_path / "mine" / "session").mkdir(parents=True)
         (tmp_path / "mine" / "cgroup.procs").touch()
         layout, node = _v2(tmp_path, "/mine/session"), config(None)
-        assert rights.usable(layout, node, "id").kind == "v2"
+        assert rights.usable(layout, node, "id", rootless=True).kind == "v2"
         monkeypatch.setattr(os, "access", lambda path, _mode: not path.endswith("/mine/cgroup.procs"))
-        found = rights.usable(layout, node, "id")
+        found = rights.usable(layout, node, "id", rootless=True)
         assert (found.kind, found.closed) == ("none", {"": f"{tmp_path}/mine"})
         monkeypatch.setattr(os, "access", lambda path, _mode: not path.endswith("/mine"))
-        assert rights.usable(layout, node, "id").kind == "none"
+        assert rights.usable(layout, node, "id", rootless=True).kind == "none"
 
     def test_some_hierarchies_of_v1(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """The others are left out."""
@@ -145,7 +145,7 @@ class TestCgroups:
         points = {name: str(tmp_path / name) for name in ("pids", "memory")}
         layout = Layout("v1", points, own={"pids": "/", "memory": "/"})
         monkeypatch.setattr(os, "access", lambda path, _mode: not path.endswith("memory"))
-        found = rights.usable(layout, config(None), "id")
+        found = rights.usable(layout, config(None), "id", rootless=True)
         assert (found.kind, list(found.controllers)) == ("v1", ["pids"])
         assert found.closed == {"memory": points["memory"]}
 
@@ -183,6 +183,15 @@ class TestCgroups:
         assert "load_device_program" not in [
             step.op for step in planner.plan_make(node, place(node, layout, "id", "cgroupfs"))
         ]
+
+    @pytest.mark.parametrize(("rootless", "rules"), [(True, False), (False, True)])
+    def test_root_keeps_its_device_rules(self, rootless: bool, rules: bool, tmp_path: Any) -> None:
+        """With --rootless true, too: what may not be made is left out, and nothing else."""
+        layout = Layout("v1", {"devices": str(tmp_path)}, own={"devices": "/"})
+        node = config(None, resources={"devices": [{"allow": False, "access": "rwm"}]})
+        found = rights.usable(layout, node, "id", rootless=rootless)
+        steps = [step.op for step in planner.plan_make(node, place(node, found, "id", "cgroupfs"))]
+        assert ("set_device_rules" in steps) is rules
 
     @pytest.mark.parametrize(("flag", "kind"), [("true", "none"), ("auto", ""), ("false", "")])
     def test_the_flag(self, flag: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +290,7 @@ def test_hierarchies_that_others_cover(tmp_path: Path) -> None:
     own = {"cpu": "/there", "pids": "/hidden", "": "/gone"}
     point = str(tmp_path)
     layout = Layout("hybrid", {"cpu": point, "pids": point}, v2=point, own=own)
-    rights.usable(layout, config(None), "one")
+    rights.usable(layout, config(None), "one", rootless=True)
     assert layout.own == {"cpu": "/there", "pids": "/", "": "/"}
 
 

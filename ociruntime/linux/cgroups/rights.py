@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ociruntime.config import Node
 
 
-def usable(layout: Layout, config: Node, container_id: str) -> Layout:
+def usable(layout: Layout, config: Node, container_id: str, *, rootless: bool) -> Layout:
     """The part of the layout in which the container can have a cgroup; `closed` says where the others begin.
+
+    rootless   the runtime has no power over the host; false: it is root, who may set device rules where it has a cgroup
 
     In a container that got the host's /sys by a recursive bind, the table of mounts has hierarchies that others cover: the
     caller's cgroup is looked for in what is visible.
@@ -38,7 +40,7 @@ def usable(layout: Layout, config: Node, container_id: str) -> Layout:
     v2 = "" if "" in closed else layout.v2
     kind = "hybrid" if controllers and v2 else "v1" if controllers else "v2" if v2 else "none"
     found = Layout(kind, controllers, v2, layout.own, layout.v2_controllers if v2 else [])
-    found.rootless = True
+    found.rootless = rootless
     found.closed = closed
     return found
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _FAIL, _REPLACE = "fail", "replace"  # what happens to a job for the unit that waits already
 _TAKEN, _NOT_LOADED = "UnitExists", "NoSuchUnit"
+# The controllers of cgroup v1 that systemd does not use (systemd.resource-control(5)).
+_LEFT_ALONE = ("cpuset", "freezer", "hugetlb", "misc", "net_cls", "net_prio", "perf_event", "rdma")
 
 
 def apply(step: HostStep, context: Context) -> None:
@@ -207,6 +209,24 @@ def _stop(args: dict[str, Any], context: Context) -> None:
                 raise
             raise _unanswered(unit, "stop", failure) from None
     remove(args["paths"], _made(args), context.deadline)
+    _remove_slices(args)
+
+
+def _remove_slices(args: dict[str, Any]) -> None:
+    """In the v1 hierarchies that systemd leaves alone nobody else would; a directory that is in use stays.
+
+    One that stays for good keeps a hierarchy alive that is mounted nowhere any more, and then other runtimes make ordinary
+    directories below /sys/fs/cgroup for it.
+    """
+    for controller in _LEFT_ALONE:
+        mount = args["mounts"].get(controller)
+        place = os.path.dirname(f"{mount}{args['path']}")
+        while mount and place != mount and place.startswith(f"{mount}/"):
+            try:
+                os.rmdir(place)
+            except OSError:
+                break
+            place = os.path.dirname(place)
 
 
 def _end(bus: Bus, unit: str) -> None:
