@@ -265,7 +265,10 @@ class InExisting:
         poll = select.poll()
         poll.register(process.pidfd, select.POLLIN)
         if poll.poll(_PATIENCE * 1000):
-            process.ending()
+            try:
+                process.ending()
+            except RuntimeFailure:
+                return  # it has been collected just before the failure
 
 
 def _require_end(ended: bool, pid: int) -> None:

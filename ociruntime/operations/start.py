@@ -191,6 +191,8 @@ def _go(container: Container, starter: _socket.socket, timeline: Trace | None) -
         answer = _ask(starter, CONTINUE)
     if answer:
         _fail(container, answer)
+    if not os.path.exists(container.directory.path):
+        return  # somebody has deleted it by force meanwhile: how its program ended is known to whoever waits for it
     pages = _pages(container)
     if error := error_in(pages):  # it was killed before it could send what it had written down
         _fail(container, error)

@@ -204,3 +204,8 @@ def _remove_cgroup(path: str) -> None:
             time.sleep(0.02)
         else:
             return
+
+
+def own_children() -> set[str]:
+    """This process's children, also those that have ended and are not reaped: a session may have some that serve other tests."""
+    return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}

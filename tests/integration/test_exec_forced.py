@@ -15,6 +15,7 @@ from ociruntime.errors import RuntimeFailure, StepFailed, WrongState
 from ociruntime.plan import exec_order
 from ociruntime.step import HostStep, InitStep, Plan, Step, SyncStep
 from tests.harness.driver import PATIENCE, runtime_under_test
+from tests.harness.leaks import own_children
 from tests.harness.peers import PEERS
 from tests.integration.test_crash import _killed_at
 
@@ -48,19 +49,14 @@ def _pids(container: Container) -> list[str]:
     return Path(top + own.split(":", 2)[2], "cgroup.procs").read_text().split()
 
 
-def _children() -> set[str]:
-    """This process's children, ended ones too: a session may have some that serve other tests."""
-    return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
-
-
 def _fails(container: Container, pid_file: str = "") -> RuntimeFailure:
     """Call exec in this process: it must fail, and leave no process, child, descriptor and pid file."""
     made = load(str(container.runtime.root), container.id)
-    descriptors, children = os.listdir("/proc/self/fd"), _children()
+    descriptors, children = os.listdir("/proc/self/fd"), own_children()
     with pytest.raises(RuntimeFailure) as caught:
         made.exec(Request(["sleep", "300"]), pid_file=pid_file)
     assert os.listdir("/proc/self/fd") == descriptors
-    assert _children() <= children
+    assert own_children() <= children
     assert len(_pids(container)) == 1
     return caught.value
 
