@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,10 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
                 raise NoSnapshotError(f"{VARIABLE}=launcher")
             if self.editable_mode:
                 raise NoSnapshotError("in an editable install it would not see what is edited")
+            if wanted == "auto" and platform.machine() == "aarch64":
+                raise NoSnapshotError(
+                    f"a snapshot for aarch64 has been tried under emulation only; {VARIABLE}=snapshot asks for one"
+                )
             self._make_snapshot()
             said = f"as a snapshot of Python {sys.version.split()[0]}"
         except NoSnapshotError as failure:

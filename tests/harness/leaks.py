@@ -13,13 +13,13 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.harness.driver import MARK, MARK_VARIABLE, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ALONE = os.environ.get("OCIRUNTIME_TEST_ALONE") == "1"
 CGROUP_ROOT = "/sys/fs/cgroup"

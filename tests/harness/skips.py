@@ -69,9 +69,10 @@ def _has_other_counts() -> bool:
 
 
 def _has_static_python() -> bool:
-    """Whether a snapshot can be linked with the Python that runs this; so far only 3.11 to 3.14 on x86_64."""
+    """Whether a snapshot can be linked with the Python that runs this; so far 3.11 to 3.14 on x86_64, 3.11 on aarch64."""
     library = f"libpython{sys.version_info.major}.{sys.version_info.minor}.a"
-    known = (3, 11) <= sys.version_info[:2] <= (3, 14) and os.uname().machine == "x86_64"
+    newest = {"x86_64": (3, 14), "aarch64": (3, 11)}.get(os.uname().machine, (0, 0))
+    known = (3, 11) <= sys.version_info[:2] <= newest
     tools = shutil.which("gcc") and shutil.which("objcopy")
     return known and bool(tools) and os.path.exists(f"{sysconfig.get_config_var('LIBPL')}/{library}")
 
@@ -102,6 +103,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no memfd_noexec": lambda: not os.path.exists("/proc/sys/vm/memfd_noexec"),
     "no git history": lambda: not has_git_history(),
     "no static libpython": lambda: not _has_static_python(),
+    "no arm64 tree": lambda: not os.environ.get("OCIRUNTIME_ARM64_TREE"),
     "other counts": _has_other_counts,
     "docker before 23": lambda: not knows_runtime_types(),
     "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") not in {"ociruntime", "launcher"},

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import subprocess
 from pathlib import Path
@@ -45,4 +46,7 @@ def test_stack_protector(program: Path) -> None:
 
 def test_size() -> None:
     """Init itself is linked like this: it is a twentieth of what it would be with glibc."""
-    assert (_LIBC.parent / "ociruntime-init").stat().st_size < 65536
+    gap = (
+        65536 if platform.machine() == "aarch64" else 0
+    )  # up to data, which begins on a page of 64 KiB there
+    assert (_LIBC.parent / "ociruntime-init").stat().st_size < 65536 + gap

@@ -103,6 +103,15 @@ def test_the_self_test_fails(tree: Path) -> None:
         boot.write_text(before)
 
 
+def test_aarch64_must_be_asked_for(tree: Path, tmp_path: Path) -> None:
+    """No container has been made there by a snapshot, so a user does not get one by surprise."""
+    path = without("import platform\nplatform.machine = lambda: 'aarch64'", tmp_path)
+    done = scripts(tree, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert "tried under emulation only; OCIRUNTIME_COMMAND=snapshot asks for one)" in done.stdout
+    assert built(tree) == {"ociruntime": b"#!/b", SHIM: b"#!/b"}
+
+
 def test_an_editable_install(tree: Path, tmp_path: Path) -> None:
     """It would not see what is edited."""
     environment = {**os.environ, "OCIRUNTIME_COMMAND": "auto"}

@@ -2,7 +2,7 @@
 """How is the snapshot built? Link CPython statically, let it freeze itself, and try what comes out.
 
 Needs the archive of the interpreter that runs this (Debian: libpython3-dev), gcc and binutils; downloads nothing.
-CPython 3.11 to 3.14 on x86_64. Never used at run time.
+CPython 3.11 to 3.14 on x86_64, 3.11 on aarch64. Never used at run time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _HERE = os.path.dirname(__file__)
 _PACKAGE = os.path.dirname(os.path.dirname(_HERE))
-_SUPPORTED = ((3, 11), (3, 12), (3, 13), (3, 14))
+_SUPPORTED = {"x86_64": ((3, 11), (3, 12), (3, 13), (3, 14)), "aarch64": ((3, 11),)}
 
 # Python's side finds these functions under another name, and so ours; libc's own calls stay as they are.
 RENAMED = {
@@ -51,8 +51,10 @@ _EXTENSIONS = (
 )  # fmt: skip
 _SOURCES = ("snapshot.c", "heap.c", "trial.c", "immortal.c")
 _FLAGS = ("-std=gnu11", "-O2", "-g0", "-fno-pie", "-fstack-protector-strong", "-Wall", "-Wextra")
+# separate-code is ld's own choice on x86_64; on aarch64, the code of an image would otherwise be in the writable segment
+# of the image before it.
 _LINK = (
-    "-static", "-no-pie", "-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--build-id=none", "-Wl,--gc-sections",
+    "-static", "-no-pie", "-Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code", "-Wl,--build-id=none", "-Wl,--gc-sections",
 )  # fmt: skip
 
 
@@ -143,11 +145,12 @@ def find_archive() -> str:
     """The static library of this interpreter. Raises BuildError that says what to install."""
     if (
         sys.implementation.name != "cpython"
-        or sys.version_info[:2] not in _SUPPORTED
-        or platform.machine() != "x86_64"
+        or sys.version_info[:2] not in _SUPPORTED.get(platform.machine(), ())
         or sysconfig.get_config_var("Py_GIL_DISABLED")
     ):
-        raise BuildError("it can be built for CPython 3.11 to 3.14 (with the GIL) on x86_64 only, so far")
+        raise BuildError(
+            "it can be built for CPython 3.11 to 3.14 (with the GIL) on x86_64 and for 3.11 on aarch64 only, so far"
+        )
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     archive = os.path.join(str(sysconfig.get_config_var("LIBPL")), f"libpython{version}.a")
     missing = []

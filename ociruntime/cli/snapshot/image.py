@@ -6,7 +6,7 @@ download their sources. A .so file is already linked, except for the addresses t
 written here as assembler, so that ld fills them in. Each segment becomes a section, and the linker script puts them at the same
 distances from each other as in the file, because their code reaches data by distance.
 
-x86_64 only so far. Used by build.py, never at run time; must not import anything of the package.
+x86_64 and aarch64. Used by build.py, never at run time; must not import anything of the package.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 _LOAD, _DYNAMIC, _TLS = 1, 2, 7
 _WRITABLE, _EXECUTABLE = 2, 1
 _STRTAB, _SYMTAB, _RELA, _RELASZ, _JMPREL, _PLTRELSZ, _TEXTREL = 5, 6, 7, 8, 23, 2, 22
-_R_64, _R_GLOB_DAT, _R_JUMP_SLOT, _R_RELATIVE, _R_DTPMOD64 = 1, 6, 7, 8, 16
 _WEAK = 2
-_X86_64 = 62
+
+# What a relocation asks for: the address of a symbol; a place in this object; the number of the object that has a thread-local
+# variable, its offset being in the word that follows; or two words: a function, and what it needs to find the variable.
+SYMBOL, RELATIVE, MODULE, DESCRIPTOR = range(4)
+# e_machine -> the numbers of its relocations (the psABI of each).
+RELOCATIONS = {
+    62: {1: SYMBOL, 6: SYMBOL, 7: SYMBOL, 8: RELATIVE, 16: MODULE},  # x86_64
+    183: {257: SYMBOL, 1025: SYMBOL, 1026: SYMBOL, 1027: RELATIVE, 1031: DESCRIPTOR},  # aarch64
+}
 
 
 class ImageError(Exception):
@@ -48,8 +55,9 @@ class Image:
         self.path, self.name, self._renamed = path, name, renamed
         with open(path, "rb") as file:
             self._bytes = file.read()
-        if self._bytes[:6] != b"\x7fELF\2\1" or self._u16(18) != _X86_64:
-            raise ImageError(f"{path}: not a shared object for x86_64")
+        if self._bytes[:6] != b"\x7fELF\2\1" or self._u16(18) not in RELOCATIONS:
+            raise ImageError(f"{path}: not a shared object for x86_64 or aarch64")
+        self._relocations = RELOCATIONS[self._u16(18)]
         self.segments: list[Segment] = []
         self._dynamic: dict[int, int] = {}
         self._read_headers()
@@ -88,14 +96,20 @@ class Image:
             for address, info, addend in struct.iter_unpack(
                 "<QQq", self._bytes[begin : begin + self._dynamic.get(size, 0)]
             ):
-                yield address, *self._expression(info & 0xFFFFFFFF, info >> 32, addend)
+                kind, number = info & 0xFFFFFFFF, info >> 32
+                if self._relocations.get(kind) == DESCRIPTOR and number == 0:
+                    yield address, "snapshot_descriptor", ""
+                    yield address + 8, f"snapshot_storage + {addend}", ""
+                else:
+                    yield address, *self._expression(kind, number, addend)
 
     def _expression(self, kind: int, number: int, addend: int) -> tuple[str, str]:
-        if kind == _R_RELATIVE:
+        meaning = self._relocations.get(kind)
+        if meaning == RELATIVE:
             return f"{self.name} + {addend}", ""
-        if kind == _R_DTPMOD64 and number == 0:
+        if meaning == MODULE and number == 0:
             return "0", ""
-        if kind not in {_R_64, _R_GLOB_DAT, _R_JUMP_SLOT}:
+        if meaning != SYMBOL:
             raise ImageError(f"{self.path}: relocation {kind} is not known")
         name, value, defined, weak = self._symbol(number)
         if defined:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _UNIT = 16  # bytes; as in heap.c
 _HEADER = 8
+_PAGE = 4096  # as in heap.h: with larger pages an object on each would take gigabytes
 
 # What is tried: a name, and words. {name} is a container. What most calls have in common comes first.
 _WITHOUT_RIGHTS: tuple[tuple[str, ...], ...] = (
@@ -78,6 +79,8 @@ def run_trial(command: Sequence[str], directory: str, with_rights: bool) -> Tria
     with_rights  containers may be made
     Raises OSError, or EOFError if the program ends early.
     """
+    if os.sysconf("SC_PAGE_SIZE") != _PAGE:
+        raise OSError(f"the kernel has pages of {os.sysconf('SC_PAGE_SIZE')} bytes, and it needs {_PAGE}")
     found = Trial()
     container = f"ociruntime-build-{os.getpid():07}"
     root = os.path.join(directory, "root")

@@ -71,10 +71,25 @@ void *snapshot_dlsym(void *library, const char *name) { return (void)library, (v
 
 // cffi keeps errno in a thread-local variable of its own. There is one thread, so its place can be in
 // ordinary memory.
-void *snapshot_tls(const size_t *place) {
-  static char storage[64] __attribute__((aligned(16)));
-  return storage + place[1];
-}
+char snapshot_storage[64] __attribute__((aligned(16)));
+void *snapshot_tls(const size_t *place) { return snapshot_storage + place[1]; }
+
+#ifdef __aarch64__
+// The same for aarch64, where a thread-local variable has a descriptor: this function, and the place. It is
+// called with the descriptor's address in x0, answers there with the distance from the thread pointer, and
+// must leave all other registers as they are.
+__asm__(".text\n"
+        ".globl snapshot_descriptor\n"
+        ".type snapshot_descriptor, %function\n"
+        "snapshot_descriptor:\n"
+        "  str x1, [sp, #-16]!\n"
+        "  ldr x0, [x0, #8]\n"
+        "  mrs x1, tpidr_el0\n"
+        "  sub x0, x0, x1\n"
+        "  ldr x1, [sp], #16\n"
+        "  ret\n"
+        ".size snapshot_descriptor, . - snapshot_descriptor\n");
+#endif
 
 // libc's number of the thread is an address, other in each build, and that of Python's objects depends on its
 // size.
