@@ -18,10 +18,10 @@ from tests.harness.driver import MARK, PATIENCE, runtime_under_test
 from tests.harness.programs import FIRST_THREAD, compiled
 from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage, new_id
-from tests.shim.shim import Shim
 
 if TYPE_CHECKING:
     from tests.shim.client import Client
+    from tests.shim.shim import Shim
 
 # Fixtures become this directory's own by being imported.
 from tests.integration.unprivileged import place, poor, user
@@ -135,6 +135,8 @@ def shim(stage: Stage) -> Iterator[Shim]:
     """The machinery of one shim."""
     if runtime_under_test() != "ociruntime":
         pytest.skip("RUNTIME names a peer: the shim is ours")
+    from tests.shim.shim import Shim  # it needs google's protobuf, which other machines of tests may lack
+
     made = Shim(stage.directory / "shim")
     yield made
     made.close()
