@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ociruntime.api.exchange import Input, Output
     from ociruntime.bundle import Bundle
     from ociruntime.operations.events import MemoryWatch
-    from ociruntime.operations.exec import ExecProcess, PassSignals
+    from ociruntime.operations.exec import ExecProcess, Fate, PassSignals
     from ociruntime.operations.exec_document import Request
     from ociruntime.operations.result import Result
     from ociruntime.operations.rootfs_mounts import RootfsMount
@@ -55,7 +55,7 @@ class Container(container.Container):
         super().__init__(directory, record)
         self._opened = Descriptors()
         self._ending: tuple[int | None, int] | None = None
-        self._execs: list[ExecProcess] = []  # those that this process has to reap
+        self._fates: list[Fate] = []  # of processes that this one has to reap
 
     def __repr__(self) -> str:
         return f"<Container {self.id}, pid {self.pid}, below {os.path.dirname(self.directory.path)}>"
@@ -109,17 +109,17 @@ class Container(container.Container):
         from ociruntime.api.exchange import is_ready
 
         deadline = time.monotonic() + _PATIENCE
-        for process in self._execs:
-            if process.has_been_reaped():
+        for fate in self._fates:
+            if fate.ending is not None:
                 continue
             try:
                 with Descriptors() as opened:
                     opened["process"] = os.pidfd_open(
-                        process.pid
+                        fate.pid
                     )  # it has not been reaped: the number is its own
                     pidfd_send_signal(opened["process"], SIGKILL)
                     if is_ready(opened["process"], deadline - time.monotonic()):
-                        process.ending()
+                        fate.collect()
             except (ProcessLookupError, RuntimeFailure):
                 continue  # something else in this process has reaped it
 
@@ -220,7 +220,8 @@ class Container(container.Container):
         """
         from ociruntime.operations.exec import execute
 
-        process = execute(
+        self._fates = [fate for fate in self._fates if fate.ending is None]
+        return execute(
             self,
             _request(request),
             pid_file=pid_file,
@@ -230,10 +231,8 @@ class Container(container.Container):
             take_terminal=take_terminal,
             pass_signals=pass_signals,
             trace=trace,
+            fates=self._fates,
         )
-        self._execs = [one for one in self._execs if not one.has_been_reaped()]
-        self._execs.append(process)
-        return process
 
     def kill(self, signal: int | str, all_processes: bool = False) -> None:
         """Send a signal to init, or to all processes of the container.

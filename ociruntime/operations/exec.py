@@ -52,6 +52,30 @@ _REFUSALS = {
 }
 
 
+class Fate:
+    """How a process that exec has made ends: (exit code, signal), once it is known. It holds no descriptors.
+
+    Whoever has to reap it may have this without the process: its number is its own as long as `ending` is None.
+    """
+
+    __slots__ = ("ending", "pid")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.ending: tuple[int | None, int] | None = None
+
+    def collect(self) -> tuple[int | None, int]:
+        """Wait for the end and reap it. May be called again. Raises RuntimeFailure if something else has collected it."""
+        if self.ending is None:
+            try:
+                _, status = os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                raise RuntimeFailure("the exit status of the process has already been collected") from None
+            code = os.waitstatus_to_exitcode(status)
+            self.ending = (code, 0) if code >= 0 else (None, -code)
+        return self.ending
+
+
 class ExecProcess:
     """A process that exec has made; `with` closes its descriptor.
 
@@ -63,7 +87,7 @@ class ExecProcess:
         self.pid = child.pid
         self.warnings = warnings
         self._child = child
-        self._ending: tuple[int | None, int] | None = None
+        self.fate = Fate(child.pid)
 
     @property
     def pidfd(self) -> int:
@@ -80,18 +104,7 @@ class ExecProcess:
 
     def ending(self) -> tuple[int | None, int]:
         """(exit code, signal), once it has ended: (3, 0), or (None, 9). Waits for that; as `wait`."""
-        if self._ending is None:
-            try:
-                _, status = os.waitpid(self.pid, 0)
-            except ChildProcessError:
-                raise RuntimeFailure("the exit status of the process has already been collected") from None
-            code = os.waitstatus_to_exitcode(status)
-            self._ending = (code, 0) if code >= 0 else (None, -code)
-        return self._ending
-
-    def has_been_reaped(self) -> bool:
-        """True once `ending` knows how it ended; its number may be another process's then."""
-        return self._ending is not None
+        return self.fate.collect()
 
     def kill(self, signal: int) -> None:
         """Send it a signal. Raises WrongState if it has ended."""
@@ -126,8 +139,12 @@ def execute(
     take_terminal: Callable[[int], None] | None = None,
     pass_signals: PassSignals | None = None,
     trace: str = "",
+    fates: list[Fate] | None = None,
 ) -> ExecProcess:
-    """Run a program in a container; see api.Container.exec."""
+    """Run a program in a container; see api.Container.exec.
+
+    fates   gets that of the process before the caller has the process
+    """
     if container.unfinished == "delete":
         raise WrongState(
             "cannot exec in a container that is being deleted", hint="; ".join(container.warnings)
@@ -158,6 +175,8 @@ def execute(
         if executed is not None:
             executed.close()  # no one else knows about it: it is ended
         raise
+    if fates is not None:
+        fates.append(executed.fate)
     # In one line: if a signal handler raises before it, the process is ended; after it, the caller has the process.
     return executed.let_go()
 

@@ -6,6 +6,7 @@ Init must have done what it needs before: the program of these tests is static a
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ ours_only = pytest.mark.skipif(
 )
 
 departure("few descriptors", "runc", "R045", "any number is a limit")
+
+_USERS = itertools.count(12340)
 
 
 def limit(name: str, soft: int, hard: int | None = None) -> Callable[[Config], None]:
@@ -153,7 +156,8 @@ def test_other_limits_of_nothing(compare: Compare, name: str) -> None:
 
     def scenario(stage: Stage) -> dict[str, Any]:
         codes = []
-        for uid in (0, 1234):
+        # Another user each time: a process that is still ending would count for RLIMIT_NPROC.
+        for uid in (0, next(_USERS)):
 
             def edit(config: Config, uid: int = uid) -> None:
                 limit(f"RLIMIT_{name}", 0)(config)
