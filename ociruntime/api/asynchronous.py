@@ -9,27 +9,25 @@ from __future__ import annotations
 import asyncio
 import time
 
+from ociruntime.api.running import advance
+from ociruntime.operations.result import Result
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ociruntime.api.exchange import Exchange
     from ociruntime.api.running import InContainer, InExisting
-    from ociruntime.operations.result import Result
 
 
 async def driven(program: InContainer | InExisting) -> Result:
     """Run the program to its end. If this is cancelled, the program is ended and what was made for it removed."""
     with program:
         waits = program.waits()
-        wait = next(waits)
-        while True:
-            in_time = await served(program.streams.exchange, *wait)
-            try:
-                wait = waits.send(in_time)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
+        wait: tuple[int, float | None] | Result = next(waits)
+        while not isinstance(wait, Result):
+            wait = advance(waits, await served(program.streams.exchange, *wait))
+        return wait
 
 
 async def served(exchange: Exchange, pidfd: int, deadline: float | None) -> bool:

@@ -86,14 +86,19 @@ def driven(program: InContainer | InExisting) -> Result:
     """Run the program to its end, blocking this thread."""
     with program:
         waits = program.waits()
-        wait = next(waits)
-        while True:
-            in_time = program.streams.exchange.serve(*wait)  # the caller's functions may raise anything
-            try:
-                wait = waits.send(in_time)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
+        wait: tuple[int, float | None] | Result = next(waits)
+        while not isinstance(wait, Result):
+            wait = advance(waits, program.streams.exchange.serve(*wait))
+        return wait
+
+
+def advance(waits: Waits, in_time: bool) -> tuple[int, float | None] | Result:
+    """The next wait, or at the end the result. (StopIteration of a function of the caller's must not come through here.)"""
+    try:
+        return waits.send(in_time)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
 
 
 class InContainer:
