@@ -21,8 +21,13 @@ from ociruntime.linux.cgroups.stats import stats
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TypeAlias
 
     from ociruntime.container import Container
+
+    # What tells when processes of a container are out of memory. `descriptor` is ready (POLLIN or POLLPRI) when that has
+    # happened, -1 without a memory controller; wait(seconds) says how many times it has since the last call.
+    MemoryWatch: TypeAlias = "_V1 | _V2"
 
 Event = dict[str, object]
 _LONGEST_WAIT = 1.0  # seconds until the next check whether the cgroup is still there
@@ -75,34 +80,14 @@ def _watch(paths: dict[str, str]) -> MemoryWatch:
     return _V2(paths.get("", ""))
 
 
-class MemoryWatch:
-    """Tells when processes of a container are out of memory.
-
-    descriptor   is ready (POLLIN or POLLPRI) when that has happened; -1 if the container has no memory controller
-    """
-
-    descriptor = -1
-
-    def wait(self, seconds: float) -> int:
-        """How many times it has happened since the last call; waits that long for the first time."""
-        raise NotImplementedError
-
-    def ended(self) -> bool:
-        """True if there is nothing left to watch."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Stop watching."""
-        raise NotImplementedError
-
-
-class _V1(MemoryWatch):
+class _V1:
     """Memory events of a cgroup v1; without the memory controller there are none."""
 
     def __init__(self, paths: dict[str, str]) -> None:
         self.place = paths.get("memory") or next(iter(paths.values()))
         self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.poll = select.poll()
+        self.descriptor = -1
         if "memory" in paths:
             control = os.open(f"{self.place}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -129,7 +114,7 @@ class _V1(MemoryWatch):
         os.close(self.event)
 
 
-class _V2(MemoryWatch):
+class _V2:
     """Memory events of a cgroup v2."""
 
     def __init__(self, place: str) -> None:

@@ -14,6 +14,7 @@ from ociruntime.linux.cgroups.planner import (
     HIERARCHY_CURE,
     controller_cure,
 )
+from ociruntime.linux.cgroups.rights import nearest
 from ociruntime.linux.refusals import Remedy, facts
 
 _ROOT = "/sys/fs/cgroup"
@@ -75,13 +76,6 @@ def undelegated(path: str) -> Remedy:
         return Remedy(cause, CGROUP1_DELEGATION, root=True)
     files = " ".join(f"{above}{name}" for name in ("", "/cgroup.procs", "/cgroup.subtree_control"))
     return Remedy(cause, f"{CGROUP2_DELEGATION}; or as root: chown {user} {files}", root=True)
-
-
-def nearest(path: str) -> str:
-    """The lowest directory on the way to `path` that exists."""
-    while path != "/" and not os.path.isdir(path):
-        path = os.path.dirname(path)
-    return path
 
 
 def mount_of(path: str) -> str:
