@@ -31,7 +31,7 @@ SYNC_POINTS = {
 }
 
 # The progress pages: struct plan_progress.
-PHASE_OFFSET, COUNT_OFFSET, ERROR_OFFSET, STAMPS_OFFSET = 4, 12, 16, 40
+FORKED_OFFSET, PHASE_OFFSET, COUNT_OFFSET, ERROR_OFFSET, STAMPS_OFFSET = 0, 4, 12, 16, 40
 _PAGE = 4096
 
 
@@ -39,6 +39,11 @@ def progress_size(records: int) -> int:
     """Bytes that the progress pages need for a plan of so many records."""
     size = STAMPS_OFFSET + 8 * (records + 1)
     return (size + _PAGE - 1) // _PAGE * _PAGE
+
+
+def forked_in(pages: bytes) -> int:
+    """Process id of what a helper has forked, or 0; the first bytes of the pages will do."""
+    return int.from_bytes(pages[FORKED_OFFSET : FORKED_OFFSET + 4], "little")
 
 
 def phase_in(pages: bytes) -> int:

@@ -71,7 +71,7 @@ enum { REPLY_CONTINUE = 'c', REPLY_GO = 'g' };
 // The shared page(s) `progress`: what has happened, readable even after kill -9.
 enum { PHASE_none, PHASE_creating, PHASE_created, PHASE_starting, PHASE_executing };
 struct plan_progress {
-  uint32_t magic;
+  int32_t forked;  // written by op fork's clone, in case the helper is killed before it can send the pid
   uint32_t phase;
   uint32_t record;  // number of the record being executed
   uint32_t count;   // of stamps

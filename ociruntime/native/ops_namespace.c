@@ -41,9 +41,11 @@ int op_time_offsets(const struct time_offsets_args *a) {
 }
 
 // Only children enter a joined pid namespace, never the process itself. The child becomes the runtime's child
-// (CLONE_PARENT), so that the runtime can wait for it; this process tells its pid and ends.
+// (CLONE_PARENT), so that the runtime can wait for it; this process tells its pid and ends. If it is killed
+// before it can, the pid is on the progress page: the kernel writes it there before the new process runs.
 int op_fork(const struct fork_args *a) {
-  struct clone_args arguments = {.flags = a->flags | CLONE_PARENT};
+  struct clone_args arguments = {.flags = a->flags | CLONE_PARENT | CLONE_PARENT_SETTID,
+                                 .parent_tid = (uintptr_t)&init.progress->forked};
   long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
   if (pid < 0)
     return fail(DETAIL_clone3);

@@ -37,6 +37,7 @@ from ociruntime.progress import (
     SYNC_FORKED,
     SYNC_LISTENER,
     SYNC_TERMINAL,
+    forked_in,
     phase_in,
     progress_size,
 )
@@ -246,6 +247,10 @@ class Child:
         """Process id of the helper; 0 if there is none, or none any more."""
         return self._spawned.pid if self._forks and not self._forked else 0
 
+    def pids(self) -> list[int]:
+        """Process ids of the helper and of what it has made, as far as there are such processes."""
+        return [pid for pid in (self.helper, self.pid or self._forked_pid()) if pid]
+
     @property
     def pidfd(self) -> int:
         """Of the helper until init is known, then of init; -1 if there is neither."""
@@ -344,11 +349,17 @@ class Child:
     def _hear_of_init(self) -> None:
         """If a helper has made a process, its pid: the helper's message may come after the failure of that process.
 
-        Without the pid it can't be reaped, and a zombie keeps its pid namespace, and so init, from ending.
+        Or never, if the helper was killed in between: then the progress page has it. Without the pid it can't be reaped, and
+        a zombie keeps its pid namespace, and so init, from ending.
         """
         self._note()
         while self.helper and self._read():
             self._note()
+        if self.helper and self._forked_pid():
+            self._adopt(self._forked_pid())
+
+    def _forked_pid(self) -> int:
+        return forked_in(os.pread(self.progress, 4, 0))
 
     def _adopt(self, pid: int) -> None:
         """The helper has made init and ends; init is a child of this process (CLONE_PARENT)."""

@@ -315,14 +315,18 @@ def _thaw(child: Child | None, made: Plan) -> None:
     opened = made.host_step("open_cgroup")
     slots = getattr(opened, "args", {}).get("slots", {})
     path = slots.get("cgroup freezer")
-    pid = child.pid or child.helper if child is not None else 0
-    if not path or not pid:
+    pids = child.pids() if child is not None else []
+    if not path or not pids:
         return
     directory = path.rpartition("/")[0]
     if not frozen({"freezer": directory}):  # or it is gone, with the container and all that was in it
         return
     with open(f"{directory.rpartition('/')[0]}/tasks", "wb", buffering=0) as file:
-        file.write(str(pid).encode())
+        for pid in pids:
+            try:
+                file.write(str(pid).encode())
+            except ProcessLookupError:
+                continue  # it has ended
 
 
 def _relative(failure: RuntimeFailure) -> RuntimeFailure:

@@ -72,6 +72,7 @@ def _handshake() -> dict[str, int]:
         "REPLY_GO": progress.GO[0],
         "sizeof(struct plan_message)": progress.MESSAGE_SIZE,
         "offsetof(struct plan_message, pid)": progress.PID_OFFSET,
+        "offsetof(struct plan_progress, forked)": progress.FORKED_OFFSET,
         "offsetof(struct plan_progress, phase)": progress.PHASE_OFFSET,
         "offsetof(struct plan_progress, count)": progress.COUNT_OFFSET,
         "offsetof(struct plan_progress, error)": progress.ERROR_OFFSET,

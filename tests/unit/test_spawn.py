@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import resource
@@ -16,7 +17,7 @@ from ociruntime.errors import InitLost
 from ociruntime.native._shim import ffi
 from ociruntime.native.encode import encode
 from ociruntime.native.spawn import MESSAGE, Child, ChildFailed
-from ociruntime.progress import MESSAGE_ERROR, MESSAGE_SYNC, SYNC_FORKED
+from ociruntime.progress import MESSAGE_ERROR, MESSAGE_SYNC, SYNC_FORKED, SYNC_STARTED
 from ociruntime.step import InitStep, Slot
 
 if TYPE_CHECKING:
@@ -53,6 +54,29 @@ def test_failure_overtakes_the_helpers_word() -> None:
         os.waitpid(made, os.WNOHANG)
     child.close()
     far.close()
+
+
+def test_helper_killed_before_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper is killed after its clone and before it has told the pid of what it made: that process is reaped, too."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:  # so that the helper's message has to wait
+            far.send(MESSAGE.pack(MESSAGE_SYNC, SYNC_STARTED, 0, 0, 0, 0), socket.MSG_DONTWAIT)
+            filled += 1
+    monkeypatch.setattr("ociruntime.native.spawn._socket.socketpair", lambda *_: (near, far))
+    child = Child(encode([(0, InitStep("fork", 0))], [], BASE), records=1, fd_base=BASE, slots=[], forks=True)
+    while len(child.pids()) < 2:  # the kernel writes the second one
+        assert child.helper
+    helper, made = child.pids()
+    assert filled > 0
+    assert child.pid == 0
+    assert helper != made
+    child.kill()
+    child.close()
+    for pid in (helper, made):
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def written(directory: Path, numbers: list[int]) -> list[str]:
