@@ -10,6 +10,7 @@ from ociruntime.cli.log import emit
 from ociruntime.container import list_all
 from ociruntime.errors import RuntimeFailure, printable
 from ociruntime.jsontext import compact
+from ociruntime.linux import accounts
 from ociruntime.stateroot import check_root
 
 TYPE_CHECKING = False
@@ -28,9 +29,12 @@ def run(settings: Settings, given: Arguments) -> int:
     if settings.root and check_root(root):
         # A --root that does not exist is a mistake, as in the newest runc; without one, nothing has been made yet.
         raise RuntimeFailure(root, step="read state directory", errno=ENOENT)
-    found = list_all(root, lambda words: settings.log.tell_warning(f"list: {words}"))
-    for state in found:
-        state["owner"] = owner(os.path.join(root, str(state["id"])))
+    told: list[str] = []
+    found = list_all(root, told.append)
+    if not given.on("quiet"):
+        name_owners(root, found)
+    for words in told:  # now, as finding a name may begin the call anew
+        settings.log.tell_warning(f"list: {words}")
     if given.on("quiet"):
         emit("".join(f"{state['id']}\n" for state in found))
     elif given.text("format") == "json":
@@ -40,18 +44,23 @@ def run(settings: Settings, given: Arguments) -> int:
     return 0
 
 
-def owner(directory: str) -> str:
-    """Name of the user who owns the container, "#UID" if the user has none, "" if it has just been deleted."""
-    import pwd
+def name_owners(root: str, found: list[dict[str, object]]) -> None:
+    """Add to each state the name of the user who owns the container, "#UID" if the user has none, "" if it has just gone."""
+    users = accounts.passwd() if found else ""
+    names: dict[int, str] = {}
+    for state in found:
+        try:
+            uid = os.lstat(os.path.join(root, str(state["id"]))).st_uid
+        except OSError:
+            state["owner"] = ""
+            continue
+        name = names.get(uid) or accounts.login_name(uid, users)
+        if not name:
+            from ociruntime.native import full_python
 
-    try:
-        uid = os.lstat(directory).st_uid
-    except OSError:
-        return ""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"#{uid}"
+            full_python.need()  # libc may know it from elsewhere than /etc/passwd
+            name = f"#{uid}"
+        state["owner"] = names[uid] = name
 
 
 def table(found: list[dict[str, object]]) -> str:

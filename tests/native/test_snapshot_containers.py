@@ -102,6 +102,34 @@ def test_a_container_s_life(both: tuple[str, str], tmp_path: Path) -> None:
     ]
 
 
+def executions(tmp_path: Path, *words: str) -> int:
+    """How many programs a call has executed: a second one is the launcher."""
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["strace", "-e", "trace=execve", "-o", trace, *words], stdout=subprocess.DEVNULL, check=True
+    )
+    return trace.read_text().count("execve(")
+
+
+def test_list(both: tuple[str, str], tmp_path: Path) -> None:
+    """The same table, without the launcher, as the owner's name is in /etc/passwd; a warning is said once."""
+    bundle = make_bundle(tmp_path / "bundle", "sleep", "100")
+    snapshot, name = both[1], f"{MARK}-list"
+    words = ("--root", str(tmp_path / "state"))
+    make = [snapshot, *words, "create", "--bundle", str(bundle.directory), name]
+    nothing = subprocess.DEVNULL
+    try:
+        subprocess.run(make, stdin=nothing, stdout=nothing, stderr=nothing, check=True)
+        (tmp_path / "state/stranger").mkdir()
+        (tmp_path / "state/stranger/state.json").write_text("{")
+        said = [same(both, *words, "list", *more) for more in ((), ("--quiet",), ("--format", "json"))]
+        assert [(code, err.count(b"\n")) for code, _, err in said] == [(0, 1)] * 3
+        assert b'"owner":"root"' in said[2][1]
+        assert executions(tmp_path, snapshot, *words, "list") == 1
+    finally:
+        call(snapshot, *words, "delete", "--force", name)
+
+
 @pytest.mark.parametrize(
     "program",
     [

@@ -120,10 +120,9 @@ BY_THE_LAUNCHER = {
     ("ociruntime.check.schema", "jsonschema.validators"),
     ("ociruntime.check.schema", "ociruntime.check.schema_compiler"),
     ("ociruntime.linux.seccomp_cache", "ociruntime.linux.seccomp_compiler"),
-    ("ociruntime.linux.refusals.ids", "pwd"),
+    ("ociruntime.linux.accounts", "pwd"),
     ("ociruntime.operations.recover", "ociruntime.linux.cgroups.systemd.scope"),
     ("ociruntime.operations.update", "ociruntime.linux.cgroups.systemd.scope"),
-    ("ociruntime.verbs.list", "pwd"),
     *(
         ("ociruntime.cli.snapshot.boot", name)
         for name in (

@@ -177,7 +177,7 @@ def test_the_list_sees_what_is_loaded() -> None:
         (["resume", "nobody"], {*STATE, *SIGNAL, "ociruntime.verbs.resume"}),
         (["ps", "nobody"], {*STATE, *PS, "ociruntime.verbs.ps"}),
         (["events", "nobody"], {*STATE, *EVENTS, "ociruntime.verbs.events"}),
-        (["list"], {*STATE, "ociruntime.verbs.list"}),
+        (["list"], {*STATE, "ociruntime.linux", "ociruntime.linux.accounts", "ociruntime.verbs.list"}),
         (["exec", "nobody", "true"], {*STATE, *REQUEST, "ociruntime.verbs.exec"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

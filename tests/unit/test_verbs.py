@@ -21,7 +21,7 @@ from ociruntime.cli import main
 from ociruntime.errors import NoSuchContainer, UsageError, Violation
 from ociruntime.inspect import features
 from ociruntime.linux import hostname
-from ociruntime.verbs.list import table
+from ociruntime.verbs.list import name_owners, table
 from ociruntime.verbs.spec import default_config
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -380,3 +380,30 @@ def test_a_pattern_that_is_none(
     assert capfd.readouterr().err.startswith(
         f"ociruntime: {verb}: flag --regex: invalid pattern '{pattern}': "
     )
+
+
+def test_list_names_owners(tmp_path: Path) -> None:
+    """By /etc/passwd; by number without a name; not at all if the container has gone. One lookup for each user."""
+    for name, uid in (("a", 0), ("b", 0), ("c", 54321)):
+        (tmp_path / name).mkdir()
+        os.chown(tmp_path / name, uid, -1)
+    found: list[dict[str, object]] = [{"id": name} for name in "abcd"]
+    name_owners(str(tmp_path), found)
+    assert [state["owner"] for state in found] == ["root", "root", "#54321", ""]
+
+
+def test_list_begins_anew_for_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A static program leaves a user whom /etc/passwd doesn't know to the launcher, and only that."""
+
+    class BegunAnewError(Exception):
+        pass
+
+    def go_over() -> None:
+        raise BegunAnewError
+
+    monkeypatch.setattr("ociruntime.native.full_python.go_over", go_over)
+    (tmp_path / "a").mkdir()
+    name_owners(str(tmp_path), [{"id": "a"}])
+    os.chown(tmp_path / "a", 54321, -1)
+    with pytest.raises(BegunAnewError):
+        name_owners(str(tmp_path), [{"id": "a"}])

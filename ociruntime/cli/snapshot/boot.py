@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 # Verbs that people call and no engine waits for: they load what is not in the snapshot, such as jsonschema.
-# `list` names the containers' owners, for which libc may load libraries (nsswitch.conf).
-BY_THE_LAUNCHER = frozenset(("compare", "doctor", "help", "inspect", "list", "plan", "spec", "validate"))
+BY_THE_LAUNCHER = frozenset(("compare", "doctor", "help", "inspect", "plan", "spec", "validate"))
 
 _PACKAGES = (
     "",

@@ -16,7 +16,13 @@ from ociruntime.removal import remove_tree
 
 _CALLS = (("state", "unknown"), ("start", "unknown"), ("kill", "unknown", "KILL"), ("delete", "unknown"))
 # Of a container that runs: `start` and `delete` are refused.
-_CALLS_RUNNING = (("state", "running"), ("start", "running"), ("delete", "running"), ("ps", "running"))
+_CALLS_RUNNING = (
+    ("state", "running"),
+    ("start", "running"),
+    ("delete", "running"),
+    ("ps", "running"),
+    ("list",),
+)
 
 
 def up(scratch: str, rounds: int) -> None:

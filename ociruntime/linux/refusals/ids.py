@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 
+from ociruntime.linux import accounts
 from ociruntime.linux.refusals import Remedy, facts, namespaces
 
 _ORDINARY = 65536  # sub-ids that adduser and useradd give
@@ -130,21 +131,5 @@ def read_sub_ids(path: str, user: str, uid: int) -> list[tuple[int, int]]:
 
 
 def login_name(uid: int) -> str:
-    """The name of a user, or "" if it has none.
-
-    A static program can't load what nsswitch.conf names, and has to do with /etc/passwd.
-    """
-    from ociruntime.native import full_python
-
-    for line in facts.text("/etc/passwd").splitlines():
-        name, *fields = line.split(":")
-        if fields[1:2] == [str(uid)]:
-            return name
-    if full_python.go_over is not None:
-        return ""
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return ""
+    """The name of a user, or "" if it has none."""
+    return accounts.login_name(uid, facts.text(accounts.FILE))
