@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from ociruntime.step import Argument, Step
 
 MAGIC = lib.PLAN_MAGIC
-_HEADER = struct.Struct("<6I")
-_RECORD = struct.Struct("<HHI12I")
 _ARGUMENTS = 12
+_UNUSED = [[0] * (_ARGUMENTS - used) for used in range(_ARGUMENTS + 1)]
 
 
 def word(table: int, number: int) -> str:
@@ -69,14 +68,20 @@ class _Writer:
             self._strings.append(0)
         return found
 
-    def list(self, items: Sequence[str | int], pointer: str) -> int:
+    def list_or_blob(self, argument: Argument, pointer: str) -> int:
+        if isinstance(argument, Blob):
+            return self._blob(argument.key)
+        assert isinstance(argument, list)
+        return self._list(argument, pointer)
+
+    def _list(self, items: Sequence[str | int], pointer: str) -> int:
         start = len(self._lists)
         self._lists.append(-len(items) - 1)  # negative: a number, not an offset
         self._lists += [self.string(str(item), pointer) for item in items]
         self._lists.append(-1)
         return start * 8
 
-    def blob(self, key: str) -> int:
+    def _blob(self, key: str) -> int:
         start = len(self._lists)
         content = self._blobs[key]
         padded = content + bytes(-len(content) % 8)
@@ -122,35 +127,49 @@ def encode(
     """
     writer = _Writer(blobs or {})
     numbers = {key: index for index, key in enumerate(slots)}
-    data = _HEADER.size + len(steps) * _RECORD.size
-    # (op, ignore, index, [(kind, value)]): string offsets are relative until all strings are known
-    pending: list[tuple[int, int, int, list[tuple[str, int]]]] = []
+    words = [MAGIC, 0, len(steps), len(slots), fd_base, 0]
+    of_strings: list[int] = []  # which words are relative offsets until all lists are known
+    of_lists: list[int] = []
     for index, step in steps:
         op, args, ignore = _operation(step)
         code, signature = OPS[op]
         if len(args) != len(signature):
             raise RuntimeError(f"step {index}: {op} takes {len(signature)} arguments, not {len(args)}")
-        values = [
-            _value(writer, numbers, letter, arg, step.pointer)
-            for letter, arg in zip(signature, args, strict=True)
-        ]
-        pending.append((code, ignore, index, values))
+        words += (code | ignore << 16, index)
+        for letter, argument in zip(signature, args, strict=True):
+            if letter == "u":
+                words.append(_number(argument, step.pointer))
+            elif letter in "sSp":
+                if argument is None:
+                    words.append(0)
+                    continue
+                assert isinstance(argument, str)
+                of_strings.append(len(words))
+                words.append(writer.string(argument, step.pointer))
+            elif letter == "f":
+                assert isinstance(argument, Slot)
+                words.append(numbers[argument.key])
+            else:
+                of_lists.append(len(words))
+                words.append(writer.list_or_blob(argument, step.pointer))
+        words += _UNUSED[len(args)]
+    data = 4 * len(words)
     tail, strings = writer.finish(data)
-    base = {"s": strings, "l": data, "u": 0}
-    records = b"".join(
-        _RECORD.pack(
-            code,
-            ignore,
-            index,
-            *[base[kind] + value for kind, value in values],
-            *(0,) * (_ARGUMENTS - len(values)),
-        )
-        for code, ignore, index, values in pending
-    )
-    size = data + len(tail)
-    buffer = _HEADER.pack(MAGIC, size, len(steps), len(slots), fd_base, strings) + records + tail
+    for place in of_strings:
+        words[place] += strings
+    for place in of_lists:
+        words[place] += data
+    words[1], words[5] = data + len(tail), strings
+    buffer = struct.pack(f"<{len(words)}I", *words) + tail
     verify(buffer)
     return buffer
+
+
+def _number(argument: Argument, pointer: str) -> int:
+    assert isinstance(argument, int)
+    if not 0 <= argument <= 0xFFFFFFFF:  # never truncated: uid 4294967296 would become root
+        raise RuntimeError(f"{pointer}: {argument} does not fit into 32 bits")
+    return argument
 
 
 def _operation(step: Step) -> tuple[str, Sequence[Argument], int]:
@@ -164,29 +183,6 @@ def _operation(step: Step) -> tuple[str, Sequence[Argument], int]:
         return "sync", (SYNC_POINTS[step.point],), 0
     assert isinstance(step, InitStep)
     return step.op, step.args, step.ignore
-
-
-def _value(
-    writer: _Writer, numbers: dict[str, int], letter: str, argument: Argument, pointer: str
-) -> tuple[str, int]:
-    if letter in "sSp":
-        if argument is None:
-            return "u", 0
-        assert isinstance(argument, str)
-        return "s", writer.string(argument, pointer)
-    if letter in "ln":
-        assert isinstance(argument, list)
-        return "l", writer.list(argument, pointer)
-    if letter == "f":
-        assert isinstance(argument, Slot)
-        return "u", numbers[argument.key]
-    if letter == "b":
-        assert isinstance(argument, Blob)
-        return "l", writer.blob(argument.key)
-    assert isinstance(argument, int)
-    if not 0 <= argument <= 0xFFFFFFFF:  # never truncated: uid 4294967296 would become root
-        raise RuntimeError(f"{pointer}: {argument} does not fit into 32 bits")
-    return "u", argument
 
 
 def verify(buffer: bytes) -> None:
