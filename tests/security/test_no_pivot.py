@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness.apart import own_mounts
 from tests.harness.configuration import (
     CAPABILITY_SETS,
     Config,
@@ -115,17 +116,8 @@ def test_hidden_in_a_user_namespace(stage: Stage, searchable: Path) -> None:
 @pytest.fixture
 def shared_host(stage: Stage) -> Iterator[list[str]]:
     """A mount namespace that shares its mounts with its copies; a command prefix that enters it."""
-    words = ["unshare", "-m", "--propagation", "shared", "sh", "-c", "echo ready; exec sleep 1000"]
-    sleeper = subprocess.Popen(words, stdout=subprocess.PIPE)
-    assert sleeper.stdout is not None
-    assert sleeper.stdout.readline() == b"ready\n"
-    prefix = ["nsenter", "-t", str(sleeper.pid), "-m", "--"]
-    stage.runtime.command = [*prefix, *stage.runtime.command]
-    yield prefix
-    stage.close()
-    sleeper.kill()
-    sleeper.wait()
-    sleeper.stdout.close()
+    with own_mounts(stage, "shared") as prefix:
+        yield prefix
 
 
 @pytest.fixture

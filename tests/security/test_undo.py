@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness.apart import own_mounts
 from tests.harness.configuration import Config, add_bind, without_namespace
 
 if TYPE_CHECKING:
@@ -22,17 +23,8 @@ CREATES = 60
 @pytest.fixture
 def one_host(stage: Stage) -> Iterator[list[str]]:
     """A mount namespace in which all verbs run, as on a host that can be done without; a prefix that enters it."""
-    words = ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo ready; exec sleep 1000"]
-    sleeper = subprocess.Popen(words, stdout=subprocess.PIPE)
-    assert sleeper.stdout is not None
-    assert sleeper.stdout.readline() == b"ready\n"
-    prefix = ["nsenter", "-t", str(sleeper.pid), "-m", "--"]
-    stage.runtime.command = [*prefix, *stage.runtime.command]
-    yield prefix
-    stage.close()
-    sleeper.kill()
-    sleeper.wait()
-    sleeper.stdout.close()
+    with own_mounts(stage, "private") as prefix:
+        yield prefix
 
 
 def _mount_points(prefix: list[str]) -> list[str]:
