@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When did each step begin and end? `--trace FILE`, in Chrome's trace event format.
+"""When did each step begin and end? `--trace FILE`, in Chrome's trace event format, or as a page if FILE ends with .html.
 
 Host steps are timed here; init leaves the time at which it began each record in its progress pages.
 Both read CLOCK_REALTIME, the clock that no time namespace shifts, so they share one timeline. It costs
-nothing when there is no file. A trace that other programs belong to is continued (launch/trace_origin.py).
+nothing when there is no file. The page is made by launch/trace_page.py; a trace that other programs belong to is continued
+(launch/trace_origin.py).
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class Trace:
         if not self.path:
             return
         try:
-            self._write()
+            self._write("" if failure is None else str(failure) or type(failure).__name__)
         except OSError as problem:
             told = RuntimeFailure(self.path, step="write trace", errno=problem.errno or 0)
             self.path = ""
@@ -107,9 +108,8 @@ class Trace:
             if isinstance(failure, RuntimeFailure):
                 failure.reason += f"; and then: {told}"
 
-    def _write(self) -> None:
+    def _write(self, failure: str) -> None:
         from ociruntime.launch.trace_event import Event
-        from ociruntime.launch.trace_events import document
         from ociruntime.launch.trace_origin import context
 
         whole = Event(self._begun, time.time_ns(), name=self.verb)
@@ -117,8 +117,16 @@ class Trace:
         begins = [one.begin for one in self.events if one.step is not None and one.begin >= self._prepares]
         if begins:
             self._stage(_PREPARED.get(self.verb, "check, plan"), self._prepares, min(begins))
+        if self.path.endswith(".html"):
+            from ociruntime.launch.trace_page import page
+
+            data = page(whole, self.events, failure, context())
+        else:
+            from ociruntime.launch.trace_events import document
+
+            data = document(whole, self.events, context())
         with open(self.path, "wb", buffering=0) as file:
-            file.write(document(whole, self.events, context()))
+            file.write(data)
 
 
 class _Span:

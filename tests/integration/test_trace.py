@@ -160,6 +160,9 @@ def test_it_continues_the_callers_trace(stage: Stage, monkeypatch: pytest.Monkey
     (scope,) = json.loads(made.stdout)["resourceSpans"][0]["scopeSpans"]
     assert [span["spanId"] for span in scope["spans"]] == [event["args"]["span_id"] for event in events]
     assert all(int(span["startTimeUnixNano"]) <= int(span["endTimeUnixNano"]) for span in scope["spans"])
+    page = stage.directory / "trace.html"
+    stage.container("true").run(options=["--trace", str(page)]).ok()
+    assert trace_id in page.read_text()
 
 
 def test_create_and_start_share_the_plan(stage: Stage) -> None:
@@ -352,7 +355,7 @@ def test_default_config_is_what_the_plan_of_it_says(stage: Stage) -> None:
     assert _traced(trace, container) == _planned(container)
 
 
-@pytest.mark.parametrize("path", ["/nonexistent/trace"])
+@pytest.mark.parametrize("path", ["/nonexistent/trace", "/nonexistent/trace.html"])
 @pytest.mark.parametrize("verb", ["create", "run", "start", "exec"])
 def test_a_trace_that_can_not_be_written(stage: Stage, verb: str, path: str) -> None:
     """The file is named, with the reason; and what create, run or exec has made goes again."""
