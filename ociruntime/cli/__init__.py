@@ -80,7 +80,11 @@ def dispatch(verb: str, words: list[str], settings: Settings) -> int:
         raise UsageError(f"takes {wanted}, but got {count} argument{plural}", hint="--help shows the usage")
     if settings.log.verbose:
         settings.log.tell_debug(f"{verb}: arguments {given.words}, flags {given.flags}")
-    settings.trace = given.text("trace", settings.trace)
+    trace = given.text("trace") or settings.trace
+    if isinstance(trace, str) and trace and any(row[0] == "trace" for row in flags.VERB_FLAGS[verb]):
+        from ociruntime.launch.trace_origin import Command
+
+        settings.trace = Command(trace)
     module = __import__(f"ociruntime.verbs.{verb}", fromlist=["run"])
     code: int = module.run(settings, given)
     return code

@@ -33,7 +33,7 @@ GLOBAL: tuple[Row, ...] = (
     ("log", "", "FILE", WORKS, "runc", "also append errors and warnings to FILE", ""),
     ("log-format", "", "text|json", WORKS, "runc", "format of log lines (default text)", ""),
     ("debug", "", "", WORKS, "runc", "log more, and show the traceback of an internal error", ""),
-    ("trace", "", "FILE", WORKS, "ours", "create, start, run, exec: write the start and end of every step to FILE (Chrome trace JSON)", ""),
+    ("trace", "", "FILE", WORKS, "ours", "create, start, run, exec: write the start and end of every step to FILE (Chrome trace JSON; a page if FILE ends with .html)", ""),
     ("cgroup-manager", "", "cgroupfs|disabled|systemd", WORKS, "crun", "how cgroups are managed (default cgroupfs)", ""),
     ("systemd-cgroup", "", "", WORKS, "runc", "the same as --cgroup-manager systemd: a scope unit for each container", ""),
     ("rootless", "", "auto|false|true", WORKS, "runc", "go on without the cgroups that may not be made (default auto: unless the caller is the host's root)", ""),
@@ -156,7 +156,17 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "features": (),
     "inspect": (),
     "validate": (_FORMAT_TEXT,),
-    "plan": (_FORMAT_TEXT,),
+    "plan": (
+        (
+            "format",
+            "f",
+            "text|json|html",
+            WORKS,
+            "ours",
+            "output format (default text); html is a page to look at",
+            "",
+        ),
+    ),
     "doctor": (_FORMAT_TEXT,),
     "gc": (),
     "compare": (

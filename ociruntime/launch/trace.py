@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When did each step begin and end? `--trace FILE`, in Chrome's trace event format (chrome://tracing, Perfetto).
+"""When did each step begin and end? `--trace FILE`, in Chrome's trace event format, or as a page if FILE ends with .html.
 
 Host steps are timed here; init leaves the time at which it began each record in its progress pages.
 Both read CLOCK_REALTIME, the clock that no time namespace shifts, so they share one timeline. It costs
-nothing when there is no file.
+nothing when there is no file. The page is made by launch/trace_page.py; a trace that other programs belong to is continued
+(launch/trace_origin.py).
 """
 
 from __future__ import annotations
@@ -17,19 +18,31 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from ociruntime.launch.trace_event import Event
+    from ociruntime.launch.trace_origin import Command
     from ociruntime.step import Plan, Step
 
-_HOST, _INIT = 1, 2  # the two rows of the picture
+# What a command does before its operation, and an operation before its first step.
+_LOADED = {"start": "imports, state", "exec": "imports, state"}
+_PREPARED = {"start": "ask init"}
 
 
 class Trace:
-    """Collects events and writes them when the operation has ended."""
+    """Collects events and writes them when the operation has ended.
 
-    def __init__(self, path: str, verb: str) -> None:
-        self.path = path
+    target   the file, "" if none is wanted; or a command, which is then traced from the begin of its process
+    """
+
+    def __init__(self, target: str | Command, verb: str) -> None:
         self.verb = verb
-        self.events: list[dict[str, object]] = []
-        self._begun = time.time_ns()
+        self.events: list[Event] = []
+        self._begun = self._prepares = time.time_ns()
+        if isinstance(target, str):
+            self.path = target
+        else:
+            self.path, self._begun = target.path, target.begun
+            self._stage("interpreter", target.begun, target.entered)
+            self._stage(_LOADED.get(verb, "imports, bundle"), target.entered, self._prepares)
 
     def host(self, index: int, step: Step) -> _Span:
         """A context manager around one host step."""
@@ -49,31 +62,25 @@ class Trace:
             begin = stamps[record]
             self._cut_last(begin)
             end = stamps[record + 1] if record + 1 < len(stamps) else time.time_ns()
-            self.add(index, step, begin, end, _INIT)
+            self.add(index, step, begin, end)
 
     def _cut_last(self, begin: int) -> None:
         """The end of the record that init was at when its stamps were read is only known from the next one."""
-        last = next((event for event in reversed(self.events) if event["tid"] == _INIT), None)
+        of_init = (one for one in reversed(self.events) if one.step is not None and one.step.where != "host")
+        last = next(of_init, None)
         if last is not None:
-            start, length = last["ts"], last["dur"]
-            assert isinstance(start, float)
-            assert isinstance(length, float)
-            last["dur"] = max(min(length, begin / 1000 - start), 0.0)
+            last.end = max(min(last.end, begin), last.begin)
 
-    def add(self, index: int, step: Step, begin: int, end: int, row: int) -> None:
-        """One event; times in nanoseconds."""
-        self.events.append(
-            {
-                "name": step.describe(),
-                "cat": step.where,
-                "ph": "X",
-                "ts": begin / 1000,
-                "dur": (end - begin) / 1000,
-                "pid": os.getpid(),
-                "tid": row,
-                "args": {"step": index, "pointer": step.pointer},
-            }
-        )
+    def add(self, index: int, step: Step, begin: int, end: int) -> None:
+        """One step; times in nanoseconds."""
+        from ociruntime.launch.trace_event import Event
+
+        self.events.append(Event(begin, end, index=index, step=step))
+
+    def _stage(self, name: str, begin: int, end: int) -> None:
+        from ociruntime.launch.trace_event import Event
+
+        self.events.append(Event(begin, end, name=name))
 
     def __enter__(self) -> None:
         return None
@@ -92,7 +99,7 @@ class Trace:
         if not self.path:
             return
         try:
-            self._write()
+            self._write("" if failure is None else str(failure) or type(failure).__name__)
         except OSError as problem:
             told = RuntimeFailure(self.path, step="write trace", errno=problem.errno or 0)
             self.path = ""
@@ -101,23 +108,25 @@ class Trace:
             if isinstance(failure, RuntimeFailure):
                 failure.reason += f"; and then: {told}"
 
-    def _write(self) -> None:
-        from ociruntime.jsontext import compact
+    def _write(self, failure: str) -> None:
+        from ociruntime.launch.trace_event import Event
+        from ociruntime.launch.trace_origin import context
 
-        whole = {
-            "name": self.verb,
-            "ph": "X",
-            "ts": self._begun / 1000,
-            "dur": (time.time_ns() - self._begun) / 1000,
-            "pid": os.getpid(),
-            "tid": 0,
-        }
-        names = [
-            {"name": "thread_name", "ph": "M", "pid": os.getpid(), "tid": row, "args": {"name": name}}
-            for row, name in ((0, "verb"), (_HOST, "runtime"), (_INIT, "init"))
-        ]
+        whole = Event(self._begun, time.time_ns(), name=self.verb)
+        # In a trace of start, init's step of waiting has begun long before.
+        begins = [one.begin for one in self.events if one.step is not None and one.begin >= self._prepares]
+        if begins:
+            self._stage(_PREPARED.get(self.verb, "check, plan"), self._prepares, min(begins))
+        if self.path.endswith(".html"):
+            from ociruntime.launch.trace_page import page
+
+            data = page(whole, self.events, failure, context())
+        else:
+            from ociruntime.launch.trace_events import document
+
+            data = document(whole, self.events, context())
         with open(self.path, "wb", buffering=0) as file:
-            file.write(compact({"traceEvents": [*names, whole, *self.events]}).encode())
+            file.write(data)
 
 
 class _Span:
@@ -137,4 +146,4 @@ class _Span:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._trace.path:
-            self._trace.add(self._index, self._step, self._begin, time.time_ns(), _HOST)
+            self._trace.add(self._index, self._step, self._begin, time.time_ns())

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ociruntime.bundle import Bundle
     from ociruntime.container import Container
     from ociruntime.host import Host
+    from ociruntime.launch.trace_origin import Command
     from ociruntime.plan.order import Options
 
     Made = TypeVar("Made", bound=Container)
@@ -44,7 +45,7 @@ def create(
     pid_file: str = "",
     stdio: tuple[int, int, int] = (-1, -1, -1),
     keep_terminal: bool = False,
-    trace: str = "",
+    trace: str | Command = "",
     kind: type[Made],
 ) -> Made:
     """Make a container; see api.create.

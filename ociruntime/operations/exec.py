@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from ociruntime.config import Node
     from ociruntime.container import Container
+    from ociruntime.launch.trace_origin import Command
     from ociruntime.native.spawn import Child
     from ociruntime.operations.exec_document import Request
 
@@ -138,7 +139,7 @@ def execute(
     pidfd_socket: str = "",
     take_terminal: Callable[[int], None] | None = None,
     pass_signals: PassSignals | None = None,
-    trace: str = "",
+    trace: str | Command = "",
     fates: list[Fate] | None = None,
 ) -> ExecProcess:
     """Run a program in a container; see api.Container.exec.

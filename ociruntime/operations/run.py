@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ociruntime.foreground.readiness import News
     from ociruntime.foreground.streams import Streams
     from ociruntime.foreground.terminal import Terminal
+    from ociruntime.launch.trace_origin import Command
     from ociruntime.operations.report import Report
     from ociruntime.plan.order import Options
 
@@ -39,7 +40,7 @@ def run(
     pid_file: str = "",
     detach: bool = False,
     keep: bool = False,
-    trace: str = "",
+    trace: str | Command = "",
     forward_signals: bool = False,
     notify: str = "",
     report: Report | None = None,

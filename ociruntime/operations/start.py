@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ociruntime.bundle import Bundle
     from ociruntime.container import Container
     from ociruntime.launch.trace import Trace
+    from ociruntime.launch.trace_origin import Command
     from ociruntime.step import Plan
 
 _REFUSALS = {
@@ -50,7 +51,7 @@ _REFUSALS = {
 }
 
 
-def start(container: Container, trace: str = "") -> None:
+def start(container: Container, trace: str | Command = "") -> None:
     """Run the program; see api.Container.start."""
     if not trace:
         begin(container)
@@ -62,7 +63,9 @@ def start(container: Container, trace: str = "") -> None:
         begin(container, timeline)
 
 
-def start_and_tell(container: Container, manager: str, trace: str, warn: Callable[[str], None]) -> None:
+def start_and_tell(
+    container: Container, manager: str, trace: str | Command, warn: Callable[[str], None]
+) -> None:
     """As start; then wait until the program is ready or has ended, and tell the service manager.
 
     manager   its socket ($NOTIFY_SOCKET)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ociruntime.bundle import Bundle
     from ociruntime.cli.flags import Arguments
     from ociruntime.cli.log import Log
+    from ociruntime.launch.trace_origin import Command
     from ociruntime.operations.report import Report
     from ociruntime.plan.order import Options
 
@@ -30,7 +31,7 @@ class Settings:
 
     log             where errors and warnings go
     root            absolute path of --root, or "" for the default
-    trace           file of --trace, or ""
+    trace           file of --trace, or ""; for a verb that has steps, the command that writes it
     cgroup_manager  "cgroupfs", "systemd" or "disabled"
     rootless        "auto", "true" or "false"
     """
@@ -41,7 +42,7 @@ class Settings:
         self,
         log: Log,
         root: str = "",
-        trace: str = "",
+        trace: str | Command = "",
         cgroup_manager: str = "cgroupfs",
         rootless: str = "auto",
     ) -> None:

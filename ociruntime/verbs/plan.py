@@ -51,6 +51,10 @@ def run(settings: Settings, given: Arguments) -> int:
         settings.log.tell_warning(f"plan: {warning}")
     if given.text("format") == "json":
         emit(indented(as_document(path, made)) + "\n")
+    elif given.text("format") == "html":
+        from ociruntime.plan.page import page
+
+        emit(page(path, made))
     else:
         emit(as_text(path, made))
     return 0

@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.harness.browser import chromium
 from tests.harness.rootfs import cache_directory
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no static libpython": lambda: not _has_static_python(),
     "no arm64 tree": lambda: not os.environ.get("OCIRUNTIME_ARM64_TREE"),
     "other counts": _has_other_counts,
+    "no chromium": lambda: not chromium(),
     "docker before 23": lambda: not knows_runtime_types(),
     "peer under test": lambda: os.environ.get("RUNTIME", "ociruntime") not in {"ociruntime", "launcher"},
 }

@@ -7,11 +7,15 @@ belongs to a step, in the plan's order, and no step is without its own.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +30,6 @@ from tests.integration.test_time_namespace import DAY, offsets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.harness.driver import Container
     from tests.harness.stage import Stage
@@ -35,6 +38,7 @@ pytestmark = pytest.mark.skipif(
     runtime_under_test() in PEERS, reason="plan and --trace are this runtime's: run with RUNTIME=ociruntime"
 )
 
+REPOSITORY = Path(__file__).parents[2]
 _RUNTIME_ROW, _INIT_ROW = 1, 2
 _PLACEHOLDER = "ID"  # what `plan` shows in place of the id
 
@@ -58,6 +62,12 @@ def _events(path: Path, row: int) -> list[dict[str, Any]]:
     """The steps of one row of the trace, by their begin."""
     events = [one for one in json.loads(path.read_bytes())["traceEvents"] if one["ph"] == "X"]
     return sorted((one for one in events if one["tid"] == row), key=lambda one: float(one["ts"]))
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """The event of the verb itself."""
+    (whole,) = [event for event in _events(path, 0) if event["cat"] == "verb"]
+    return whole
 
 
 def _line(event: dict[str, Any], container: Container) -> str:
@@ -98,7 +108,7 @@ def test_times_are_inside_the_verb(stage: Stage, edit: Callable[[Config], None] 
     container = stage.container("true", edit=edit)
     trace = stage.directory / "trace.json"
     container.run(options=["--trace", str(trace)]).ok()
-    (whole,) = _events(trace, 0)
+    whole = _whole(trace)
     begin, end = whole["ts"], whole["ts"] + whole["dur"]
     for row in (_RUNTIME_ROW, _INIT_ROW):
         last = begin
@@ -106,6 +116,53 @@ def test_times_are_inside_the_verb(stage: Stage, edit: Callable[[Config], None] 
             assert event["dur"] >= 0
             assert last - 1 <= event["ts"] <= event["ts"] + event["dur"] <= end + 1
             last = event["ts"] + event["dur"]
+
+
+def test_it_begins_with_the_process(stage: Stage) -> None:
+    """The stages before the first step follow each other from the begin of the process, which is not before the call."""
+    container = stage.container("true")
+    trace = stage.directory / "trace.json"
+    before = time.time_ns() / 1000
+    container.run(options=["--trace", str(trace)]).ok()
+    whole = _whole(trace)
+    stages = [event for event in _events(trace, 0) if event["cat"] == "stage"]
+    assert [stage["name"] for stage in stages] == ["interpreter", "imports, bundle", "check, plan"]
+    assert before <= whole["ts"] == stages[0]["ts"]
+    for one, two in itertools.pairwise([*stages, _events(trace, _RUNTIME_ROW)[0]]):
+        assert one["dur"] > 0
+        assert one["ts"] + one["dur"] == pytest.approx(two["ts"], abs=1)
+
+
+def test_it_continues_the_callers_trace(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event has the caller's trace id; the verb's parent is the caller's span, and that of all others is the verb."""
+    trace_id, caller = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    monkeypatch.setitem(ENVIRONMENT, "TRACEPARENT", f"00-{trace_id}-{caller}-01")
+    monkeypatch.setitem(ENVIRONMENT, "TRACESTATE", "vendor=1")
+    container = stage.container("true")
+    trace = stage.directory / "trace.json"
+    container.run(options=["--trace", str(trace)]).ok()
+    events = [event for event in json.loads(trace.read_bytes())["traceEvents"] if event["ph"] == "X"]
+    whole = _whole(trace)["args"]
+    assert {event["args"]["trace_id"] for event in events} == {trace_id}
+    assert (whole["parent_id"], whole["tracestate"]) == (caller, "vendor=1")
+    assert [event["args"]["parent_id"] for event in events].count(whole["span_id"]) == len(events) - 1
+    spans = {event["args"]["span_id"] for event in events}
+    assert len(spans) == len(events)
+    assert all(re.fullmatch("[0-9a-f]{16}", span) for span in spans - {caller})
+    (program,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/trace.md").read_text(), re.DOTALL)
+    made = subprocess.run(
+        [sys.executable, "-c", program],
+        input=trace.read_bytes(),
+        capture_output=True,
+        check=True,
+        timeout=TIMEOUT,
+    )
+    (scope,) = json.loads(made.stdout)["resourceSpans"][0]["scopeSpans"]
+    assert [span["spanId"] for span in scope["spans"]] == [event["args"]["span_id"] for event in events]
+    assert all(int(span["startTimeUnixNano"]) <= int(span["endTimeUnixNano"]) for span in scope["spans"])
+    page = stage.directory / "trace.html"
+    stage.container("true").run(options=["--trace", str(page)]).ok()
+    assert trace_id in page.read_text()
 
 
 def test_create_and_start_share_the_plan(stage: Stage) -> None:
@@ -298,11 +355,12 @@ def test_default_config_is_what_the_plan_of_it_says(stage: Stage) -> None:
     assert _traced(trace, container) == _planned(container)
 
 
+@pytest.mark.parametrize("path", ["/nonexistent/trace", "/nonexistent/trace.html"])
 @pytest.mark.parametrize("verb", ["create", "run", "start", "exec"])
-def test_a_trace_that_can_not_be_written(stage: Stage, verb: str) -> None:
+def test_a_trace_that_can_not_be_written(stage: Stage, verb: str, path: str) -> None:
     """The file is named, with the reason; and what create, run or exec has made goes again."""
-    flags = ("--trace", "/nonexistent/trace")
-    words = f"ociruntime: {verb}: write trace: /nonexistent/trace: ENOENT"
+    flags = ("--trace", path)
+    words = f"ociruntime: {verb}: write trace: {path}: ENOENT"
     if verb in ("create", "run"):
         made = stage.container("true")
         (made.create if verb == "create" else made.run)(*flags).refused(words)

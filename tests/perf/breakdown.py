@@ -89,11 +89,11 @@ def parts_of(begun: float, ended: float, events: list[dict[str, Any]]) -> list[t
             raise CommandFailedError(f"no step {word!r} in the trace")
         return float(found[-1]["ts"] + (found[-1]["dur"] if end else 0)) / 1000
 
-    whole = next(event for event in events if event["tid"] == _VERB)
+    prepares = next(event for event in events if event["name"] == "check, plan")
     first = next(event for event in events if event["tid"] != _VERB)
     inside = next(event for event in events if event["tid"] == _INIT)
     borders = (
-        (PYTHON_STARTS, whole["ts"] / 1000),
+        (PYTHON_STARTS, prepares["ts"] / 1000),
         ("load, check, plan", first["ts"] / 1000),
         ("cgroups, and the plan for init", when("clone init")),
         ("spawn init", inside["ts"] / 1000),

@@ -85,7 +85,7 @@ def test_the_phases_add_up_to_the_whole() -> None:
     events = [
         {"tid": tid, "ts": begin * MILLISECOND, "dur": long * MILLISECOND, "name": name}
         for tid, begin, long, name in (
-            (0, 1_010, 15, "run"), (1, 1_012, 1, "check cgroup"), (1, 1_013, 3, "clone init with new pid"),
+            (0, 1_001, 24, "run"), (0, 1_010, 2, "check, plan"), (1, 1_012, 1, "check cgroup"), (1, 1_013, 3, "clone init with new pid"),
             (2, 1_015, 3, "mount proc on /proc"), (2, 1_018, 1, "sync ready: done"), (2, 1_020, 2, "exec true"),
         )
     ]  # fmt: skip

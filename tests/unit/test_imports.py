@@ -99,6 +99,8 @@ REQUEST = {
     "ociruntime.operations",
 }
 
+PAGES = {"ociruntime.plan.html", "ociruntime.plan.page", "ociruntime.plan.style"}
+
 # How it gets into the container: every health probe loads this, and nothing else.
 EXEC = {
     "ociruntime.linux.annotations",
@@ -209,6 +211,18 @@ def test_create_loads_nothing_dear(verb: str, tmp_path: Path) -> None:
     assert "ociruntime.linux.mounts" in loaded
     rare = {"console", "terminal", "seccomp", "lsm", "intelrdt", "scheduling", "idmap"}
     assert not {name for name in loaded if name.rpartition(".")[2] in rare}
+    assert not {name for name in loaded if name.startswith("ociruntime.launch.trace_")} | (loaded & PAGES)
+
+
+def test_pages_are_loaded_only_when_they_are_asked_for() -> None:
+    """Neither the other formats of `plan` nor a trace in Chrome's format load what writes HTML."""
+    bundle = f"{REPOSITORY}/bundle-examples/readonly"
+    for wanted in ("text", "json"):
+        assert not loaded_by("plan", "--format", wanted, bundle)[1] & PAGES
+    code, loaded = loaded_by("plan", "--format", "html", bundle)
+    assert code == 0
+    assert loaded >= PAGES
+    assert "html" not in loaded
 
 
 def test_importing_the_package_costs_nothing() -> None:
