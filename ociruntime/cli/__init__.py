@@ -124,12 +124,15 @@ def version() -> int:
     import sys
 
     from ociruntime import __version__
-    from ociruntime.inspect.features import OCI_VERSION_MAX
+    from ociruntime.inspect.features import OCI_VERSION_MAX, libseccomp_version
     from ociruntime.native.full_python import form
 
+    library = libseccomp_version()
     python = ".".join(map(str, sys.version_info[:3]))
     emit(
-        f"ociruntime version {__version__}\nspec: {OCI_VERSION_MAX}\npython: {python}, in a{'n' * (form[0] == 'i')} {form}\n"
+        f"ociruntime version {__version__}\nspec: {OCI_VERSION_MAX}\n"
+        + (f"libseccomp: {library}\n" if library else "")
+        + f"python: {python}, in a{'n' * (form[0] == 'i')} {form}\n"
     )
     return 0
 

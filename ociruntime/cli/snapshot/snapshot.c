@@ -35,6 +35,12 @@ struct range {
 };
 extern const struct range snapshot_ranges[];  // generated: what is written into the copy; ends with NULL
 extern const struct _inittab snapshot_modules[];
+struct function {
+  const char *name;
+  void *address;
+};
+extern const char snapshot_library[];  // generated: its name for dlopen; "" if none has been linked in
+extern const struct function snapshot_functions[];  // likewise; ends with NULL
 
 static PyObject *entry;  // boot.enter
 static PyThreadState *thread;
@@ -65,9 +71,19 @@ static void use_one_heap(void) {
 
 // ---- what a static program can't do ----
 
-void *snapshot_dlopen(const char *path, int flags) { return (void)path, (void)flags, NULL; }
+// A library that has been linked in can be loaded all the same: those of its functions that are used.
+void *snapshot_dlopen(const char *path, int flags) {
+  (void)flags;
+  return path && strcmp(path, snapshot_library) == 0 ? (void *)(uintptr_t)snapshot_functions : NULL;
+}
+void *snapshot_dlsym(void *library, const char *name) {
+  for (const struct function *one = library; one && one->name; one++)
+    if (strcmp(one->name, name) == 0)
+      return one->address;
+  return NULL;
+}
 char *snapshot_dlerror(void) { return "this program is static: it can't load a library"; }
-void *snapshot_dlsym(void *library, const char *name) { return (void)library, (void)name, NULL; }
+int snapshot_dlclose(void *library) { return (void)library, 0; }
 
 // cffi keeps errno in a thread-local variable of its own. There is one thread, so its place can be in
 // ordinary memory.
