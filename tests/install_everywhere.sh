@@ -31,6 +31,7 @@ fail() {
 works() {
     "$1" --version | grep -q "in an\{0,1\} $2\$" || fail "$1 --version does not say $2: $("$1" --version)"
     "$1" features | grep -q "\"run.ociruntime.form\": \"$2\"" || fail "$1 features does not say $2"
+    "$1" --version | grep -q "^libseccomp: 2" || fail "$1 --version does not name libseccomp: $("$1" --version)"
     "$1" help create | grep -q -- --bundle || fail "$1 help does not work"
     "$1" validate /fresh/bundle | grep -q valid || fail "$1 validate does not work"
     said=$("$1" run --bundle /fresh/bundle "install-$$") || fail "$1 run does not work"
@@ -125,7 +126,7 @@ if [ "${1-}" = --inside ]; then
 fi
 
 [ $# -gt 0 ] || set -- bookworm trixie no-archive
-packages="gcc libc6-dev python3-dev python3-venv busybox-static ca-certificates python3-cffi-backend python3-jsonschema"
+packages="gcc libc6-dev libseccomp-dev python3-dev python3-venv busybox-static ca-certificates python3-cffi-backend python3-jsonschema"
 for name in "$@"; do
     system "$name"
     echo "== $name: $form is expected"

@@ -46,6 +46,11 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         log.failure(Interrupted(2), verb)
         return EXIT_INTERRUPTED
+    except MemoryError:
+        log.failure(
+            RuntimeFailure("out of memory", hint="ulimit -v and ulimit -d show this process's limits"), verb
+        )
+        return EXIT_ERROR
     except Exception as failure:  # noqa: BLE001 - the last line of defence: bad input is never a traceback
         name = type(failure).__name__
         log.tell_error(f"{verb}: internal error: {name}: {failure} (--debug shows where)", {"error": name})
@@ -128,12 +133,15 @@ def version() -> int:
     import sys
 
     from ociruntime import __version__
-    from ociruntime.inspect.features import OCI_VERSION_MAX
+    from ociruntime.inspect.features import OCI_VERSION_MAX, libseccomp_version
     from ociruntime.native.full_python import form
 
+    library = libseccomp_version()
     python = ".".join(map(str, sys.version_info[:3]))
     emit(
-        f"ociruntime version {__version__}\nspec: {OCI_VERSION_MAX}\npython: {python}, in a{'n' * (form[0] == 'i')} {form}\n"
+        f"ociruntime version {__version__}\nspec: {OCI_VERSION_MAX}\n"
+        + (f"libseccomp: {library}\n" if library else "")
+        + f"python: {python}, in a{'n' * (form[0] == 'i')} {form}\n"
     )
     return 0
 

@@ -252,20 +252,20 @@ def _answer(action: Node, errno_ret: Node) -> int:
 
 
 def foresee(root: str, config: Node) -> None:
-    """Before anything is made: a filter that has to be compiled needs a library, which a static program can't load.
+    """Before anything is made: is there a filter that this program can't compile, because it is static and lacks libseccomp?
 
     root   directory of the containers' state
     """
     from ociruntime.native import full_python
 
-    if full_python.go_over is not None and config.at("linux", "seccomp"):
-        try:
-            from ociruntime.linux.seccomp_cache import is_known
-        except ImportError:  # the static library of this Python has no BLAKE2
-            full_python.need()
-            raise
-        if not is_known(root, request(config, _fails_unknown(config))):
-            full_python.need()
+    if not full_python.absent or not config.at("linux", "seccomp"):
+        return
+    if full_python.absent == {"libseccomp"}:
+        from ociruntime.linux.seccomp_cache import is_known
+
+        if is_known(root, request(config, _fails_unknown(config))):
+            return
+    full_python.need()
 
 
 def _fails_unknown(config: Node) -> bool:

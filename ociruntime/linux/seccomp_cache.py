@@ -2,10 +2,11 @@
 """Has this filter been compiled before? A file for each, below the directory of the containers' state.
 
 A file is named after what was compiled (BLAKE2b of the request, the machine and FORMAT). It holds the program,
-which file of libseccomp made it (a replaced library makes everything stale), and a digest of all that. It is
-used only if it and its directory belong to this user, no one else may write to them, and the digest is right;
-otherwise the filter is compiled anew. Files are written under another name and renamed, so that two runtimes can
-do it at once. The cache is optional: without a usable directory each create compiles.
+which file of libseccomp made it (a replaced library makes everything stale; a snapshot that has the library in itself
+is that file), and a digest of all that. It is used only if it and its directory belong to this user, no one else may
+write to them, and the digest is right; otherwise the filter is compiled anew. Files are written under another name
+and renamed, so that two runtimes can do it at once. The cache is optional: without a usable directory each create
+compiles.
 
 The library is not even loaded when the program is found. Must not import the subject.
 """
@@ -20,6 +21,7 @@ from errno import ENOSPC
 from ociruntime.config import parse
 from ociruntime.errors import BundleError
 from ociruntime.jsontext import compact
+from ociruntime.native import full_python
 
 DIRECTORY = "@seccomp"  # below --root; no container's id has an @
 FORMAT = 1  # raised when seccomp_compiler.py makes other programs of the same request
@@ -145,7 +147,9 @@ def _stamp(path: str) -> list[int]:
 
 
 def _library_path() -> str:
-    """The file of the library that this process has loaded; proc(5), maps."""
+    """The file of the library that this process has loaded (proc(5), maps), or of the snapshot that has it in itself."""
+    if full_python.go_over is not None:
+        return os.readlink("/proc/self/exe")
     with open("/proc/self/maps", "rb", buffering=0) as maps:
         for line in maps.readall().split(b"\n"):
             path = line.partition(b"/")[2]

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociruntime.native._seccomp import CData, Library
 
-_NAME = "libseccomp.so.2"
+LIBRARY = "libseccomp.so.2"
 _HINT = "apt-get install libseccomp2 (2.5 or newer)"
 _OLDEST = (2, 5)
 _STEP = "compile seccomp filter"
@@ -50,9 +50,9 @@ _X32_BIT = 0x40000000
 def load_library() -> Library:
     """libseccomp; StepFailed if it is not installed or too old."""
     try:
-        library = ffi.dlopen(_NAME)
+        library = ffi.dlopen(LIBRARY)
     except OSError as failure:
-        raise StepFailed(f"{_NAME} can't be loaded: {failure}", pointer=_POINTER, hint=_HINT) from None
+        raise StepFailed(f"{LIBRARY} can't be loaded: {failure}", pointer=_POINTER, hint=_HINT) from None
     version = library.seccomp_version()
     if (version.major, version.minor) < _OLDEST:
         raise StepFailed(f"libseccomp {version_text(library)} is too old", pointer=_POINTER, hint=_HINT)

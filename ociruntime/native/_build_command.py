@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,19 @@ sys.exit(main(["--beside", {output!r}]))
 """
 
 
+# What the LGPL asks of whoever passes the wheel on: section 6 of LGPL-2.1.txt.
+_NOTICE = """The program ociruntime in this wheel contains, linked statically:
+
+    {python}, under the licence in CPython.txt
+    the C part of cffi, with libffi, both under the MIT licence
+    {libraries}, under the GNU Lesser General Public License 2.1, whose text is in LGPL-2.1.txt
+
+It was linked on {system}, whose packages have the sources of these. To use it with a changed library, install the
+sdist of ociruntime, which has all that the program is made of: the build takes the static libraries (libc.a, libseccomp.a)
+that gcc finds, first in the directories that the environment variable LIBRARY_PATH names.
+"""
+
+
 class NoSnapshotError(Exception):
     """Why the command is not a snapshot."""
 
@@ -47,6 +61,7 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
 
     editable_mode = False  # setuptools sets it
     has_snapshot = False
+    libseccomp = ""  # version of that in the snapshot
 
     def run(self) -> None:
         """Make the command."""
@@ -65,7 +80,8 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
                     f"a snapshot for aarch64 has been tried under emulation only; {VARIABLE}=snapshot asks for one"
                 )
             self._make_snapshot()
-            said = f"as a snapshot of Python {sys.version.split()[0]}"
+            library = f"libseccomp {self.libseccomp} in it" if self.libseccomp else "no libseccomp in it"
+            said = f"as a snapshot of Python {sys.version.split()[0]}, with {library}"
         except NoSnapshotError as failure:
             if wanted == "snapshot":
                 raise SetupError(f"{VARIABLE}=snapshot, but there is no snapshot: {failure}") from None
@@ -74,7 +90,7 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
 
     def _make_snapshot(self) -> None:
         """Put it in the launcher's place, and the launcher beside it."""
-        licence_text()
+        licence_texts()
         for command in ("build_py", "build_ext"):
             self.run_command(command)
         built: Any = self.get_finalized_command("build_ext")
@@ -82,6 +98,7 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
         with tempfile.TemporaryDirectory() as scratch:
             made = os.path.join(scratch, "snapshot")
             freeze(os.path.join(built.build_lib, "ociruntime"), scratch, made)
+            self.libseccomp = libseccomp_in(made)
             os.rename(command, command + "-launcher")
             shutil.copyfile(made, command)
         os.chmod(command, 0o755)
@@ -103,8 +120,14 @@ def freeze(package: str, scratch: str, output: str) -> None:
         raise NoSnapshotError(reason.removeprefix("ociruntime: no snapshot: "))
 
 
+def libseccomp_in(command: str) -> str:
+    """The version of the libseccomp that a snapshot has in itself; "" if it has none."""
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    return "".join(re.findall(r"^libseccomp: (.*)$", done.stdout, re.MULTILINE))
+
+
 class bdist_wheel(_bdist_wheel):  # noqa: N801
-    """`bdist_wheel`: a wheel with a snapshot is for one CPython, and has its licence in it."""
+    """`bdist_wheel`: a wheel with a snapshot is for one CPython, and has the licences of what is linked into it."""
 
     def has_snapshot(self) -> bool:
         """Whether this wheel has one; known when the scripts have been built."""
@@ -117,24 +140,54 @@ class bdist_wheel(_bdist_wheel):  # noqa: N801
         return super().get_tag()
 
     def write_wheelfile(self, wheelfile_base: str, *rest: Any, **more: Any) -> None:
-        """The file WHEEL, and CPython's licence."""
+        """The file WHEEL, and the licences of what is in the snapshot."""
         super().write_wheelfile(wheelfile_base, *rest, **more)
         if self.has_snapshot():
-            target = os.path.join(wheelfile_base, "licenses", "CPython.txt")
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copyfile(licence_text(), target)
+            target = os.path.join(wheelfile_base, "licenses")
+            os.makedirs(target, exist_ok=True)
+            for name, source in licence_texts().items():
+                shutil.copyfile(source, os.path.join(target, name))
+            with open(os.path.join(target, "snapshot.txt"), "w", encoding="utf-8") as notice:
+                notice.write(self._notice())
+
+    def _notice(self) -> str:
+        """What is linked into the snapshot, and how it is linked anew."""
+        version = getattr(self.get_finalized_command("build_scripts"), "libseccomp", "")
+        return _NOTICE.format(
+            python=f"CPython {sys.version.split()[0]}",
+            libraries=" and ".join(["the GNU C Library", *([f"libseccomp {version}"] if version else [])]),
+            system=_system(),
+        )
 
 
-def licence_text() -> str:
-    """The file with the licence of this CPython, which must go where its code goes. Raises NoSnapshotError."""
+def _system() -> str:
+    """The distribution's name and version."""
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:  # no os-release(5)
+        return platform.platform()
+
+
+def licence_texts() -> dict[str, str]:
+    """Name in the wheel -> file, of the licences that must go where the snapshot goes. Raises NoSnapshotError."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    places = (
-        os.path.join(sysconfig.get_path("stdlib"), "LICENSE.txt"),
-        os.path.join(str(sysconfig.get_config_var("LIBPL")), "LICENSE.txt"),
-        f"/usr/share/doc/python{version}/copyright",
-        f"/usr/share/licenses/python{version}/LICENSE",
-    )
-    for place in places:
-        if os.path.isfile(place):
-            return place
-    raise NoSnapshotError(f"the licence of CPython is in none of {', '.join(places)}")
+    places = {
+        "CPython.txt": (
+            os.path.join(sysconfig.get_path("stdlib"), "LICENSE.txt"),
+            os.path.join(str(sysconfig.get_config_var("LIBPL")), "LICENSE.txt"),
+            f"/usr/share/doc/python{version}/copyright",
+            f"/usr/share/licenses/python{version}/LICENSE",
+        ),
+        "LGPL-2.1.txt": (
+            "/usr/share/common-licenses/LGPL-2.1",
+            "/usr/share/licenses/glibc/COPYING.LIB",
+            "/usr/share/licenses/libseccomp/LICENSE",
+        ),
+    }
+    found = {}
+    for name, files in places.items():
+        there = [file for file in files if os.path.isfile(file)]
+        if not there:
+            raise NoSnapshotError(f"{name.removesuffix('.txt')}'s licence is in none of {', '.join(files)}")
+        found[name] = there[0]
+    return found

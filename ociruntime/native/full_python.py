@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 go_over: Callable[[], object] | None = None
 find_interpreter: Callable[[], tuple[str, list[str]]] | None = None
+absent: frozenset[str] = frozenset()  # of what a snapshot may have: "libseccomp", "_blake2"
 form = "interpreter"  # or "snapshot": the value of run.ociruntime.form in what `features` prints
 
 

@@ -78,6 +78,12 @@ def _has_static_python() -> bool:
     return known and bool(tools) and os.path.exists(f"{sysconfig.get_config_var('LIBPL')}/{library}")
 
 
+def _has_static_libseccomp() -> bool:
+    """Whether a snapshot gets libseccomp into it."""
+    words = ["gcc", "-print-file-name=libseccomp.a"]
+    return _has_static_python() and os.path.isabs(subprocess.check_output(words, text=True))
+
+
 def knows_runtime_types() -> bool:
     """Whether the dockerd under test can name a shim (version 23 and newer)."""
     dockerd = os.environ.get("DOCKERD") or shutil.which("dockerd", path="/usr/sbin:/usr/bin")
@@ -104,6 +110,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no memfd_noexec": lambda: not os.path.exists("/proc/sys/vm/memfd_noexec"),
     "no git history": lambda: not has_git_history(),
     "no static libpython": lambda: not _has_static_python(),
+    "no static libseccomp": lambda: not _has_static_libseccomp(),
     "no arm64 tree": lambda: not os.environ.get("OCIRUNTIME_ARM64_TREE"),
     "other counts": _has_other_counts,
     "no chromium": lambda: not chromium(),

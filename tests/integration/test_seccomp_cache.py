@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness.command import LAUNCHER
 from tests.harness.configuration import set_capabilities
 from tests.harness.driver import ENVIRONMENT, runtime_under_test
 from tests.harness.peers import PEERS
@@ -78,7 +79,8 @@ def test_second_create_compiles_nothing(stage: Stage) -> None:
 
 
 def test_hit_does_not_load_the_library(stage: Stage) -> None:
-    """A library that can't be loaded does not matter once the filter is there."""
+    """A library that can't be loaded does not matter once the filter is there. (A snapshot may have it in itself.)"""
+    stage.runtime.command = [LAUNCHER]
     edit = with_filter(_REFUSE)
     assert _how(stage, edit) == "compiled"
     empty = stage.directory / "empty"
@@ -189,7 +191,8 @@ def test_foreign_directory_is_not_used(stage: Stage) -> None:
 
 
 def test_replaced_library(stage: Stage) -> None:
-    """Another libseccomp makes what the old one compiled stale."""
+    """Another libseccomp makes what the old one compiled stale: test_a_replaced_snapshot is the same for one inside."""
+    stage.runtime.command = [LAUNCHER]
     edit = with_filter(_REFUSE)
     library = next(Path("/usr/lib").glob("*/libseccomp.so.2")).resolve()
     own = stage.directory / "lib"

@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ociruntime.cli.snapshot import build as building
 from tests.harness.bundle import Bundle, make_bundle
 from tests.harness.driver import MARK
-from tests.native.snapshots import Answer, call, same
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.harness.seccomp_profiles import dockers_filter
+from tests.native.snapshots import LAUNCHER, Answer, call, same
 
 pytestmark = pytest.mark.root
 
@@ -236,16 +236,93 @@ def seccomp_bundle(tmp_path: Path) -> Bundle:
 
 
 def test_a_seccomp_profile(both: tuple[str, str], tmp_path: Path) -> None:
-    """Compiled by the launcher the first time, then by the snapshot from the cache; the filter works both times."""
+    """Each form compiles it, and finds what the other one has compiled; the filter works every time."""
     bundle = seccomp_bundle(tmp_path)
     words = ("--root", str(tmp_path / "state"), "run", "-b", str(bundle.directory), f"{MARK}-seccomp")
     expected = call(both[1], *words)
     assert b"not supported" in expected[2]
     assert len(list((tmp_path / "state/@seccomp").iterdir())) == 1
     assert same(both, *words) == expected
-    call(both[1], *words)
     shutil.rmtree(tmp_path / "state/@seccomp")
-    assert same(both[::-1], *words) == expected
+    assert same(both, *words) == expected
+
+
+def traced_run(command: str, tmp_path: Path, bundle: Bundle) -> tuple[int, str]:
+    """Exit code of `run` under the filter, and by its trace where that came from."""
+    trace = tmp_path / "trace"
+    trace.unlink(missing_ok=True)
+    words = ("run", "--trace", str(trace), "-b", str(bundle.directory), f"{MARK}-traced")
+    code = call(command, "--root", str(tmp_path / "state"), *words)[0]
+    found = re.search(r"compile seccomp filter [^(]*\((.*?)\)", trace.read_text() if trace.exists() else "")
+    return code, found[1] if found else ""
+
+
+@pytest.fixture
+def filtering(telling: str) -> str:
+    """A snapshot with libseccomp in it, whose ordinary launcher ends with 42."""
+    if not building.find_seccomp():
+        pytest.skip("no libseccomp.a")
+    return telling
+
+
+def test_a_profile_is_compiled_in_the_snapshot(filtering: str, tmp_path: Path) -> None:
+    """By the libseccomp that is linked in, without the ordinary launcher; and the launcher finds the program then."""
+    bundle = seccomp_bundle(tmp_path)
+    code, how = traced_run(filtering, tmp_path, bundle)
+    version = re.search(r"^libseccomp: (2\.\d.*)$", call(filtering, "--version")[1].decode(), re.MULTILINE)
+    assert version
+    assert (code, how) == (1, f"compiled by libseccomp {version[1]}")
+    assert traced_run(filtering, tmp_path, bundle) == (1, "from the cache")
+    assert traced_run(LAUNCHER, tmp_path, bundle) == (1, "from the cache")
+
+
+def test_both_forms_compile_the_same_program(filtering: str, tmp_path: Path) -> None:
+    """Docker's profile: if both have the same libseccomp, they differ in nothing but who has made it."""
+    bundle = make_bundle(
+        tmp_path / "bundle", "true", edit=lambda config: config["linux"].update(seccomp=dockers_filter(set()))
+    )
+    made = []
+    for command in (filtering, LAUNCHER):
+        assert traced_run(command, tmp_path, bundle)[1].startswith("compiled by ")
+        (file,) = (tmp_path / "state/@seccomp").iterdir()
+        made.append(file.read_bytes().partition(b"\n")[2].partition(b"\n"))
+        shutil.rmtree(tmp_path / "state/@seccomp")
+    (first, _, program), (second, _, same_program) = made
+    assert (json.loads(first)["library"], "libseccomp.so" in json.loads(second)["library"]) == (
+        filtering,
+        True,
+    )
+    if call(filtering, "--version")[1].split()[6] == call(LAUNCHER, "--version")[1].split()[6]:
+        assert program == same_program
+
+
+def test_a_replaced_snapshot(filtering: str, tmp_path: Path) -> None:
+    """It may have another libseccomp: what the old one has compiled is stale."""
+    bundle = seccomp_bundle(tmp_path)
+    command = shutil.copy(filtering, tmp_path / "ociruntime")
+    assert traced_run(command, tmp_path, bundle)[1].startswith("compiled by ")
+    assert traced_run(command, tmp_path, bundle)[1] == "from the cache"
+    shutil.copy(filtering, tmp_path / "new").rename(command)
+    assert traced_run(command, tmp_path, bundle)[1].startswith("compiled by ")
+
+
+def test_a_snapshot_without_libseccomp(telling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is made the ordinary launcher takes over, unless the program is in the cache."""
+    monkeypatch.setattr(building, "find_seccomp", lambda: "")
+    directory = tmp_path / "installed"
+    directory.mkdir()
+    command, launcher = str(directory / "ociruntime"), directory / "ociruntime-launcher"
+    building.build(command, beside=True)
+    assert b"libseccomp" not in call(command, "--version")[1] + call(command, "features")[1]
+    shutil.copy(Path(telling).with_name("launcher"), launcher)
+    bundle = seccomp_bundle(tmp_path)
+    assert traced_run(command, tmp_path, bundle) == (42, "")
+    assert not (tmp_path / "state").exists()
+    launcher.write_text(f'#!/bin/sh\nexec {LAUNCHER} "$@"\n')
+    code, how = traced_run(command, tmp_path, bundle)
+    assert (code, how[:12]) == (1, "compiled by ")
+    launcher.unlink()
+    assert traced_run(command, tmp_path, bundle) == (1, "from the cache")
 
 
 def test_a_seccomp_profile_without_blake2(

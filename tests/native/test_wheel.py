@@ -8,6 +8,8 @@ tests/install_everywhere.sh does the same with isolation, and on other systems.
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from ociruntime.cli.snapshot.build import find_seccomp
 from tests.harness.bundle import make_bundle
 from tests.harness.driver import MARK
 from tests.native.snapshots import call
@@ -32,7 +35,10 @@ def wheel(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {**os.environ, "OCIRUNTIME_COMMAND": "snapshot"}
     done = build("wheel", copy_sources(tmp_path_factory.mktemp("tree")), out, environment)
     assert done.returncode == 0, done.stderr
-    assert "the command is installed as a snapshot of Python 3." in done.stdout
+    library = r"libseccomp 2\.\d\S+" if find_seccomp() else "no libseccomp"
+    assert re.search(
+        rf"the command is installed as a snapshot of Python 3\S+, with {library} in it\n", done.stdout
+    )
     (path,) = out.glob("*.whl")
     return path
 
@@ -83,6 +89,13 @@ def test_the_wheel_names_its_python(wheel: Path) -> None:
         assert archive.read(scripts["ociruntime"])[:4] == b"\x7fELF"
         (licence,) = (name for name in archive.namelist() if name.endswith("licenses/CPython.txt"))
         assert b"PYTHON SOFTWARE FOUNDATION LICENSE" in archive.read(licence)
+        (licence,) = (name for name in archive.namelist() if name.endswith("licenses/LGPL-2.1.txt"))
+        assert b"GNU LESSER GENERAL PUBLIC LICENSE" in archive.read(licence)
+        (notice,) = (name for name in archive.namelist() if name.endswith("licenses/snapshot.txt"))
+        said = archive.read(notice).decode()
+        assert f"CPython {platform.python_version()}, under the licence in CPython.txt" in said
+        assert "the GNU C Library" in said
+        assert ("libseccomp" in said.partition("It was linked on")[0]) == bool(find_seccomp())
         (tags,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
         assert f"Tag: {version}-{version}-".encode() in archive.read(tags)
 

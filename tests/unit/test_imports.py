@@ -47,9 +47,13 @@ FRONT = {
 }
 VERSION = {
     "ociruntime.config",
+    "ociruntime.descriptors",
     "ociruntime.inspect",
     "ociruntime.inspect.features",
+    "ociruntime.linux",
+    "ociruntime.linux.seccomp_compiler",  # the version of libseccomp
     "ociruntime.native",
+    "ociruntime.native._seccomp",
     "ociruntime.native.full_python",
 }
 STATE = {

@@ -48,10 +48,8 @@ _LEFT_OUT = (
     "ociruntime.linux.network_devices",
     "ociruntime.linux.cgroups.systemd.bus",
     "ociruntime.linux.cgroups.systemd.scope",
-    "ociruntime.linux.seccomp_compiler",
     "ociruntime.native._build",
     "ociruntime.native._build_command",
-    "ociruntime.native._seccomp",
     "ociruntime.native._systemd",
     "ociruntime.verbs.compare",
     "ociruntime.verbs.doctor",
@@ -116,6 +114,7 @@ def prepare_hidden(
     _keep_init(package)
     _open_streams()
     warm.up(scratch, _ROUNDS)
+    full_python.absent = _absent()
     full_python.form = "snapshot"
     full_python.find_interpreter = _find_interpreter
     frozen_seeds = _SEEDED.intersection(sys.modules)
@@ -268,7 +267,7 @@ def _forget_places() -> None:
 
 def _import_all(package: str) -> None:
     left_out = {*_LEFT_OUT}
-    if "_blake2" not in sys.builtin_module_names:  # see _incomplete in build.py
+    if not _has_blake2():
         left_out.add("ociruntime.linux.seccomp_cache")
     for folder in _PACKAGES:
         prefix = f"ociruntime.{folder}." if folder else "ociruntime."
@@ -278,6 +277,24 @@ def _import_all(package: str) -> None:
                 __import__(module)
     for module in _LATER:
         __import__(module)
+
+
+def _has_blake2() -> bool:
+    """False for Debian's static library of 3.14: see _incomplete in build.py."""
+    return "_blake2" in sys.builtin_module_names
+
+
+def _absent() -> frozenset[str]:
+    """What this program has not been linked with."""
+    from ociruntime.errors import StepFailed
+    from ociruntime.linux.seccomp_compiler import load_library
+
+    absent = set() if _has_blake2() else {"_blake2"}
+    try:
+        load_library()
+    except StepFailed:
+        absent.add("libseccomp")
+    return frozenset(absent)
 
 
 def _open_streams() -> None:

@@ -22,6 +22,8 @@ from ociruntime.cli.snapshot import bootstrap, order
 from ociruntime.cli.snapshot.image import Image, ImageError
 from ociruntime.cli.snapshot.place import LAUNCHER
 from ociruntime.host_path import absolute
+from ociruntime.linux.seccomp_compiler import LIBRARY
+from ociruntime.native._seccomp import ffi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,14 +37,19 @@ _SUPPORTED = {"x86_64": ((3, 11), (3, 12), (3, 13), (3, 14)), "aarch64": ((3, 11
 RENAMED = {
     **{
         name: f"snapshot_{name}"
-        for name in ("malloc", "calloc", "realloc", "free", "dlopen", "dlsym", "dlerror")
+        for name in ("malloc", "calloc", "realloc", "free", "dlopen", "dlsym", "dlerror", "dlclose")
     },
     "__tls_get_addr": "snapshot_tls",
+    "getpid": "snapshot_getpid",
     "pthread_self": "snapshot_self",
     "pthread_getattr_np": "snapshot_getattr",
 }
-# In sys.builtin_module_names, but they need further libraries, and no verb needs them.
-_UNUSED = {"binascii", "zlib", "pyexpat", "_elementtree"}
+# In sys.builtin_module_names, but no verb needs them: the first four need further libraries, the others are large.
+_UNUSED = {
+    "binascii", "zlib", "pyexpat", "_elementtree",
+    "_csv", "_md5", "_pickle", "_random", "_sha1", "_sha2", "_sha256", "_sha3", "_sha512", "_statistics", "array", "cmath",
+    "unicodedata",
+}  # fmt: skip
 _ODD_NAMES = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins": "", "sys": ""}
 # Extension modules that verbs use; which of them are in the archive differs.
 _EXTENSIONS = (
@@ -117,7 +124,7 @@ def build(
     archive = find_archive()
     with tempfile.TemporaryDirectory() as scratch:
         images = [image for module in _EXTENSIONS if (image := _image(module)) is not None]
-        raw = _link(scratch, archive, images, _incomplete(archive))
+        raw = _link(scratch, archive, images, _incomplete(archive), find_seccomp())
         made = os.path.join(scratch, "ociruntime")
         trial = os.path.join(scratch, "trial")
         os.mkdir(trial)
@@ -169,6 +176,12 @@ def find_archive() -> str:
     return archive
 
 
+def find_seccomp() -> str:
+    """The static library of libseccomp (Debian: libseccomp-dev); "" where gcc finds none."""
+    found = _run("gcc", "-print-file-name=libseccomp.a").strip()
+    return found if os.path.isabs(found) else ""
+
+
 def _image(module: str) -> tuple[str, Image] | None:
     """(module, its shared object), or None if it is in the interpreter."""
     found = importlib.util.find_spec(module)
@@ -194,7 +207,9 @@ def _incomplete(archive: str) -> set[str]:
     }
 
 
-def _link(scratch: str, archive: str, images: list[tuple[str, Image]], left_out: set[str]) -> str:
+def _link(
+    scratch: str, archive: str, images: list[tuple[str, Image]], left_out: set[str], seccomp: str
+) -> str:
     """Link the program that can freeze itself; returns its path."""
     renamed = os.path.join(scratch, "libsnapshotpython.a")
     # The archive's own thread-local variables stay libc's matter. mimalloc, which is in it since 3.13 and not used, would
@@ -205,6 +220,7 @@ def _link(scratch: str, archive: str, images: list[tuple[str, Image]], left_out:
     )
     sources = {
         "modules.c": _table(images),
+        "library.c": _library(seccomp),
         "config.c": _config(left_out),
         "layout.ld": _layout(images),
         "images.s": "\n".join(image.assembler() for _, image in images),
@@ -224,6 +240,7 @@ def _link(scratch: str, archive: str, images: list[tuple[str, Image]], left_out:
         _run("gcc", *_FLAGS, f"-I{include}", "-c", name, "-o", objects[-1])
     raw = os.path.join(scratch, "raw")
     libraries = [
+        *([seccomp] if seccomp else []),
         *str(sysconfig.get_config_var("LIBS") or "").split(),
         *str(sysconfig.get_config_var("SYSLIBS") or "").split(),
     ]
@@ -272,6 +289,22 @@ def _table(images: list[tuple[str, Image]]) -> str:
             "  {snapshot_start, snapshot_end},",
             *ranges,
             "  {NULL, NULL}};",
+            "",
+        ]
+    )
+
+
+def _library(seccomp: str) -> str:
+    """What dlopen and dlsym find in the program: libseccomp, if it is linked in, with the functions that cffi's interface names."""
+    names = dir(ffi.dlopen(None)) if seccomp else []
+    return "\n".join(
+        [
+            "struct function { const char *name; void *address; };",
+            *(f"extern char {name}[];" for name in names),
+            f'const char snapshot_library[] = "{LIBRARY if seccomp else ""}";',
+            "const struct function snapshot_functions[] = {",
+            *(f'  {{"{name}", {name}}},' for name in names),
+            "  {0, 0}};",
             "",
         ]
     )
@@ -381,11 +414,14 @@ def _try_container(made: str, scratch: str, root: str) -> None:
     bundle = os.path.join(scratch, "bundle")
     os.makedirs(f"{bundle}/rootfs")
     shutil.copy(made, f"{bundle}/rootfs/program")
+    filtered = (
+        {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}} if "libseccomp: " in _run(made, "--version") else {}
+    )
     config = {
         "ociVersion": "1.0.0",
         "process": {"user": {"uid": 0, "gid": 0}, "args": ["/program", "--version"], "cwd": "/"},
         "root": {"path": "rootfs"},
-        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
+        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}], **filtered},
     }
     with open(f"{bundle}/config.json", "w", encoding="utf-8") as file:
         json.dump(config, file)

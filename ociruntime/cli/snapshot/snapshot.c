@@ -29,12 +29,19 @@
 #include "snapshot.h"
 
 #define MOST_STACK (4UL << 20)
+#define PRETENDED_PID 1234567
 
 struct range {
   char *start, *end;
 };
 extern const struct range snapshot_ranges[];  // generated: what is written into the copy; ends with NULL
 extern const struct _inittab snapshot_modules[];
+struct function {
+  const char *name;
+  void *address;
+};
+extern const char snapshot_library[];  // generated: its name for dlopen; "" if none has been linked in
+extern const struct function snapshot_functions[];  // likewise; ends with NULL
 
 static PyObject *entry;  // boot.enter
 static PyThreadState *thread;
@@ -65,9 +72,19 @@ static void use_one_heap(void) {
 
 // ---- what a static program can't do ----
 
-void *snapshot_dlopen(const char *path, int flags) { return (void)path, (void)flags, NULL; }
+// A library that has been linked in can be loaded all the same: those of its functions that are used.
+void *snapshot_dlopen(const char *path, int flags) {
+  (void)flags;
+  return path && strcmp(path, snapshot_library) == 0 ? (void *)(uintptr_t)snapshot_functions : NULL;
+}
+void *snapshot_dlsym(void *library, const char *name) {
+  for (const struct function *one = library; one && one->name; one++)
+    if (strcmp(one->name, name) == 0)
+      return one->address;
+  return NULL;
+}
 char *snapshot_dlerror(void) { return "this program is static: it can't load a library"; }
-void *snapshot_dlsym(void *library, const char *name) { return (void)library, (void)name, NULL; }
+int snapshot_dlclose(void *library) { return (void)library, 0; }
 
 // cffi keeps errno in a thread-local variable of its own. There is one thread, so its place can be in
 // ordinary memory.
@@ -94,6 +111,8 @@ __asm__(".text\n"
 // libc's number of the thread is an address, other in each build, and that of Python's objects depends on its
 // size.
 pthread_t snapshot_self(void) { return snapshot_is_frozen ? pthread_self() : 1; }
+// Nor must it be seen whether the build's number is a small one, of which Python has the object already.
+pid_t snapshot_getpid(void) { return snapshot_is_frozen ? getpid() : PRETENDED_PID; }
 int snapshot_getattr(pthread_t thread, pthread_attr_t *attributes) {
   (void)thread;
   return pthread_getattr_np(pthread_self(), attributes);
@@ -154,7 +173,7 @@ static void write_range(int file, const ElfW(Ehdr) * head, const struct range *r
 }
 
 static void write_copy(const char *target, size_t kept) {
-  static char buffer[1 << 16];
+  char buffer[1 << 16];
   int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   int copy = open(target, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
   if (self < 0 || copy < 0)
@@ -292,6 +311,10 @@ static void freeze(int argc, char **argv) {
   PyConfig_InitIsolatedConfig(&config);
   config.site_import = 0;
   config.use_frozen_modules = 0;  // those are variables of the program: their order can't be chosen
+  // What nobody asks a snapshot for would still be a part of it: docstrings (asserts, which are for the type
+  // checker, go with them), and columns for tracebacks whose sources are not there.
+  config.optimization_level = 2;
+  config.code_debug_ranges = 0;
   config.install_signal_handlers = 1;
   config.use_hash_seed = 1;
   config.hash_seed = strtoul(argv[3], NULL, 10);
