@@ -46,13 +46,10 @@ _LEFT_OUT = (
     "ociruntime.__main__",
     "ociruntime.check.schema_compiler",
     "ociruntime.linux.network_devices",
-    "ociruntime.linux.cgroups.systemd.bus",
-    "ociruntime.linux.cgroups.systemd.scope",
     "ociruntime.linux.seccomp_compiler",
     "ociruntime.native._build",
     "ociruntime.native._build_command",
     "ociruntime.native._seccomp",
-    "ociruntime.native._systemd",
     "ociruntime.verbs.compare",
     "ociruntime.verbs.doctor",
 )
