@@ -66,7 +66,7 @@ make_venv() {
 # fingerprint: a hash of everything that an editable install copies, compiles or generates from
 fingerprint() {
     find pyproject.toml setup.cfg launcher specs ociruntime/native ociruntime/check/schema_compiler.py \
-        -name __pycache__ -prune -o -type f ! -name '*.so' ! -name ociruntime-init ! -name _seccomp.py ! -name _systemd.py -exec sha256sum {} + |
+        -name __pycache__ -prune -o -type f ! -name '*.so' ! -name ociruntime-init ! -name _seccomp.py -exec sha256sum {} + |
         LC_ALL=C sort | sha256sum | cut -c1-64
 }
 

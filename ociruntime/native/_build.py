@@ -6,7 +6,6 @@ Made here, into the wheel (or into the tree, for an editable install), and never
     ociruntime/native/_shim.abi3.so      cffi's glue + the sources that pyproject.toml lists
     ociruntime/native/ociruntime-init    every other C file of this directory, one static executable
     ociruntime/native/_seccomp.py        cffi's interface to libseccomp, which is loaded when needed
-    ociruntime/native/_systemd.py        the same to libsystemd
     ociruntime/check/_config_validator.py      compile_schema(specs/config.schema.json)
     ociruntime/_specs/*.json             the schemas
 
@@ -36,7 +35,7 @@ NATIVE = "ociruntime/native"
 CDEF = f"{NATIVE}/shim.cdef.txt"
 PREAMBLE = f"{NATIVE}/shim.csrc.c"
 # Libraries that are loaded when needed: their interface is Python text, which cffi writes.
-LIBRARIES = ("seccomp", "systemd")
+LIBRARIES = ("seccomp",)
 SCHEMA = "specs/config.schema.json"
 
 # It must be small, because every create copies it into a memfd. PIE is off, because relocation dirties pages, and a

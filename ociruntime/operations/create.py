@@ -18,7 +18,6 @@ from ociruntime.launch.launch import Launch
 from ociruntime.launch.trace import Trace
 from ociruntime.launch.undo import undo
 from ociruntime.linux import awake, credentials, namespace_entries
-from ociruntime.native import full_python
 from ociruntime.operations.pid_file import remove_pid_file, write_pid_file
 from ociruntime.plan import order
 from ociruntime.statedir import Record, StateDir
@@ -129,8 +128,6 @@ def _require(root: str, bundle: Bundle, options: Options, keep_terminal: bool) -
         from ociruntime.linux import console
 
         console.refuse(bundle.config, options.console_socket, detached=not keep_terminal)
-    if options.cgroup_manager == "systemd":
-        full_python.need()
     if awake(bundle.config, "seccomp"):
         from ociruntime.linux import seccomp
 

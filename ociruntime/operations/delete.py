@@ -19,7 +19,7 @@ def delete(root: str, container_id: str, force: bool = False) -> list[str]:
     """Remove a container; see api.delete. Returns warnings."""
     directory = StateDir.find(root, container_id)
     # Not before: engines delete many that are gone already.
-    from ociruntime.operations.recover import complete, need_library, remove_empty
+    from ociruntime.operations.recover import complete, remove_empty
 
     record = Record()
     try:
@@ -27,8 +27,6 @@ def delete(root: str, container_id: str, force: bool = False) -> list[str]:
         if container.unfinished:
             return _end_unfinished(container, force)
         record = container.record
-        if record.unit:
-            need_library()
         if not force and (status := container.status()) not in ALLOWED["delete"]:
             raise WrongState(f"cannot delete container {container_id} that is not stopped: {status}")
     except StateUnreadable:

@@ -124,8 +124,6 @@ def _undo(directory: StateDir, context: Context, record: Record) -> list[str]:
     """Undo the journal; if it is damaged, what the state says about init and its cgroup. Returns problems."""
     try:
         journal = directory.journal()
-        if any(entry["op"] == "start_scope" for entry in journal):
-            need_library()
         if not context.committed or init_of(journal):
             return undo(directory, context, journal)
         damage = f"{directory.file('journal')}: it has no entry for init"
@@ -143,13 +141,6 @@ def _undo(directory: StateDir, context: Context, record: Record) -> list[str]:
         )
     context.warnings.append(f"{damage}: init and the cgroups that state.json names are removed instead")
     return _undo_by_state(directory, context, record)
-
-
-def need_library() -> None:
-    """Before anything is undone: a unit is stopped with a library, which a snapshot can't load."""
-    from ociruntime.native import full_python
-
-    full_python.need()
 
 
 def _undo_by_state(directory: StateDir, context: Context, record: Record) -> list[str]:
@@ -179,7 +170,6 @@ def _undo_by_state(directory: StateDir, context: Context, record: Record) -> lis
 
 def _stop_unit(context: Context, record: Record) -> list[str]:
     """Stop the unit that state.json names."""
-    need_library()
     from ociruntime.linux.cgroups.systemd.scope import undo as stop
 
     try:

@@ -17,7 +17,7 @@ from ociruntime.errors import InitLost, NoSuchContainer, RuntimeFailure, StateUn
 from ociruntime.identity import open_process, start_time_of
 from ociruntime.launch.undo import end_init
 from ociruntime.operations.delete import delete
-from ociruntime.operations.recover import context_of, finish, need_library
+from ociruntime.operations.recover import context_of, finish
 from ociruntime.progress import (
     CONTINUE,
     CREATED,
@@ -94,8 +94,6 @@ def begin(container: Container, timeline: Trace | None = None) -> None:
         raise WrongState(
             "process property must not be empty", pointer="/process", hint="start needs a process to run"
         )
-    if container.record.unit and {"startContainer", "poststart"} & {*container.record.hooks}:
-        need_library()  # if one fails, the container is deleted
     starter = _connect(container)
     try:
         _greet(container, starter)

@@ -16,7 +16,6 @@ from ociruntime.container import ALLOWED, SPEC_VERSION
 from ociruntime.errors import InvalidConfig, NoSuchContainer, RuntimeFailure, StepFailed, WrongState
 from ociruntime.linux.cgroups import devices, setting, update
 from ociruntime.linux.cgroups.placement import Placement
-from ociruntime.native import full_python
 from ociruntime.operations.recover import context_of
 from ociruntime.ops import module_of
 from ociruntime.statedir import StateDir
@@ -59,8 +58,6 @@ def change(container: Container, resources: object, schemata: dict[str, str] | N
 def _change(container: Container, resources: Node, schemata: dict[str, str]) -> list[str]:
     record = container.record
     container.cgroup_paths()  # refuses one that has none
-    if record.unit:
-        full_python.need()
     held = Node(record.resources) or container.directory.config().at("linux", "resources")
     found = list(update.check(resources, held))
     wrong = [violation for violation in found if violation.severity == "error"]

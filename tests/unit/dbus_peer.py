@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 METHOD, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
-_PATH, _INTERFACE, _MEMBER, _ERROR_NAME, _REPLY_SERIAL, _SIGNATURE = 1, 2, 3, 4, 5, 8
-_TYPES = {_PATH: "o", _INTERFACE: "s", _MEMBER: "s", _ERROR_NAME: "s", _REPLY_SERIAL: "u", _SIGNATURE: "g"}
+_PATH, _INTERFACE, _MEMBER, _ERROR_NAME, _REPLY_SERIAL, _SENDER, _SIGNATURE = 1, 2, 3, 4, 5, 7, 8
+_TYPES = {
+    _PATH: "o",
+    _INTERFACE: "s",
+    _MEMBER: "s",
+    _ERROR_NAME: "s",
+    _REPLY_SERIAL: "u",
+    _SENDER: "s",
+    _SIGNATURE: "g",
+}
 MANAGER = "org.freedesktop.systemd1.Manager"
 PLACE = "/org/freedesktop/systemd1"
 
@@ -53,18 +61,29 @@ def body(*texts: str) -> bytes:
     return data
 
 
-def job_removed(job: str, unit: str, result: str) -> bytes:
+def job_removed(job: str, unit: str, result: str, sender: str = "", interface: str = MANAGER) -> bytes:
     """The signal that a job has ended."""
     data = struct.pack("<I", 7) + _text(job)
     for text in (unit, result):
         data = _pad(data, 4) + _text(text)
-    fields = {_PATH: PLACE, _INTERFACE: MANAGER, _MEMBER: "JobRemoved", _SIGNATURE: "uoss"}
+    fields = {
+        _PATH: PLACE,
+        _INTERFACE: interface,
+        _MEMBER: "JobRemoved",
+        _SIGNATURE: "uoss",
+        **_sender(sender),
+    }
     return message(SIGNAL, 77, fields, data)
 
 
-def answer(serial: int, *texts: str, signature: str) -> bytes:
+def _sender(name: str) -> dict[int, str]:
+    """What a bus adds."""
+    return {_SENDER: name} if name else {}
+
+
+def answer(serial: int, *texts: str, signature: str, sender: str = "") -> bytes:
     """What a method returns."""
-    fields = {_REPLY_SERIAL: serial, **({_SIGNATURE: signature} if signature else {})}
+    fields = {_REPLY_SERIAL: serial, **({_SIGNATURE: signature} if signature else {}), **_sender(sender)}
     return message(RETURN, 78, fields, body(*texts))
 
 
@@ -79,6 +98,9 @@ class Peer:
     def __init__(self, path: Path, replies: Callable[[str, int], bytes | None], greet: bool = True) -> None:
         self.address = f"unix:path={path}"
         self.calls: list[str] = []
+        self.close_after = (
+            ""  # a method's name: not answered, but the end; "after": the end follows the first answer
+        )
         self._replies = replies
         self._greet = greet
         self._listening = socket.socket(socket.AF_UNIX)
@@ -127,10 +149,12 @@ class Peer:
                 member = _member(one)
                 self.calls.append(member)
                 reply = self._replies(member, serial)
-                if reply == b"":
+                if reply == b"" or self.close_after == member:
                     return
                 if reply:
                     client.sendall(reply)
+                if self.close_after == "after":
+                    return
             try:
                 more = client.recv(65536)
             except OSError:

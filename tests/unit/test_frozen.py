@@ -121,8 +121,6 @@ BY_THE_LAUNCHER = {
     ("ociruntime.check.schema", "ociruntime.check.schema_compiler"),
     ("ociruntime.linux.seccomp_cache", "ociruntime.linux.seccomp_compiler"),
     ("ociruntime.linux.accounts", "pwd"),
-    ("ociruntime.operations.recover", "ociruntime.linux.cgroups.systemd.scope"),
-    ("ociruntime.operations.update", "ociruntime.linux.cgroups.systemd.scope"),
     *(
         ("ociruntime.cli.snapshot.boot", name)
         for name in (

@@ -26,7 +26,6 @@ FILES = ("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE", "
 MADE_BY_BUILD = {
     "ociruntime/check/_config_validator.py",
     "ociruntime/native/_seccomp.py",
-    "ociruntime/native/_systemd.py",
     "ociruntime/native/_shim.abi3.so",
     "ociruntime/native/ociruntime-init",
     *(f"ociruntime/_specs/{path.name}" for path in (TREE / "specs").glob("*.json")),
@@ -39,7 +38,6 @@ def copy_sources(target: Path) -> Path:
         "*.so",
         "ociruntime-init",
         "_seccomp.py",
-        "_systemd.py",
         "_config_validator.py",
         "_specs",
         "__pycache__",

@@ -46,11 +46,8 @@ _LEFT_OUT = (
     "ociruntime.__main__",
     "ociruntime.check.schema_compiler",
     "ociruntime.linux.network_devices",
-    "ociruntime.linux.cgroups.systemd.bus",
-    "ociruntime.linux.cgroups.systemd.scope",
     "ociruntime.native._build",
     "ociruntime.native._build_command",
-    "ociruntime.native._systemd",
     "ociruntime.verbs.compare",
     "ociruntime.verbs.doctor",
 )

@@ -71,11 +71,8 @@ def systemd(case: Case) -> Answer:
     try:
         with connect(user, _PATIENCE) as bus:
             version = bus.version()
-    except StepFailed as failure:
-        gone = "can't be reached" in failure.reason  # and not: its library can't be loaded
-        raise lacking(
-            session.unreachable(user, dict(os.environ)) if gone else Remedy(failure.reason, failure.hint)
-        ) from None
+    except StepFailed:
+        raise lacking(session.unreachable(user, dict(os.environ))) from None
     except Refusal as refusal:
         raise Lacking("ask systemd for its version", 0, Remedy(refusal.words, "systemctl status")) from None
     return works(f"version {version}, {'of the machine' if user == 0 else 'of the user'}")

@@ -177,6 +177,7 @@ def of_annotations(config: Node) -> Iterator[Property]:
     for key, node in config.at("annotations").members():
         if not key.startswith(SYSTEMD_PROPERTY):
             continue
+        from ociruntime.linux.cgroups.systemd.marshalling import marshal
         from ociruntime.linux.gvariant import parse
 
         name = key.removeprefix(SYSTEMD_PROPERTY)
@@ -186,6 +187,8 @@ def of_annotations(config: Node) -> Iterator[Property]:
             raise StepFailed(f"the runtime itself sets {name}", pointer=node.pointer)
         try:
             signature, value = parse(node.text())
+            # D-Bus has no empty structs, and not every text is an object path.
+            marshal("v", [(signature, value)])
         except ValueError as mistake:
             reason = f"{node.text()[:200]!r} is not a value in GVariant's text format: {mistake}"
             raise StepFailed(
@@ -197,7 +200,11 @@ def of_annotations(config: Node) -> Iterator[Property]:
 
 
 def _microseconds(name: str, value: object, node: Node) -> tuple[str, str, object]:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 <= value * 1_000_000 < INFINITY
+    ):
         raise StepFailed(f"{name} takes a number of seconds", pointer=node.pointer)
     return f"{name[:-3]}USec", "t", int(value * 1_000_000)
 

@@ -7,6 +7,7 @@ somebody else has made is never stopped. Must not import properties.py or anothe
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ociruntime.errors import StepFailed
@@ -102,7 +103,8 @@ def _about(bus: Bus, unit: str) -> str:
 
 def _description(context: Context) -> str:
     """What `systemctl` shows of the unit, and how it is known again."""
-    return f"container {context.container_id} ({os.path.realpath(context.directory)})"
+    place = os.fsencode(os.path.realpath(context.directory)).decode(errors="backslashreplace")
+    return f"container {context.container_id} ({place})"
 
 
 def _told(bus: Bus, properties: list[list[Any]], warnings: list[str]) -> list[list[Any]]:
@@ -140,6 +142,8 @@ def _unanswered(unit: str, what: str, failure: OSError) -> StepFailed:
     if isinstance(failure, TimeoutError):
         reason = f"unit {unit}: systemd has not finished to {what} it in time"
         return StepFailed(reason, hint="systemctl list-jobs shows what it is waiting for")
+    if failure.errno == errno.EBADMSG:
+        return StepFailed(f"unit {unit}: what systemd says can't be understood: {failure.strerror}")
     return StepFailed(f"unit {unit}: the connection to systemd is lost", errno=failure.errno or 0)
 
 
