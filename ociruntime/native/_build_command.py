@@ -2,12 +2,13 @@
 """How does an install put the command `ociruntime` into the wheel? Used by setup.cfg, never at run time.
 
 As a snapshot (docs/internals/snapshot.md), with the ordinary launcher beside it as ociruntime-launcher; or, where that can't
-be built, as the launcher alone. The build says which, and why. Must not import anything of the package.
+be built, as the launcher alone. The build says which, and why. Must not import anything of the package but parts of the build.
 """
 
 from __future__ import annotations
 
 import glob
+import json
 import os
 import platform
 import shutil
@@ -15,7 +16,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from setuptools.command.bdist_wheel import bdist_wheel as _bdist_wheel
 from setuptools.errors import SetupError
@@ -24,6 +26,9 @@ from setuptools.errors import SetupError
 from distutils.command.build_scripts import (
     build_scripts as _build_scripts,
 )  # setuptools' own, once that is imported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SOURCES = "ociruntime/cli/snapshot"
 # What a packager wants, in this variable: one form, or an error.
@@ -34,7 +39,7 @@ _PROGRAM = """
 import sys
 sys.path.insert(0, {tree!r})
 from ociruntime.cli.snapshot.build import main
-sys.exit(main(["--beside", {output!r}]))
+sys.exit(main(["--beside", "--linked", {linked!r}, {output!r}]))
 """
 
 
@@ -47,6 +52,7 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
 
     editable_mode = False  # setuptools sets it
     has_snapshot = False
+    linked: Mapping[str, str] = MappingProxyType({})  # into the snapshot: file name -> path
 
     def run(self) -> None:
         """Make the command."""
@@ -81,30 +87,33 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
         command = os.path.join(self.build_dir, "ociruntime")
         with tempfile.TemporaryDirectory() as scratch:
             made = os.path.join(scratch, "snapshot")
-            freeze(os.path.join(built.build_lib, "ociruntime"), scratch, made)
+            self.linked = freeze(os.path.join(built.build_lib, "ociruntime"), scratch, made)
             os.rename(command, command + "-launcher")
             shutil.copyfile(made, command)
         os.chmod(command, 0o755)
         self.has_snapshot = True
 
 
-def freeze(package: str, scratch: str, output: str) -> None:
-    """Build the snapshot of a built package. Raises NoSnapshotError."""
+def freeze(package: str, scratch: str, output: str) -> dict[str, str]:
+    """Build the snapshot of a built package; the libraries that are linked into it. Raises NoSnapshotError."""
     tree = os.path.join(scratch, "tree")
     shutil.copytree(package, os.path.join(tree, "ociruntime"))
     for pattern in ("*.c", "*.h"):
         for source in glob.glob(f"{SOURCES}/{pattern}"):
             shutil.copy(source, os.path.join(tree, SOURCES))
-    words = [sys.executable, "-c", _PROGRAM.format(tree=tree, output=output)]
+    linked = os.path.join(scratch, "linked.json")
+    words = [sys.executable, "-c", _PROGRAM.format(tree=tree, output=output, linked=linked)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = (done.stderr.strip() or f"the build of it ended with {done.returncode}").splitlines()
         reason = next((line for line in lines if line.startswith("ociruntime: ")), lines[-1])
         raise NoSnapshotError(reason.removeprefix("ociruntime: no snapshot: "))
+    with open(linked, encoding="utf-8") as file:
+        return dict(json.load(file))
 
 
 class bdist_wheel(_bdist_wheel):  # noqa: N801
-    """`bdist_wheel`: a wheel with a snapshot is for one CPython, and has its licence in it."""
+    """`bdist_wheel`: with a list of what is linked in; a wheel with a snapshot is for one CPython, and has its licence in it."""
 
     def has_snapshot(self) -> bool:
         """Whether this wheel has one; known when the scripts have been built."""
@@ -119,10 +128,21 @@ class bdist_wheel(_bdist_wheel):  # noqa: N801
     def write_wheelfile(self, wheelfile_base: str, *rest: Any, **more: Any) -> None:
         """The file WHEEL, and CPython's licence."""
         super().write_wheelfile(wheelfile_base, *rest, **more)
+        self._write_sbom(wheelfile_base)
         if self.has_snapshot():
             target = os.path.join(wheelfile_base, "licenses", "CPython.txt")
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copyfile(licence_text(), target)
+
+    def _write_sbom(self, dist_info: str) -> None:
+        """The list of what is linked into the programs."""
+        sys.path.insert(0, os.getcwd())
+        try:
+            from ociruntime.native._build_sbom import write
+        finally:
+            sys.path.pop(0)
+        scripts: Any = self.get_finalized_command("build_scripts")
+        write(dist_info, self.distribution.get_version(), scripts.linked)
 
 
 def licence_text() -> str:
