@@ -174,7 +174,7 @@ def _needed(path: str) -> str:
 def _licence(distribution: str) -> str:
     """The licence that a Python package names as an SPDX expression, or ""."""
     metadata = importlib.metadata.metadata(distribution)
-    return metadata["License-Expression"] if "License-Expression" in metadata else ""
+    return (metadata.get_all("License-Expression") or [""])[0]
 
 
 def package_of(path: str) -> Package | None:
