@@ -105,6 +105,7 @@ HOST_KINDS: dict[str, Callable[[], bool]] = {
     "no static libpython": lambda: not _has_static_python(),
     "not all shells": lambda: not all(map(shutil.which, ("bash", "zsh", "fish"))),
     "not all formatters": lambda: not all(map(shutil.which, ("mandoc", "groff"))),
+    "no image tools": lambda: not all(map(shutil.which, ("skopeo", "umoci"))),
     "no musl": lambda: shutil.which("musl-gcc") is None,
     "no arm64 tree": lambda: not os.environ.get("OCIRUNTIME_ARM64_TREE"),
     "other counts": _has_other_counts,
