@@ -24,6 +24,7 @@ from urllib.parse import quote
 import setuptools
 
 from ociruntime.native._build import compiler, has_own_libc
+from ociruntime.native._build_sdist import asked_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,8 +83,8 @@ def document(version: str, linked: Mapping[str, str]) -> dict[str, Any]:
         "tools": {"components": _tools()},
         "component": {**subject, "licenses": [{"expression": "Apache-2.0"}]},
     }
-    if seconds := os.environ.get("SOURCE_DATE_EPOCH"):
-        metadata = {"timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(seconds))), **metadata}
+    if (seconds := asked_time()) is not None:
+        metadata = {"timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)), **metadata}
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -144,10 +145,9 @@ def parts_in(path: str) -> list[Part]:
     ):
         return [python]
     if name.startswith("_cffi_backend."):
-        own = (
-            [] if "libffi" in _needed(path) else [Part("libffi", "", "MIT")]
-        )  # else its makers have put it in
-        return [Part("cffi", importlib.metadata.version("cffi"), _licence("cffi")), *own]
+        backend = Part("cffi", importlib.metadata.version("cffi"), _licence("cffi"))
+        # If it asks for no libffi, its makers have put one in.
+        return [backend] if "libffi" in _needed(path) else [backend, Part("libffi", "", "MIT")]
     if _LIBC.fullmatch(name):
         return [_libc(path)]
     known = _KNOWN.get(name.removeprefix("lib").removesuffix(".a"))
@@ -174,7 +174,7 @@ def _needed(path: str) -> str:
 def _licence(distribution: str) -> str:
     """The licence that a Python package names as an SPDX expression, or ""."""
     metadata = importlib.metadata.metadata(distribution)
-    return (metadata.get_all("License-Expression") or [""])[0]
+    return str((metadata.get_all("License-Expression") or [""])[0])
 
 
 def package_of(path: str) -> Package | None:
@@ -194,7 +194,10 @@ def _package(kind: str, said: str) -> Package | None:
     if len(words) != 3:
         return None
     name, version, architecture = words
-    system = platform.freedesktop_os_release().get("ID", "linux")
+    try:
+        system = platform.freedesktop_os_release()["ID"]
+    except OSError:  # no os-release(5), so whose package it is can't be said
+        return None
     return Package(version, f"pkg:{kind}/{system}/{quote(name)}@{quote(version)}?arch={architecture}")
 
 

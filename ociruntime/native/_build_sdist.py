@@ -23,20 +23,21 @@ class sdist(_sdist):  # noqa: N801 (setuptools' commands are named like this)
     """`sdist`, whose archive does not depend on clock, user and umask."""
 
     def make_archive(self, base_name: Any, format: str, *rest: Any, **more: Any) -> str:  # noqa: A002
-        """Pack the directory that the sdist is to hold; the archive's path."""
+        """Pack the directory base_dir; the archive's path."""
         if format != "gztar":
             return str(super().make_archive(base_name, format, *rest, **more))
         path = f"{base_name}.tar.gz"
-        pack(str(more.get("base_dir") or rest[1]), path, time())
+        seconds = asked_time()
+        pack(more["base_dir"], path, _OLDEST if seconds is None else seconds)
         return path
 
 
-def time() -> int:
-    """The time of every member, in seconds since 1970. Raises SetupError."""
+def asked_time() -> int | None:
+    """The time that a packager wants things to be of, in seconds since 1970. Raises SetupError."""
     given = os.environ.get(VARIABLE, "")
     if given and not (given.isascii() and given.isdigit() and len(given) < 12):
         raise SetupError(f"{VARIABLE} is {given!r}, and must be a number of seconds since 1970")
-    return int(given or _OLDEST)
+    return int(given) if given else None
 
 
 def pack(directory: str, path: str, seconds: int) -> None:

@@ -29,8 +29,8 @@ int umount2(const char *path, int flags);
 #define IOPRIO_WHO_PROCESS 1
 #endif
 
-// What is used of statx(2), in the kernel's layout: musl has no such call before 1.2.4, and no stx_mnt_id
-// after.
+// What is used of statx(2), in the kernel's layout: musl has no such call before 1.2.4, and later none with
+// stx_mnt_id.
 struct file_ids {
   uint64_t before_inode[4];
   uint64_t inode;
