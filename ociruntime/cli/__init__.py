@@ -122,7 +122,7 @@ def settings_of(given: flags.Arguments, log: Log) -> Settings:
 
 def show_help(verb: str) -> int:
     """Print the help of the command ("") or of a verb."""
-    from ociruntime.cli.pages import help_text
+    from ociruntime.cli.help import help_text
 
     emit(help_text(verb))
     return 0

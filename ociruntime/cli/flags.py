@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which verbs and flags does the command line have? The one table, and the parser that follows it.
 
-Help texts, the manual page, the shell completion and docs/command-line.md are made from these tables by
-cli/pages.py (`python3 -m ociruntime.cli.pages man|markdown|completion|exit-codes`); the flags of verbs that this
+Help texts, the manual page, the shells' completion and docs/command-line.md are made from these tables
+(`python3 -m ociruntime.cli.pages write`); the flags of verbs that this
 version refuses are in cli/flags_later.py, so that `state` does not read them.
 
 The tables are tuples of plain constants: the interpreter loads them as one constant, without running code.

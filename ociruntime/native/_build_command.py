@@ -2,12 +2,13 @@
 """How does an install put the command `ociruntime` into the wheel? Used by setup.cfg, never at run time.
 
 As a snapshot (docs/internals/snapshot.md), with the ordinary launcher beside it as ociruntime-launcher; or, where that can't
-be built, as the launcher alone. The build says which, and why. Must not import anything of the package.
+be built, as the launcher alone. The build says which, and why. Must not import anything of the package but parts of the build.
 """
 
 from __future__ import annotations
 
 import glob
+import json
 import os
 import platform
 import re
@@ -16,7 +17,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from setuptools.command.bdist_wheel import bdist_wheel as _bdist_wheel
 from setuptools.errors import SetupError
@@ -25,6 +27,9 @@ from setuptools.errors import SetupError
 from distutils.command.build_scripts import (
     build_scripts as _build_scripts,
 )  # setuptools' own, once that is imported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SOURCES = "ociruntime/cli/snapshot"
 # What a packager wants, in this variable: one form, or an error.
@@ -35,7 +40,7 @@ _PROGRAM = """
 import sys
 sys.path.insert(0, {tree!r})
 from ociruntime.cli.snapshot.build import main
-sys.exit(main(["--beside", {output!r}]))
+sys.exit(main(["--beside", "--linked", {linked!r}, {output!r}]))
 """
 
 
@@ -62,6 +67,7 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
     editable_mode = False  # setuptools sets it
     has_snapshot = False
     libseccomp = ""  # version of that in the snapshot
+    linked: Mapping[str, str] = MappingProxyType({})  # into the snapshot: file name -> path
 
     def run(self) -> None:
         """Make the command."""
@@ -97,7 +103,7 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
         command = os.path.join(self.build_dir, "ociruntime")
         with tempfile.TemporaryDirectory() as scratch:
             made = os.path.join(scratch, "snapshot")
-            freeze(os.path.join(built.build_lib, "ociruntime"), scratch, made)
+            self.linked = freeze(os.path.join(built.build_lib, "ociruntime"), scratch, made)
             self.libseccomp = libseccomp_in(made)
             os.rename(command, command + "-launcher")
             shutil.copyfile(made, command)
@@ -105,19 +111,22 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
         self.has_snapshot = True
 
 
-def freeze(package: str, scratch: str, output: str) -> None:
-    """Build the snapshot of a built package. Raises NoSnapshotError."""
+def freeze(package: str, scratch: str, output: str) -> dict[str, str]:
+    """Build the snapshot of a built package; the libraries that are linked into it. Raises NoSnapshotError."""
     tree = os.path.join(scratch, "tree")
     shutil.copytree(package, os.path.join(tree, "ociruntime"))
     for pattern in ("*.c", "*.h"):
         for source in glob.glob(f"{SOURCES}/{pattern}"):
             shutil.copy(source, os.path.join(tree, SOURCES))
-    words = [sys.executable, "-c", _PROGRAM.format(tree=tree, output=output)]
+    linked = os.path.join(scratch, "linked.json")
+    words = [sys.executable, "-c", _PROGRAM.format(tree=tree, output=output, linked=linked)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = (done.stderr.strip() or f"the build of it ended with {done.returncode}").splitlines()
         reason = next((line for line in lines if line.startswith("ociruntime: ")), lines[-1])
         raise NoSnapshotError(reason.removeprefix("ociruntime: no snapshot: "))
+    with open(linked, encoding="utf-8") as file:
+        return dict(json.load(file))
 
 
 def libseccomp_in(command: str) -> str:
@@ -127,7 +136,7 @@ def libseccomp_in(command: str) -> str:
 
 
 class bdist_wheel(_bdist_wheel):  # noqa: N801
-    """`bdist_wheel`: a wheel with a snapshot is for one CPython, and has the licences of what is linked into it."""
+    """`bdist_wheel`: with a list of what is linked in; a wheel with a snapshot is for one CPython, and has the licences in it."""
 
     def has_snapshot(self) -> bool:
         """Whether this wheel has one; known when the scripts have been built."""
@@ -142,6 +151,7 @@ class bdist_wheel(_bdist_wheel):  # noqa: N801
     def write_wheelfile(self, wheelfile_base: str, *rest: Any, **more: Any) -> None:
         """The file WHEEL, and the licences of what is in the snapshot."""
         super().write_wheelfile(wheelfile_base, *rest, **more)
+        self._write_sbom(wheelfile_base)
         if self.has_snapshot():
             target = os.path.join(wheelfile_base, "licenses")
             os.makedirs(target, exist_ok=True)
@@ -158,6 +168,16 @@ class bdist_wheel(_bdist_wheel):  # noqa: N801
             libraries=" and ".join(["the GNU C Library", *([f"libseccomp {version}"] if version else [])]),
             system=_system(),
         )
+
+    def _write_sbom(self, dist_info: str) -> None:
+        """The list of what is linked into the programs."""
+        sys.path.insert(0, os.getcwd())
+        try:
+            from ociruntime.native._build_sbom import write
+        finally:
+            sys.path.pop(0)
+        scripts: Any = self.get_finalized_command("build_scripts")
+        write(dist_info, self.distribution.get_version(), scripts.linked)
 
 
 def _system() -> str:

@@ -118,7 +118,11 @@ int fcntl(int fd, int command, ...) {
   OPTIONAL(long, command);
   return (int)CALL(fcntl, fd, command, optional);
 }
+#ifdef __GLIBC__
 int ioctl(int fd, unsigned long request, ...) {
+#else  // musl has it as in POSIX; the kernel takes 32 bits
+int ioctl(int fd, int request, ...) {
+#endif
   OPTIONAL(long, request);
   return (int)CALL(ioctl, fd, request, optional);
 }
@@ -160,9 +164,6 @@ int stat(const char *restrict path, struct stat *restrict status) {
 int fstat(int fd, struct stat *status) { return (int)CALL(fstat, fd, status); }
 int fstatat(int directory, const char *restrict path, struct stat *restrict status, int flags) {
   return (int)CALL(newfstatat, directory, path, status, flags);
-}
-int statx(int directory, const char *restrict path, int flags, unsigned mask, struct statx *restrict status) {
-  return (int)CALL(statx, directory, path, flags, mask, status);
 }
 int fstatfs(int fd, struct statfs *status) { return (int)CALL(fstatfs, fd, status); }
 // Only the flags, which is what init asks for. 0x20 is the kernel's ST_VALID: there are flags.

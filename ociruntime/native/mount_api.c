@@ -30,11 +30,10 @@ int sys_fsmount(int context, unsigned attributes) {
   return (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
 }
 
-// No two mounts have the same id at the same time.
 int mount_id(int descriptor, uint64_t *id) {
-  struct statx status;
-  if (statx(descriptor, "", AT_EMPTY_PATH, STATX_MNT_ID, &status) < 0)
+  struct file_ids ids;
+  if (get_file_ids(descriptor, &ids) < 0)
     return fail(DETAIL_fstat);
-  *id = status.stx_mnt_id;
+  *id = ids.mount;
   return 0;
 }

@@ -63,7 +63,7 @@ int op_propagation(const struct propagation_args *a) {
 // pivot_root needs a mount point whose parent mount is not shared. To find that parent, walk up until the
 // mount id changes.
 static int make_parent_private(int rootfs) {
-  struct statx here, above;
+  struct file_ids here, above;
   int directory = openat(rootfs, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
   for (;;) {
     if (directory < 0)
@@ -71,12 +71,11 @@ static int make_parent_private(int rootfs) {
     int parent = openat(directory, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (parent < 0)
       return close_keeping_errno(directory), fail(DETAIL_open);
-    if (statx(directory, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &here) < 0 ||
-        statx(parent, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &above) < 0) {
+    if (get_file_ids(directory, &here) < 0 || get_file_ids(parent, &above) < 0) {
       close_keeping_errno(parent), close_keeping_errno(directory);
       return fail(DETAIL_fstat);
     }
-    int top = here.stx_mnt_id != above.stx_mnt_id || here.stx_ino == above.stx_ino;
+    int top = here.mount != above.mount || here.inode == above.inode;
     if (top) {
       close(parent);
       int done = set_attributes(directory, 0, 0, MS_PRIVATE, 0);

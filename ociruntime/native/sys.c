@@ -87,13 +87,13 @@ int shim_pidfd_getfd(int pidfd, int number) { return result(syscall(SYS_pidfd_ge
 int shim_umount_id(const char *path, uint64_t id) {
   struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
                          .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
-  struct statx status;
+  struct file_ids ids;
   char link[LINK_SIZE];
   int place = result(syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how));
   if (place < 0)
     return place;
-  int done = result(statx(place, "", AT_EMPTY_PATH, STATX_MNT_ID, &status));
-  if (done == 0 && status.stx_mnt_id != id)
+  int done = result(get_file_ids(place, &ids));
+  if (done == 0 && ids.mount != id)
     done = -ESTALE;
   if (done == 0)
     done = result(umount2(descriptor_link(place, link), MNT_DETACH));

@@ -7,6 +7,8 @@ tests/install_everywhere.sh does the same with isolation, and on other systems.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import os
 import platform
 import re
@@ -24,7 +26,8 @@ from ociruntime.cli.snapshot.build import find_seccomp
 from tests.harness.bundle import make_bundle
 from tests.harness.driver import MARK
 from tests.native.snapshots import call
-from tests.unit.test_package import build, copy_sources
+from tests.unit import test_sbom
+from tests.unit.test_package import SHARED, build, copy_sources
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,9 @@ def test_the_wheel_names_its_python(wheel: Path) -> None:
     assert wheel.name.endswith(f"-{version}-{version}-linux_{os.uname().machine}.whl")
     with zipfile.ZipFile(wheel) as archive:
         scripts = {
-            item.filename.rpartition("/")[2]: item for item in archive.infolist() if ".data/" in item.filename
+            item.filename.rpartition("/")[2]: item
+            for item in archive.infolist()
+            if ".data/scripts/" in item.filename
         }
         assert set(scripts) == {"containerd-shim-ociruntime-v1", "ociruntime", "ociruntime-launcher"}
         assert {item.external_attr >> 16 for item in scripts.values()} == {0o100755}
@@ -98,6 +103,23 @@ def test_the_wheel_names_its_python(wheel: Path) -> None:
         assert ("libseccomp" in said.partition("It was linked on")[0]) == bool(find_seccomp())
         (tags,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
         assert f"Tag: {version}-{version}-".encode() in archive.read(tags)
+
+
+def test_the_wheel_says_what_is_linked_in(wheel: Path) -> None:
+    """Python, cffi with libffi and the C library, with the versions of those that were linked; and nothing that wasn't."""
+    document = test_sbom.read(wheel)
+    test_sbom.check(document)
+    versions = {part["name"]: part.get("version") for part in document["components"]}
+    assert versions["cpython"] == platform.python_version()
+    assert versions["cffi"] == importlib.metadata.version("cffi")
+    assert versions["libffi"] is None, "its makers don't say"
+    assert versions["glibc"] == platform.libc_ver()[1]
+    assert set(versions) - {"libseccomp"} == {"cpython", "cffi", "libffi", "glibc", "libgcc"}
+    files = {file["name"]: file for part in document["components"] for file in part["components"]}
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.a"
+    archive = Path(str(sysconfig.get_config_var("LIBPL")), name)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert files[name]["hashes"] == [{"alg": "SHA-256", "content": digest}]
 
 
 def works(command: str) -> None:
@@ -121,6 +143,7 @@ def test_install_and_uninstall(wheel: Path, prefix: Path, tmp_path: Path) -> Non
     pip(prefix, "install", "--no-deps", "--no-index", str(wheel))
     command = f"{prefix}/bin/ociruntime"
     works(command)
+    assert {f"{prefix}/{name}" for name in SHARED if not (prefix / name).is_file()} == set()
     (tmp_path / "link").symlink_to(command)
     works(str(tmp_path / "link"))
     bundle = make_bundle(tmp_path / "bundle", "echo", "hello")
@@ -131,7 +154,9 @@ def test_install_and_uninstall(wheel: Path, prefix: Path, tmp_path: Path) -> Non
     code, _, err = call(command, *words)
     assert (code, b"/process/args" in err) == (1, True)
     pip(prefix, "uninstall", "--yes", "ociruntime")
-    assert listing(prefix) == before
+    # Of the directories that pip has made, it removes only those in which a file was.
+    empty = {"share", "share/man", "share/bash-completion", "share/zsh", "share/fish"}
+    assert listing(prefix) - empty == before
 
 
 def test_it_works_at_another_place(wheel: Path, prefix: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -77,6 +78,30 @@ def test_readme_shows_the_two_commands() -> None:
     ]
     assert "    sudo ./try hello\n" in readme
     assert indented(page("bundle-examples/hello/output.txt")) in readme
+
+
+def test_readme_s_first_screen() -> None:
+    """What it is, for whom, one command, a picture and the chart: all before the first heading."""
+    first = page("README.md").partition("\n## ")[0]
+    for part in (
+        "An OCI container runtime",
+        "For whom?",
+        "    sudo ./try hello",
+        "docs/picture.svg",
+        "performance.svg",
+    ):
+        assert part in first, part
+    assert re.findall(r"^    (sudo .*|\./.*)$", first, re.MULTILINE) == ["sudo ./try hello"]
+
+
+def test_pictures_are_drawn_for_light_and_dark() -> None:
+    """Each is well-formed, has a title for who can't see it, and takes the colours of the page."""
+    pictures = [path for path in (REPOSITORY / "docs").rglob("*.svg") if "evidence" not in path.parts]
+    assert pictures
+    for path in pictures:
+        tree = ET.parse(path)
+        assert tree.findtext("{http://www.w3.org/2000/svg}title"), path
+        assert "prefers-color-scheme:dark" in path.read_text(encoding="utf-8"), path
 
 
 def test_readme_s_plan_is_real() -> None:

@@ -8,10 +8,12 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from ociruntime.cli import flags, pages
+from ociruntime.cli import flags, help as helping, pages
+from ociruntime.cli.manual import ENVIRONMENT, EXAMPLES
 from ociruntime.errors import NotSupported, RuntimeFailure, UsageError
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -106,7 +108,7 @@ def test_what_was_read_before_a_mistake_is_kept() -> None:
 
 def all_tables() -> dict[str, tuple[flags.Row, ...]]:
     """Every table by verb, "" for the global flags."""
-    return {"": flags.GLOBAL, **{verb: pages.rows_of(verb) for verb in pages.all_verbs()}}
+    return {"": flags.GLOBAL, **{verb: helping.rows_of(verb) for verb in helping.all_verbs()}}
 
 
 @pytest.mark.parametrize("verb", all_tables())
@@ -142,7 +144,7 @@ def test_every_flag_of_runc_is_in_the_table() -> None:
         r"^ {3}([a-z]+)(?:, h)? {2,}", shown.partition("COMMANDS:")[2].partition("GLOBAL")[0], re.MULTILINE
     )
     assert {"create", "exec", "restore"} <= set(verbs)
-    assert set(verbs) <= set(pages.all_verbs())
+    assert set(verbs) <= set(helping.all_verbs())
     compared = 0
     for verb in ["", *verbs]:
         if verb == "help":
@@ -171,7 +173,7 @@ def test_the_manual_page_has_no_mistakes() -> None:
     with open(path, encoding="utf-8") as file:
         lines = file.read().splitlines()
     macros = {line.split()[0] for line in lines if line.startswith((".", "'"))}
-    assert macros == {'.\\"', ".TH", ".SH", ".SS", ".TP", ".B", ".I", ".BR"}
+    assert macros == {'.\\"', ".TH", ".SH", ".SS", ".TP", ".B", ".I", ".BR", ".PP", ".EX", ".EE"}
     for line, following in itertools.pairwise(lines):
         if line == ".TP":
             assert following.startswith((".B ", ".I ")), following
@@ -183,24 +185,40 @@ def test_the_manual_page_has_no_mistakes() -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["st"], {"start", "state"}),
-        (["--root", "/tmp", "del"], {"delete"}),
-        (["run", "--no-p"], {"--no-pivot"}),
-        (["--log-f"], {"--log-format"}),
-        (["--log-format", ""], {"text", "json"}),
-    ],
-)
-def test_the_shell_completes(words: list[str], expected: set[str]) -> None:
-    """The completion script offers verbs, and the flags of the verb."""
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("bash is not installed (apt-get install bash)")
-    script = (
-        f'source {REPOSITORY}/docs/ociruntime.bash; COMP_WORDS=(ociruntime "$@"); COMP_CWORD=$#; _ociruntime; '
-        "printf '%s\\n' \"${COMPREPLY[@]}\""
-    )
-    done = subprocess.run([bash, "-c", script, "bash", *words], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == expected
+@pytest.mark.parametrize("argv", [("mandoc", "-T", "lint"), ("groff", "-ww", "-man", "-T", "utf8", "-z")])
+def test_formatters_have_nothing_to_say(argv: tuple[str, ...]) -> None:
+    """Neither of an error nor of style."""
+    if shutil.which(argv[0]) is None:
+        pytest.skip(f"{argv[0]} is not installed (apt-get install {argv[0]})")
+    command = [*argv, f"{REPOSITORY}/docs/ociruntime.8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_manual_names_the_environment() -> None:
+    """Every variable that the command reads, and no other. The shim, which containerd calls, has a page of its own."""
+    named = {name for names, _ in ENVIRONMENT for name in names.split(", ")}
+    read = set()
+    for path in Path(REPOSITORY, "ociruntime").rglob("*.py"):
+        if not {"shim", "snapshot", "native"} & set(path.parts):
+            read.update(
+                re.findall(
+                    r"""(?:os\.environ|environment)(?:\.get\(|\[)['"](\w+)""",
+                    path.read_text(encoding="utf-8"),
+                )
+            )
+    assert read == named
+
+
+@pytest.mark.parametrize("line", [line for _, commands in EXAMPLES for line in commands])
+def test_the_manual_s_examples_are_read(line: str) -> None:
+    """Each is a command line without a mistake."""
+    command, *words = line.split()
+    assert command == "ociruntime"
+    given = flags.Arguments()
+    verb, *rest = flags.parse(words, flags.GLOBAL, given, stop_at_word=True)
+    own = flags.Arguments()
+    read = flags.parse_before_program if verb in flags.PROGRAM else flags.parse
+    read(rest, flags.VERB_FLAGS[verb], own)
+    _, least, most, _ = flags.VERBS[verb]
+    assert least <= len(own.words) <= (most if most >= 0 else len(own.words))

@@ -25,6 +25,8 @@ LEFT_OUT = {
     "ociruntime.linux.network_devices",
     "ociruntime.native._build",
     "ociruntime.native._build_command",
+    "ociruntime.native._build_sbom",
+    "ociruntime.native._build_sdist",
     "ociruntime.cli.snapshot.__main__",
     "ociruntime.cli.snapshot.build",
     "ociruntime.cli.snapshot.bootstrap",

@@ -6,11 +6,13 @@ Nothing is fetched: the builds use the setuptools and cffi of the environment th
 
 from __future__ import annotations
 
+import email.parser
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -21,7 +23,7 @@ import ociruntime
 from ociruntime.container import Container as Record
 
 TREE = Path(__file__).parents[2]
-SOURCES = ("ociruntime", "specs", "launcher", "scripts")
+SOURCES = ("ociruntime", "specs", "launcher", "scripts", "docs")
 FILES = ("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE", "check", "try")
 MADE_BY_BUILD = {
     "ociruntime/check/_config_validator.py",
@@ -51,12 +53,14 @@ def copy_sources(target: Path) -> Path:
 
 
 def build(
-    kind: str, tree: Path, out: Path, env: dict[str, str] | None = None
+    kind: str, tree: Path, out: Path, env: dict[str, str] | None = None, umask: int = -1
 ) -> subprocess.CompletedProcess[str]:
     """Call the build backend as pip does."""
     program = f"from setuptools import build_meta as b; b.build_{kind}({str(out)!r})"
     command = [sys.executable, "-W", "ignore", "-c", program]
-    return subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=tree, env=env, capture_output=True, text=True, check=False, umask=umask
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +104,72 @@ def test_wheel_is_for_every_python(wheel: Path) -> None:
     assert "-cp311-abi3-" in wheel.name
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    scripts = sorted(name.rpartition("/")[2] for name in names if ".data/" in name)
+    scripts = sorted(name.rpartition("/")[2] for name in names if ".data/scripts/" in name)
     assert scripts == ["containerd-shim-ociruntime-v1", "ociruntime"]
     assert not [name for name in names if name.endswith("CPython.txt")]
+
+
+SHARED = {
+    "share/man/man8/ociruntime.8": "docs/ociruntime.8",
+    "share/bash-completion/completions/ociruntime": "docs/completion/ociruntime",
+    "share/zsh/site-functions/_ociruntime": "docs/completion/_ociruntime",
+    "share/fish/vendor_completions.d/ociruntime.fish": "docs/completion/ociruntime.fish",
+}
+
+
+def test_wheel_has_the_manual_page_and_the_completion(wheel: Path) -> None:
+    """Where man, bash, zsh and fish look for them below a prefix; as they are in the tree."""
+    with zipfile.ZipFile(wheel) as archive:
+        found = {
+            name.partition(".data/data/")[2]: archive.read(name)
+            for name in archive.namelist()
+            if ".data/data/" in name
+        }
+    assert found == {name: (TREE / source).read_bytes() for name, source in SHARED.items()}
+
+
+def test_wheel_says_its_licence(wheel: Path) -> None:
+    """As an SPDX expression, with the file (PEP 639), and who has made it."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.parser.BytesParser().parsebytes(archive.read(name))
+        licence = archive.read(name.replace("METADATA", "licenses/LICENSE"))
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert metadata["Author"]
+    assert licence == (TREE / "LICENSE").read_bytes()
+
+
+def test_the_same_tree_gives_the_same_sdist(sdist: Path, tmp_path: Path) -> None:
+    """Byte for byte, at another place and time, by another user, with another umask; SOURCE_DATE_EPOCH sets the time."""
+    made = [sdist]
+    for name, variables in (("second", {}), ("dated", {"SOURCE_DATE_EPOCH": "1700000000"})):
+        tree = copy_sources(tmp_path / name)
+        for path in tree.rglob("*"):
+            os.utime(path, (1, 1))
+        (tree / "docs/start.md").chmod(0o600)
+        (out := tmp_path / f"{name}-out").mkdir()
+        done = build("sdist", tree, out, {**os.environ, **variables}, umask=0o077)
+        assert done.returncode == 0, done.stderr
+        made += out.glob("*.tar.gz")
+    first, second, dated = (path.read_bytes() for path in made)
+    assert first == second
+    assert first != dated
+    with tarfile.open(made[2]) as archive:
+        members = archive.getmembers()
+    assert {(one.mtime, one.uid, one.gid, one.uname) for one in members} == {(1700000000, 0, 0, "")}
+    assert {one.mode for one in members} == {0o644, 0o755}
+
+
+def test_an_odd_time_of_the_sdist(tmp_path: Path) -> None:
+    """Is refused by name."""
+    variables = {**os.environ, "SOURCE_DATE_EPOCH": "yesterday"}
+    done = build("sdist", copy_sources(tmp_path / "tree"), tmp_path, variables)
+    assert done.returncode == 1
+    assert (
+        "SOURCE_DATE_EPOCH is 'yesterday', and must be a number of seconds since 1970"
+        in done.stderr.splitlines()[-1]
+    )
 
 
 def test_init_is_a_static_executable(wheel: Path, tmp_path: Path) -> None:

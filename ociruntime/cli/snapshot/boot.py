@@ -45,9 +45,14 @@ _PACKAGES = (
 _LEFT_OUT = (
     "ociruntime.__main__",
     "ociruntime.check.schema_compiler",
+    "ociruntime.cli.manual",
+    "ociruntime.cli.pages",
+    "ociruntime.cli.reference",
     "ociruntime.linux.network_devices",
     "ociruntime.native._build",
     "ociruntime.native._build_command",
+    "ociruntime.native._build_sbom",
+    "ociruntime.native._build_sdist",
     "ociruntime.verbs.compare",
     "ociruntime.verbs.doctor",
 )

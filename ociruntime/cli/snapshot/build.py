@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 import subprocess
@@ -65,6 +66,7 @@ _LINK = (
 )  # fmt: skip
 
 
+_COPY = "libsnapshotpython.a"
 _ATTEMPTS = 12  # at an order that foresees every object; three to six are enough as a rule
 
 
@@ -73,7 +75,7 @@ class BuildError(Exception):
 
 
 def main(words: Sequence[str]) -> int:
-    """[--seed N] [--launcher PATH | --beside] OUTPUT."""
+    """[--seed N] [--launcher PATH | --beside] [--order FILE] [--linked FILE] OUTPUT."""
     import argparse
 
     parser = argparse.ArgumentParser(
@@ -91,6 +93,9 @@ def main(words: Sequence[str]) -> int:
         default="",
         help="file with the order of objects in memory: written, or, if it is there, used, so that the same seed gives the same bytes",
     )
+    parser.add_argument(
+        "--linked", default="", help="file to which the libraries that are linked in are written, as JSON"
+    )
     parser.add_argument("output", metavar="OUTPUT")
     given = parser.parse_args(words)
     try:
@@ -100,6 +105,7 @@ def main(words: Sequence[str]) -> int:
             beside=given.beside,
             seed=given.seed,
             order_file=given.order,
+            linked=given.linked,
         )
     except (BuildError, ImageError) as failure:
         sys.stderr.write(f"ociruntime: no snapshot: {failure}\n")
@@ -108,13 +114,20 @@ def main(words: Sequence[str]) -> int:
 
 
 def build(
-    output: str, *, launcher: str = "", beside: bool = False, seed: int = 0, order_file: str = ""
+    output: str,
+    *,
+    launcher: str = "",
+    beside: bool = False,
+    seed: int = 0,
+    order_file: str = "",
+    linked: str = "",
 ) -> None:
     """Build, try, and put it at `output`. Raises BuildError or ImageError.
 
     launcher  the ordinary command; by default that of this environment
     beside    it will be found beside the snapshot, wherever that is installed
     order_file  where the order of objects is kept, or ""
+    linked    where the paths of the libraries that are linked in are written, or "" (see linked_files)
     """
     launcher = (
         "" if beside else absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
@@ -142,6 +155,9 @@ def build(
         if order_file and not known:
             places.write(order_file)
         try_out(made, scratch)
+        if linked:
+            with open(linked, "w", encoding="utf-8") as file:
+                json.dump(linked_files(os.path.join(scratch, "map"), archive, images), file)
         target = absolute(output)
         shutil.copyfile(made, target + ".new")
         os.chmod(target + ".new", 0o755)
@@ -211,7 +227,7 @@ def _link(
     scratch: str, archive: str, images: list[tuple[str, Image]], left_out: set[str], seccomp: str
 ) -> str:
     """Link the program that can freeze itself; returns its path."""
-    renamed = os.path.join(scratch, "libsnapshotpython.a")
+    renamed = os.path.join(scratch, _COPY)
     # The archive's own thread-local variables stay libc's matter. mimalloc, which is in it since 3.13 and not used, would
     # begin anew at each call.
     names = (f"--redefine-sym={old}={new}" for old, new in RENAMED.items() if old != "__tls_get_addr")
@@ -244,8 +260,21 @@ def _link(
         *str(sysconfig.get_config_var("LIBS") or "").split(),
         *str(sysconfig.get_config_var("SYSLIBS") or "").split(),
     ]
-    _run("gcc", *_LINK, *objects, renamed, *libraries, f"-Wl,-T,{scratch}/layout.ld", "-o", raw)
+    layout = (f"-Wl,-T,{scratch}/layout.ld", f"-Wl,-Map,{scratch}/map")
+    _run("gcc", *_LINK, *objects, renamed, *libraries, *layout, "-o", raw)
     return raw
+
+
+def linked_files(link_map: str, archive: str, images: list[tuple[str, Image]]) -> dict[str, str]:
+    """File name -> path of each static library of which the linker has used something, and of each shared object.
+
+    link_map  what ld has written; it names the archive, which has other names in it, by that of its copy
+    """
+    with open(link_map, encoding="utf-8") as file:
+        used = set(re.findall(r"^(/\S+\.a)\(", file.read(), re.MULTILINE))
+    paths = {archive if os.path.basename(path) == _COPY else os.path.realpath(path) for path in used}
+    paths |= {image.path for module, image in images if not module.startswith("ociruntime.")}
+    return {os.path.basename(path): path for path in sorted(paths)}
 
 
 def _config(left_out: set[str]) -> str:
@@ -315,7 +344,7 @@ def _layout(images: list[tuple[str, Image]]) -> str:
 
     Python's variables come first and apart from libc's. The last byte makes the section one that is in the file.
     """
-    ours = "*libsnapshotpython.a:*", "*snapshot.c.o", "*heap.c.o", "*config.c.o", "*bootstrap.c.o"
+    ours = f"*{_COPY}:*", "*snapshot.c.o", "*heap.c.o", "*config.c.o", "*bootstrap.c.o"
     data = " ".join(f"{file}(.data .data.* .PyRuntime .bss .bss.* COMMON)" for file in ours)
     return "\n".join(
         [
