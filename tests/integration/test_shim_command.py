@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness.driver import ENVIRONMENT
 from tests.harness.rootfs import busybox_template
 from tests.harness.stage import new_id
 from tests.shim.descriptions import kind_of
@@ -76,6 +77,24 @@ def test_plain_address(shim: Shim, stage: Stage) -> None:
     client.call("Shutdown", id=name)
     wait_for_end(shim.pids[0])
     assert not os.path.exists(address.removeprefix("unix://"))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_address_in_json(shim: Shim, stage: Stage, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    """Who can read it says which version it can call, and is told it with the address; so is who comes later."""
+    monkeypatch.setitem(ENVIRONMENT, "MAX_SHIM_VERSION", str(version))
+    bundle, name = stage.bundle("true"), new_id()
+    said = shim.options.SerializeToString()
+    done = shim.command("start", bundle=bundle.directory, name=name, stdin=said)
+    answer = json.loads(done.stdout)
+    assert (answer["version"], answer["protocol"]) == (version, "ttrpc")
+    assert (bundle.directory / "address").read_text() == answer["address"]
+    client = shim.connect(answer["address"], version)
+    shim.pids.append(client.call("Connect", id=name).shim_pid)
+    again = shim.command("start", bundle=bundle.directory, name=name)
+    assert again.stdout == done.stdout
+    client.call("Shutdown", id=name)
+    wait_for_end(shim.pids[0])
 
 
 def test_options(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> None:
