@@ -5,7 +5,7 @@
 
 Containers are made, started and deleted by the library (api/) in this process. These calls take some milliseconds, in which
 nothing else goes on; docs/shim.md says what they were measured to be. What waits for somebody else is a generator
-(shim/loop.py): a logger, output that a slow reader takes. A call that runs hooks gets a thread (shim/apart.py).
+(shim/loop.py): a logger, output that a slow reader takes. A call that runs hooks or asks systemd gets a thread (shim/apart.py).
 """
 
 from __future__ import annotations
@@ -115,12 +115,17 @@ class Lifecycle:
                 lambda: api.create(
                     root,
                     found,
-                    Options(task.id, no_pivot=options.no_pivot, no_new_keyring=options.no_new_keyring),
+                    Options(
+                        task.id,
+                        cgroup_manager=options.cgroup_manager,
+                        no_pivot=options.no_pivot,
+                        no_new_keyring=options.no_new_keyring,
+                    ),
                     stdio=streams.program,
                     keep_terminal=task.init.names.terminal,
                 ),
                 self._reaper,
-                bool(found.config.at("hooks")),
+                bool(found.config.at("hooks")) or options.cgroup_manager == "systemd",
             )
         except BaseException:
             del self.tasks[task.id]
@@ -310,8 +315,8 @@ class Lifecycle:
     def _delete_container(self, task: Task, container: api.Container) -> Generator[Pause, bool, None]:
         """Also one that was never started, which ends with it."""
         try:
-            hooks = bool(container.record.hooks)
-            for warning in (yield from apart(lambda: container.delete(force=True), self._reaper, hooks)):
+            waits = bool(container.record.hooks or container.record.unit)
+            for warning in (yield from apart(lambda: container.delete(force=True), self._reaper, waits)):
                 tell(f"{task.id}: warning: {warning}")
         except NoSuchContainer as gone:  # a failing hook of start has removed it
             del gone

@@ -8,9 +8,10 @@ don't pay for a compiler of .proto files.
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
-from tests.engines.containerd import CONFIG, UNUSED, Containerd
+from tests.engines.containerd import CONFIG, UNUSED, Containerd, ShimContainerd, write_options
 from tests.engines.engine import SLICE, SYSTEMD, shim_directory
 from tests.engines.image import NAME, PAUSE, write_archive
 from tests.harness.driver import MARK, TIMEOUT
@@ -35,6 +36,7 @@ BinaryName = "{runtime}"
 SystemdCgroup = {systemd}
 """
 
+_OPTIONS = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]'
 _VARINT, _BYTES = 0, 2
 Message = dict[int, Any]
 NODE = 2  # NamespaceMode: the host's
@@ -169,10 +171,19 @@ class ShimCri(Cri):
     """A containerd whose CRI plugin uses our own shim."""
 
     name = "shim-cri"
-    config = (
-        CONFIG + _CRI.partition('[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]')[0]
-    ).replace("io.containerd.runc.v2", "io.containerd.ociruntime.v1")
+    config = (CONFIG + _CRI.partition(_OPTIONS)[0]).replace("io.containerd.runc.v2", ShimContainerd.runtime)
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
+        if SYSTEMD:
+            # containerd 1.6 passes a file's path to a shim that it doesn't know; newer ones pass the options themselves.
+            old = (
+                " 1.6"
+                in subprocess.run(
+                    [self.daemon.command[0], "-v"], capture_output=True, text=True, check=True
+                ).stdout
+            )
+            options = f'ConfigPath = "{write_options(directory)}"' if old else "SystemdCgroup = true"
+            with open(directory / "config.toml", "a", encoding="utf-8") as file:
+                file.write(f"{_OPTIONS}\n{options}\n")
         self.environment["PATH"] = f"{shim_directory()}:{self.environment['PATH']}"

@@ -99,7 +99,8 @@ def test_address_in_json(shim: Shim, stage: Stage, monkeypatch: pytest.MonkeyPat
 
 def test_options(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> None:
     """Of both kinds; what can't be obeyed is refused by name."""
-    bundle = stage.bundle("true")
+    path = f"/{NAMESPACE}/options"
+    bundle = stage.bundle("true", edit=lambda config: config["linux"].update(cgroupsPath=path))
     kind = "runtimeoptions.v1.Options"
     for root, option in (
         (
@@ -116,10 +117,21 @@ def test_options(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> No
         assert (tmp_path / root / NAMESPACE / name / "state.json").exists()
         client.call("Delete", id=name)
     for option, code, words in (
+        # The systemd driver takes no paths, and says so before it speaks to systemd.
         (
-            any_of("RuncOptions", "containerd.runc.v1.Options", systemd_cgroup=True),
-            UNIMPLEMENTED,
-            "systemd_cgroup",
+            any_of("RuncOptions", "containerd.runc.v1.Options", systemd_cgroup=True, root=str(tmp_path)),
+            2,
+            "slice:prefix:name",
+        ),
+        (
+            any_of("FileOptions", kind, config_body=f'SystemdCgroup = true\nRoot = "{tmp_path}"'.encode()),
+            2,
+            "slice:prefix:name",
+        ),
+        (
+            any_of("FileOptions", kind, config_body=b"SystemdCgroup = 1"),
+            INVALID_ARGUMENT,
+            "SystemdCgroup must be bool",
         ),
         (any_of("FileOptions", kind, config_body=b"Colour = 1"), INVALID_ARGUMENT, "unknown option Colour"),
         (any_of("FileOptions", kind, config_body=b"Root = 1"), INVALID_ARGUMENT, "Root must be str"),
