@@ -23,7 +23,7 @@ from ociruntime.plan.order import Options
 from ociruntime.shim import runtime_options
 from ociruntime.shim.apart import apart
 from ociruntime.shim.leftover import NOTE, forget, state_root
-from ociruntime.shim.loop import IN, PRIORITY, Pause, tell
+from ociruntime.shim.loop import Pause, tell
 from ociruntime.shim.process import CREATED, RUNNING, STOPPED, WORDS, Process, Task
 from ociruntime.shim.reaper import EARLY, LATE
 from ociruntime.shim.status import (
@@ -164,7 +164,7 @@ class Lifecycle:
         except RuntimeFailure:
             return  # it has no cgroup
         if watch.descriptor >= 0:
-            self._loop.watch(watch.descriptor, IN | PRIORITY, lambda _: self._out_of_memory(task))
+            self._loop.watch(watch.descriptor, watch.readiness, lambda _: self._out_of_memory(task))
 
     def _out_of_memory(self, task: Task) -> None:
         if task.memory is None:

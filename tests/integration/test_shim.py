@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,7 +32,6 @@ from tests.shim.shim import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.harness.stage import Stage
     from tests.shim.client import Client
@@ -372,6 +372,24 @@ def test_out_of_memory(shim: Shim, client: Client, stage: Stage) -> None:
     shim.events.wait(5)
     topics = shim.events.topics()
     assert topics.index("oom") < topics.index("exit")
+
+
+def test_it_rests(shim: Shim, client: Client, stage: Stage) -> None:
+    """With a container whose memory is watched, and nothing to do, the shim takes no processor time."""
+    name = new_id()
+    limited = {"memory": {"limit": 64 << 20}}
+    bundle = stage.bundle("sleep", "100", edit=lambda config: config["linux"].update(resources=limited))
+    shim.create(client, bundle, name)
+    client.call("Start", id=name)
+
+    def spent() -> int:
+        words = Path(f"/proc/{shim.pids[0]}/stat").read_text().rpartition(")")[2].split()
+        return int(words[11]) + int(words[12])  # hundredths of a second
+
+    before = spent()
+    time.sleep(1)
+    assert spent() - before <= 5
+    end(client, name)
 
 
 def test_mounts_of_a_root(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> None:
