@@ -20,6 +20,7 @@ import pexpect
 import pytest
 
 from tests.engines.engine import SLICE, SYSTEMD, wait_for
+from tests.engines.image import NAME
 from tests.engines.test_containerd import (  # noqa: F401 - collected here, with the fixture below
     run,
     status,
@@ -34,6 +35,7 @@ from tests.engines.test_containerd import (  # noqa: F401 - collected here, with
 )
 from tests.harness import leaks
 from tests.harness.driver import MARK, PATIENCE, TIMEOUT
+from tests.harness.rootfs import copy_busybox
 
 if TYPE_CHECKING:
     from tests.engines.containerd import ShimContainerd
@@ -116,6 +118,15 @@ def test_who_makes_the_cgroup(containerd: ShimContainerd, task: str) -> None:  #
             ["systemctl", "show", "-P", "Description", unit], capture_output=True, text=True, check=True
         ).stdout
         assert shown.startswith(f"container {task} (/run/containerd/ociruntime/")
+
+
+def test_a_directory_as_root(containerd: ShimContainerd, new_name: Name, tmp_path: Path) -> None:
+    """Then there is no root filesystem to mount: what the program writes is in the directory."""
+    copy_busybox(tmp_path / "root")
+    words = containerd.run_words(new_name(), "/bin/sh", "-c", "echo here > /made", flags=("--rm", "--rootfs"))
+    words[words.index(NAME)] = str(tmp_path / "root")
+    containerd.call(*words).ok()
+    assert (tmp_path / "root" / "made").read_text() == "here\n"
 
 
 def test_output_of_100_mb(containerd: ShimContainerd, new_name: Name) -> None:

@@ -16,6 +16,7 @@ from tests.engines.test_cri import (  # noqa: F401 - collected here, with the fi
     test_confinement,
     test_errors_have_our_reason,
     test_logs_and_exit_code,
+    test_network_of_its_own,
     test_out_of_memory,
     test_pod_of_two_containers,
     test_resources,
