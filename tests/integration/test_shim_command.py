@@ -147,6 +147,19 @@ def test_options(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> No
         refused(code, words, shim.create, client, bundle, new_id(), options=option)
 
 
+def test_owner_of_the_streams(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> None:
+    """IoUid and IoGid own what the program writes to; without them it is the shim's user."""
+    bundle = stage.bundle("stat", "-L", "-c", "%u %g", "/proc/self/fd/1")
+    for number, (fields, owner) in enumerate((({}, "0 0"), ({"io_uid": 1000, "io_gid": 1001}, "1000 1001"))):
+        name, log = new_id(), tmp_path / f"log-{number}"
+        option = any_of("RuncOptions", "containerd.runc.v1.Options", root=str(tmp_path), **fields)
+        shim.create(client, bundle, name, options=option, stdout=f"file://{log}")
+        client.call("Start", id=name)
+        assert client.call("Wait", id=name).exit_status == 0
+        client.call("Delete", id=name)
+        assert log.read_text() == f"{owner}\n"
+
+
 def test_cgroup_of_the_shim(shim: Shim, stage: Stage) -> None:
     """`start` moves it there, and makes the cgroup."""
     path = f"/{NAMESPACE}/the-shim"
