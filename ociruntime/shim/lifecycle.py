@@ -29,6 +29,7 @@ from ociruntime.shim.reaper import EARLY, LATE
 from ociruntime.shim.status import (
     ALREADY_EXISTS,
     FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
     NOT_FOUND,
     UNIMPLEMENTED,
     Refusal,
@@ -91,6 +92,8 @@ class Lifecycle:
         task_id = request["id"]
         if task_id in self.tasks:
             raise Refusal(ALREADY_EXISTS, f"container already exists: {task_id}")
+        if not request["bundle"].startswith("/"):
+            raise Refusal(INVALID_ARGUMENT, f"bundle {request['bundle']!r}: not an absolute path")
         if request["checkpoint"]:
             raise Refusal(UNIMPLEMENTED, "a container from a checkpoint is not supported yet")
         names = Names(request["stdin"], request["stdout"], request["stderr"], request["terminal"])

@@ -10,6 +10,7 @@ An unknown name in TOML is refused; `binary_name` names a program that this shim
 from __future__ import annotations
 
 from ociruntime.errors import UsageError
+from ociruntime.shim.messages import require_words
 from ociruntime.shim.tables import FILE_OPTIONS, RUNC_OPTIONS
 
 TYPE_CHECKING = False
@@ -69,9 +70,9 @@ def of(option: dict[str, Any] | None) -> RuntimeOptions:
         return RuntimeOptions({})
     kind = option["type_url"].rpartition("/")[2]
     if kind == RUNC_OPTIONS.name:
-        return RuntimeOptions(RUNC_OPTIONS.decode(option["value"]))
+        return RuntimeOptions(RUNC_OPTIONS.decode_words(option["value"]))
     if kind == FILE_OPTIONS.name:
-        return RuntimeOptions(_of_file(FILE_OPTIONS.decode(option["value"])))
+        return RuntimeOptions(_of_file(FILE_OPTIONS.decode_words(option["value"])))
     raise UsageError(
         f"runtime options of type {kind}", hint=f"{RUNC_OPTIONS.name} and {FILE_OPTIONS.name} are known"
     )
@@ -98,6 +99,7 @@ def _of_file(said: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(found.keys() - _NAMES.keys())
     if unknown:
         raise UsageError(f"{where}: unknown option {unknown[0]}", hint=f"known are {', '.join(_NAMES)}")
+    require_words(found, where)
     for name, value in found.items():
         wanted = bool if name.startswith(("No", "Systemd")) else int if name.startswith("Io") else str
         if type(value) is not wanted:

@@ -69,7 +69,7 @@ class Service(Lifecycle):
             return None if result is None else answered.encode(result)  # None: it has answered itself
 
         def handle(payload: bytes, call: Call) -> Any:
-            result = method(asked.decode(payload), call)
+            result = method(asked.decode_words(payload), call)
             if hasattr(result, "send"):
                 return encoded(result)
             return answered.encode(result) if isinstance(result, dict) else result

@@ -95,6 +95,15 @@ def test_codes_of_errors(shim: Shim, client: Client, stage: Stage) -> None:
     refused(FAILED_PRECONDITION, "has not been started", client.call, "Kill", id=name, exec_id="e", signal=9)
     end_of_exec = client.call("Delete", id=name, exec_id="e")
     assert end_of_exec.exit_status == 0
+    refused(
+        INVALID_ARGUMENT,
+        "bundle 'here': not an absolute path",
+        client.call,
+        "Create",
+        id=new_id(),
+        bundle="here",
+    )
+    refused(INVALID_ARGUMENT, "id: a text with a zero byte", client.call, "State", id="a\0b")
     broken = stage.bundle("true", edit=lambda config: config["process"].update(cwd="relative"))
     refused(INVALID_ARGUMENT, "/process/cwd", shim.create, client, broken, new_id())
     missing = stage.bundle("/missing")
