@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from ociruntime.shim.messages import Malformed
-from ociruntime.shim.tables import ANY, BOOTSTRAP_PARAMS, BOOTSTRAP_RESULT
+from ociruntime.shim.tables import ANY, BOOTSTRAP_PARAMS, BOOTSTRAP_RESULT, FILE_OPTIONS, RUNC_OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NEWEST = 3  # version of the Task service
 _READS_JSON = 2  # the least MAX_SHIM_VERSION with which containerd does
 _PROTOCOL = "ttrpc"
-_OPTIONS = ("containerd.runc.v1.Options", "runtimeoptions.v1.Options")
+_OPTIONS = (RUNC_OPTIONS.name, FILE_OPTIONS.name)
 
 
 class Bootstrap:

@@ -114,6 +114,7 @@ class Lifecycle:
                 api.mount_rootfs(mounted, [_mount(one) for one in request["rootfs"]])
             yield from streams.open(self._reaper, task.id, self._namespace, (options.io_uid, options.io_gid))
             found = bundle.load(task.bundle)
+            waits = bool(found.config.at("hooks")) or options.cgroup_manager == "systemd"
             container = yield from apart(
                 lambda: api.create(
                     root,
@@ -128,7 +129,7 @@ class Lifecycle:
                     keep_terminal=task.init.names.terminal,
                 ),
                 self._reaper,
-                bool(found.config.at("hooks")) or options.cgroup_manager == "systemd",
+                waits,
             )
         except BaseException:
             del self.tasks[task.id]

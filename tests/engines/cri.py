@@ -197,13 +197,11 @@ class ShimCri(Cri):
         super().__init__(directory)
         if SYSTEMD:
             # containerd 1.6 passes a file's path to a shim that it doesn't know; newer ones pass the options themselves.
-            old = (
-                " 1.6"
-                in subprocess.run(
-                    [self.daemon.command[0], "-v"], capture_output=True, text=True, check=True
-                ).stdout
-            )
-            options = f'ConfigPath = "{write_options(directory)}"' if old else "SystemdCgroup = true"
+            version = subprocess.run(
+                [self.daemon.command[0], "-v"], stdout=subprocess.PIPE, check=True
+            ).stdout
+            old = f'ConfigPath = "{write_options(directory)}"'
+            options = old if b" 1.6" in version else "SystemdCgroup = true"
             with open(directory / "config.toml", "a", encoding="utf-8") as file:
                 file.write(f"{_OPTIONS}\n{options}\n")
         self.environment["PATH"] = f"{shim_directory()}:{self.environment['PATH']}"
