@@ -292,7 +292,8 @@ class Container(container.Container):
     def watch_memory(self) -> MemoryWatch:
         """What tells when it is out of memory: a descriptor for poll(2), and how often that has happened; close it.
 
-        Raises RuntimeFailure if it has no cgroup.
+        `descriptor` (-1: no memory controller) is to be polled for `readiness` and nothing else: on cgroup v2 it is always
+        ready for reading. Raises RuntimeFailure if it has no cgroup.
         """
         from ociruntime.operations.events import memory_watch
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ociruntime.container import Container
 
-    # What tells when processes of a container are out of memory. `descriptor` is ready (POLLIN or POLLPRI) when that has
+    # What tells when processes of a container are out of memory. `descriptor` is ready for `readiness` when that has
     # happened, -1 without a memory controller; wait(seconds) says how many times it has since the last call.
     MemoryWatch: TypeAlias = "_V1 | _V2"
 
@@ -83,6 +83,8 @@ def _watch(paths: dict[str, str]) -> MemoryWatch:
 class _V1:
     """Memory events of a cgroup v1; without the memory controller there are none."""
 
+    readiness = select.POLLIN
+
     def __init__(self, paths: dict[str, str]) -> None:
         self.place = paths.get("memory") or next(iter(paths.values()))
         self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -115,7 +117,9 @@ class _V1:
 
 
 class _V2:
-    """Memory events of a cgroup v2."""
+    """Memory events of a cgroup v2. Its files are always ready for reading: who waited for that would never wait."""
+
+    readiness = select.POLLPRI
 
     def __init__(self, place: str) -> None:
         self.files: dict[str, int] = {}

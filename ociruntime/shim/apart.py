@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How does a call of the library that runs hooks leave the loop free? In a thread of its own, until the call is over.
+"""How does a call of the library that waits for others leave the loop free? In a thread of its own, until the call is over.
 
-Hooks take as long as they like, up to their timeouts; the other containers of the pod must not wait for them. A call without
-hooks takes a few milliseconds and is made in the loop: a thread would cost more than it saves. This module must not import
-anything of the package but the shim's loop.
+Hooks take as long as they like, up to their timeouts, and systemd up to 30 seconds for each answer; the other containers of the
+pod must not wait for them. Any other call takes a few milliseconds and is made in the loop: a thread would cost more than it
+saves. This module must not import anything of the package but the shim's loop.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _FOR_EVER = 1e9  # seconds
 
 
-def apart(call: Callable[[], Answer], reaper: Reaper, hooks: bool) -> Generator[Pause, bool, Answer]:
-    """What the call returns or raises; in a thread if it runs hooks."""
-    if not hooks:
+def apart(call: Callable[[], Answer], reaper: Reaper, waits: bool) -> Generator[Pause, bool, Answer]:
+    """What the call returns or raises; in a thread if it waits for others."""
+    if not waits:
         return call()
     answers: list[Answer] = []
     failures: list[BaseException] = []

@@ -5,7 +5,7 @@
 
 Containers are made, started and deleted by the library (api/) in this process. These calls take some milliseconds, in which
 nothing else goes on; docs/shim.md says what they were measured to be. What waits for somebody else is a generator
-(shim/loop.py): a logger, output that a slow reader takes. A call that runs hooks gets a thread (shim/apart.py).
+(shim/loop.py): a logger, output that a slow reader takes. A call that runs hooks or asks systemd gets a thread (shim/apart.py).
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from ociruntime.plan.order import Options
 from ociruntime.shim import runtime_options
 from ociruntime.shim.apart import apart
 from ociruntime.shim.leftover import NOTE, forget, state_root
-from ociruntime.shim.loop import IN, PRIORITY, Pause, tell
+from ociruntime.shim.loop import Pause, tell
 from ociruntime.shim.process import CREATED, RUNNING, STOPPED, WORDS, Process, Task
 from ociruntime.shim.reaper import EARLY, LATE
 from ociruntime.shim.status import (
     ALREADY_EXISTS,
     FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
     NOT_FOUND,
     UNIMPLEMENTED,
     Refusal,
@@ -91,6 +92,8 @@ class Lifecycle:
         task_id = request["id"]
         if task_id in self.tasks:
             raise Refusal(ALREADY_EXISTS, f"container already exists: {task_id}")
+        if not request["bundle"].startswith("/"):
+            raise Refusal(INVALID_ARGUMENT, f"bundle {request['bundle']!r}: not an absolute path")
         if request["checkpoint"]:
             raise Refusal(UNIMPLEMENTED, "a container from a checkpoint is not supported yet")
         names = Names(request["stdin"], request["stdout"], request["stderr"], request["terminal"])
@@ -111,16 +114,22 @@ class Lifecycle:
                 api.mount_rootfs(mounted, [_mount(one) for one in request["rootfs"]])
             yield from streams.open(self._reaper, task.id, self._namespace, (options.io_uid, options.io_gid))
             found = bundle.load(task.bundle)
+            waits = bool(found.config.at("hooks")) or options.cgroup_manager == "systemd"
             container = yield from apart(
                 lambda: api.create(
                     root,
                     found,
-                    Options(task.id, no_pivot=options.no_pivot, no_new_keyring=options.no_new_keyring),
+                    Options(
+                        task.id,
+                        cgroup_manager=options.cgroup_manager,
+                        no_pivot=options.no_pivot,
+                        no_new_keyring=options.no_new_keyring,
+                    ),
                     stdio=streams.program,
                     keep_terminal=task.init.names.terminal,
                 ),
                 self._reaper,
-                bool(found.config.at("hooks")),
+                waits,
             )
         except BaseException:
             del self.tasks[task.id]
@@ -159,7 +168,7 @@ class Lifecycle:
         except RuntimeFailure:
             return  # it has no cgroup
         if watch.descriptor >= 0:
-            self._loop.watch(watch.descriptor, IN | PRIORITY, lambda _: self._out_of_memory(task))
+            self._loop.watch(watch.descriptor, watch.readiness, lambda _: self._out_of_memory(task))
 
     def _out_of_memory(self, task: Task) -> None:
         if task.memory is None:
@@ -310,8 +319,8 @@ class Lifecycle:
     def _delete_container(self, task: Task, container: api.Container) -> Generator[Pause, bool, None]:
         """Also one that was never started, which ends with it."""
         try:
-            hooks = bool(container.record.hooks)
-            for warning in (yield from apart(lambda: container.delete(force=True), self._reaper, hooks)):
+            waits = bool(container.record.hooks or container.record.unit)
+            for warning in (yield from apart(lambda: container.delete(force=True), self._reaper, waits)):
                 tell(f"{task.id}: warning: {warning}")
         except NoSuchContainer as gone:  # a failing hook of start has removed it
             del gone

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes milliseconds in 32 bits
-IN, OUT, PRIORITY = select.EPOLLIN, select.EPOLLOUT, select.EPOLLPRI
+IN, OUT = select.EPOLLIN, select.EPOLLOUT
 
 
 class Pause:

@@ -68,11 +68,33 @@ class Message:
         """The value of these bytes. Raises Malformed."""
         return _Decoder(self, data).message(self, len(data), None, 0)
 
+    def decode_words(self, data: bytes) -> Value:
+        """As `decode`; but a text with a zero byte is Malformed as well: the kernel would take a part of it for the whole."""
+        value = self.decode(data)
+        require_words(value, self.name)
+        return value
+
     def encode(self, value: Value) -> bytes:
         """The bytes of a value; names that the message does not have are a KeyError."""
         out = bytearray()
         _encode(self, value, out)
         return bytes(out)
+
+
+def require_words(value: object, where: str) -> None:
+    """Raise Malformed if a text in a value has a zero byte.
+
+    where   what to call the value
+    """
+    if isinstance(value, str):
+        if "\0" in value:
+            raise Malformed(f"{where}: a text with a zero byte")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            require_words(item, f"{where}: {name}")
+    elif isinstance(value, list):
+        for item in value:
+            require_words(item, where)
 
 
 class _Decoder:

@@ -4,12 +4,13 @@
     containerd.runc.v1.Options   the options of containerd's shim for runc
     runtimeoptions.v1.Options    a file or a text in TOML, with the same names as in containerd's configuration
 
-A setting that this shim can't obey is refused by name; `binary_name` names a program that it doesn't need.
+An unknown name in TOML is refused; `binary_name` names a program that this shim doesn't need.
 """
 
 from __future__ import annotations
 
-from ociruntime.errors import NotSupported, UsageError
+from ociruntime.errors import UsageError
+from ociruntime.shim.messages import require_words
 from ociruntime.shim.tables import FILE_OPTIONS, RUNC_OPTIONS
 
 TYPE_CHECKING = False
@@ -35,22 +36,28 @@ class RuntimeOptions:
 
     root            directory of the containers' state, without the namespace
     no_pivot, no_new_keyring   as ociruntime's flags
+    cgroup_manager  "systemd" or "cgroupfs"
     shim_cgroup     cgroup of the shim itself, or ""
     io_uid, io_gid  who owns the pipes and fifos of the program; 0: nothing is changed
     """
 
-    __slots__ = ("io_gid", "io_uid", "no_new_keyring", "no_pivot", "root", "shim_cgroup")
+    __slots__ = (
+        "cgroup_manager",
+        "io_gid",
+        "io_uid",
+        "no_new_keyring",
+        "no_pivot",
+        "root",
+        "shim_cgroup",
+    )
 
     def __init__(self, found: dict[str, Any]) -> None:
-        """Raises NotSupported, UsageError."""
-        if found.get("systemd_cgroup"):
-            raise NotSupported(
-                "runtime option systemd_cgroup (SystemdCgroup) is not supported yet", hint="set it to false"
-            )
+        """Raises UsageError."""
         self.root = found.get("root") or DEFAULT_ROOT
         if not self.root.startswith("/"):
             raise UsageError(f"runtime option root: {self.root} is not an absolute path")
         self.no_pivot = bool(found.get("no_pivot_root"))
+        self.cgroup_manager = "systemd" if found.get("systemd_cgroup") else "cgroupfs"
         self.no_new_keyring = bool(found.get("no_new_keyring"))
         self.shim_cgroup = found.get("shim_cgroup") or ""
         self.io_uid = int(found.get("io_uid") or 0)
@@ -58,14 +65,14 @@ class RuntimeOptions:
 
 
 def of(option: dict[str, Any] | None) -> RuntimeOptions:
-    """The options in an Any; None or an empty one: the defaults. Raises UsageError, NotSupported, Malformed."""
+    """The options in an Any; None or an empty one: the defaults. Raises UsageError, Malformed."""
     if option is None or not option["type_url"]:
         return RuntimeOptions({})
     kind = option["type_url"].rpartition("/")[2]
     if kind == RUNC_OPTIONS.name:
-        return RuntimeOptions(RUNC_OPTIONS.decode(option["value"]))
+        return RuntimeOptions(RUNC_OPTIONS.decode_words(option["value"]))
     if kind == FILE_OPTIONS.name:
-        return RuntimeOptions(_of_file(FILE_OPTIONS.decode(option["value"])))
+        return RuntimeOptions(_of_file(FILE_OPTIONS.decode_words(option["value"])))
     raise UsageError(
         f"runtime options of type {kind}", hint=f"{RUNC_OPTIONS.name} and {FILE_OPTIONS.name} are known"
     )
@@ -92,6 +99,7 @@ def _of_file(said: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(found.keys() - _NAMES.keys())
     if unknown:
         raise UsageError(f"{where}: unknown option {unknown[0]}", hint=f"known are {', '.join(_NAMES)}")
+    require_words(found, where)
     for name, value in found.items():
         wanted = bool if name.startswith(("No", "Systemd")) else int if name.startswith("Io") else str
         if type(value) is not wanted:

@@ -4,8 +4,7 @@
     a shim of the group serves already    its address is printed, and there is no new process
     otherwise                             the child serves, with what the parent has loaded; the parent prints and ends
 
-What is printed depends on what containerd has said: its BootstrapParams on stdin (2.3 and newer) are answered with a
-BootstrapResult; otherwise it is the plain address, which every version reads.
+In which form it is printed depends on what containerd has said: shim/bootstrap.py.
 """
 
 from __future__ import annotations
@@ -16,14 +15,11 @@ import stat
 from ociruntime.config import DEEPEST, parse
 from ociruntime.errors import UsageError
 from ociruntime.shim import address, runtime_options
+from ociruntime.shim.bootstrap import Bootstrap
 from ociruntime.shim.calling import emit, given_on_stdin
-from ociruntime.shim.messages import Malformed
-from ociruntime.shim.tables import ANY, BOOTSTRAP_PARAMS, BOOTSTRAP_RESULT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ociruntime.shim.calling import Arguments
 
 _GROUPS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
@@ -34,17 +30,15 @@ _WORST_SCORE = 1000  # of oom_score_adj
 def start(given: Arguments) -> int:
     """See above; returns the exit code."""
     namespace, container_id = given.need("namespace"), given.need("id")
-    said = given_on_stdin()
-    params = _bootstrap(said, namespace, container_id)
-    options = runtime_options.of(_options(said, params))
+    said = Bootstrap(given_on_stdin(), namespace, container_id)
+    options = runtime_options.of(said.options)
     bundle = os.getcwd()
-    grpc = given.flags["address"] or (params or {}).get("containerd_grpc_address", "")
-    directory = (params or {}).get("socket_dir", "")
-    path = address.path_of(directory, grpc, namespace, _group(bundle) or container_id)
+    grpc = given.flags["address"] or said.grpc
+    path = address.path_of(said.sockets, grpc, namespace, _group(bundle) or container_id)
     listener = address.listen(path)
     _write_address(bundle, f"unix://{path}")  # before there is a server: `delete` finds its socket by it
     if listener is not None:
-        ttrpc = os.environ.get("TTRPC_ADDRESS") or (params or {}).get("containerd_ttrpc_address", "")
+        ttrpc = os.environ.get("TTRPC_ADDRESS") or said.ttrpc
         known, tell = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
@@ -57,34 +51,10 @@ def start(given: Arguments) -> int:
             serve(listener, path, ttrpc=ttrpc, namespace=namespace, known=known)
             os._exit(0)
         _settle(pid, options.shim_cgroup)
-    emit(_answer(f"unix://{path}", params is not None))
+    emit(said.answer(f"unix://{path}"))
     if listener is not None:
         os.write(tell, b"x")  # if this is not reached, no one knows of the server, and it ends
     return 0
-
-
-def _bootstrap(said: bytes, namespace: str, container_id: str) -> dict[str, Any] | None:
-    """BootstrapParams, if that is what stdin has: options of an older containerd may be read as such, by accident."""
-    try:
-        params = BOOTSTRAP_PARAMS.decode(said)
-    except Malformed:
-        return None
-    found = (params["instance_id"], params["namespace"]) == (container_id, namespace)
-    return params if found else None
-
-
-def _options(said: bytes, params: dict[str, Any] | None) -> dict[str, Any] | None:
-    if params is None:
-        return ANY.decode(said)
-    known = ("containerd.runc.v1.Options", "runtimeoptions.v1.Options")
-    values = [one["value"] for one in params["extensions"] if one["value"] is not None]
-    return next((one for one in values if one["type_url"].rpartition("/")[2] in known), None)
-
-
-def _answer(where: str, bootstrap: bool) -> bytes:
-    if bootstrap:
-        return BOOTSTRAP_RESULT.encode({"version": 3, "address": where, "protocol": "ttrpc"})
-    return where.encode()
 
 
 def _group(bundle: str) -> str:

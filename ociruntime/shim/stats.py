@@ -98,6 +98,8 @@ def _v2(place: str) -> dict[str, Any]:
             "usage_limit": _number(place, "memory.max"),
             "swap_usage": _number(place, "memory.swap.current"),
             "swap_limit": _number(place, "memory.swap.max"),
+            "max_usage": _number(place, "memory.peak"),
+            "swap_max_usage": _number(place, "memory.swap.peak"),
         },
         "io": {"usage": [_io(line) for line in _read(place, "io.stat").splitlines()]},
         "hugetlb": [

@@ -338,7 +338,7 @@ MEMORY_V2 = (
     "workingset_nodereclaim", "pgrefill", "pgscan", "pgsteal", "pgactivate", "pgdeactivate", "pglazyfree",
     "pglazyfreed", "thp_fault_alloc", "thp_collapse_alloc",
 )  # fmt: skip
-MEMORY_LIMITS_V2 = ("usage", "usage_limit", "swap_usage", "swap_limit")
+MEMORY_LIMITS_V2 = ("usage", "usage_limit", "swap_usage", "swap_limit", "max_usage", "swap_max_usage")
 EVENTS_V2 = ("low", "high", "max", "oom", "oom_kill")
 IO_V2 = ("rbytes", "wbytes", "rios", "wios")
 

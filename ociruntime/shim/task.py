@@ -11,6 +11,7 @@ import time
 
 from ociruntime.config import DEEPEST, parse
 from ociruntime.errors import WrongState
+from ociruntime.shim.apart import apart
 from ociruntime.shim.lifecycle import Lifecycle
 from ociruntime.shim.loop import Pause, tell
 from ociruntime.shim.process import CREATED, PAUSED, RUNNING, STOPPED, Process, Task
@@ -68,7 +69,7 @@ class Service(Lifecycle):
             return None if result is None else answered.encode(result)  # None: it has answered itself
 
         def handle(payload: bytes, call: Call) -> Any:
-            result = method(asked.decode(payload), call)
+            result = method(asked.decode_words(payload), call)
             if hasattr(result, "send"):
                 return encoded(result)
             return answered.encode(result) if isinstance(result, dict) else result
@@ -177,9 +178,10 @@ class Service(Lifecycle):
         self._publisher.publish("/tasks/resumed", container_id=task.id)
         return {}
 
-    def _update(self, request: Asked, _call: Call) -> dict[str, Any]:
+    def _update(self, request: Asked, _call: Call) -> Answered:
         task, container = self._made(request)
-        for warning in container.update(_json(request["resources"], "resources")):
+        resources, waits = _json(request["resources"], "resources"), bool(container.record.unit)
+        for warning in (yield from apart(lambda: container.update(resources), self._reaper, waits)):
             tell(f"{task.id}: warning: {warning}")
         return {}
 

@@ -109,5 +109,24 @@ class ShimContainerd(Containerd):
 
     def run_words(self, container: str, *command: str, flags: tuple[str, ...] = ()) -> list[str]:
         """The words of `ctr run`."""
-        runtime = ["--runtime", self.runtime, "--cgroup", f"/{MARK}/{container}"]
-        return ["run", *runtime, *flags, NAME, container, *command]
+        place = f"{SLICE}:ctr:{container}" if SYSTEMD else f"/{MARK}/{container}"
+        options = ["--runtime-config-path", write_options(self.directory)] if SYSTEMD else []
+        return [
+            "run",
+            "--runtime",
+            self.runtime,
+            "--cgroup",
+            place,
+            *options,
+            *flags,
+            NAME,
+            container,
+            *command,
+        ]
+
+
+def write_options(directory: Path) -> str:
+    """A file with the options of our own shim, where systemd makes the cgroups; its path."""
+    path = directory / "shim.toml"
+    path.write_text("SystemdCgroup = true\n", encoding="ascii")
+    return str(path)

@@ -7,10 +7,12 @@ don't pay for a compiler of .proto files.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
-from tests.engines.containerd import CONFIG, UNUSED, Containerd
+from tests.engines.containerd import CONFIG, UNUSED, Containerd, ShimContainerd, write_options
 from tests.engines.engine import SLICE, SYSTEMD, shim_directory
 from tests.engines.image import NAME, PAUSE, write_archive
 from tests.harness.driver import MARK, TIMEOUT
@@ -18,13 +20,13 @@ from tests.harness.driver import MARK, TIMEOUT
 if TYPE_CHECKING:
     from pathlib import Path
 
-# This machine grants no oom_score_adj below its own; a pod's network is the node's, which needs no CNI.
+# This machine grants no oom_score_adj below its own.
 _CRI = """[plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{pause}"
 restrict_oom_score_adj = true
 stream_server_port = "0"
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{directory}/cni/bin"
+bin_dir = "/usr/lib/cni"
 conf_dir = "{directory}/cni/conf"
 [plugins."io.containerd.grpc.v1.cri".containerd]
 default_runtime_name = "tested"
@@ -35,9 +37,10 @@ BinaryName = "{runtime}"
 SystemdCgroup = {systemd}
 """
 
+_OPTIONS = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]'
 _VARINT, _BYTES = 0, 2
 Message = dict[int, Any]
-NODE = 2  # NamespaceMode: the host's
+POD, NODE = 0, 2  # NamespaceMode: the pod's own, or the host's
 UNCONFINED = 1  # SecurityProfile's type
 
 
@@ -131,15 +134,14 @@ class Cri(Containerd):
 
     def stop(self) -> None:
         """Remove the pods, end the daemon."""
-        for pod in self.pods:
-            self.ask("StopPodSandbox", {1: pod})
-            self.ask("RemovePodSandbox", {1: pod})
+        for pod in list(self.pods):
+            self.remove_pod(pod)
         self.channel.close()
         super().stop()
 
-    def pod(self, name: str) -> tuple[str, Message]:
-        """Run a pod on the node's network; its id, and its config."""
-        options = {1: NODE}
+    def pod(self, name: str, network: int = NODE) -> tuple[str, Message]:
+        """Run a pod; its id, and its config. For a network of its own, `write_network` must have been called."""
+        options = {1: network}
         config = {
             1: {1: name, 2: f"uid-{name}", 3: "default"},
             3: str(self.directory / "logs"),
@@ -149,9 +151,29 @@ class Cri(Containerd):
         self.pods.append(identity)
         return identity, config
 
+    def remove_pod(self, pod: str) -> None:
+        """Stop and remove it, with its containers and its network."""
+        self.ask("StopPodSandbox", {1: pod})
+        self.ask("RemovePodSandbox", {1: pod})
+        self.pods.remove(pod)
+
+    def write_network(self) -> None:
+        """Say how pods get a network of their own: a pair of interfaces, without packet filter; the plugin sees the file."""
+        addresses = {
+            "type": "host-local",
+            "dataDir": f"{self.directory}/cni/addresses",
+            "subnet": f"10.251.{os.getpid() % 256}.0/24",
+        }
+        plugin = {"type": "ptp", "ipMasq": False, "ipam": addresses}
+        place = self.directory / "cni" / "conf"
+        place.mkdir(parents=True, exist_ok=True)
+        network = {"cniVersion": "0.4.0", "name": f"{MARK}-pods", "plugins": [plugin]}
+        (place / "10-pods.conflist").write_text(json.dumps(network), encoding="ascii")
+
     def container(self, pod: tuple[str, Message], name: str, *command: str, **config: Any) -> str:
         """Create and start a container of a pod; its id. `linux` is LinuxContainerConfig, `tty` a flag."""
-        linux = {2: {3: {1: NODE}, 15: {1: UNCONFINED}}, **config.get("linux", {})}
+        network = pod[1][8][2][1][1]
+        linux = {2: {3: {1: network}, 15: {1: UNCONFINED}}, **config.get("linux", {})}
         wanted = {
             1: {1: name}, 2: {1: NAME}, 3: list(command), 11: f"{name}.log",
             14: int(config.get("tty", False)), 15: linux,
@@ -169,10 +191,17 @@ class ShimCri(Cri):
     """A containerd whose CRI plugin uses our own shim."""
 
     name = "shim-cri"
-    config = (
-        CONFIG + _CRI.partition('[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]')[0]
-    ).replace("io.containerd.runc.v2", "io.containerd.ociruntime.v1")
+    config = (CONFIG + _CRI.partition(_OPTIONS)[0]).replace("io.containerd.runc.v2", ShimContainerd.runtime)
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
+        if SYSTEMD:
+            # containerd 1.6 passes a file's path to a shim that it doesn't know; newer ones pass the options themselves.
+            version = subprocess.run(
+                [self.daemon.command[0], "-v"], stdout=subprocess.PIPE, check=True
+            ).stdout
+            old = f'ConfigPath = "{write_options(directory)}"'
+            options = old if b" 1.6" in version else "SystemdCgroup = true"
+            with open(directory / "config.toml", "a", encoding="utf-8") as file:
+                file.write(f"{_OPTIONS}\n{options}\n")
         self.environment["PATH"] = f"{shim_directory()}:{self.environment['PATH']}"

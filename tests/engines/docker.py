@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from tests.engines.containerd import Containerd, ShimContainerd
 from tests.engines.engine import SLICE, SYSTEMD, Daemon, Engine, runtime_path, wait_until_serves
@@ -52,7 +53,7 @@ class Docker(Engine):
         )  # fmt: skip
         self.client = [self.find("docker", "DOCKER"), "-H", socket]
 
-    def runtime(self) -> dict[str, str]:
+    def runtime(self) -> dict[str, Any]:
         """How daemon.json names the runtime."""
         return {"path": runtime_path()}
 
@@ -95,6 +96,6 @@ class ShimDocker(Docker):
     name = "shim-docker"
     containerd_kind = ShimContainerd
 
-    def runtime(self) -> dict[str, str]:
-        """The shim's type."""
-        return {"runtimeType": ShimContainerd.runtime}
+    def runtime(self) -> dict[str, Any]:
+        """The shim's type, and its options."""
+        return {"runtimeType": ShimContainerd.runtime, "options": {"SystemdCgroup": SYSTEMD}}

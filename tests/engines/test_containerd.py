@@ -58,7 +58,7 @@ def test_run(run: Callable[..., Result]) -> None:
     """Output, error output and exit status reach the caller."""
     done = run("sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.code, done.out) == (7, "out\n")
-    assert done.err.startswith("err\n")
+    assert "err" in done.err.splitlines()  # newer ones also warn of cgroup v1
 
 
 def test_options(run: Callable[..., Result]) -> None:

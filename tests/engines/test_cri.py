@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 
 import pytest
 
-from tests.engines.cri import Cri, Message, decode
+from tests.engines.cri import POD, Cri, Message, decode
 from tests.engines.engine import SHOW_LIMITS, limits, wait_for
+from tests.harness.driver import TIMEOUT
 
 Name = Callable[[], str]
 Pod = tuple[str, Message]
@@ -41,6 +44,38 @@ def test_pod_of_two_containers(cri: Cri, pod: Pod) -> None:
     cri.ask("StopContainer", {1: first, 2: 0})
     assert cri.status(first)[7] == 137
     assert cri.status(second)[3] == 1
+
+
+def test_network_of_its_own(cri: Cri, new_name: Name) -> None:
+    """A pod's containers share one that is not the host's, and are reached there."""
+    cri.write_network()
+    wait_for(lambda: network_is_ready(cri))
+    pod = cri.pod(new_name(), POD)
+    address = decode(decode(cri.ask("PodSandboxStatus", {1: pod[0]})[1])[5])[1].decode()
+    server = cri.container(pod, "server", "nc", "-l", "-p", "8080", "-e", "echo", "hello")
+    other = cri.container(pod, "other", "sleep", "300")
+    seen = {
+        cri.ask("ExecSync", {1: container, 2: ["readlink", "/proc/self/ns/net"], 3: 20})[1].decode().strip()
+        for container in (server, other)
+    }
+    assert len(seen) == 1
+    assert seen != {os.readlink("/proc/self/ns/net")}
+    wait_for(lambda: answer_of(address, 8080) == b"hello\n")
+    cri.remove_pod(pod[0])  # the next engine gives its pods the same addresses
+
+
+def answer_of(address: str, port: int) -> bytes:
+    """What a server says first; nothing as long as it doesn't listen."""
+    try:
+        with socket.create_connection((address, port), timeout=TIMEOUT) as connection:
+            return connection.recv(100)
+    except ConnectionRefusedError:
+        return b""
+
+
+def network_is_ready(cri: Cri) -> bool:
+    """Whether the plugin has read how pods get a network: the second condition of its status."""
+    return b"NetworkReady\x10\x01" in cri.ask("Status", {})[1]
 
 
 def test_logs_and_exit_code(cri: Cri, pod: Pod) -> None:

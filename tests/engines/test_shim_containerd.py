@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import pexpect
 import pytest
 
-from tests.engines.engine import wait_for
+from tests.engines.engine import SLICE, SYSTEMD, wait_for
+from tests.engines.image import NAME
 from tests.engines.test_containerd import (  # noqa: F401 - collected here, with the fixture below
     run,
     status,
@@ -33,7 +34,8 @@ from tests.engines.test_containerd import (  # noqa: F401 - collected here, with
     test_run,
 )
 from tests.harness import leaks
-from tests.harness.driver import PATIENCE, TIMEOUT
+from tests.harness.driver import MARK, PATIENCE, TIMEOUT
+from tests.harness.rootfs import copy_busybox
 
 if TYPE_CHECKING:
     from tests.engines.containerd import ShimContainerd
@@ -103,6 +105,28 @@ def test_it_is_our_shim(containerd: ShimContainerd, task: str) -> None:  # noqa:
     own = int(Path(f"/proc/{containerd.daemon.process.pid}/oom_score_adj").read_text())
     assert score == own + 1
     assert os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
+
+
+def test_who_makes_the_cgroup(containerd: ShimContainerd, task: str) -> None:  # noqa: F811
+    """The shim, or systemd, as the runtime option SystemdCgroup says: then there is a unit."""
+    pid = next(row.split()[1] for row in _rows(containerd) if row.split()[0] == task)
+    place = Path(f"/proc/{pid}/cgroup").read_text().splitlines()[-1].rpartition(":")[2]
+    unit = f"ctr-{task}.scope"
+    assert place.endswith(f"/{SLICE}/{unit}" if SYSTEMD else f"/{MARK}/{task}")
+    if SYSTEMD:
+        shown = subprocess.run(
+            ["systemctl", "show", "-P", "Description", unit], capture_output=True, text=True, check=True
+        ).stdout
+        assert shown.startswith(f"container {task} (/run/containerd/ociruntime/")
+
+
+def test_a_directory_as_root(containerd: ShimContainerd, new_name: Name, tmp_path: Path) -> None:
+    """Then there is no root filesystem to mount: what the program writes is in the directory."""
+    copy_busybox(tmp_path / "root")
+    words = containerd.run_words(new_name(), "/bin/sh", "-c", "echo here > /made", flags=("--rm", "--rootfs"))
+    words[words.index(NAME)] = str(tmp_path / "root")
+    containerd.call(*words).ok()
+    assert (tmp_path / "root" / "made").read_text() == "here\n"
 
 
 def test_output_of_100_mb(containerd: ShimContainerd, new_name: Name) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from tests.engines.engine import SYSTEMD
 from tests.engines.test_cri import (  # noqa: F401 - collected here, with the fixture below
     pod,
     test_confinement,
     test_errors_have_our_reason,
     test_logs_and_exit_code,
+    test_network_of_its_own,
     test_out_of_memory,
     test_pod_of_two_containers,
     test_resources,
@@ -33,6 +35,24 @@ def cri(shim_cri: ShimCri) -> ShimCri:
     return shim_cri
 
 
+def _pid_of(container: str) -> str:
+    """Its first process: the id is the last part of its cgroup's path, or in it, if systemd has made it."""
+    found = [
+        entry.name
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and container in _text(entry / "cgroup")
+    ]
+    return min(found, key=int)
+
+
+def _text(path: Path) -> str:
+    """What is in a file of a process, which may have ended."""
+    try:
+        return path.read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def _parents_of(pids: list[str]) -> set[str]:
     """Their parents."""
     return {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] for pid in pids}
@@ -41,14 +61,11 @@ def _parents_of(pids: list[str]) -> set[str]:
 def test_one_shim_for_a_pod(cri: ShimCri, pod: tuple[str, Message]) -> None:  # noqa: F811
     """The pause container and three others are children of one process, and each ends by itself."""
     containers = [cri.container(pod, f"c{number}", "sleep", "300") for number in range(3)]
-    below = f"/sys/fs/cgroup/*/{pod[1][8][1].strip('/')}"
-    pids = {
-        (Path("/") / place).read_text().split()[0]
-        for container in [pod[0], *containers]
-        for place in Path("/").glob(f"{below.lstrip('/')}/{container}/cgroup.procs")
-    }
-    assert len(pids) == 4
-    assert len(_parents_of(sorted(pids))) == 1
+    pids = [_pid_of(container) for container in [pod[0], *containers]]
+    assert len(set(pids)) == 4
+    assert len(_parents_of(pids)) == 1
+    place = _text(Path(f"/proc/{pids[1]}/cgroup")).splitlines()[-1]
+    assert place.endswith(f"/cri-containerd-{containers[0]}.scope" if SYSTEMD else f"/{containers[0]}")
     cri.ask("StopContainer", {1: containers[0], 2: 0})
     cri.ask("RemoveContainer", {1: containers[0]})
     assert [cri.status(one)[3] for one in containers[1:]] == [1, 1]

@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.driver import PATIENCE
+from tests.harness.driver import ENVIRONMENT, PATIENCE
 from tests.harness.rootfs import busybox_template
 from tests.harness.stage import new_id
+from tests.shim import cycles
 from tests.shim.client import Events, Refused
 from tests.shim.descriptions import kind_of
 from tests.shim.shim import (
     NAMESPACE,
     Shim,
+    any_of,
     end,
     mount,
     process,
@@ -27,7 +31,7 @@ from tests.shim.shim import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.harness.stage import Stage
     from tests.shim.client import Client
@@ -91,6 +95,15 @@ def test_codes_of_errors(shim: Shim, client: Client, stage: Stage) -> None:
     refused(FAILED_PRECONDITION, "has not been started", client.call, "Kill", id=name, exec_id="e", signal=9)
     end_of_exec = client.call("Delete", id=name, exec_id="e")
     assert end_of_exec.exit_status == 0
+    refused(
+        INVALID_ARGUMENT,
+        "bundle 'here': not an absolute path",
+        client.call,
+        "Create",
+        id=new_id(),
+        bundle="here",
+    )
+    refused(INVALID_ARGUMENT, "id: a text with a zero byte", client.call, "State", id="a\0b")
     broken = stage.bundle("true", edit=lambda config: config["process"].update(cwd="relative"))
     refused(INVALID_ARGUMENT, "/process/cwd", shim.create, client, broken, new_id())
     missing = stage.bundle("/missing")
@@ -224,6 +237,49 @@ def test_a_hook_keeps_nobody_waiting(shim: Shim, client: Client, stage: Stage) -
     end(client, other)
 
 
+@pytest.fixture
+def silent_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket.socket]:
+    """A socket where the shim looks for systemd: whoever listens there accepts, and never answers."""
+    path = str(tmp_path / "bus")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    monkeypatch.setitem(ENVIRONMENT, "DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={path}")
+    private = "/run/systemd/private"  # comes first, where systemd is PID 1
+    there = os.path.exists(private)
+    if there:
+        subprocess.run(["mount", "--bind", path, private], check=True)
+    yield listener
+    listener.close()
+    if there:
+        subprocess.run(["umount", private], check=True)
+
+
+def test_systemd_keeps_nobody_waiting(shim: Shim, stage: Stage, silent_systemd: socket.socket) -> None:
+    """While a Create waits for an answer of systemd, another container is asked and entered; then the error says why."""
+    other, name = new_id(), new_id()
+    client = shim.connect(shim.start(stage.bundle("true"), other))
+    shim.create(client, stage.bundle("sleep", "100"), other)
+    client.call("Start", id=other)
+    bundle = stage.bundle("true")
+    options = any_of(
+        "RuncOptions", "containerd.runc.v1.Options", root=str(stage.directory), systemd_cgroup=True
+    )
+    waiting = client.begin("Create", id=name, bundle=str(bundle.directory), options=options)
+    connection, _ = silent_systemd.accept()
+    client.call("Exec", id=other, exec_id="e", spec=process("sh", "-c", "exit 4"))
+    client.call("Start", id=other, exec_id="e")
+    assert client.call("Wait", id=other, exec_id="e").exit_status == 4
+    assert client.call("State", id=other).status == RUNNING
+    refused(FAILED_PRECONDITION, "is being created", client.call, "Start", id=name)
+    assert not client.is_answered(waiting, 0.05)
+    silent_systemd.close()
+    connection.close()
+    refused(2, "systemd can't be reached", client.finish, waiting, "Pid")
+    refused(NOT_FOUND, "container does not exist", client.call, "State", id=name)
+    end(client, other)
+
+
 def own_events(shim: Shim, name: str) -> list[tuple[str, str]]:
     """The events of one container."""
     assert shim.events is not None
@@ -327,6 +383,24 @@ def test_out_of_memory(shim: Shim, client: Client, stage: Stage) -> None:
     assert topics.index("oom") < topics.index("exit")
 
 
+def test_it_rests(shim: Shim, client: Client, stage: Stage) -> None:
+    """With a container whose memory is watched, and nothing to do, the shim takes no processor time."""
+    name = new_id()
+    limited = {"memory": {"limit": 64 << 20}}
+    bundle = stage.bundle("sleep", "100", edit=lambda config: config["linux"].update(resources=limited))
+    shim.create(client, bundle, name)
+    client.call("Start", id=name)
+
+    def spent() -> int:
+        words = Path(f"/proc/{shim.pids[0]}/stat").read_text().rpartition(")")[2].split()
+        return int(words[11]) + int(words[12])  # hundredths of a second
+
+    before = spent()
+    time.sleep(1)
+    assert spent() - before <= 5
+    end(client, name)
+
+
 def test_mounts_of_a_root(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> None:
     """Overlay, also of so many layers that their paths don't fit into a page; bind, read-only; and one inside another."""
     long = tmp_path / ("directory" * 20)
@@ -408,28 +482,8 @@ def client_path(shim: Shim) -> str:
 
 def test_many_in_one_shim(shim: Shim, client: Client, stage: Stage) -> None:
     """Create, start, exec, delete again and again: memory, descriptors and latency stay."""
-    bundle = stage.bundle("sleep", "1000")
-    seen = []
-    pid = shim.pids[0]
-
-    def cycle() -> None:
-        name = new_id()
-        shim.create(client, bundle, name)
-        client.call("Start", id=name)
-        client.call("Exec", id=name, exec_id="e", spec=process("true"))
-        client.call("Start", id=name, exec_id="e")
-        assert client.call("Wait", id=name, exec_id="e").exit_status == 0
-        client.call("Delete", id=name, exec_id="e")
-        end(client, name)
-
-    for part in range(3):
-        began = time.monotonic()
-        for _ in range(CYCLES // 3):
-            cycle()
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        memory = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-        seen.append((memory, len(os.listdir(f"/proc/{pid}/fd")), (time.monotonic() - began) / (CYCLES // 3)))
-        assert part >= 0
-    assert seen[2][1] == seen[0][1]
-    assert seen[2][0] < seen[1][0] + 256 + CYCLES // 20, seen
-    assert seen[2][2] < 3 * seen[0][2] + 0.01, seen
+    first, second, third = cycles.run(shim, client, stage.bundle("sleep", "1000"), CYCLES, 3)
+    assert third.descriptors == first.descriptors
+    assert third.threads == first.threads == 1
+    assert third.rss < second.rss + 256 + CYCLES // 20, (first, second, third)
+    assert min(third.cycle) < 3 * min(first.cycle) + 10, (first, second, third)

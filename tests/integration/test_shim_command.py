@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness.driver import ENVIRONMENT
 from tests.harness.rootfs import busybox_template
 from tests.harness.stage import new_id
 from tests.shim.descriptions import kind_of
@@ -78,9 +79,28 @@ def test_plain_address(shim: Shim, stage: Stage) -> None:
     assert not os.path.exists(address.removeprefix("unix://"))
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_address_in_json(shim: Shim, stage: Stage, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    """Who can read it says which version it can call, and is told it with the address; so is who comes later."""
+    monkeypatch.setitem(ENVIRONMENT, "MAX_SHIM_VERSION", str(version))
+    bundle, name = stage.bundle("true"), new_id()
+    said = shim.options.SerializeToString()
+    done = shim.command("start", bundle=bundle.directory, name=name, stdin=said)
+    answer = json.loads(done.stdout)
+    assert (answer["version"], answer["protocol"]) == (version, "ttrpc")
+    assert (bundle.directory / "address").read_text() == answer["address"]
+    client = shim.connect(answer["address"], version)
+    shim.pids.append(client.call("Connect", id=name).shim_pid)
+    again = shim.command("start", bundle=bundle.directory, name=name)
+    assert again.stdout == done.stdout
+    client.call("Shutdown", id=name)
+    wait_for_end(shim.pids[0])
+
+
 def test_options(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> None:
     """Of both kinds; what can't be obeyed is refused by name."""
-    bundle = stage.bundle("true")
+    path = f"/{NAMESPACE}/options"
+    bundle = stage.bundle("true", edit=lambda config: config["linux"].update(cgroupsPath=path))
     kind = "runtimeoptions.v1.Options"
     for root, option in (
         (
@@ -97,10 +117,21 @@ def test_options(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> No
         assert (tmp_path / root / NAMESPACE / name / "state.json").exists()
         client.call("Delete", id=name)
     for option, code, words in (
+        # The systemd driver takes no paths, and says so before it speaks to systemd.
         (
-            any_of("RuncOptions", "containerd.runc.v1.Options", systemd_cgroup=True),
-            UNIMPLEMENTED,
-            "systemd_cgroup",
+            any_of("RuncOptions", "containerd.runc.v1.Options", systemd_cgroup=True, root=str(tmp_path)),
+            2,
+            "slice:prefix:name",
+        ),
+        (
+            any_of("FileOptions", kind, config_body=f'SystemdCgroup = true\nRoot = "{tmp_path}"'.encode()),
+            2,
+            "slice:prefix:name",
+        ),
+        (
+            any_of("FileOptions", kind, config_body=b"SystemdCgroup = 1"),
+            INVALID_ARGUMENT,
+            "SystemdCgroup must be bool",
         ),
         (any_of("FileOptions", kind, config_body=b"Colour = 1"), INVALID_ARGUMENT, "unknown option Colour"),
         (any_of("FileOptions", kind, config_body=b"Root = 1"), INVALID_ARGUMENT, "Root must be str"),
@@ -114,6 +145,19 @@ def test_options(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> No
         (any_of("RuncOptions", "other.Options", root="/x"), INVALID_ARGUMENT, "other.Options"),
     ):
         refused(code, words, shim.create, client, bundle, new_id(), options=option)
+
+
+def test_owner_of_the_streams(shim: Shim, client: Client, stage: Stage, tmp_path: Path) -> None:
+    """IoUid and IoGid own what the program writes to; without them it is the shim's user."""
+    bundle = stage.bundle("stat", "-L", "-c", "%u %g", "/proc/self/fd/1")
+    for number, (fields, owner) in enumerate((({}, "0 0"), ({"io_uid": 1000, "io_gid": 1001}, "1000 1001"))):
+        name, log = new_id(), tmp_path / f"log-{number}"
+        option = any_of("RuncOptions", "containerd.runc.v1.Options", root=str(tmp_path), **fields)
+        shim.create(client, bundle, name, options=option, stdout=f"file://{log}")
+        client.call("Start", id=name)
+        assert client.call("Wait", id=name).exit_status == 0
+        client.call("Delete", id=name)
+        assert log.read_text() == f"{owner}\n"
 
 
 def test_cgroup_of_the_shim(shim: Shim, stage: Stage) -> None:

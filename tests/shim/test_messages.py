@@ -231,3 +231,19 @@ def test_a_name_that_is_not_in_the_table() -> None:
     """A typing error in the shim is not sent as nothing."""
     with pytest.raises(KeyError, match="exit_code"):
         tables.WAITED.encode({"exit_code": 1})
+
+
+def test_texts_for_the_kernel() -> None:
+    """What becomes a path or a name must be whole: in a message, in one inside it, and in a list."""
+    good = tables.CREATE.encode({"id": "i", "rootfs": [{"source": "/s", "options": ["a"]}]})
+    assert tables.CREATE.decode_words(good) == tables.CREATE.decode(good)
+    for value, name in (
+        ({"id": "i\0"}, "id"),
+        ({"rootfs": [{"source": "/s"}, {"source": "\0"}]}, "rootfs: source"),
+        ({"rootfs": [{"options": ["a", "b\0"]}]}, "rootfs: options"),
+        ({"options": {"type_url": "\0"}}, "options: type_url"),
+    ):
+        data = tables.CREATE.encode(value)
+        assert tables.CREATE.decode(data)
+        with pytest.raises(Malformed, match=f"{name}: a text with a zero byte"):
+            tables.CREATE.decode_words(data)

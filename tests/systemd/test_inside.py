@@ -19,6 +19,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 # What is run: (kind of machine, cgroup driver, tests)
 _INTEGRATION = [f"tests/integration/test_{name}.py" for name in ("cgroups", "update", "exec")]
 _ENGINES = [f"tests/engines/test_{name}.py" for name in ("docker", "podman", "containerd", "cri")]
+_SHIM = ["tests/engines/test_shim_containerd.py", "tests/engines/test_shim_cri.py"]
 # What is about paths, which this driver does not take; a limit that the slice would have to have, too; and what runc 1.1
 # does otherwise than with its other driver.
 _NOT_WITH_SYSTEMD = [
@@ -45,6 +46,8 @@ SESSIONS = {
     ),
     "engines with their default driver": ("v2", "systemd", [*_ENGINES, "-k", f"not ({_WITH_LIMITS})"]),
     "engines with limits": ("hybrid", "systemd", [*_ENGINES, "-k", _WITH_LIMITS]),
+    "our shim": ("v2", "systemd", [*_SHIM, "-k", f"not ({_WITH_LIMITS})"]),
+    "our shim with limits": ("hybrid", "systemd", [*_SHIM, "-k", _WITH_LIMITS]),
 }
 
 
@@ -53,7 +56,7 @@ def session_in(machine: Machine, driver: str, words: list[str]) -> None:
     environment = {VARIABLE: machine.kind}
     if driver:
         environment[DRIVER_VARIABLE] = driver
-    for name in ("RUNTIME", "OCIRUNTIME_TEST_PATIENCE"):
+    for name in ("RUNTIME", "OCIRUNTIME_TEST_PATIENCE", "CONTAINERD", "CTR", "DOCKERD", "DOCKER"):
         if name in os.environ:
             environment[name] = os.environ[name]
     inner = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", *words]

@@ -35,7 +35,13 @@ OPTIONS = {"ociruntime.shim.messages", "ociruntime.shim.runtime_options", "ociru
 OURS = {
     "-v": set[str](),
     "delete": {*OPTIONS, "ociruntime.shim.leftover"},
-    "start": {*OPTIONS, "ociruntime.shim.start", "ociruntime.shim.address", "ociruntime.config"},
+    "start": {
+        *OPTIONS,
+        "ociruntime.shim.start",
+        "ociruntime.shim.bootstrap",
+        "ociruntime.shim.address",
+        "ociruntime.config",
+    },
 }
 # CPython's own SHA-256 for the socket's name.
 DIGEST = {"_sha256", "_sha2"}
