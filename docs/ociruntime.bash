@@ -39,7 +39,7 @@ _ociruntime() {
     resume) words="--help" ;;
     events) words="--interval --stats --help" ;;
     list) words="--format --quiet --help" ;;
-    spec) words="--bundle --rootless --help" ;;
+    spec) words="--bundle --rootless --preset --help" ;;
     features) words="--help" ;;
     inspect) words="--help" ;;
     validate) words="--format --help" ;;

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         run_async as run_async,
         unmount_rootfs as unmount_rootfs,
     )
-    from ociruntime.api.maker import make_config as make_config
     from ociruntime.errors import (
         BundleError as BundleError,
         ContainerExists as ContainerExists,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         Violation as Violation,
         WrongState as WrongState,
     )
+    from ociruntime.operations.config_maker import make_config as make_config
     from ociruntime.operations.exec import ExecProcess as ExecProcess
     from ociruntime.operations.exec_document import Request as Request
     from ociruntime.operations.result import Result as Result
@@ -75,7 +75,7 @@ _PUBLIC = {
     "gc": "ociruntime.api",
     "list_all": "ociruntime.api",
     "load": "ociruntime.api",
-    "make_config": "ociruntime.api.maker",
+    "make_config": "ociruntime.operations.config_maker",
     "mount_rootfs": "ociruntime.api",
     "run": "ociruntime.api",
     "run_async": "ociruntime.api",

@@ -21,6 +21,7 @@ from ociruntime.cli import main
 from ociruntime.errors import NoSuchContainer, UsageError, Violation
 from ociruntime.inspect import features
 from ociruntime.linux import hostname
+from ociruntime.operations.config_maker import make_config
 from ociruntime.verbs.list import name_owners, table
 from ociruntime.verbs.spec import default_config
 
@@ -92,6 +93,26 @@ def test_spec_is_that_of_runc(tmp_path: Path) -> None:
     assert theirs.pop("hostname") != ours.pop("hostname")
     theirs["process"]["capabilities"].pop("ambient", None)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("preset", ["untrusted", "trusted"])
+def test_spec_writes_the_library_s_presets(preset: str, tmp_path: Path) -> None:
+    """The same config as make_config's, so that both faces promise the same."""
+    assert main(["spec", "--preset", preset, "-b", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written == json.loads(json.dumps(make_config(["sh"], "rootfs", preset=preset)))
+    assert written != json.loads(json.dumps(default_config(False)))
+
+
+def test_spec_refuses_a_preset_that_it_can_not_write(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown one, and one together with --rootless, which is a config of its own; no file is written."""
+    assert main(["spec", "--preset", "frob", "-b", str(tmp_path)]) == 1
+    assert "flag --preset must be one of untrusted, trusted, not 'frob'" in capfd.readouterr().err
+    assert main(["spec", "--preset", "trusted", "--rootless", "-b", str(tmp_path)]) == 1
+    assert "flags --preset and --rootless: only one of them is possible" in capfd.readouterr().err
+    assert not (tmp_path / "config.json").exists()
 
 
 def schema(name: str) -> dict[str, object]:

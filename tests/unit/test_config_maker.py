@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ociruntime/api/maker.py: is what it makes valid, and what was asked for?"""
+"""ociruntime/operations/config_maker.py: is what it makes valid, and what was asked for?"""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from ociruntime import bundle
-from ociruntime.api.maker import make_config
 from ociruntime.check import check
 from ociruntime.config import Node
 from ociruntime.errors import BundleError, InvalidConfig, UsageError
+from ociruntime.operations.config_maker import make_config
 
 ARGS = ["/bin/true"]
 

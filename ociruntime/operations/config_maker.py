@@ -6,6 +6,8 @@
     untrusted   for a program that may be hostile: no network, a read-only root, a private /tmp, no capability, no new
                 privileges, a user namespace, limits of memory, processes and CPU, and dangerous system calls refused
     trusted     for a program of one's own: the host's network, a writable root, runc's capabilities, no limits
+
+The verb `spec` takes the tables from here, and with --preset the whole config. Must not import another operation.
 """
 
 from __future__ import annotations
@@ -21,12 +23,19 @@ if TYPE_CHECKING:
     # (source on the host, destination), read-only; or a third word, "ro" or "rw"
     Bind = tuple[str, str] | tuple[str, str, str]
 
-_VERSION = "1.0.2"  # the lowest that has every property below: any runtime then takes the config
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+OCI_VERSION = "1.0.2"  # the lowest that has every property below: any runtime then takes the config
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
+# What tells of the machine, or reaches into it. Those of `spec` are runc's.
+MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+    "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi",
+)  # fmt: skip
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _PERIOD = 100_000  # microseconds; the kernel's default
 _NOBODY = 65534
 _MIB = 1 << 20
-_PRESETS: dict[str, Config] = {
+PRESETS: dict[str, Config] = {
     "untrusted": {
         "user": (_NOBODY, _NOBODY),
         "readonly": True,
@@ -47,7 +56,7 @@ _PRESETS: dict[str, Config] = {
         "memory": None,
         "pids": None,
         "cpus": None,
-        "capabilities": ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"),
+        "capabilities": CAPABILITIES,
         "user_namespace": False,
         "seccomp": False,
     },
@@ -106,18 +115,18 @@ def make_config(
     seccomp   True: refuse the dangerous calls. A dict: linux.seccomp as the specification has it
     Raises UsageError for an unknown preset, InvalidConfig for values that the specification forbids.
     """
-    if preset not in _PRESETS:
-        raise UsageError(f"preset: {preset!r} is unknown", hint=f"one of {', '.join(_PRESETS)}")
+    if preset not in PRESETS:
+        raise UsageError(f"preset: {preset!r} is unknown", hint=f"one of {', '.join(PRESETS)}")
     if isinstance(args, (str, bytes)):
         raise UsageError(f"args: a list is wanted, not {args!r}", hint='["sh", "-c", ...] runs a shell')
     given = {
         "user": user, "readonly": readonly, "network": network, "tmpfs": tmpfs, "memory": memory, "pids": pids, "cpus": cpus,
         "capabilities": capabilities, "user_namespace": user_namespace, "seccomp": seccomp,
     }  # fmt: skip
-    said: Config = {name: _PRESETS[preset][name] if value is None else value for name, value in given.items()}
+    said: Config = {name: PRESETS[preset][name] if value is None else value for name, value in given.items()}
     config = {
-        "ociVersion": _VERSION,
-        "process": _process(list(args), cwd, {"PATH": _PATH, **(env or {})}, said),
+        "ociVersion": OCI_VERSION,
+        "process": _process(list(args), cwd, {"PATH": PATH, **(env or {})}, said),
         "root": {"path": rootfs, "readonly": said["readonly"]},
         "hostname": hostname,
         "mounts": [*_mounts(said["tmpfs"]), *map(_bind, binds)],
@@ -181,12 +190,9 @@ def _linux(said: Config) -> Config:
         kinds.append("network")
     linux: Config = {
         "resources": _resources(said),
-        "maskedPaths": [
-            "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-            "/proc/timer_list", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
-        ],
-        "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
-    }  # fmt: skip
+        "maskedPaths": [*MASKED, "/proc/interrupts"],
+        "readonlyPaths": list(READONLY),
+    }
     if said["user_namespace"]:
         kinds.append("user")
         mapping = [{"containerID": 0, "hostID": _FIRST_ID, "size": _IDS}]
