@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         run_async as run_async,
         unmount_rootfs as unmount_rootfs,
     )
+    from ociruntime.api.documents import State as State, Statistics as Statistics
     from ociruntime.errors import (
         BundleError as BundleError,
         ContainerExists as ContainerExists,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
         InvalidConfig as InvalidConfig,
         NoSuchContainer as NoSuchContainer,
         NotSupported as NotSupported,
+        ProgramNotExecutable as ProgramNotExecutable,
+        ProgramNotFound as ProgramNotFound,
         RuntimeFailure as RuntimeFailure,
         StateUnreadable as StateUnreadable,
         StepFailed as StepFailed,
@@ -60,12 +63,16 @@ _PUBLIC = {
     "InvalidConfig": "ociruntime.errors",
     "NoSuchContainer": "ociruntime.errors",
     "NotSupported": "ociruntime.errors",
+    "ProgramNotExecutable": "ociruntime.errors",
+    "ProgramNotFound": "ociruntime.errors",
     "Options": "ociruntime.plan.order",
     "Request": "ociruntime.operations.exec_document",
     "Result": "ociruntime.operations.result",
     "RootfsMount": "ociruntime.operations.rootfs_mounts",
     "RuntimeFailure": "ociruntime.errors",
+    "State": "ociruntime.api.documents",
     "StateUnreadable": "ociruntime.errors",
+    "Statistics": "ociruntime.api.documents",
     "StepFailed": "ociruntime.errors",
     "UsageError": "ociruntime.errors",
     "Violation": "ociruntime.errors",

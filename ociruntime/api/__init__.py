@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ociruntime.api.documents import Statistics
     from ociruntime.api.exchange import Input, Output
     from ociruntime.bundle import Bundle
     from ociruntime.operations.events import MemoryWatch
@@ -280,12 +281,13 @@ class Container(container.Container):
 
         return of(self)
 
-    def stats(self) -> dict[str, object]:
+    def stats(self) -> Statistics:
         """What it has used, as the `data` of `ociruntime events`. Raises RuntimeFailure if it has no cgroup."""
         from ociruntime.linux.cgroups.stats import stats
 
         try:
-            return stats(self.cgroup_paths())
+            found: Statistics = stats(self.cgroup_paths())  # type: ignore[assignment]  # a test compares what comes
+            return found
         except OSError as failure:
             raise RuntimeFailure(str(failure.filename or ""), errno=failure.errno or 0) from None
 

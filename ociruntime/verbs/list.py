@@ -15,6 +15,8 @@ from ociruntime.stateroot import check_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
@@ -63,7 +65,7 @@ def name_owners(root: str, found: list[dict[str, object]]) -> None:
         state["owner"] = names[uid] = name
 
 
-def table(found: list[dict[str, object]]) -> str:
+def table(found: Sequence[Mapping[str, object]]) -> str:
     """The states as lines under a heading."""
     rows = [[name.upper() for name in _COLUMNS]]
     # A bundle's path can't break a line or a cell, whatever characters it has; --format json shows it unchanged.

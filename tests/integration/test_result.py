@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import subprocess
@@ -16,7 +17,14 @@ import pytest
 
 import ociruntime
 from ociruntime import Options, Request, Result, bundle, make_config
-from ociruntime.errors import RuntimeFailure, StepFailed, UsageError, WrongState
+from ociruntime.errors import (
+    ProgramNotExecutable,
+    ProgramNotFound,
+    RuntimeFailure,
+    StepFailed,
+    UsageError,
+    WrongState,
+)
 from tests.harness.driver import PATIENCE, runtime_under_test
 from tests.harness.rootfs import busybox_template
 from tests.harness.stage import new_id
@@ -172,10 +180,42 @@ def test_what_it_leaves_behind_is_killed(shell: Callable[..., Result], root: str
     assert time.monotonic() - began < 10 * PATIENCE
 
 
-def test_a_program_that_is_not_there(shell: Callable[..., Result], root: str) -> None:
-    """An exception, not a result: nothing has run."""
-    with pytest.raises(StepFailed, match="/nonexistent/program"):
-        ociruntime.run(root, _bundle("/nonexistent/program"), Options(new_id()), capture=True)
+@pytest.mark.parametrize(
+    ("program", "kind", "number", "said"),
+    [
+        ("/nonexistent/program", ProgramNotFound, errno.ENOENT, "executable file not found: no such file or directory"),
+        ("nonexistent", ProgramNotFound, errno.ENOENT, "executable file not found in $PATH: no such file or directory"),
+        ("/etc/passwd", ProgramNotExecutable, errno.EACCES, "permission denied"),
+        ("/etc", ProgramNotExecutable, errno.EISDIR, "permission denied"),
+    ],
+)  # fmt: skip
+def test_a_program_that_can_not_run(
+    program: str, kind: type[StepFailed], number: int, said: str, warm: ociruntime.Container
+) -> None:
+    """An exception of its own with the errno, not a result: nothing has run. The same for exec, and its words are as ever."""
+    made, root = _bundle(program), os.path.dirname(warm.directory.path)
+    for call in (lambda: ociruntime.run(root, made, Options(new_id())), lambda: warm.run([program])):
+        with pytest.raises(kind) as caught:
+            call()
+        assert caught.value.errno == number
+        assert str(caught.value).endswith(f'find program "{program}": {said}')
+
+
+@pytest.mark.parametrize(
+    ("profile", "number"),
+    [
+        ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["execve"], "action": "SCMP_ACT_ERRNO"}]}, errno.EPERM),
+        # nothing is allowed: init can't say what has failed, nor exit in the ordinary way
+        ({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno.EPERM}, errno.EPERM),
+    ],
+)  # fmt: skip
+def test_a_filter_that_denies_execve(profile: dict[str, Any], number: int, root: str) -> None:
+    """The error says where to look, and init ends, whatever the filter forbids."""
+    with pytest.raises(
+        ProgramNotExecutable, match=re.escape("(does /linux/seccomp allow execve?)")
+    ) as caught:
+        ociruntime.run(root, _bundle("/bin/true", seccomp=profile), Options(new_id()), capture=True)
+    assert caught.value.errno == number
 
 
 class TestInAWarmContainer:
