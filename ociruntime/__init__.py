@@ -21,6 +21,12 @@ if TYPE_CHECKING:
         unmount_rootfs as unmount_rootfs,
     )
     from ociruntime.api.documents import State as State, Statistics as Statistics
+    from ociruntime.api.seccomp_agent import (
+        Answer as Answer,
+        MemoryUnreadable as MemoryUnreadable,
+        Notification as Notification,
+        SeccompAgent as SeccompAgent,
+    )
     from ociruntime.errors import (
         BundleError as BundleError,
         ContainerExists as ContainerExists,
@@ -52,6 +58,7 @@ __version__ = "0.1.0"
 
 # Public name -> the module that has it.
 _PUBLIC = {
+    "Answer": "ociruntime.api.seccomp_agent",
     "BundleError": "ociruntime.errors",
     "Container": "ociruntime.api",
     "ContainerExists": "ociruntime.errors",
@@ -61,8 +68,10 @@ _PUBLIC = {
     "InitLost": "ociruntime.errors",
     "Interrupted": "ociruntime.errors",
     "InvalidConfig": "ociruntime.errors",
+    "MemoryUnreadable": "ociruntime.api.seccomp_agent",
     "NoSuchContainer": "ociruntime.errors",
     "NotSupported": "ociruntime.errors",
+    "Notification": "ociruntime.api.seccomp_agent",
     "ProgramNotExecutable": "ociruntime.errors",
     "ProgramNotFound": "ociruntime.errors",
     "Options": "ociruntime.plan.order",
@@ -70,6 +79,7 @@ _PUBLIC = {
     "Result": "ociruntime.operations.result",
     "RootfsMount": "ociruntime.operations.rootfs_mounts",
     "RuntimeFailure": "ociruntime.errors",
+    "SeccompAgent": "ociruntime.api.seccomp_agent",
     "State": "ociruntime.api.documents",
     "StateUnreadable": "ociruntime.errors",
     "Statistics": "ociruntime.api.documents",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from ociruntime.api.seccomp_agent import SeccompAgent
+
     Config = dict[str, Any]
     # (source on the host, destination), read-only; or a third word, "ro" or "rw"
     Bind = tuple[str, str] | tuple[str, str, str]
@@ -99,6 +101,7 @@ def make_config(
     capabilities: Sequence[str] | None = None,
     user_namespace: bool | None = None,
     seccomp: Config | bool | None = None,
+    notify: SeccompAgent | None = None,
 ) -> Config:
     """A config for `bundle.made`.
 
@@ -113,6 +116,7 @@ def make_config(
     network   True: the host's. False: none but a loopback
     user_namespace   map the ids 0 to 65535 to 100000 to 165535 of the host
     seccomp   True: refuse the dangerous calls. A dict: linux.seccomp as the specification has it
+    notify    an agent that answers some system calls; it must be there as long as the container
     Raises UsageError for an unknown preset, InvalidConfig for values that the specification forbids.
     """
     if preset not in PRESETS:
@@ -124,6 +128,8 @@ def make_config(
         "capabilities": capabilities, "user_namespace": user_namespace, "seccomp": seccomp,
     }  # fmt: skip
     said: Config = {name: PRESETS[preset][name] if value is None else value for name, value in given.items()}
+    if notify is not None:
+        said["seccomp"] = _asking(notify, said["seccomp"])
     config = {
         "ociVersion": OCI_VERSION,
         "process": _process(list(args), cwd, {"PATH": PATH, **(env or {})}, said),
@@ -212,6 +218,22 @@ def _resources(said: Config) -> Config:
     if said["cpus"] is not None:
         found["cpu"] = {"period": _PERIOD, "quota": int(said["cpus"] * _PERIOD)}
     return found
+
+
+def _asking(agent: SeccompAgent, seccomp: Config | bool) -> Config:
+    if isinstance(seccomp, dict):
+        hint = "give it a rule with SCMP_ACT_NOTIFY, and the agent's path as listenerPath"
+        raise UsageError("notify: not possible with a seccomp of your own", hint=hint)
+    base: Config = _refusing() if seccomp else {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}
+    rules = [
+        {**rule, "names": [name for name in rule["names"] if name not in agent.calls]}
+        for rule in base["syscalls"]
+    ]
+    rules = [
+        {"names": list(agent.calls), "action": "SCMP_ACT_NOTIFY"},
+        *(rule for rule in rules if rule["names"]),
+    ]
+    return {**base, "listenerPath": agent.path, "syscalls": rules}
 
 
 def _refusing() -> Config:
