@@ -11,17 +11,20 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
-from ociruntime import container, signals
+from ociruntime import bundle, container, host, signals
 from ociruntime.check import check
 from ociruntime.cli import main
-from ociruntime.errors import NoSuchContainer, UsageError, Violation
+from ociruntime.errors import NoSuchContainer, StepFailed, UsageError, Violation
 from ociruntime.inspect import features
 from ociruntime.linux import hostname
+from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.operations.config_maker import make_config
+from ociruntime.plan import order
 from ociruntime.verbs.list import name_owners, table
 from ociruntime.verbs.spec import default_config
 
@@ -113,6 +116,56 @@ def test_spec_refuses_a_preset_that_it_can_not_write(
     assert main(["spec", "--preset", "trusted", "--rootless", "-b", str(tmp_path)]) == 1
     assert "flags --preset and --rootless: only one of them is possible" in capfd.readouterr().err
     assert not (tmp_path / "config.json").exists()
+
+
+def test_plan_where_no_cgroup_is_mounted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is that of --cgroup-manager disabled, and says so; create refuses the config, and names that flag."""
+    from ociruntime.verbs import plan
+
+    def probe(*given: Any) -> Any:
+        machine = probe_for(*given)
+        machine.cgroups = machine.groups = Layout("none")
+        return machine
+
+    probe_for = host.probe_for
+    monkeypatch.setattr(plan, "probe_for", probe)
+    assert main(["spec", "-b", str(tmp_path)]) == 0
+    assert main(["plan", str(tmp_path)]) == 0
+    shown = capfd.readouterr()
+    assert "this is the plan of --cgroup-manager disabled" in shown.err
+    assert " exec sh " in shown.out
+    assert "cgroup " not in shown.out.replace("/sys/fs/cgroup", "")
+    assert main(["--cgroup-manager", "disabled", "plan", str(tmp_path)]) == 0
+    assert capfd.readouterr() == (shown.out, "")
+    path = tmp_path / "config.json"
+    loaded = bundle.load(str(tmp_path), str(path))
+    machine = probe(loaded.config, order.Options())
+    with pytest.raises(StepFailed, match=re.escape("or without limits --cgroup-manager disabled)")):
+        order.make(loaded, machine, order.Options("x"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nothing", "nothing: no such directory (--bundle names the directory with config.json; `ociruntime spec` writes one)"),
+        ("empty", "empty/config.json: no such file or directory (--bundle names the directory with config.json;"),
+        ("image", "image/config.json: no such file or directory (it is an image layout: `umoci unpack --image "),
+        ("image.tar", "image.tar: not a directory (it is an archive: of an image, `skopeo copy docker-archive:"),
+        ("file", "file: not a directory (--bundle names the directory"),
+    ],
+)  # fmt: skip
+def test_a_bundle_that_is_none(
+    name: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The hint says what was probably meant."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "image").mkdir()
+    for file in ("image/oci-layout", "image.tar", "file"):
+        (tmp_path / file).touch()
+    assert main(["--root", str(tmp_path / "state"), "run", "-b", str(tmp_path / name), "x"]) == 1
+    assert capfd.readouterr().err.startswith(f"ociruntime: run: {tmp_path}/{said}")
 
 
 def schema(name: str) -> dict[str, object]:
