@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import os
 import re
 import socket
+import struct
 import threading
 import time
 from pathlib import Path
@@ -161,6 +163,27 @@ def test_a_process_that_is_killed_while_it_waits(tmp_path: Path) -> None:
     assert result.stdout == b"137\n"
     (words,) = said
     assert re.fullmatch(r"mkdir(at)? of process \d+: memory at 0x\w+: ESRCH \(no such process\)", words)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "said"), [([True, True], ""), ([False], "ESRCH"), ([True, False], "ESRCH")]
+)
+def test_memory_is_read_only_while_the_process_waits(
+    waiting: list[bool], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is read, or the number could be another process's by now; and after, or the call could be over."""
+    content = ctypes.create_string_buffer(b"mine")
+    address = ctypes.addressof(content)
+    data = struct.pack("=QIIiIQ6Q", 1, os.getpid(), 0, 83, 0xC000003E, 0, address, 0, 0, 0, 0, 0)
+    call = Notification(-1, data, "one")
+    answers = iter(waiting)
+    monkeypatch.setattr(Notification, "is_waiting", lambda _: next(answers))
+    if not said:
+        assert call.read(address, 4) == b"mine"
+    else:
+        with pytest.raises(ociruntime.MemoryUnreadable, match=said):
+            call.read(address, 4)
+    assert list(answers) == []
 
 
 def test_exec_and_many_containers_at_once(tmp_path: Path) -> None:

@@ -419,32 +419,31 @@ def judged_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_the_judge(tmp_path: Path, judged_rootfs: Path) -> None:
+@pytest.mark.parametrize("first", range(0, TIMES, 2))
+def test_the_judge(first: int, tmp_path: Path, judged_rootfs: Path) -> None:
     """docs/examples/judge.py gives the right verdicts, on 20 at once, and leaves nothing after each."""
     place = tmp_path / "submissions"
     place.mkdir()
     code = (EXAMPLES / "judge.py").read_text().replace("/run/judge", str(tmp_path / "judged"))
     (tmp_path / "judge.py").write_text(code)
-    for first in range(0, TIMES, 2):
-        wanted = []
-        for name, (script, verdict) in sorted(SUBMISSIONS.items()):
-            for number in (first, first + 1):
-                program = place / f"{name}-{number}"
-                program.write_text(f"#!/bin/sh\n{script}\n")
-                program.chmod(0o755)
-                wanted.append(f"{program.name}: {verdict}")
-        programs = [place / line.partition(":")[0] for line in wanted]
-        done = subprocess.run(
-            [sys.executable, tmp_path / "judge.py", judged_rootfs, "1 2", "3", *programs],
-            stdout=subprocess.PIPE, text=True, check=True, timeout=60 * PATIENCE,
-        )  # fmt: skip
-        assert done.stdout.splitlines() == wanted
-        assert [name for name in os.listdir(tmp_path / "judged") if not name.startswith("@")] == []
-        assert _left("judge-") == []
+    wanted = []
+    for name, (script, verdict) in sorted(SUBMISSIONS.items()):
+        for number in (first, first + 1):
+            program = place / f"{name}-{number}"
+            program.write_text(f"#!/bin/sh\n{script}\n")
+            program.chmod(0o755)
+            wanted.append(f"{program.name}: {verdict}")
+    programs = [place / line.partition(":")[0] for line in wanted]
+    command = [sys.executable, tmp_path / "judge.py", judged_rootfs, "1 2", "3", *programs]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        said, _ = process.communicate(timeout=60 * PATIENCE)
+    assert said.splitlines() == wanted
+    assert [name for name in os.listdir(tmp_path / "judged") if not name.startswith("@")] == []
+    assert _left(f"judge-{process.pid}-") == []
 
 
 def _left(prefix: str) -> list[str]:
-    """Cgroups, and processes in them, whose container's id begins so."""
+    """Cgroups and mounts of containers whose id begins so."""
     found = [
         path for path, names, _ in os.walk("/sys/fs/cgroup") for name in names if name.startswith(prefix)
     ]

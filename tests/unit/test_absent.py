@@ -13,6 +13,7 @@ from ociruntime.config import Node
 from ociruntime.inspect import absent as subject
 from ociruntime.inspect.absent import absent
 from ociruntime.linux import seccomp_compiler
+from ociruntime.native import spawn
 from ociruntime.verbs.spec import default_config
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ def test_an_option() -> None:
         ("/mounts/0/options/2", "tmpfs doesn't take size=1x: tmpfs: Bad value for 'size'"),
         ("/mounts/1/options/1", "proc doesn't take hidepdi: proc: Unknown parameter 'hidepdi'"),
     ]
+
+
+def test_an_id_that_is_not_mapped_where_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary user's child has one id: what the kernel says of others tells nothing of the container's."""
+    monkeypatch.setattr(spawn, "read_log", lambda _: "devpts: Invalid gid '5'")
+    assert _said([_mount("devpts", "frob=1")]) == []
 
 
 def test_options_that_can_not_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:

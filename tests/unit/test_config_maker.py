@@ -78,6 +78,26 @@ def test_every_argument() -> None:
     assert config["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ALLOW"}
 
 
+class Agent:
+    """What make_config takes of a SeccompAgent."""
+
+    path = "/run/agent"
+    calls = ("mkdir", "ptrace", "clone3")
+
+
+@pytest.mark.parametrize("preset", ["untrusted", "trusted"])
+def test_an_agent_is_asked_and_nobody_else(preset: str) -> None:
+    """One rule for its calls, and no second one for a call that the preset refuses; the others stay refused."""
+    seccomp = make_config(ARGS, "/r", preset=preset, notify=Agent())["linux"]["seccomp"]  # type: ignore[arg-type]
+    assert (seccomp["listenerPath"], seccomp["defaultAction"]) == ("/run/agent", "SCMP_ACT_ALLOW")
+    first, *others = seccomp["syscalls"]
+    assert first == {"names": ["mkdir", "ptrace", "clone3"], "action": "SCMP_ACT_NOTIFY"}
+    refused = {name for rule in others for name in rule["names"]}
+    assert not refused & set(Agent.calls)
+    assert ("mount" in refused) == (preset == "untrusted")
+    assert all(rule["names"] for rule in others)
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "said"),
     [
