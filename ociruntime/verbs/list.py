@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ociruntime.api.documents import State
     from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
@@ -46,7 +47,7 @@ def run(settings: Settings, given: Arguments) -> int:
     return 0
 
 
-def name_owners(root: str, found: list[dict[str, object]]) -> None:
+def name_owners(root: str, found: Sequence[State]) -> None:
     """Add to each state the name of the user who owns the container, "#UID" if the user has none, "" if it has just gone."""
     users = accounts.passwd() if found else ""
     names: dict[int, str] = {}

@@ -124,7 +124,6 @@ BY_THE_LAUNCHER = {
     ("ociruntime.linux.accounts", "pwd"),
     ("ociruntime.operations.recover", "ociruntime.linux.cgroups.systemd.scope"),
     ("ociruntime.operations.update", "ociruntime.linux.cgroups.systemd.scope"),
-    ("ociruntime.verbs.list", "pwd"),
     ("ociruntime.verbs.validate", "ociruntime.inspect.absent"),
     *(
         ("ociruntime.cli.snapshot.boot", name)

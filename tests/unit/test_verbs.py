@@ -461,7 +461,7 @@ def test_list_names_owners(tmp_path: Path) -> None:
     for name, uid in (("a", 0), ("b", 0), ("c", 54321)):
         (tmp_path / name).mkdir()
         os.chown(tmp_path / name, uid, -1)
-    found: list[dict[str, object]] = [{"id": name} for name in "abcd"]
+    found: list[Any] = [{"id": name} for name in "abcd"]
     name_owners(str(tmp_path), found)
     assert [state["owner"] for state in found] == ["root", "root", "#54321", ""]
 
@@ -477,7 +477,8 @@ def test_list_begins_anew_for_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("ociruntime.native.full_python.go_over", go_over)
     (tmp_path / "a").mkdir()
-    name_owners(str(tmp_path), [{"id": "a"}])
+    only: list[Any] = [{"id": "a"}]
+    name_owners(str(tmp_path), only)
     os.chown(tmp_path / "a", 54321, -1)
     with pytest.raises(BegunAnewError):
-        name_owners(str(tmp_path), [{"id": "a"}])
+        name_owners(str(tmp_path), only)
