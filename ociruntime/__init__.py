@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         run_async as run_async,
         unmount_rootfs as unmount_rootfs,
     )
+    from ociruntime.api.asynchronous import wait_async as wait_async
     from ociruntime.api.documents import State as State, Statistics as Statistics
     from ociruntime.api.seccomp_agent import (
         Answer as Answer,
@@ -97,6 +98,7 @@ _PUBLIC = {
     "run": "ociruntime.api",
     "run_async": "ociruntime.api",
     "unmount_rootfs": "ociruntime.api",
+    "wait_async": "ociruntime.api.asynchronous",
 }
 
 

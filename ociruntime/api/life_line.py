@@ -155,14 +155,29 @@ def _take(roots: _socket.socket, known: dict[str, None]) -> bool:
 
 def _clear(root: str, maker: str) -> None:
     """Delete what the maker has left below a root."""
-    from ociruntime.operations.delete import delete
-
-    for name in names(root) if os.path.isdir(root) else ():
+    try:
+        found = names(root)
+    except RuntimeFailure as failure:
+        _complain(root, failure)
+        return
+    for name in found:
         try:
-            container = Container.load(root, name)
-            if container.interrupted or container.record.options.get("maker") == maker:
-                delete(root, name, True)
+            _delete(root, name, maker)
         except NoSuchContainer:
             continue  # someone else has just deleted it
         except RuntimeFailure as failure:
-            os.write(2, f"ociruntime: life line: {name}: {failure}\n".encode("utf-8", "replace"))
+            _complain(f"{root}/{name}", failure)
+
+
+def _delete(root: str, name: str, maker: str) -> None:
+    """Delete a container if it is the maker's, or half made."""
+    from ociruntime.operations.delete import delete
+
+    container = Container.load(root, name)
+    if container.interrupted or container.record.options.get("maker") == maker:
+        delete(root, name, True)
+
+
+def _complain(what: str, failure: RuntimeFailure) -> None:
+    """On the maker's stderr, which is this process's, too."""
+    os.write(2, f"ociruntime: life line: {what}: {failure}\n".encode("utf-8", "replace"))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -70,10 +70,10 @@ def ids(root: Path) -> list[str]:
     )
 
 
-def maker(root: Path, kind: str, *names: str) -> subprocess.Popen[str]:
+def maker(root: Path, kind: str, *names: str, **how: Any) -> subprocess.Popen[str]:
     """A process that makes containers."""
     words = [sys.executable, "-c", MAKER, str(root), str(busybox_template()), kind, *names]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, **how)
 
 
 def gone(root: Path, *names: str) -> bool:
@@ -137,6 +137,20 @@ def test_a_create_that_is_not_finished(delay: float, root: Path) -> None:
         time.sleep(delay)
         process.kill()
     assert gone(root, *ids(root))
+
+
+def test_what_it_can_not_delete(root: Path) -> None:
+    """A root that others may write to is not trusted: it says so on the maker's stderr, and a later delete cleans up."""
+    name = new_id()
+    with maker(root, "tied", name, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().strip() == name
+        root.chmod(0o777)
+        process.kill()
+        assert process.stderr.readline().startswith(f"ociruntime: life line: {root}: ")
+        root.chmod(0o700)
+    assert ids(root) == [name]
 
 
 def test_one_watcher_for_all(root: Path, tmp_path: Path) -> None:

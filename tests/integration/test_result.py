@@ -330,6 +330,27 @@ class TestWaiting:
             assert [container.wait(20 * PATIENCE), container.wait(), container.wait(0)] == [5, 5, 5]
             assert container.ending() == (5, 0)
 
+    def test_without_blocking_the_loop(self, root: str) -> None:
+        """Container and process of exec, beside something else; too early, and again after the end."""
+        made = _bundle("/bin/sh", "-c", "read x; exit 5")
+        reader, writer = os.pipe()
+
+        async def use(container: ociruntime.Container) -> list[int]:
+            with pytest.raises(TimeoutError):
+                await ociruntime.wait_async(container, 0.05)
+            with container.exec(["/bin/sh", "-c", "exit 6"]) as process:
+                ended = await ociruntime.wait_async(process)
+            waiting = asyncio.create_task(ociruntime.wait_async(container))
+            await asyncio.sleep(0)
+            os.write(writer, b"now\n")
+            return [ended, await waiting, await ociruntime.wait_async(container), container.wait()]
+
+        with ociruntime.create(root, made, Options(new_id()), stdio=(reader, -1, -1)) as container:
+            container.start()
+            assert asyncio.run(use(container)) == [6, 5, 5, 5]
+        os.close(reader)
+        os.close(writer)
+
     def test_beside_subprocess(self, root: str) -> None:
         """It takes no other child's exit status."""
         with ociruntime.create(root, _bundle("/bin/true"), Options(new_id())) as container:
