@@ -60,9 +60,13 @@ def load(bundle_dir: str, config_file: str | None = None) -> Bundle:
         reason = "not a directory" if os.path.exists(directory) else "no such directory"
         raise BundleError(f"{directory}: {reason}", hint=_hint(directory))
     path = config_file or os.path.join(directory, "config.json")
-    if not config_file and not os.path.lexists(path):
-        raise BundleError(f"{path}: no such file or directory", hint=_hint(directory))
-    return Bundle(directory, path, _read(path))
+    try:
+        raw = _read(path)
+    except BundleError as failure:
+        if not config_file and not os.path.lexists(path):
+            failure.hint = _hint(directory)
+        raise
+    return Bundle(directory, path, raw)
 
 
 def _hint(path: str) -> str:

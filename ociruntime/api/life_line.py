@@ -18,6 +18,7 @@ import sys
 from ociruntime.container import Container
 from ociruntime.descriptors import Descriptors
 from ociruntime.errors import NoSuchContainer, RuntimeFailure
+from ociruntime.host_path import absolute
 from ociruntime.identity import start_time_of
 from ociruntime.stateroot import names
 
@@ -37,7 +38,7 @@ def tie(root: str) -> str:
     Raises RuntimeFailure if the watcher can't be started.
     """
     maker = f"{os.getpid()}:{start_time_of(os.getpid())}"
-    root = os.path.abspath(root)
+    root = absolute(root)
     with _lock:
         watcher = _watchers.get(os.getpid())
         if watcher is None or not watcher.knows(root):
@@ -97,7 +98,7 @@ def _spawn(maker: str, far: int) -> int:
     """Start the watcher as a program: a fork would copy the maker's memory and locks."""
     import fcntl
 
-    path = ":".join(os.path.abspath(one) for one in sys.path)
+    path = ":".join(absolute(one) for one in sys.path)
     with Descriptors() as opened:
         opened["pidfd"] = os.pidfd_open(os.getpid())
         for name, number in (("maker", opened["pidfd"]), ("roots", far)):

@@ -229,7 +229,7 @@ def test_what_is_ignored_is_named(source: str, stage: Stage) -> None:
     """An unknown name with the one that was meant, device rules, and flags beside the document; the rest is set."""
     container = begin(stage)
     document = {
-        "memmory": {"limit": 1},
+        "memories": {"limit": 1},
         "pids": {"limit": 31, "limmit": 1},
         "devices": [{"allow": True, "access": "rwm"}],
     }
@@ -246,7 +246,7 @@ def test_what_is_ignored_is_named(source: str, stage: Stage) -> None:
         for words in (
             "--cpu-share, --memory: ignored, because --resources names a document",
             "/devices: ignored: an update leaves the device rules as they are",
-            "/memmory: ignored: no version of the specification has this name, so it has no effect (did you mean memory?)",
+            "/memories: ignored: no version of the specification has this name, so it has no effect (did you mean memory?)",
             "/pids/limmit: ignored: no version of the specification has this name, so it has no effect (did you mean limit?)",
         )
     ]  # fmt: skip

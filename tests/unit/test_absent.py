@@ -47,10 +47,10 @@ def test_what_the_makers_of_configs_write_is_here() -> None:
 
 def test_a_system_call() -> None:
     """A misspelt name, and not one of another architecture or of an old kernel."""
-    ((pointer, reason),) = _said([], "read", "raed", "arm_fadvise64_64", "create_module", "frob")
+    ((pointer, reason),) = _said([], "read", "frobcall", "arm_fadvise64_64", "create_module", "frob")
     assert pointer == "/linux/seccomp/syscalls/0/names"
     assert reason.startswith("libseccomp 2.")
-    assert reason.endswith(" doesn't know, and leaves out: raed, frob")
+    assert reason.endswith(" doesn't know, and leaves out: frobcall, frob")
 
 
 def test_without_libseccomp(monkeypatch: pytest.MonkeyPatch) -> None:
