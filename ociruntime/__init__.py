@@ -20,7 +20,14 @@ if TYPE_CHECKING:
         run_async as run_async,
         unmount_rootfs as unmount_rootfs,
     )
-    from ociruntime.api.maker import make_config as make_config
+    from ociruntime.api.asynchronous import wait_async as wait_async
+    from ociruntime.api.documents import State as State, Statistics as Statistics
+    from ociruntime.api.seccomp_agent import (
+        Answer as Answer,
+        MemoryUnreadable as MemoryUnreadable,
+        Notification as Notification,
+        SeccompAgent as SeccompAgent,
+    )
     from ociruntime.errors import (
         BundleError as BundleError,
         ContainerExists as ContainerExists,
@@ -31,6 +38,8 @@ if TYPE_CHECKING:
         InvalidConfig as InvalidConfig,
         NoSuchContainer as NoSuchContainer,
         NotSupported as NotSupported,
+        ProgramNotExecutable as ProgramNotExecutable,
+        ProgramNotFound as ProgramNotFound,
         RuntimeFailure as RuntimeFailure,
         StateUnreadable as StateUnreadable,
         StepFailed as StepFailed,
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
         Violation as Violation,
         WrongState as WrongState,
     )
+    from ociruntime.operations.config_maker import make_config as make_config
     from ociruntime.operations.exec import ExecProcess as ExecProcess
     from ociruntime.operations.exec_document import Request as Request
     from ociruntime.operations.result import Result as Result
@@ -49,6 +59,7 @@ __version__ = "0.1.0"
 
 # Public name -> the module that has it.
 _PUBLIC = {
+    "Answer": "ociruntime.api.seccomp_agent",
     "BundleError": "ociruntime.errors",
     "Container": "ociruntime.api",
     "ContainerExists": "ociruntime.errors",
@@ -58,14 +69,21 @@ _PUBLIC = {
     "InitLost": "ociruntime.errors",
     "Interrupted": "ociruntime.errors",
     "InvalidConfig": "ociruntime.errors",
+    "MemoryUnreadable": "ociruntime.api.seccomp_agent",
     "NoSuchContainer": "ociruntime.errors",
     "NotSupported": "ociruntime.errors",
+    "Notification": "ociruntime.api.seccomp_agent",
+    "ProgramNotExecutable": "ociruntime.errors",
+    "ProgramNotFound": "ociruntime.errors",
     "Options": "ociruntime.plan.order",
     "Request": "ociruntime.operations.exec_document",
     "Result": "ociruntime.operations.result",
     "RootfsMount": "ociruntime.operations.rootfs_mounts",
     "RuntimeFailure": "ociruntime.errors",
+    "SeccompAgent": "ociruntime.api.seccomp_agent",
+    "State": "ociruntime.api.documents",
     "StateUnreadable": "ociruntime.errors",
+    "Statistics": "ociruntime.api.documents",
     "StepFailed": "ociruntime.errors",
     "UsageError": "ociruntime.errors",
     "Violation": "ociruntime.errors",
@@ -75,11 +93,12 @@ _PUBLIC = {
     "gc": "ociruntime.api",
     "list_all": "ociruntime.api",
     "load": "ociruntime.api",
-    "make_config": "ociruntime.api.maker",
+    "make_config": "ociruntime.operations.config_maker",
     "mount_rootfs": "ociruntime.api",
     "run": "ociruntime.api",
     "run_async": "ociruntime.api",
     "unmount_rootfs": "ociruntime.api",
+    "wait_async": "ociruntime.api.asynchronous",
 }
 
 

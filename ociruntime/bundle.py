@@ -57,11 +57,28 @@ def load(bundle_dir: str, config_file: str | None = None) -> Bundle:
     """
     directory = absolute(bundle_dir)
     if not os.path.isdir(directory):
-        raise BundleError(
-            f"{directory}: no such directory", hint="--bundle names the directory with config.json"
-        )
+        reason = "not a directory" if os.path.exists(directory) else "no such directory"
+        raise BundleError(f"{directory}: {reason}", hint=_hint(directory))
     path = config_file or os.path.join(directory, "config.json")
-    return Bundle(directory, path, _read(path))
+    try:
+        raw = _read(path)
+    except BundleError as failure:
+        if not config_file and not os.path.lexists(path):
+            failure.hint = _hint(directory)
+        raise
+    return Bundle(directory, path, raw)
+
+
+def _hint(path: str) -> str:
+    """What was probably meant by a bundle that is none: an image must be unpacked first."""
+    if os.path.exists(f"{path}/oci-layout"):
+        return f"it is an image layout: `umoci unpack --image {path}:TAG BUNDLE` makes a bundle of it"
+    if path.endswith((".tar", ".tar.gz", ".tgz")) and os.path.isfile(path):
+        return (
+            f"it is an archive: of an image, `skopeo copy docker-archive:{path} oci:IMAGE:TAG`"
+            " and `umoci unpack --image IMAGE:TAG BUNDLE` make a bundle of it"
+        )
+    return "--bundle names the directory with config.json; `ociruntime spec` writes one"
 
 
 def made(config: dict[str, object], directory: str = "/") -> Bundle:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
+    from ociruntime.api.documents import State
+
 # operation -> the states in which it is allowed (R229, R233, R236)
 ALLOWED = {
     "start": ("created",),
@@ -157,10 +159,10 @@ class Container:
             )
         return self.record.cgroup_paths
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> State:
         """The state document (runtime.md, State), with runc's additions."""
         status = self.status()
-        state: dict[str, object] = {
+        state: State = {  # type: ignore[typeddict-item]  # "owner" comes last, as in runc
             "ociVersion": SPEC_VERSION,
             "id": self.id,
             "pid": 0 if status == "stopped" else self.pid,
@@ -190,7 +192,7 @@ class Container:
         reap(self.pid)
 
 
-def list_all(root: str, warn: Callable[[str], None] = ignored) -> list[dict[str, object]]:
+def list_all(root: str, warn: Callable[[str], None] = ignored) -> list[State]:
     """The states of all containers below a root, by id.
 
     warn   is called with what is wrong with a container, and with what does not belong to this runtime; a container

@@ -12,7 +12,9 @@
     ├── StateUnreadable            a file of the container is damaged, or of another version
     ├── ForeignContainer           it belongs to another runtime or another user: never touched
     ├── StepFailed                 one step of the plan failed: step, pointer, errno, hint
-    │   └── HookFailed             a hook failed: which one, how, and what it printed
+    │   ├── HookFailed             a hook failed: which one, how, and what it printed
+    │   ├── ProgramNotFound        the container's program, or its interpreter, is not there
+    │   └── ProgramNotExecutable   it is there, and can't be executed
     ├── InitLost                   the container's init ended without saying why
     └── Interrupted                a signal came while the container was being made (exit 128 + n)
 
@@ -116,6 +118,7 @@ class RuntimeFailure(Exception):
     """
 
     exit_code = EXIT_ERROR
+    reason_has_errno = False  # the reason says it in words that engines look for
 
     def __init__(
         self, reason: str, *, pointer: str = "", step: str = "", errno: int = 0, hint: str = ""
@@ -141,7 +144,7 @@ class RuntimeFailure(Exception):
 
     def _line(self, pointer: str, step: str, reason: str, hint: str) -> str:
         parts = [part for part in (pointer, step, reason) if part]
-        if self.errno:
+        if self.errno and not self.reason_has_errno:
             parts.append(errno_text(self.errno))
         text = ": ".join(parts)
         return printable(f"{text} ({hint})" if hint else text)
@@ -218,6 +221,14 @@ class StepFailed(RuntimeFailure):
 
 class HookFailed(StepFailed):
     """A hook could not be run, ended with an error, or took too long."""
+
+
+class ProgramNotFound(StepFailed):
+    """There is no such program in the container, or no interpreter for it: what a shell answers with 127. errno says which."""
+
+
+class ProgramNotExecutable(StepFailed):
+    """The program is there, and the kernel does not execute it: what a shell answers with 126. errno says why."""
 
 
 class InitLost(RuntimeFailure):

@@ -103,7 +103,7 @@ class Record:
         self.created = _text(said.get("created"))
         self.owner = _text(said.get("owner"))
         annotations = said.get("annotations")
-        self.annotations: dict[str, object] = annotations if isinstance(annotations, dict) else {}
+        self.annotations: dict[str, str] = annotations if isinstance(annotations, dict) else {}
         self.shares_pids = bool(said.get("shares_pids"))
         self.has_process = bool(said.get("has_process"))
         cgroups = _member(self.facts, "cgroups", dict) if "cgroups" in self.facts else {"paths": {}}

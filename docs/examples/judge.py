@@ -27,7 +27,7 @@ async def judge(rootfs: str, program: str, given: bytes, wanted: bytes) -> str:
     config = make_config([place], rootfs, memory=64 << 20, pids=16, binds=[(program, place)])
     options = Options(f"judge-{os.getpid()}-{name}")
     made = bundle.made(config)
-    result = await run_async(STATE, made, options, stdin=given, capture=True, output_limit=1 << 20, timeout=2)
+    result = await run_async(STATE, made, options, stdin=given, capture=True, output_limit=1 << 20, timeout=5)
     return f"{name}: {verdict(result, wanted)}"
 
 

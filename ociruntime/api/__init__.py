@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ociruntime.api.documents import Statistics
     from ociruntime.api.exchange import Input, Output
     from ociruntime.bundle import Bundle
     from ociruntime.operations.events import MemoryWatch
@@ -280,12 +281,13 @@ class Container(container.Container):
 
         return of(self)
 
-    def stats(self) -> dict[str, object]:
+    def stats(self) -> Statistics:
         """What it has used, as the `data` of `ociruntime events`. Raises RuntimeFailure if it has no cgroup."""
         from ociruntime.linux.cgroups.stats import stats
 
         try:
-            return stats(self.cgroup_paths())
+            found: Statistics = stats(self.cgroup_paths())  # type: ignore[assignment]  # a test compares what comes
+            return found
         except OSError as failure:
             raise RuntimeFailure(str(failure.filename or ""), errno=failure.errno or 0) from None
 
@@ -320,6 +322,7 @@ def create(
     pid_file: str = "",
     stdio: tuple[int, int, int] = (-1, -1, -1),
     keep_terminal: bool = False,
+    life_line: bool = False,
     trace: str = "",
 ) -> Container:
     """Make a container; its program waits for start.
@@ -329,9 +332,11 @@ def create(
     stdio     descriptors that become the program's 0, 1, 2 if it has no terminal; -1: the caller's
     keep_terminal  the caller takes the master of the program's terminal (Container.terminal); else
                    options.console_socket says who gets it
+    life_line  it is deleted, by force, when this process ends, even by SIGKILL: see docs/library.md
     trace     file for a timeline of the steps, or ""
     Raises InvalidConfig, NotSupported, ContainerExists, StepFailed, ...; then nothing is left behind.
     """
+    options.maker = _maker_of(root) if life_line else ""
     from ociruntime.operations import create as operation
 
     return operation.create(
@@ -357,6 +362,7 @@ def run(
     capture: bool = False,
     output_limit: int = _OUTPUT_LIMIT,
     timeout: float | None = None,
+    life_line: bool = False,
 ) -> Result:
     """Create a container, run its program to the end, delete the container, and say how it was.
 
@@ -367,13 +373,14 @@ def run(
     capture       the same as stdout=True and stderr=True, where they are None
     output_limit  bytes of each captured stream that are kept; what comes after that is read and dropped
     timeout       seconds from the start of the program; then everything in the container is killed. None: no limit
+    life_line     as for `create`
     Raises as `create`, and StepFailed if the program could not be executed; then nothing is left behind. What the program
     does is no exception: the result says it.
     """
     from ociruntime.api.running import InContainer, Streams, driven
 
     streams = Streams(stdin, stdout, stderr, capture=capture, output_limit=output_limit, timeout=timeout)
-    return driven(InContainer(_maker(root, bundle, options), streams))
+    return driven(InContainer(_making(root, bundle, options, life_line=life_line), streams))
 
 
 async def run_async(
@@ -387,17 +394,26 @@ async def run_async(
     capture: bool = False,
     output_limit: int = _OUTPUT_LIMIT,
     timeout: float | None = None,
+    life_line: bool = False,
 ) -> Result:
     """As `run`, without blocking the asyncio loop while the program runs. If cancelled, it removes the container."""
     from ociruntime.api.asynchronous import driven
     from ociruntime.api.running import InContainer, Streams
 
     streams = Streams(stdin, stdout, stderr, capture=capture, output_limit=output_limit, timeout=timeout)
-    return await driven(InContainer(_maker(root, bundle, options), streams))
+    return await driven(InContainer(_making(root, bundle, options, life_line=life_line), streams))
 
 
-def _maker(root: str, bundle: Bundle, options: Options) -> Callable[[tuple[int, int, int]], Container]:
-    return lambda stdio: create(root, bundle, options, stdio=stdio)
+def _making(
+    root: str, bundle: Bundle, options: Options, *, life_line: bool
+) -> Callable[[tuple[int, int, int]], Container]:
+    return lambda stdio: create(root, bundle, options, stdio=stdio, life_line=life_line)
+
+
+def _maker_of(root: str) -> str:
+    from ociruntime.api.life_line import tie
+
+    return tie(root)
 
 
 def _request(given: Request | list[str]) -> Request:

@@ -10,12 +10,14 @@ import asyncio
 import time
 
 from ociruntime.api.running import advance
+from ociruntime.operations.exec import ExecProcess
 from ociruntime.operations.result import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ociruntime.api import Container
     from ociruntime.api.exchange import Exchange
     from ociruntime.api.running import InContainer, InExisting
 
@@ -28,6 +30,24 @@ async def driven(program: InContainer | InExisting) -> Result:
         while not isinstance(wait, Result):
             wait = advance(waits, await served(program.streams.exchange, *wait))
         return wait
+
+
+async def wait_async(waiting: Container | ExecProcess, timeout: float | None = None) -> int:
+    """As `wait` of a container, or of a process of `exec`, without blocking the asyncio loop. Raises as that, and TimeoutError."""
+    pidfd = waiting.pidfd if isinstance(waiting, ExecProcess) else waiting.pidfd()
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    loop.add_reader(pidfd, end)
+    try:
+        await asyncio.wait_for(over, timeout)
+    finally:
+        loop.remove_reader(pidfd)
+    return waiting.wait()
 
 
 async def served(exchange: Exchange, pidfd: int, deadline: float | None) -> bool:

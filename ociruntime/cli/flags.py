@@ -144,6 +144,15 @@ VERB_FLAGS: dict[str, tuple[Row, ...]] = {
     "spec": (
         ("bundle", "b", "DIR", WORKS, "runc", "directory for config.json (default: the current one)", ""),
         ("rootless", "", "", WORKS, "runc", "write a config for the user who calls it", ""),
+        (
+            "preset",
+            "",
+            "untrusted|trusted",
+            WORKS,
+            "ours",
+            "write the config that the library makes for such a program (docs/library.md)",
+            "",
+        ),
     ),
     "ps": (("format", "f", "table|json", WORKS, "runc", "output format (default table)", ""),),
     "pause": (),

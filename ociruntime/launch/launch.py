@@ -14,7 +14,14 @@ import errno
 import os
 
 from ociruntime.descriptors import Descriptors
-from ociruntime.errors import InitLost, RuntimeFailure, StepFailed, hint_for
+from ociruntime.errors import (
+    InitLost,
+    ProgramNotExecutable,
+    ProgramNotFound,
+    RuntimeFailure,
+    StepFailed,
+    hint_for,
+)
 from ociruntime.identity import (
     is_thread,
     living_thread,
@@ -335,7 +342,7 @@ def explain(failure: ChildFailed, steps: list[Step]) -> RuntimeFailure:
         return StepFailed(f"starting init: {detail}", errno=failure.errno, hint=hint)
     step = steps[failure.index]
     if isinstance(step, InitStep) and step.op in ("find_program", "exec"):
-        return program_failed(step, failure)
+        return program_failed(step, failure, steps)
     if failure.detail == "bind_source" and isinstance(step, InitStep):
         return _source_failed(step, failure)
     hint = _hint(failure, step, steps)
@@ -409,22 +416,26 @@ def _remedy(kind: str, *facts: object, **more: object) -> str:
     return str(getattr(steps, kind)(*facts, **more) or "")
 
 
-def program_failed(step: InitStep, failure: ChildFailed) -> StepFailed:
+def program_failed(step: InitStep, failure: ChildFailed, steps: list[Step]) -> StepFailed:
     """Engines look for these words to tell "not found" (127) from "not executable" (126)."""
     program = step.text.split(" ", 1)[0]
     where = "" if "/" in program else " in $PATH"
-    shown = f'{step.name} "{program}"'
-    if failure.errno in (errno.ENOENT, errno.ENOTDIR) and step.op == "find_program":
+    missing = failure.errno in (errno.ENOENT, errno.ENOTDIR)
+    reason = hint = ""
+    if missing and step.op == "find_program":
         reason = f"executable file not found{where}: no such file or directory"
-        return StepFailed(reason, pointer=step.pointer, step=shown)
-    if failure.errno in (errno.EACCES, errno.EISDIR):
-        return StepFailed("permission denied", pointer=step.pointer, step=shown)
-    hint = (
-        "its interpreter (the #! line or the dynamic linker) is missing"
-        if failure.errno == errno.ENOENT
-        else ""
-    )
-    return StepFailed("", pointer=step.pointer, step=shown, errno=failure.errno, hint=hint)
+    elif failure.errno in (errno.EACCES, errno.EISDIR):
+        reason = "permission denied"
+    elif failure.errno == errno.ENOENT:
+        hint = "its interpreter (the #! line or the dynamic linker) is missing"
+    filtered = any(isinstance(one, InitStep) and one.op == "seccomp" for one in steps)
+    if step.op == "exec" and filtered and not missing:
+        hint = "does /linux/seccomp allow execve?"
+    kind = ProgramNotFound if missing else ProgramNotExecutable
+    shown = f'{step.name} "{program}"'
+    failed = kind(reason, pointer=step.pointer, step=shown, errno=failure.errno, hint=hint)
+    failed.reason_has_errno = bool(reason)
+    return failed
 
 
 def step_failed(step: HostStep, failure: OSError, clone_flags: int = 0) -> StepFailed:

@@ -69,8 +69,9 @@ static long result(long value) {
 #define CALL(name, ...) result(system_call(SYS_##name, PICK(__VA_ARGS__, 0, 0, 0, 0, 0, 0)))
 
 void _exit(int status) {
-  for (;;)
-    CALL(exit_group, status);
+  CALL(exit_group, status);
+  __builtin_trap();  // the container's filter refuses even that: a fault ends the process, whatever the
+                     // filter says
 }
 
 void __stack_chk_fail(void) {

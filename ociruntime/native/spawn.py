@@ -343,7 +343,7 @@ class Child:
         with Descriptors() as log:
             for number in _descriptors(self._received[1]):
                 log["log"], self._received = number, _NOTHING
-                return _read_log(number)
+                return read_log(number)
         return ""
 
     def _hear_of_init(self) -> None:
@@ -473,7 +473,7 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
             yield int.from_bytes(data[:4], "little")
 
 
-def _read_log(descriptor: int) -> str:
+def read_log(descriptor: int) -> str:
     """What a file system wrote to its log before fsconfig or fsmount failed (fsopen(2)).
 
     The messages are lines such as "e tmpfs: Bad value for 'size'"; only errors are kept.

@@ -30,8 +30,12 @@ def gc(
     root: str,
     warn: Callable[[str], None] = ignored,
     fail: Callable[[RuntimeFailure], None] | None = None,
+    tell: Callable[[str, str], None] | None = None,
 ) -> list[str]:
-    """Finish everything below a root that was interrupted; see api.gc. PATIENCE covers all of it together."""
+    """Finish everything below a root that was interrupted; see api.gc. PATIENCE covers all of it together.
+
+    tell   is called with the id, and "create" or "delete": what was interrupted, and is finished now
+    """
     from ociruntime.foreign import refuse
 
     cleaned: list[str] = []
@@ -42,8 +46,11 @@ def gc(
             directory = StateDir.within(root, name)
             if not directory.has("lock"):
                 refuse(directory)
+            operation = "delete" if directory.has("deleted.json") else "create"
             if not directory.has("state.json") and finish(directory, deadline) is not None:
                 cleaned.append(name)
+                if tell is not None:
+                    tell(name, operation)
         except NoSuchContainer:
             continue  # deleted in the meantime
         except ForeignContainer as other:

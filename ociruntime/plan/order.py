@@ -56,6 +56,7 @@ class Options:
     notify          directory for the socket on which the program says that it is ready, or ""; see foreground/readiness.py
     rootless        "auto": cgroups that can't be made are left out if the runtime has no power over the host; "true": also
                     for root; "false": never
+    maker           the process with which the container ends, as api/life_line.py names it, or ""
     home            the user's home according to the container's /etc/passwd, or None; see credentials.home_of
     """
 
@@ -66,6 +67,7 @@ class Options:
         "home",
         "listen_fds",
         "listen_names",
+        "maker",
         "no_new_keyring",
         "no_pivot",
         "notify",
@@ -89,8 +91,10 @@ class Options:
         pidfd_socket: str = "",
         home: str | None = None,
         rootless: str = "auto",
+        maker: str = "",
     ) -> None:
         self.rootless = rootless
+        self.maker = maker
         self.container_id = container_id
         self.cgroup_manager = cgroup_manager
         self.no_pivot = no_pivot

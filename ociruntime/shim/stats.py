@@ -32,7 +32,7 @@ def metrics(container: Container) -> dict[str, Any]:
     """An Any with the container's metrics. Raises RuntimeFailure if it has no cgroup, or it can't be read."""
     paths = container.cgroup_paths()
     if any(name and not name.startswith("name=") for name in paths):
-        return {"type_url": METRICS_V1.name, "value": METRICS_V1.encode(_v1(container.stats()))}
+        return {"type_url": METRICS_V1.name, "value": METRICS_V1.encode(_v1({**container.stats()}))}
     try:
         return {"type_url": METRICS_V2.name, "value": METRICS_V2.encode(_v2(paths[""]))}
     except OSError as failure:

@@ -15,6 +15,9 @@ from ociruntime.stateroot import check_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ociruntime.api.documents import State
     from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
 
@@ -44,7 +47,7 @@ def run(settings: Settings, given: Arguments) -> int:
     return 0
 
 
-def name_owners(root: str, found: list[dict[str, object]]) -> None:
+def name_owners(root: str, found: Sequence[State]) -> None:
     """Add to each state the name of the user who owns the container, "#UID" if the user has none, "" if it has just gone."""
     users = accounts.passwd() if found else ""
     names: dict[int, str] = {}
@@ -63,7 +66,7 @@ def name_owners(root: str, found: list[dict[str, object]]) -> None:
         state["owner"] = names[uid] = name
 
 
-def table(found: list[dict[str, object]]) -> str:
+def table(found: Sequence[Mapping[str, object]]) -> str:
     """The states as lines under a heading."""
     rows = [[name.upper() for name in _COLUMNS]]
     # A bundle's path can't break a line or a cell, whatever characters it has; --format json shows it unchanged.

@@ -46,6 +46,11 @@ def run(settings: Settings, given: Arguments) -> int:
     if machine.uid != 0 and not namespace_entries.has(loaded.config, "user"):
         # Only root can run it: the plan is the one that root would carry out, with all capabilities.
         machine.rootless, machine.groups, machine.capabilities = False, machine.cgroups, -1
+    if options.cgroup_manager != "disabled" and machine.cgroups.kind == "none":
+        options.cgroup_manager = "disabled"
+        settings.log.tell_warning(
+            "plan: no cgroup hierarchy is mounted: this is the plan of --cgroup-manager disabled"
+        )
     made = order.make(loaded, machine, options)
     for warning in made.warnings:
         settings.log.tell_warning(f"plan: {warning}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spec`: write a config.json to start from: a shell in `rootfs`, a terminal, few rights."""
+"""`spec`: write a config.json to start from: a shell in `rootfs`, a terminal, few rights; or what the library's preset says."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from ociruntime.errors import UsageError
 from ociruntime.host import probe
 from ociruntime.jsontext import indented
+from ociruntime.operations.config_maker import CAPABILITIES, MASKED, OCI_VERSION, PATH, READONLY, make_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
 
     from ociruntime.cli.flags import Arguments
     from ociruntime.verbs import Settings
-
-# The lowest version that has every property below: any runtime then takes the file.
-_OCI_VERSION = "1.0.2"
-
-_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 
 _MOUNTS: list[tuple[str, str, str, list[str]]] = [
     ("/proc", "proc", "proc", []),
@@ -32,21 +27,13 @@ _MOUNTS: list[tuple[str, str, str, list[str]]] = [
     ("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", "ro"]),
 ]  # fmt: skip
 
-_MASKED = (
-    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi",
-)  # fmt: skip
-_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-
 
 def run(settings: Settings, given: Arguments) -> int:
     """Write config.json into the bundle's directory; an existing one is never overwritten."""
     del settings
     directory = given.text("bundle", ".")
     path = os.path.join(directory, "config.json")
-    config = default_config(probe().cgroups.kind == "v2")
-    if given.on("rootless"):
-        without_root(config, os.geteuid(), os.getegid())
+    config = _config(given.text("preset"), rootless=given.on("rootless"))
     data = (indented(config, "\t") + "\n").encode()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -61,6 +48,17 @@ def run(settings: Settings, given: Arguments) -> int:
         os.unlink(path)
         raise UsageError(path, errno=failure.errno or 0) from None
     return 0
+
+
+def _config(preset: str, *, rootless: bool) -> dict[str, Any]:
+    if preset:
+        if rootless:
+            raise UsageError("flags --preset and --rootless: only one of them is possible")
+        return make_config(["sh"], "rootfs", preset=preset)
+    config = default_config(probe().cgroups.kind == "v2")
+    if rootless:
+        without_root(config, os.geteuid(), os.getegid())
+    return config
 
 
 def without_root(config: dict[str, Any], uid: int, gid: int) -> None:
@@ -88,15 +86,15 @@ def default_config(cgroup_namespace: bool) -> dict[str, Any]:
             mount["options"] = list(options)
         mounts.append(mount)
     return {
-        "ociVersion": _OCI_VERSION,
+        "ociVersion": OCI_VERSION,
         "process": {
             "terminal": True,
             "user": {"uid": 0, "gid": 0},
             "args": ["sh"],
-            "env": [_PATH, "TERM=xterm"],
+            "env": [f"PATH={PATH}", "TERM=xterm"],
             "cwd": "/",
             # Debian's runc adds an ambient set, which can't be granted without an inheritable one.
-            "capabilities": {name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted")},
+            "capabilities": {name: list(CAPABILITIES) for name in ("bounding", "effective", "permitted")},
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,
         },
@@ -106,7 +104,7 @@ def default_config(cgroup_namespace: bool) -> dict[str, Any]:
         "linux": {
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
             "namespaces": [{"type": kind} for kind in kinds],
-            "maskedPaths": list(_MASKED),
-            "readonlyPaths": list(_READONLY),
+            "maskedPaths": list(MASKED),
+            "readonlyPaths": list(READONLY),
         },
     }

@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from ociruntime import bundle
+from ociruntime.config import Node
 from ociruntime.container import Container
 from ociruntime.errors import InvalidConfig, RuntimeFailure, UsageError
+from ociruntime.native import full_python
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ociruntime.cli.flags import Arguments
-    from ociruntime.config import Node
     from ociruntime.verbs import Settings
 
 # flag, place below /linux/resources, whether it is text, a number, or a number of bytes ("10M")
@@ -60,9 +63,26 @@ def run(settings: Settings, given: Arguments) -> int:
     except RuntimeFailure as failure:
         failure.pointer = _named(failure.pointer, names)
         raise
-    for warning in warnings:
+    for warning in [*warnings, *_ignored(resources, given, from_file=bool(file))]:
         settings.log.tell_warning(f"update: {warning.removeprefix(_ROOT)}")
     return 0
+
+
+def _ignored(resources: object, given: Arguments, *, from_file: bool) -> Iterator[str]:
+    """What was asked for and has no effect: flags beside a document, its device rules, and names that it should not have."""
+    if not from_file:
+        return
+    flags = [f"--{flag}" for flag, _, _ in _FLAGS if given.text(flag)]
+    if flags:
+        yield f"{', '.join(flags)}: ignored, because --resources names a document"
+    document = Node({"linux": {"resources": resources}})
+    rules = document.at("linux", "resources", "devices")
+    if len(rules):
+        yield f"{rules.pointer}: ignored: an update leaves the device rules as they are"
+    from ociruntime.check.unknown import unknown_names
+
+    for violation in unknown_names(document):
+        yield f"{violation.pointer}: ignored: {violation.reason}"
 
 
 def _named(pointer: str, names: dict[str, str]) -> str:
@@ -74,6 +94,7 @@ def _named(pointer: str, names: dict[str, str]) -> str:
 
 def _read(file: str) -> Node:
     """The resources object of a file, or of stdin ("-"). Raises BundleError."""
+    full_python.need()  # the schema, in which the names are looked up, is not in a snapshot
     return bundle.load_config(file) if file != "-" else bundle.read_stream(0, "stdin")
 
 

@@ -46,10 +46,17 @@ def run(settings: Settings, given: Arguments) -> int:
 
 
 def findings(loaded: Bundle) -> Findings:
-    """All violations of a config: what create refuses or logs, advice, and names that are unknown or come twice."""
+    """All violations of a config: what create refuses or logs, advice, names that are unknown or come twice.
+
+    Of a valid config also what this machine doesn't have.
+    """
     found = check.violations(loaded.config)
     found.take(advice.advice(loaded.config))
     found.take(unknown.unknown_names(loaded.config))
+    if not any(violation.severity == "error" for violation in found):
+        from ociruntime.inspect.absent import absent
+
+        found.take(absent(loaded.config))
     found.sort(key=lambda one: one.pointer)
     found.take(duplicate_names(loaded.raw))
     return found

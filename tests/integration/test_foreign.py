@@ -117,7 +117,7 @@ def test_list_and_gc_beside_it(stage: Stage, theirs: Stage, status: str) -> None
     document: list[dict[str, Any]] = json.loads(result.out)
     assert {one["id"] for one in document} == {own.id, left.id}
     cleaned = stage.runtime.call("gc").ok()
-    assert cleaned.out == f"{left.id}\n"
+    assert cleaned.out == f"{left.id}: its delete was interrupted, and is finished\n"
     assert (
         len(re.findall(f"^ociruntime: warning: gc: .* another runtime, {name}: ", cleaned.err, re.MULTILINE))
         == 2

@@ -29,6 +29,9 @@ def own():
             open("/proc/self/oom_score_adj").read(), dict(os.environ))
 def cgroups():  # paths alone: another session may mount a hierarchy, which is then in the list of all processes
     return sorted({"/\\n", *(line.split(":", 2)[2] for line in open("/proc/self/cgroup"))})
+first = threading.Thread(target=os.getpid)  # with it glibc catches a signal of its own (33), for good
+first.start()
+first.join()
 before = own()
 """
 AFTER = """
@@ -42,7 +45,7 @@ def blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize(("page", "count"), [("docs/library.md", 9), ("README.md", 1)])
+@pytest.mark.parametrize(("page", "count"), [("docs/library.md", 10), ("README.md", 1)])
 def test_the_code_of_the_page_runs(page: str, count: int, tmp_path: Path, nothing_left_behind: None) -> None:
     """Each block runs after the other, prints the container's output, and changes nothing in its process."""
     if runtime_under_test() != "ociruntime":
@@ -52,7 +55,7 @@ def test_the_code_of_the_page_runs(page: str, count: int, tmp_path: Path, nothin
     program = CALLER + f"root = {str(tmp_path / 'state')!r}\n" + "\n".join(code) + AFTER
     program = program.replace('"/srv/busybox"', repr(str(busybox_template())))
     program = program.replace('"/run/example"', "root").replace("root = root", "")
-    for name in ("hello-1", "hello-2", "hello-3", "hello-4", "untrusted-1"):
+    for name in ("hello-1", "hello-2", "hello-3", "hello-4", "untrusted-1", "asking-1"):
         program = program.replace(f'"{name}"', repr(new_id()))
     done = subprocess.run(
         [sys.executable, "-c", program],

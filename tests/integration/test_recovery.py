@@ -180,7 +180,7 @@ def test_damaged_journal_of_an_interrupted_create(stage: Stage, damage: str) -> 
     path.write_bytes(_JOURNALS[damage](path.read_bytes()))
     result = stage.runtime.call("gc")
     assert result.code == 0, result.err
-    assert result.out == f"{container.id}\n"
+    assert result.out == f"{container.id}: its create was interrupted, and is undone\n"
     assert stage.runtime.ids() == []
     container.create().ok()
     container.delete("--force").ok()
@@ -239,7 +239,10 @@ def test_interrupted_delete_whose_config_is_gone(stage: Stage) -> None:
         _file(container, name).unlink()
         if name == "journal":  # it goes only when everything in it is undone
             _file(container, name).write_bytes(kept)
-        assert stage.runtime.call("gc").ok().out == f"{container.id}\n", name
+        assert (
+            stage.runtime.call("gc").ok().out
+            == f"{container.id}: its delete was interrupted, and is finished\n"
+        ), name
         container.created = False
         assert stage.runtime.ids() == []
 

@@ -83,7 +83,10 @@ def test_queries_change_nothing(stage: Stage, operation: str) -> None:
         assert _files(container) == before, words
         assert _lives(pid), words
     assert not note.exists()
-    assert stage.runtime.call("gc").ok().out == f"{container.id}\n"
+    assert (
+        stage.runtime.call("gc").ok().out
+        == f"{container.id}: its {operation} was interrupted, and is {_OUTCOME[operation]}\n"
+    )
     container.created = False
     assert (note.read_text() if operation == "delete" else "ran\n") == "ran\n"
     assert not _lives(pid)
@@ -124,6 +127,9 @@ def test_a_living_init_can_be_signalled(stage: Stage) -> None:
     container.delete().ok()
 
 
+_OUTCOME = {"create": "undone", "delete": "finished"}  # in the words of gc
+
+
 @pytest.mark.parametrize("operation", ["create", "delete"])
 @pytest.mark.parametrize("verb", ["create", "start", "delete", "delete --force", "gc"])
 def test_who_finishes_it(stage: Stage, operation: str, verb: str) -> None:
@@ -137,7 +143,10 @@ def test_who_finishes_it(stage: Stage, operation: str, verb: str) -> None:
     elif verb == "start":
         container.start().refused("container does not exist")
     elif verb == "gc":
-        assert stage.runtime.call("gc").ok().out == f"{container.id}\n"
+        assert (
+            stage.runtime.call("gc").ok().out
+            == f"{container.id}: its {operation} was interrupted, and is {_OUTCOME[operation]}\n"
+        )
     else:
         result = container.delete(*verb.split()[1:]).ok()
         assert result.err == ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.cgroup_files import MIB, V2, place, resources, value, value_of
+from tests.harness.driver import runtime_under_test
 from tests.harness.peers import PEERS, departure
 
 if TYPE_CHECKING:
@@ -220,6 +221,41 @@ def test_ways_to_pass_a_document(compare: Compare) -> None:
         return {"pids": seen}
 
     assert compare(scenario) == {"pids": ["31", "32", "33", "40"]}
+
+
+@pytest.mark.skipif(
+    runtime_under_test() in PEERS, reason="what is asked is this runtime's: run with RUNTIME=ociruntime"
+)
+@pytest.mark.parametrize("source", ["stdin", "file"])
+def test_what_is_ignored_is_named(source: str, stage: Stage) -> None:
+    """An unknown name with the one that was meant, device rules, and flags beside the document; the rest is set."""
+    container = begin(stage)
+    document = {
+        "memories": {"limit": 1},
+        "pids": {"limit": 31, "limmit": 1},
+        "devices": [{"allow": True, "access": "rwm"}],
+    }
+    flags = ("--memory", "1", "--cpu-share", "2")
+    path = stage.directory / "limits.json"
+    path.write_text(json.dumps(document))
+    done = (
+        from_stdin(container, document, *flags, "-r", "-")
+        if source == "stdin"
+        else update(container, *flags, "-r", str(path))
+    )
+    assert done.ok().err.splitlines() == [
+        f"ociruntime: warning: update: {words}"
+        for words in (
+            "--cpu-share, --memory: ignored, because --resources names a document",
+            "/devices: ignored: an update leaves the device rules as they are",
+            "/memories: ignored: no version of the specification has this name, so it has no effect (did you mean memory?)",
+            "/pids/limmit: ignored: no version of the specification has this name, so it has no effect (did you mean limit?)",
+        )
+    ]  # fmt: skip
+    assert value(container, "pids", "pids.max", "pids.max") == "31"
+    engines = {"pids": {"limit": 32}, "devices": None, "blockIO": {}, "memory": {"limit": 0}}
+    assert from_stdin(container, engines).ok().err == ""
+    container.delete("--force").ok()
 
 
 def test_units(compare: Compare) -> None:

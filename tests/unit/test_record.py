@@ -48,7 +48,7 @@ def test_a_state_that_was_kept(directory: StateDir) -> None:
     assert (record.shares_pids, record.has_process) == (False, True)
     assert record.annotations == {"org.example": "\udcff"}
     assert record.resources is None
-    assert Options("one", **record.options).kept() == {"rootless": "auto", **record.options}
+    assert Options("one", **record.options).kept() == {"rootless": "auto", "maker": "", **record.options}
 
 
 def test_it_is_written_as_it_was(directory: StateDir) -> None:

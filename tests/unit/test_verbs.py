@@ -11,16 +11,20 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
-from ociruntime import container, signals
+from ociruntime import bundle, container, host, signals
 from ociruntime.check import check
 from ociruntime.cli import main
-from ociruntime.errors import NoSuchContainer, UsageError, Violation
+from ociruntime.errors import NoSuchContainer, StepFailed, UsageError, Violation
 from ociruntime.inspect import features
 from ociruntime.linux import hostname
+from ociruntime.linux.cgroups.layout import Layout
+from ociruntime.operations.config_maker import make_config
+from ociruntime.plan import order
 from ociruntime.verbs.list import name_owners, table
 from ociruntime.verbs.spec import default_config
 
@@ -92,6 +96,76 @@ def test_spec_is_that_of_runc(tmp_path: Path) -> None:
     assert theirs.pop("hostname") != ours.pop("hostname")
     theirs["process"]["capabilities"].pop("ambient", None)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("preset", ["untrusted", "trusted"])
+def test_spec_writes_the_library_s_presets(preset: str, tmp_path: Path) -> None:
+    """The same config as make_config's, so that both faces promise the same."""
+    assert main(["spec", "--preset", preset, "-b", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written == json.loads(json.dumps(make_config(["sh"], "rootfs", preset=preset)))
+    assert written != json.loads(json.dumps(default_config(False)))
+
+
+def test_spec_refuses_a_preset_that_it_can_not_write(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown one, and one together with --rootless, which is a config of its own; no file is written."""
+    assert main(["spec", "--preset", "frob", "-b", str(tmp_path)]) == 1
+    assert "flag --preset must be one of untrusted, trusted, not 'frob'" in capfd.readouterr().err
+    assert main(["spec", "--preset", "trusted", "--rootless", "-b", str(tmp_path)]) == 1
+    assert "flags --preset and --rootless: only one of them is possible" in capfd.readouterr().err
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_plan_where_no_cgroup_is_mounted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is that of --cgroup-manager disabled, and says so; create refuses the config, and names that flag."""
+    from ociruntime.verbs import plan
+
+    def probe(*given: Any) -> Any:
+        machine = probe_for(*given)
+        machine.cgroups = machine.groups = Layout("none")
+        return machine
+
+    probe_for = host.probe_for
+    monkeypatch.setattr(plan, "probe_for", probe)
+    assert main(["spec", "-b", str(tmp_path)]) == 0
+    assert main(["plan", str(tmp_path)]) == 0
+    shown = capfd.readouterr()
+    assert "this is the plan of --cgroup-manager disabled" in shown.err
+    assert " exec sh " in shown.out
+    assert "cgroup " not in shown.out.replace("/sys/fs/cgroup", "")
+    assert main(["--cgroup-manager", "disabled", "plan", str(tmp_path)]) == 0
+    assert capfd.readouterr() == (shown.out, "")
+    path = tmp_path / "config.json"
+    loaded = bundle.load(str(tmp_path), str(path))
+    machine = probe(loaded.config, order.Options())
+    with pytest.raises(StepFailed, match=re.escape("or without limits --cgroup-manager disabled)")):
+        order.make(loaded, machine, order.Options("x"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nothing", "nothing: no such directory (--bundle names the directory with config.json; `ociruntime spec` writes one)"),
+        ("empty", "empty/config.json: no such file or directory (--bundle names the directory with config.json;"),
+        ("image", "image/config.json: no such file or directory (it is an image layout: `umoci unpack --image "),
+        ("image.tar", "image.tar: not a directory (it is an archive: of an image, `skopeo copy docker-archive:"),
+        ("file", "file: not a directory (--bundle names the directory"),
+    ],
+)  # fmt: skip
+def test_a_bundle_that_is_none(
+    name: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The hint says what was probably meant."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "image").mkdir()
+    for file in ("image/oci-layout", "image.tar", "file"):
+        (tmp_path / file).touch()
+    assert main(["--root", str(tmp_path / "state"), "run", "-b", str(tmp_path / name), "x"]) == 1
+    assert capfd.readouterr().err.startswith(f"ociruntime: run: {tmp_path}/{said}")
 
 
 def schema(name: str) -> dict[str, object]:
@@ -387,7 +461,7 @@ def test_list_names_owners(tmp_path: Path) -> None:
     for name, uid in (("a", 0), ("b", 0), ("c", 54321)):
         (tmp_path / name).mkdir()
         os.chown(tmp_path / name, uid, -1)
-    found: list[dict[str, object]] = [{"id": name} for name in "abcd"]
+    found: list[Any] = [{"id": name} for name in "abcd"]
     name_owners(str(tmp_path), found)
     assert [state["owner"] for state in found] == ["root", "root", "#54321", ""]
 
@@ -403,7 +477,8 @@ def test_list_begins_anew_for_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("ociruntime.native.full_python.go_over", go_over)
     (tmp_path / "a").mkdir()
-    name_owners(str(tmp_path), [{"id": "a"}])
+    only: list[Any] = [{"id": "a"}]
+    name_owners(str(tmp_path), only)
     os.chown(tmp_path / "a", 54321, -1)
     with pytest.raises(BegunAnewError):
-        name_owners(str(tmp_path), [{"id": "a"}])
+        name_owners(str(tmp_path), only)

@@ -180,7 +180,9 @@ def _refuse_without_mount(config: Node, layout: Layout) -> None:
     for node in (linux.at("cgroupsPath"), *(member for _, member in linux.at("resources").members())):
         if len(node):
             raise StepFailed(
-                "no cgroup hierarchy is mounted on this machine", pointer=node.pointer, hint=HIERARCHY_CURE
+                "no cgroup hierarchy is mounted on this machine",
+                pointer=node.pointer,
+                hint=f"{HIERARCHY_CURE}, or without limits --cgroup-manager disabled",
             )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ociruntime/api/maker.py: is what it makes valid, and what was asked for?"""
+"""ociruntime/operations/config_maker.py: is what it makes valid, and what was asked for?"""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from ociruntime import bundle
-from ociruntime.api.maker import make_config
 from ociruntime.check import check
 from ociruntime.config import Node
 from ociruntime.errors import BundleError, InvalidConfig, UsageError
+from ociruntime.operations.config_maker import make_config
 
 ARGS = ["/bin/true"]
 
@@ -76,6 +76,26 @@ def test_every_argument() -> None:
     assert config["linux"]["resources"]["pids"] == {"limit": 3}
     assert {"network", "user"} <= _kinds(config)
     assert config["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ALLOW"}
+
+
+class Agent:
+    """What make_config takes of a SeccompAgent."""
+
+    path = "/run/agent"
+    calls = ("mkdir", "ptrace", "clone3")
+
+
+@pytest.mark.parametrize("preset", ["untrusted", "trusted"])
+def test_an_agent_is_asked_and_nobody_else(preset: str) -> None:
+    """One rule for its calls, and no second one for a call that the preset refuses; the others stay refused."""
+    seccomp = make_config(ARGS, "/r", preset=preset, notify=Agent())["linux"]["seccomp"]  # type: ignore[arg-type]
+    assert (seccomp["listenerPath"], seccomp["defaultAction"]) == ("/run/agent", "SCMP_ACT_ALLOW")
+    first, *others = seccomp["syscalls"]
+    assert first == {"names": ["mkdir", "ptrace", "clone3"], "action": "SCMP_ACT_NOTIFY"}
+    refused = {name for rule in others for name in rule["names"]}
+    assert not refused & set(Agent.calls)
+    assert ("mount" in refused) == (preset == "untrusted")
+    assert all(rule["names"] for rule in others)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@
     untrusted   for a program that may be hostile: no network, a read-only root, a private /tmp, no capability, no new
                 privileges, a user namespace, limits of memory, processes and CPU, and dangerous system calls refused
     trusted     for a program of one's own: the host's network, a writable root, runc's capabilities, no limits
+
+The verb `spec` takes the tables from here, and with --preset the whole config. Must not import another operation.
 """
 
 from __future__ import annotations
@@ -17,16 +19,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from ociruntime.api.seccomp_agent import SeccompAgent
+
     Config = dict[str, Any]
     # (source on the host, destination), read-only; or a third word, "ro" or "rw"
     Bind = tuple[str, str] | tuple[str, str, str]
 
-_VERSION = "1.0.2"  # the lowest that has every property below: any runtime then takes the config
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+OCI_VERSION = "1.0.2"  # the lowest that has every property below: any runtime then takes the config
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
+# What tells of the machine, or reaches into it. Those of `spec` are runc's.
+MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+    "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi",
+)  # fmt: skip
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _PERIOD = 100_000  # microseconds; the kernel's default
 _NOBODY = 65534
 _MIB = 1 << 20
-_PRESETS: dict[str, Config] = {
+PRESETS: dict[str, Config] = {
     "untrusted": {
         "user": (_NOBODY, _NOBODY),
         "readonly": True,
@@ -47,7 +58,7 @@ _PRESETS: dict[str, Config] = {
         "memory": None,
         "pids": None,
         "cpus": None,
-        "capabilities": ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"),
+        "capabilities": CAPABILITIES,
         "user_namespace": False,
         "seccomp": False,
     },
@@ -90,6 +101,7 @@ def make_config(
     capabilities: Sequence[str] | None = None,
     user_namespace: bool | None = None,
     seccomp: Config | bool | None = None,
+    notify: SeccompAgent | None = None,
 ) -> Config:
     """A config for `bundle.made`.
 
@@ -104,20 +116,23 @@ def make_config(
     network   True: the host's. False: none but a loopback
     user_namespace   map the ids 0 to 65535 to 100000 to 165535 of the host
     seccomp   True: refuse the dangerous calls. A dict: linux.seccomp as the specification has it
+    notify    an agent that answers some system calls; it must be there as long as the container
     Raises UsageError for an unknown preset, InvalidConfig for values that the specification forbids.
     """
-    if preset not in _PRESETS:
-        raise UsageError(f"preset: {preset!r} is unknown", hint=f"one of {', '.join(_PRESETS)}")
+    if preset not in PRESETS:
+        raise UsageError(f"preset: {preset!r} is unknown", hint=f"one of {', '.join(PRESETS)}")
     if isinstance(args, (str, bytes)):
         raise UsageError(f"args: a list is wanted, not {args!r}", hint='["sh", "-c", ...] runs a shell')
     given = {
         "user": user, "readonly": readonly, "network": network, "tmpfs": tmpfs, "memory": memory, "pids": pids, "cpus": cpus,
         "capabilities": capabilities, "user_namespace": user_namespace, "seccomp": seccomp,
     }  # fmt: skip
-    said: Config = {name: _PRESETS[preset][name] if value is None else value for name, value in given.items()}
+    said: Config = {name: PRESETS[preset][name] if value is None else value for name, value in given.items()}
+    if notify is not None:
+        said["seccomp"] = _asking(notify, said["seccomp"])
     config = {
-        "ociVersion": _VERSION,
-        "process": _process(list(args), cwd, {"PATH": _PATH, **(env or {})}, said),
+        "ociVersion": OCI_VERSION,
+        "process": _process(list(args), cwd, {"PATH": PATH, **(env or {})}, said),
         "root": {"path": rootfs, "readonly": said["readonly"]},
         "hostname": hostname,
         "mounts": [*_mounts(said["tmpfs"]), *map(_bind, binds)],
@@ -181,12 +196,9 @@ def _linux(said: Config) -> Config:
         kinds.append("network")
     linux: Config = {
         "resources": _resources(said),
-        "maskedPaths": [
-            "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-            "/proc/timer_list", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
-        ],
-        "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
-    }  # fmt: skip
+        "maskedPaths": [*MASKED, "/proc/interrupts"],
+        "readonlyPaths": list(READONLY),
+    }
     if said["user_namespace"]:
         kinds.append("user")
         mapping = [{"containerID": 0, "hostID": _FIRST_ID, "size": _IDS}]
@@ -206,6 +218,22 @@ def _resources(said: Config) -> Config:
     if said["cpus"] is not None:
         found["cpu"] = {"period": _PERIOD, "quota": int(said["cpus"] * _PERIOD)}
     return found
+
+
+def _asking(agent: SeccompAgent, seccomp: Config | bool) -> Config:
+    if isinstance(seccomp, dict):
+        hint = "give it a rule with SCMP_ACT_NOTIFY, and the agent's path as listenerPath"
+        raise UsageError("notify: not possible with a seccomp of your own", hint=hint)
+    base: Config = _refusing() if seccomp else {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}
+    rules = [
+        {**rule, "names": [name for name in rule["names"] if name not in agent.calls]}
+        for rule in base["syscalls"]
+    ]
+    rules = [
+        {"names": list(agent.calls), "action": "SCMP_ACT_NOTIFY"},
+        *(rule for rule in rules if rule["names"]),
+    ]
+    return {**base, "listenerPath": agent.path, "syscalls": rules}
 
 
 def _refusing() -> Config:
