@@ -33,7 +33,7 @@ function __ociruntime_flags
         case list
             string join \n f/format= q/quiet h/help
         case spec
-            string join \n b/bundle= rootless h/help
+            string join \n b/bundle= rootless preset= h/help
         case features
             string join \n h/help
         case inspect
@@ -88,7 +88,7 @@ complete -c ociruntime -n '__ociruntime_at' -l root -x -a '(__fish_complete_dire
 complete -c ociruntime -n '__ociruntime_at' -l log -r -F -d 'also append errors and warnings to FILE'
 complete -c ociruntime -n '__ociruntime_at' -l log-format -x -a 'text json' -d 'format of log lines (default text)'
 complete -c ociruntime -n '__ociruntime_at' -l debug -d 'log more, and show the traceback of an internal error'
-complete -c ociruntime -n '__ociruntime_at' -l trace -r -F -d 'create, start, run, exec: write the start and end of every step to FILE (Chrome trace JSON)'
+complete -c ociruntime -n '__ociruntime_at' -l trace -r -F -d 'create, start, run, exec: write the start and end of every step to FILE (Chrome trace JSON; a page if FILE ends with .html)'
 complete -c ociruntime -n '__ociruntime_at' -l cgroup-manager -x -a 'cgroupfs disabled systemd' -d 'how cgroups are managed (default cgroupfs)'
 complete -c ociruntime -n '__ociruntime_at' -l systemd-cgroup -d 'the same as --cgroup-manager systemd: a scope unit for each container'
 complete -c ociruntime -n '__ociruntime_at' -l rootless -x -a 'auto false true' -d "go on without the cgroups that may not be made (default auto: unless the caller is the host's root)"
@@ -243,6 +243,7 @@ complete -c ociruntime -n '__ociruntime_at list' -s h -l help -d 'show this help
 # spec
 complete -c ociruntime -n '__ociruntime_at spec' -s b -l bundle -x -a '(__fish_complete_directories)' -d 'directory for config.json (default: the current one)'
 complete -c ociruntime -n '__ociruntime_at spec' -l rootless -d 'write a config for the user who calls it'
+complete -c ociruntime -n '__ociruntime_at spec' -l preset -x -a 'untrusted trusted' -d 'write the config that the library makes for such a program (docs/library.md)'
 complete -c ociruntime -n '__ociruntime_at spec' -s h -l help -d 'show this help'
 
 # features
@@ -258,7 +259,7 @@ complete -c ociruntime -n '__ociruntime_at validate' -s h -l help -d 'show this 
 complete -c ociruntime -n '__ociruntime_at validate 1' -F
 
 # plan
-complete -c ociruntime -n '__ociruntime_at plan' -s f -l format -x -a 'text json' -d 'output format (default text)'
+complete -c ociruntime -n '__ociruntime_at plan' -s f -l format -x -a 'text json html' -d 'output format (default text); html is a page to look at'
 complete -c ociruntime -n '__ociruntime_at plan' -s h -l help -d 'show this help'
 complete -c ociruntime -n '__ociruntime_at plan 1' -F
 

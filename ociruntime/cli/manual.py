@@ -69,6 +69,7 @@ ENVIRONMENT = (
     ("DBUS_SESSION_BUS_ADDRESS, DBUS_SYSTEM_BUS_ADDRESS", "Where systemd is reached, with --cgroup-manager systemd: for a user, and for root."),
     ("NOTIFY_SOCKET", "Start and run: a socket of that kind is given to the container, and what its program says there is passed on."),
     ("LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES", "Create and run: descriptors that systemd has opened are passed on to the container's program."),
+    ("TRACEPARENT, TRACESTATE", "The trace of --trace continues the caller's (W3C Trace Context)."),
     ("PATH", "Where newuidmap, newgidmap, ps and the runtimes of compare are looked for."),
 )  # fmt: skip
 
