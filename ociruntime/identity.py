@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
+_PROC = "/proc"  # cli/snapshot/warm.py pretends another
 _PF_EXITING = 0x4  # linux/sched.h
 # Fields 9, 20 and 22 of /proc/PID/stat, counted from the state, which is the third (proc(5)).
 _FLAGS, _THREADS, _START_TIME = 6, 17, 19
@@ -72,7 +73,7 @@ def _is_over(fields: list[bytes]) -> bool:
 def _stat(name: str) -> list[bytes]:
     """What /proc/NAME/stat has after the program's name; nothing if there is no such process or thread."""
     try:
-        with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
+        with open(f"{_PROC}/{name}/stat", "rb", buffering=0) as file:
             return file.read(4096).rpartition(b")")[2].split()  # all of it at once: it has some 400 bytes
     except (FileNotFoundError, ProcessLookupError):
         return []

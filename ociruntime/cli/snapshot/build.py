@@ -40,6 +40,7 @@ RENAMED = {
         for name in ("malloc", "calloc", "realloc", "free", "dlopen", "dlsym", "dlerror", "dlclose")
     },
     "__tls_get_addr": "snapshot_tls",
+    "getpid": "snapshot_getpid",
     "pthread_self": "snapshot_self",
     "pthread_getattr_np": "snapshot_getattr",
 }

@@ -29,6 +29,7 @@
 #include "snapshot.h"
 
 #define MOST_STACK (4UL << 20)
+#define PRETENDED_PID 4194305  // one more than the largest that the kernel gives (PID_MAX_LIMIT)
 
 struct range {
   char *start, *end;
@@ -110,6 +111,8 @@ __asm__(".text\n"
 // libc's number of the thread is an address, other in each build, and that of Python's objects depends on its
 // size.
 pthread_t snapshot_self(void) { return snapshot_is_frozen ? pthread_self() : 1; }
+// Nor must it be seen whether the build's number is a small one, of which Python has the object already.
+pid_t snapshot_getpid(void) { return snapshot_is_frozen ? getpid() : PRETENDED_PID; }
 int snapshot_getattr(pthread_t thread, pthread_attr_t *attributes) {
   (void)thread;
   return pthread_getattr_np(pthread_self(), attributes);

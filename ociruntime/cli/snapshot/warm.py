@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from ociruntime import cli
+from ociruntime import cli, identity
 from ociruntime.removal import remove_tree
 
 _CALLS = (("state", "unknown"), ("start", "unknown"), ("kill", "unknown", "KILL"), ("delete", "unknown"))
@@ -23,6 +23,11 @@ _CALLS_RUNNING = (
     ("ps", "running"),
     ("list",),
 )
+# What /proc says of this process and of that container's init, which are the same here. A real line would be another in each
+# build: a number of one digit is an object that there is already, and a longer one is new, so that all allocations that follow
+# had another number (order.py).
+_START_TIME = 123456
+_STAT = f"1 (init) S 1 1 1 0 -1 4194560 1000 0 10 0 10 10 0 0 20 0 1 0 {_START_TIME} {'1000 ' * 30}\n"
 
 
 def up(scratch: str, rounds: int) -> None:
@@ -33,12 +38,14 @@ def up(scratch: str, rounds: int) -> None:
     """
     # Wherever the build has its files: how many directories a path has makes a difference to what is warm.
     place = "/tmp" if os.access("/tmp", os.W_OK) else scratch
-    root = f"{place}/ociruntime-warm-{os.getpid():07}"
+    root = f"{place}/ociruntime-warm-{os.urandom(4).hex()}"
     os.mkdir(root, 0o700)
     try:
+        identity._PROC = f"{root}/@proc"  # no container's id has an @
         _pretend(root)
         _call(root, rounds)
     finally:
+        identity._PROC = "/proc"
         remove_tree(root)
 
 
@@ -60,17 +67,19 @@ def _call(root: str, rounds: int) -> None:
 
 
 def _pretend(root: str) -> None:
-    """A running container, as far as its files say: its init is this process."""
-    from ociruntime.identity import start_time_of
+    """A running container, as far as its files say, and a /proc with its init."""
     from ociruntime.progress import EXECUTING, STAMPS_OFFSET
     from ociruntime.statedir import Record, StateDir
 
+    os.makedirs(f"{identity._PROC}/{os.getpid()}")
+    with open(f"{identity._PROC}/{os.getpid()}/stat", "w", encoding="ascii") as file:
+        file.write(_STAT)
     directory = StateDir.claim(root, "running")
     directory.write("progress", (EXECUTING << 32).to_bytes(8, "little") + bytes(STAMPS_OFFSET))
     members: dict[str, object] = {
         "id": "running",
-        "pid": os.getpid(),
-        "start_time": start_time_of(os.getpid()),
+        "pid": os.getpid(),  # a constant: snapshot.c
+        "start_time": _START_TIME,
         "bundle": "/bundle",
         "rootfs": "/bundle/rootfs",
         "facts": {"cgroups": {"paths": {}}},
