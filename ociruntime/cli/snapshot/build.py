@@ -44,8 +44,12 @@ RENAMED = {
     "pthread_self": "snapshot_self",
     "pthread_getattr_np": "snapshot_getattr",
 }
-# In sys.builtin_module_names, but they need further libraries, and no verb needs them.
-_UNUSED = {"binascii", "zlib", "pyexpat", "_elementtree"}
+# In sys.builtin_module_names, but no verb needs them: the first four need further libraries, the others are large.
+_UNUSED = {
+    "binascii", "zlib", "pyexpat", "_elementtree",
+    "_csv", "_md5", "_pickle", "_random", "_sha1", "_sha2", "_sha256", "_sha3", "_sha512", "_statistics", "array", "cmath",
+    "unicodedata",
+}  # fmt: skip
 _ODD_NAMES = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins": "", "sys": ""}
 # Extension modules that verbs use; which of them are in the archive differs.
 _EXTENSIONS = (

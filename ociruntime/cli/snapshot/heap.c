@@ -25,7 +25,7 @@
 #define ARRAY_SIZE (64UL << 20)  // of the build
 #define TRIAL_SIZE (2UL << 30)   // of a trial: address space, of which a build uses a fifth
 #define TRIAL_ADDRESS (1UL << 36)
-#define SPARE (2UL << 20)  // for the blocks of a call; whoever needs more gets it from libc
+#define SPARE (1UL << 20)  // for the blocks of a call; whoever needs more gets it from libc
 #define FINE 2048U         // blocks of more units have powers of two
 #define SMALL 33U          // units of the largest block that a call gets from here: 520 bytes
 #define LISTS (FINE + 32)

@@ -173,7 +173,7 @@ static void write_range(int file, const ElfW(Ehdr) * head, const struct range *r
 }
 
 static void write_copy(const char *target, size_t kept) {
-  static char buffer[1 << 16];
+  char buffer[1 << 16];
   int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   int copy = open(target, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
   if (self < 0 || copy < 0)
@@ -311,6 +311,10 @@ static void freeze(int argc, char **argv) {
   PyConfig_InitIsolatedConfig(&config);
   config.site_import = 0;
   config.use_frozen_modules = 0;  // those are variables of the program: their order can't be chosen
+  // What nobody asks a snapshot for would still be a part of it: docstrings (asserts, which are for the type
+  // checker, go with them), and columns for tracebacks whose sources are not there.
+  config.optimization_level = 2;
+  config.code_debug_ranges = 0;
   config.install_signal_handlers = 1;
   config.use_hash_seed = 1;
   config.hash_seed = strtoul(argv[3], NULL, 10);

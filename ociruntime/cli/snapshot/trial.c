@@ -83,7 +83,7 @@ int heap_trial(const char *directory, int (*call)(int argc, char **argv)) {
   snprintf(path, sizeof path, "%s/blocks", directory);
   if (!heap_tell(path))
     return 1;
-  static char line[1 << 16];
+  char line[1 << 16];
   for (int count = 1; fgets(line, sizeof line, stdin); count++) {
     line[strcspn(line, "\n")] = 0;
     fflush(stdout);
