@@ -46,6 +46,11 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         log.failure(Interrupted(2), verb)
         return EXIT_INTERRUPTED
+    except MemoryError:
+        log.failure(
+            RuntimeFailure("out of memory", hint="ulimit -v and ulimit -d show this process's limits"), verb
+        )
+        return EXIT_ERROR
     except Exception as failure:  # noqa: BLE001 - the last line of defence: bad input is never a traceback
         name = type(failure).__name__
         log.tell_error(f"{verb}: internal error: {name}: {failure} (--debug shows where)", {"error": name})

@@ -213,6 +213,16 @@ def test_an_internal_error_is_printable(
     assert "Traceback" in capfd.readouterr().err
 
 
+def test_too_little_memory_has_words(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is no bug of ours: a limit of the process, as a rule."""
+    monkeypatch.setattr("ociruntime.verbs.features.run", raising(MemoryError()))
+    assert main(["features"]) == 1
+    err = capfd.readouterr().err
+    assert err == "ociruntime: features: out of memory (ulimit -v and ulimit -d show this process's limits)\n"
+
+
 def test_an_ordinary_error_has_no_traceback(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """An engine may give --debug always: it is about our bugs, not about a container that does not exist."""
     assert main(["--debug", "--root", str(tmp_path), "state", "one"]) == 1
