@@ -29,7 +29,7 @@
 #include "snapshot.h"
 
 #define MOST_STACK (4UL << 20)
-#define PRETENDED_PID 1234567
+#define PRETENDED_PID 4194305  // one more than the largest that the kernel gives (PID_MAX_LIMIT)
 
 struct range {
   char *start, *end;
