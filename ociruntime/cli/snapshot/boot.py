@@ -115,6 +115,8 @@ def prepare_hidden(
     _import_all(package)
     _keep_init(package)
     _open_streams()
+    # It is full of what imports have looked up, and each lookup of a call would write to a name that it throws out.
+    sys._clear_type_cache()
     warm.up(scratch, _ROUNDS)
     full_python.form = "snapshot"
     full_python.find_interpreter = _find_interpreter
