@@ -129,7 +129,7 @@ def _require(root: str, bundle: Bundle, options: Options, keep_terminal: bool) -
 
         console.refuse(bundle.config, options.console_socket, detached=not keep_terminal)
     if options.cgroup_manager == "systemd":
-        full_python.need()
+        full_python.need("the cgroup manager systemd")
     if awake(bundle.config, "seccomp"):
         from ociruntime.linux import seccomp
 

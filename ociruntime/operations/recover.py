@@ -149,7 +149,7 @@ def need_library() -> None:
     """Before anything is undone: a unit is stopped with a library, which a snapshot can't load."""
     from ociruntime.native import full_python
 
-    full_python.need()
+    full_python.need("the cgroup manager systemd")
 
 
 def _undo_by_state(directory: StateDir, context: Context, record: Record) -> list[str]:

@@ -60,7 +60,7 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
     record = container.record
     container.cgroup_paths()  # refuses one that has none
     if record.unit:
-        full_python.need()
+        full_python.need("the cgroup manager systemd")
     held = Node(record.resources) or container.directory.config().at("linux", "resources")
     found = list(update.check(resources, held))
     wrong = [violation for violation in found if violation.severity == "error"]

@@ -55,7 +55,7 @@ def start(given: Arguments) -> int:
             from ociruntime.shim.serve import serve
 
             serve(listener, path, ttrpc=ttrpc, namespace=namespace, known=known)
-            os._exit(0)
+            return 0
         _settle(pid, options.shim_cgroup)
     emit(_answer(f"unix://{path}", params is not None))
     if listener is not None:

@@ -32,6 +32,7 @@ LEFT_OUT = {
     "ociruntime.verbs.doctor",
     *(module for module in MODULES if module.startswith("ociruntime.inspect.doctor")),
     "ociruntime.cli.snapshot.order",
+    "ociruntime.cli.snapshot.trial_shim",
 }
 
 DRIVER = """
@@ -123,6 +124,8 @@ BY_THE_LAUNCHER = {
     ("ociruntime.linux.accounts", "pwd"),
     ("ociruntime.operations.recover", "ociruntime.linux.cgroups.systemd.scope"),
     ("ociruntime.operations.update", "ociruntime.linux.cgroups.systemd.scope"),
+    ("ociruntime.api", "ociruntime.api.asynchronous"),  # the shim has a loop of its own
+    ("ociruntime.native.child", "importlib"),  # in the child, which is no snapshot
     *(
         ("ociruntime.cli.snapshot.boot", name)
         for name in (

@@ -50,6 +50,14 @@ _EXTENSIONS = (
     "_cffi_backend", "ociruntime.native._shim",
 )  # fmt: skip
 _SOURCES = ("snapshot.c", "heap.c", "trial.c", "immortal.c")
+SHIM = "containerd-shim-ociruntime-v1"
+# shim.c has no C library but that of init; as in native/_build.py.
+_SHIM_FLAGS = (
+    "-std=gnu11", "-Os", "-Wall", "-Wextra", "-fno-pie", "-fno-asynchronous-unwind-tables", "-fstack-protector-strong",
+    "-ffunction-sections", "-fdata-sections", "-fno-strict-aliasing", "-static", "-no-pie", "-s", "-DOWN_LIBC", "-nostdlib",
+    "-mstack-protector-guard=global", "-U_FORTIFY_SOURCE", "-fno-lto", "-Wl,--gc-sections", "-Wl,--build-id=none",
+    "-Wl,-z,noexecstack", "-Wl,-z,relro",
+)  # fmt: skip
 _FLAGS = ("-std=gnu11", "-O2", "-g0", "-fno-pie", "-fstack-protector-strong", "-Wall", "-Wextra")
 # separate-code is ld's own choice on x86_64; on aarch64, the code of an image would otherwise be in the writable segment
 # of the image before it.
@@ -66,7 +74,7 @@ class BuildError(Exception):
 
 
 def main(words: Sequence[str]) -> int:
-    """[--seed N] [--launcher PATH | --beside] OUTPUT."""
+    """[--seed N] [--launcher PATH | --beside] [--shim PATH] OUTPUT."""
     import argparse
 
     parser = argparse.ArgumentParser(
@@ -84,6 +92,9 @@ def main(words: Sequence[str]) -> int:
         default="",
         help="file with the order of objects in memory: written, or, if it is there, used, so that the same seed gives the same bytes",
     )
+    parser.add_argument(
+        "--shim", default="", help="where containerd's shim is put, which executes `ociruntime` beside it"
+    )
     parser.add_argument("output", metavar="OUTPUT")
     given = parser.parse_args(words)
     try:
@@ -93,6 +104,7 @@ def main(words: Sequence[str]) -> int:
             beside=given.beside,
             seed=given.seed,
             order_file=given.order,
+            shim=given.shim,
         )
     except (BuildError, ImageError) as failure:
         sys.stderr.write(f"ociruntime: no snapshot: {failure}\n")
@@ -101,13 +113,20 @@ def main(words: Sequence[str]) -> int:
 
 
 def build(
-    output: str, *, launcher: str = "", beside: bool = False, seed: int = 0, order_file: str = ""
+    output: str,
+    *,
+    launcher: str = "",
+    beside: bool = False,
+    seed: int = 0,
+    order_file: str = "",
+    shim: str = "",
 ) -> None:
     """Build, try, and put it at `output`. Raises BuildError or ImageError.
 
     launcher  the ordinary command; by default that of this environment
     beside    it will be found beside the snapshot, wherever that is installed
     order_file  where the order of objects is kept, or ""
+    shim        where the program is put that calls the command as containerd's shim, or ""
     """
     launcher = (
         "" if beside else absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
@@ -135,10 +154,17 @@ def build(
         if order_file and not known:
             places.write(order_file)
         try_out(made, scratch)
-        target = absolute(output)
-        shutil.copyfile(made, target + ".new")
-        os.chmod(target + ".new", 0o755)
-        os.replace(target + ".new", target)
+        shim_made = _compile_shim(scratch)
+        _install(made, output)
+        if shim:
+            _install(shim_made, shim)
+
+
+def _install(made: str, output: str) -> None:
+    target = absolute(output)
+    shutil.copyfile(made, target + ".new")
+    os.chmod(target + ".new", 0o755)
+    os.replace(target + ".new", target)
 
 
 def find_archive() -> str:
@@ -367,6 +393,17 @@ def try_out(made: str, scratch: str) -> None:
             raise BuildError(f"{' '.join(words)} ended with {done.returncode}: {done.stdout + done.stderr}")
     if _may_make_containers():
         _try_container(made, scratch, root)
+
+
+def _compile_shim(scratch: str) -> str:
+    """The program that calls the command as the shim; its path, beside the command. Raises BuildError if they don't work."""
+    made = os.path.join(scratch, SHIM)
+    sources = (os.path.join(_HERE, "shim.c"), os.path.join(_PACKAGE, "native", "libc.c"))
+    _run("gcc", *_SHIM_FLAGS, *sources, "-o", made)
+    said = _run(made, "-v")
+    if "in a snapshot" not in said:
+        raise BuildError(f"{SHIM} -v says {said}")
+    return made
 
 
 def _may_make_containers() -> bool:
