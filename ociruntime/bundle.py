@@ -133,7 +133,8 @@ def _before_a_stream() -> None:
     """What can be read only once is left to a process that will not have to begin anew."""
     from ociruntime.native import full_python
 
-    full_python.need()
+    if full_python.go_over is not None:
+        full_python.need()
 
 
 def _is_pipe(descriptor: int) -> bool:

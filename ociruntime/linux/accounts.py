@@ -18,7 +18,7 @@ def login_name(uid: int, passwd: str) -> str:
             return name
     from ociruntime.native import full_python
 
-    if full_python.go_over is not None:
+    if full_python.form == "snapshot":
         return ""
     import pwd
 

@@ -258,14 +258,19 @@ def foresee(root: str, config: Node) -> None:
     """
     from ociruntime.native import full_python
 
-    if not full_python.absent or not config.at("linux", "seccomp"):
+    if full_python.go_over is None or not config.at("linux", "seccomp"):
         return
+    if _lacks_library(root, request(config, _fails_unknown(config))):
+        full_python.need()
+
+
+def _lacks_library(root: str, wanted: dict[str, object]) -> bool:
+    """Is this a static program that can't find or make the program of the filter?"""
     if full_python.absent == {"libseccomp"}:
         from ociruntime.linux.seccomp_cache import is_known
 
-        if is_known(root, request(config, _fails_unknown(config))):
-            return
-    full_python.need()
+        return not is_known(root, wanted)
+    return bool(full_python.absent)
 
 
 def _fails_unknown(config: Node) -> bool:
@@ -279,16 +284,31 @@ def apply(step: HostStep, context: Context) -> None:
     Raises StepFailed if the rules can't be compiled or libseccomp is missing; OSError if the agent can't be reached.
     """
     if step.op == "compile_seccomp_filter":
-        from ociruntime.linux import seccomp_cache
-
         wanted = request(context.config, bool(step.args["failUnknown"]))
-        root = os.path.dirname(context.directory)
-        program, how, warnings = seccomp_cache.find_or_compile(root, wanted)
+        program, how, warnings = _find_or_compile(os.path.dirname(context.directory), wanted)
         context.blobs[_BLOB] = program
         context.warnings += warnings
         step.text += f" ({how})"  # for --trace
     else:
         send_listener(context, context.listener, context.pid)
+
+
+def _find_or_compile(root: str, wanted: dict[str, object]) -> tuple[bytes, str, list[str]]:
+    """As in seccomp_cache; by a child if this process can't compile, and can't begin anew either."""
+    from ociruntime.native import full_python
+
+    if full_python.ask is not None and _lacks_library(root, wanted):
+        digits, how, warnings = full_python.ask(__name__, "in_digits", root, wanted)
+        return bytes.fromhex(digits), how, warnings
+    from ociruntime.linux import seccomp_cache
+
+    return seccomp_cache.find_or_compile(root, wanted)
+
+
+def in_digits(root: str, wanted: dict[str, object]) -> tuple[str, str, list[str]]:
+    """The same for JSON, which has no bytes."""
+    program, how, warnings = _find_or_compile(root, wanted)
+    return program.hex(), how, warnings
 
 
 def send_listener(context: Context, listener: int, pid: int) -> None:

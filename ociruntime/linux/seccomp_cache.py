@@ -148,7 +148,7 @@ def _stamp(path: str) -> list[int]:
 
 def _library_path() -> str:
     """The file of the library that this process has loaded (proc(5), maps), or of the snapshot that has it in itself."""
-    if full_python.go_over is not None:
+    if full_python.form == "snapshot":
         return os.readlink("/proc/self/exe")
     with open("/proc/self/maps", "rb", buffering=0) as maps:
         for line in maps.readall().split(b"\n"):

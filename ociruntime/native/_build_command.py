@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How does an install put the command `ociruntime` into the wheel? Used by setup.cfg, never at run time.
+"""How does an install put the command `ociruntime` and containerd's shim into the wheel? Used by setup.cfg, never at run time.
 
-As a snapshot (docs/internals/snapshot.md), with the ordinary launcher beside it as ociruntime-launcher; or, where that can't
-be built, as the launcher alone. The build says which, and why. Must not import anything of the package but parts of the build.
+As a snapshot (docs/internals/snapshot.md), with the ordinary launcher beside it as ociruntime-launcher, and a program that
+calls the snapshot as the shim; or, where that can't be built, both as the launcher. The build says which, and why. Must not
+import anything of the package but parts of the build.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SOURCES = "ociruntime/cli/snapshot"
+SHIM = "containerd-shim-ociruntime-v1"
 # What a packager wants, in this variable: one form, or an error.
 VARIABLE = "OCIRUNTIME_COMMAND"
 _FORMS = ("auto", "snapshot", "launcher")
@@ -40,7 +42,7 @@ _PROGRAM = """
 import sys
 sys.path.insert(0, {tree!r})
 from ociruntime.cli.snapshot.build import main
-sys.exit(main(["--beside", "--linked", {linked!r}, {output!r}]))
+sys.exit(main(["--beside", "--linked", {linked!r}, "--shim", {shim!r}, {output!r}]))
 """
 
 
@@ -100,26 +102,31 @@ class build_scripts(_build_scripts):  # noqa: N801 (setuptools' commands are nam
         for command in ("build_py", "build_ext"):
             self.run_command(command)
         built: Any = self.get_finalized_command("build_ext")
-        command = os.path.join(self.build_dir, "ociruntime")
+        command, shim = (os.path.join(self.build_dir, name) for name in ("ociruntime", SHIM))
         with tempfile.TemporaryDirectory() as scratch:
-            made = os.path.join(scratch, "snapshot")
-            self.linked = freeze(os.path.join(built.build_lib, "ociruntime"), scratch, made)
+            made, made_shim = (os.path.join(scratch, name) for name in ("snapshot", "shim"))
+            self.linked = freeze(os.path.join(built.build_lib, "ociruntime"), scratch, made, made_shim)
             self.libseccomp = libseccomp_in(made)
             os.rename(command, command + "-launcher")
             shutil.copyfile(made, command)
-        os.chmod(command, 0o755)
+            shutil.copyfile(made_shim, shim)
+        for path in (command, shim):
+            os.chmod(path, 0o755)
         self.has_snapshot = True
 
 
-def freeze(package: str, scratch: str, output: str) -> dict[str, str]:
-    """Build the snapshot of a built package; the libraries that are linked into it. Raises NoSnapshotError."""
+def freeze(package: str, scratch: str, output: str, shim: str) -> dict[str, str]:
+    """Build the snapshot of a built package, and the program that calls it as the shim; the libraries that are linked into it.
+
+    Raises NoSnapshotError.
+    """
     tree = os.path.join(scratch, "tree")
     shutil.copytree(package, os.path.join(tree, "ociruntime"))
-    for pattern in ("*.c", "*.h"):
-        for source in glob.glob(f"{SOURCES}/{pattern}"):
-            shutil.copy(source, os.path.join(tree, SOURCES))
+    for pattern in (f"{SOURCES}/*.c", f"{SOURCES}/*.h", "ociruntime/native/libc.c"):
+        for source in glob.glob(pattern):
+            shutil.copy(source, os.path.join(tree, os.path.dirname(source)))
     linked = os.path.join(scratch, "linked.json")
-    words = [sys.executable, "-c", _PROGRAM.format(tree=tree, output=output, linked=linked)]
+    words = [sys.executable, "-c", _PROGRAM.format(tree=tree, output=output, linked=linked, shim=shim)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = (done.stderr.strip() or f"the build of it ended with {done.returncode}").splitlines()

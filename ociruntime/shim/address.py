@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where does a shim listen, and does one listen there already? One socket for each pod of each containerd.
 
-Must not import anything of the package but the errors.
+Must not import anything of the package but the errors and the digest.
 """
 
 from __future__ import annotations
@@ -31,13 +31,16 @@ def path_of(directory: str, containerd: str, namespace: str, group: str) -> str:
 
 
 def _sha256(data: bytes) -> str:
-    try:
-        # CPython 3.11; hashlib loads OpenSSL, which takes 3 ms
-        from _sha256 import sha256  # type: ignore[import-not-found]
-    except ImportError:
-        from _sha2 import sha256  # type: ignore[import-not-found]  # from 3.12 on
-    digest: str = sha256(data).hexdigest()
-    return digest
+    # hashlib loads OpenSSL, which takes 3 ms
+    for module in ("_sha256", "_sha2"):  # CPython 3.11, and newer ones
+        try:
+            found: str = __import__(module).sha256(data).hexdigest()
+        except ImportError:
+            continue
+        return found
+    from ociruntime.shim import sha256
+
+    return sha256.hexdigest(data)
 
 
 def is_served(path: str) -> bool:

@@ -58,9 +58,15 @@ def _tell(text: str) -> int:
 
 
 def _version() -> int:
-    from ociruntime import __version__
+    import sys
 
-    emit(f"{NAME}:\n  Version:  {__version__}\n".encode())
+    from ociruntime import __version__
+    from ociruntime.native.full_python import form
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    emit(
+        f"{NAME}:\n  Version:  {__version__}\n  Python:   {python}, in a{'n' * (form[0] == 'i')} {form}\n".encode()
+    )
     return 0
 
 

@@ -49,7 +49,7 @@ def start(given: Arguments) -> int:
             from ociruntime.shim.serve import serve
 
             serve(listener, path, ttrpc=ttrpc, namespace=namespace, known=known)
-            os._exit(0)
+            return 0
         _settle(pid, options.shim_cgroup)
     emit(said.answer(f"unix://{path}"))
     if listener is not None:

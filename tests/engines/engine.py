@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from tests.harness.command import LAUNCHER
+from tests.harness.command import our_shim
 from tests.harness.driver import (
     DRIVER,
     ENVIRONMENT,
@@ -46,7 +46,7 @@ def runtime_path() -> str:
 
 def shim_directory() -> str:
     """Where our own shim is, whichever runtime is under test."""
-    return os.path.dirname(LAUNCHER)
+    return os.path.dirname(our_shim())
 
 
 def program(name: str, variable: str) -> str:

@@ -22,6 +22,7 @@ from tests.harness import skips
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SHIM = "containerd-shim-ociruntime-v1"
 REPOSITORY = Path(__file__).parents[2]
 # The launcher of the environment that runs the tests.
 LAUNCHER = os.path.join(os.path.dirname(sys.executable), "ociruntime")
@@ -60,13 +61,28 @@ def our_command() -> str:
     return LAUNCHER if why_launcher() else snapshot()
 
 
+def our_shim() -> str:
+    """The path of containerd's shim, in the form of the command."""
+    return os.path.join(os.path.dirname(our_command()), SHIM)
+
+
 def snapshot() -> str:
     """The snapshot's path; the first process of the session that asks builds it."""
     path = os.path.join(os.environ[PLACE], "ociruntime")
     with open(f"{path}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(path):
-            words = [sys.executable, "-m", "ociruntime.cli.snapshot", "--launcher", LAUNCHER, path]
+            shim = os.path.join(os.environ[PLACE], SHIM)
+            words = [
+                sys.executable,
+                "-m",
+                "ociruntime.cli.snapshot",
+                "--launcher",
+                LAUNCHER,
+                "--shim",
+                shim,
+                path,
+            ]
             done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{done.stderr} (RUNTIME=launcher runs the tests without a snapshot)"
     return path

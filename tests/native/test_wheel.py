@@ -26,8 +26,11 @@ from ociruntime.cli.snapshot.build import find_seccomp
 from tests.harness.bundle import make_bundle
 from tests.harness.driver import MARK
 from tests.native.snapshots import call
+from tests.shim.shim import Shim, end, refused
 from tests.unit import test_sbom
 from tests.unit.test_package import SHARED, build, copy_sources
+
+SHIM = "containerd-shim-ociruntime-v1"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,9 @@ def test_the_wheel_names_its_python(wheel: Path) -> None:
         }
         assert set(scripts) == {"containerd-shim-ociruntime-v1", "ociruntime", "ociruntime-launcher"}
         assert {item.external_attr >> 16 for item in scripts.values()} == {0o100755}
-        assert archive.read(scripts["ociruntime"])[:4] == b"\x7fELF"
+        for name in ("ociruntime", SHIM):
+            assert archive.read(scripts[name])[:4] == b"\x7fELF"
+        assert scripts[SHIM].file_size < 20000  # it is not a second copy
         (licence,) = (name for name in archive.namelist() if name.endswith("licenses/CPython.txt"))
         assert b"PYTHON SOFTWARE FOUNDATION LICENSE" in archive.read(licence)
         (licence,) = (name for name in archive.namelist() if name.endswith("licenses/LGPL-2.1.txt"))
@@ -136,6 +141,17 @@ def works(command: str) -> None:
     assert err.startswith(b"ociruntime: validate: /nonexistent")
 
 
+def shim_works(shim: str) -> None:
+    """It says its name, and in which form it runs."""
+    code, out, err = call(shim, "-v")
+    assert (code, err) == (0, b"")
+    assert out.startswith(b"containerd-shim-ociruntime-v1:\n")
+    assert out.endswith(b", in a snapshot\n")
+    assert b'"run.ociruntime.form":"snapshot"' in subprocess.check_output(
+        [shim, "-info"], stdin=subprocess.DEVNULL
+    )
+
+
 @pytest.mark.root
 def test_install_and_uninstall(wheel: Path, prefix: Path, tmp_path: Path) -> None:
     """The command works, also by a link, and runs a container; a rejected config is explained by jsonschema."""
@@ -146,6 +162,11 @@ def test_install_and_uninstall(wheel: Path, prefix: Path, tmp_path: Path) -> Non
     assert {f"{prefix}/{name}" for name in SHARED if not (prefix / name).is_file()} == set()
     (tmp_path / "link").symlink_to(command)
     works(str(tmp_path / "link"))
+    shim_works(f"{prefix}/bin/{SHIM}")
+    for target in (SHIM, "ociruntime"):  # a link of this name may lead to either
+        (tmp_path / SHIM).unlink(missing_ok=True)
+        (tmp_path / SHIM).symlink_to(f"{prefix}/bin/{target}")
+        shim_works(str(tmp_path / SHIM))
     bundle = make_bundle(tmp_path / "bundle", "echo", "hello")
     words = ("--root", str(tmp_path / "state"), "run", "--bundle", str(bundle.directory), f"{MARK}-hello")
     assert call(command, *words) == (0, b"hello\n", b"")
@@ -165,6 +186,7 @@ def test_it_works_at_another_place(wheel: Path, prefix: Path, tmp_path: Path) ->
     other = tmp_path / "other"
     shutil.move(prefix, other)
     works(f"{other}/bin/ociruntime")
+    shim_works(f"{other}/bin/{SHIM}")
     (other / "bin/ociruntime-launcher").unlink()
     code, out, err = call(f"{other}/bin/ociruntime", "help")
     assert (code, out) == (1, b"")
@@ -190,3 +212,49 @@ def test_a_hard_link_of_another_user(wheel: Path, prefix: Path, tmp_path: Path) 
     code, out, err = call(f"{theirs}/ociruntime", "help")
     assert (code, out) == (1, b"")
     assert b"belongs to user 65534, and nothing is executed from there" in err
+
+
+@pytest.mark.root
+def test_the_shim_of_another_user(wheel: Path, prefix: Path, tmp_path: Path) -> None:
+    """Nor is the command beside a hard link to the shim; what is wrong is said with the path."""
+    pip(prefix, "install", "--no-deps", "--no-index", str(wheel))
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    shim, command = theirs / SHIM, theirs / "ociruntime"
+    os.link(prefix / "bin" / SHIM, shim)
+    assert call(str(shim)) == (1, b"", f"{SHIM}: {command}: errno   2\n".encode())
+    command.write_text('#!/bin/sh\necho fooled "$@"\n')
+    command.chmod(0o755)
+    assert call(str(shim), "-v") == (0, b"fooled -v\n", b"")  # as long as it belongs to root
+    for path, change, words in (
+        (command, lambda: os.chown(command, 65534, 65534), "belongs to another user"),
+        (theirs, lambda: os.chown(theirs, 65534, 65534), "belongs to another user"),
+        (theirs, lambda: (os.chown(theirs, 0, 0), theirs.chmod(0o777)), "everybody may write to it"),
+        (command, lambda: (theirs.chmod(0o755), command.unlink(), command.mkdir()), "not a regular file"),
+    ):
+        change()
+        code, out, err = call(str(shim), "-v")
+        assert (code, out) == (1, b"")
+        assert err.startswith(f"{SHIM}: {path}: {words}".encode()), err
+
+
+@pytest.mark.root
+def test_the_installed_shim_asks_a_child(wheel: Path, prefix: Path, tmp_path: Path) -> None:
+    """Of the Python of its environment; when the command has been replaced, it says so, and goes on."""
+    pip(prefix, "install", "--no-deps", "--no-index", str(wheel))
+    shim = Shim(tmp_path / "shim", program=f"{prefix}/bin/{SHIM}")
+    try:
+        bundle = make_bundle(tmp_path / "bundle", "true")
+        bundle.config["process"]["args"] = 7
+        bundle.write()
+        client = shim.connect(shim.start(bundle, f"{MARK}-child"))
+        refused(3, "/process/args", shim.create, client, bundle, f"{MARK}-child")
+        os.replace(prefix / "bin/ociruntime-launcher", prefix / "bin/ociruntime")
+        words = f"{prefix}/bin/ociruntime has been replaced or removed since this process began"
+        refused(2, words, shim.create, client, bundle, f"{MARK}-child")
+        bundle.config["process"]["args"] = ["true"]
+        bundle.write()
+        assert shim.create(client, bundle, f"{MARK}-child") > 0
+        end(client, f"{MARK}-child")
+    finally:
+        shim.close()

@@ -54,12 +54,12 @@ def measure(results: Results, contenders: Sequence[Contender], size: Size) -> No
                         laps[contender.name].append(milliseconds)
         finally:
             engine.stop()
-            _remove_parents()
+            remove_parents()
     for name, values in laps.items():
         results.row(CTR).add(name, values)
 
 
-def _remove_parents() -> None:
+def remove_parents() -> None:
     """The cgroups above the containers', and the runtimes' --root, which are left to the engine."""
     for place in (*glob.glob(f"{leaks.CGROUP_ROOT}/*/{MARK}"), *glob.glob(f"{leaks.CGROUP_ROOT}/{MARK}")):
         os.rmdir(place)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.command import LAUNCHER
+from tests.harness.command import our_shim
 from tests.harness.driver import ENVIRONMENT, MARK, PATIENCE
 from tests.shim.client import Client, Events, Refused
 from tests.shim.descriptions import kind_of
@@ -29,8 +29,8 @@ NAMESPACE = MARK
 
 
 def program() -> str:
-    """The shim's command, beside the runtime's."""
-    return os.path.join(os.path.dirname(LAUNCHER), "containerd-shim-ociruntime-v1")
+    """The shim's command."""
+    return our_shim()
 
 
 def any_of(kind: str, type_url: str, **fields: Any) -> Any:
@@ -41,8 +41,9 @@ def any_of(kind: str, type_url: str, **fields: Any) -> Any:
 class Shim:
     """A shim that serves, and containerd's part: the directory for sockets, the events, a connection."""
 
-    def __init__(self, directory: Path, events: bool = True) -> None:
+    def __init__(self, directory: Path, events: bool = True, program: str = "") -> None:
         self.directory = directory
+        self.program = program or our_shim()
         directory.mkdir(parents=True, exist_ok=True)
         self.sockets = Path(
             tempfile.mkdtemp(prefix="shim-test-", dir="/tmp")
@@ -67,7 +68,7 @@ class Shim:
             name,
         ]
         done = subprocess.run(
-            [program(), *flags, *words], input=stdin, capture_output=True, cwd=bundle, check=False, timeout=60 * PATIENCE,
+            [self.program, *flags, *words], input=stdin, capture_output=True, cwd=bundle, check=False, timeout=60 * PATIENCE,
             env={**ENVIRONMENT, "TTRPC_ADDRESS": str(self.directory / "ttrpc")},
         )  # fmt: skip
         assert done.returncode == code, done

@@ -39,7 +39,7 @@ def scripts(tree: Path, form: str = "", **environment: str) -> subprocess.Comple
     )
 
 
-SHIM = "containerd-shim-ociruntime-v1"  # always a launcher
+SHIM = "containerd-shim-ociruntime-v1"  # a launcher like the command
 
 
 def built(tree: Path) -> dict[str, bytes]:

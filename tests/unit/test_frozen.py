@@ -35,6 +35,7 @@ LEFT_OUT = {
     "ociruntime.verbs.doctor",
     *(module for module in MODULES if module.startswith("ociruntime.inspect.doctor")),
     "ociruntime.cli.snapshot.order",
+    "ociruntime.cli.snapshot.trial_shim",
 }
 
 DRIVER = """
@@ -125,6 +126,8 @@ BY_THE_LAUNCHER = {
     ("ociruntime.linux.seccomp_cache", "ociruntime.linux.seccomp_compiler"),
     ("ociruntime.linux.accounts", "pwd"),
     ("ociruntime.verbs.validate", "ociruntime.inspect.absent"),
+    ("ociruntime.api", "ociruntime.api.asynchronous"),  # the shim has a loop of its own
+    ("ociruntime.native.child", "importlib"),  # in the child, which is no snapshot
     *(
         ("ociruntime.cli.snapshot.boot", name)
         for name in (

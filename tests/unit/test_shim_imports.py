@@ -33,7 +33,7 @@ FRONT = {
 OPTIONS = {"ociruntime.shim.messages", "ociruntime.shim.runtime_options", "ociruntime.shim.tables"}
 # name of the action -> what it loads of ours, besides FRONT
 OURS = {
-    "-v": set[str](),
+    "-v": {"ociruntime.native", "ociruntime.native.full_python"},
     "delete": {*OPTIONS, "ociruntime.shim.leftover"},
     "start": {
         *OPTIONS,

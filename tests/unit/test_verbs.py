@@ -475,6 +475,7 @@ def test_list_begins_anew_for_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def go_over() -> None:
         raise BegunAnewError
 
+    monkeypatch.setattr("ociruntime.native.full_python.form", "snapshot")
     monkeypatch.setattr("ociruntime.native.full_python.go_over", go_over)
     (tmp_path / "a").mkdir()
     only: list[Any] = [{"id": "a"}]

@@ -4,6 +4,8 @@
 `prepare` runs once, at build time: whatever it imports and computes is in the snapshot. `enter` runs in every call, and first
 gives back to Python what belongs to this process: arguments, environment, signals. What a static program can't do is done by
 the ordinary launcher, with the same arguments and environment: see `BY_THE_LAUNCHER` and native/full_python.py.
+
+Under a name of containerd's shim it is the shim, which never becomes the launcher: a server can't begin anew.
 """
 
 from __future__ import annotations
@@ -40,10 +42,14 @@ _PACKAGES = (
     "operations",
     "plan",
     "verbs",
+    # What only the shim has comes last: verbs find theirs where it was without it.
+    "api",
+    "shim",
 )
 # Programs and parts of the build; and what needs a library or jsonschema.
 _LEFT_OUT = (
     "ociruntime.__main__",
+    "ociruntime.api.asynchronous",
     "ociruntime.check.schema_compiler",
     "ociruntime.cli.manual",
     "ociruntime.cli.pages",
@@ -68,9 +74,13 @@ _LATER = (
     "termios",
     "traceback",
     "warnings",
+    "tomllib",
 )
+# Of which CPython has one; see shim/address.py.
+_DIGESTS = frozenset(("_sha2", "_sha256"))
 # They keep a random number or the thread of the build.
 _SEEDED = frozenset(("random", "secrets", "tempfile", "threading", "uuid"))
+_SHIM = "containerd-shim-"  # as containerd calls every shim
 _ROUNDS = 12  # of warming up: the interpreter has then replaced its instructions by the faster ones
 
 _launcher = ""  # of a snapshot that has been built for one place; else it is beside the file
@@ -115,6 +125,8 @@ def prepare_hidden(
     _import_all(package)
     _keep_init(package)
     _open_streams()
+    # It is full of what imports have looked up, and each lookup of a call would write to a name that it throws out.
+    sys._clear_type_cache()
     warm.up(scratch, _ROUNDS)
     full_python.absent = _absent()
     full_python.form = "snapshot"
@@ -142,6 +154,8 @@ def enter(words: list[str], variables: list[bytes], ignored: int) -> int:
     _words, _ignored, _mask = words, ignored, _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
     _restore_environment(variables)
     _restore_signals(ignored)
+    if words and words[0].rpartition("/")[2].startswith(_SHIM):
+        return _be_the_shim()
     if _verb(words) in BY_THE_LAUNCHER:
         go_over()
     full_python.go_over = go_over
@@ -155,6 +169,15 @@ def enter(words: list[str], variables: list[bytes], ignored: int) -> int:
         os.write(2, f"ociruntime: standard output: {(failure.strerror or '').lower()}\n".encode())
         status = status or 1
     return status
+
+
+def _be_the_shim() -> int:
+    """Do what containerd asks for; returns the exit code."""
+    from ociruntime.native import child
+    from ociruntime.shim import command
+
+    full_python.ask = child.ask
+    return command.main(_words[1:])
 
 
 def go_over() -> NoReturn:
@@ -277,7 +300,7 @@ def _import_all(package: str) -> None:
             module = prefix + name.removesuffix(".py")
             if name.endswith(".py") and name != "__init__.py" and module not in left_out:
                 __import__(module)
-    for module in _LATER:
+    for module in (*_LATER, *sorted(_DIGESTS.intersection(sys.builtin_module_names))):
         __import__(module)
 
 

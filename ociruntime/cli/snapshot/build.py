@@ -58,6 +58,14 @@ _EXTENSIONS = (
     "_cffi_backend", "ociruntime.native._shim",
 )  # fmt: skip
 _SOURCES = ("snapshot.c", "heap.c", "trial.c", "immortal.c")
+SHIM = "containerd-shim-ociruntime-v1"
+# shim.c has no C library but that of init; as in native/_build.py.
+_SHIM_FLAGS = (
+    "-std=gnu11", "-Os", "-Wall", "-Wextra", "-fno-pie", "-fno-asynchronous-unwind-tables", "-fstack-protector-strong",
+    "-ffunction-sections", "-fdata-sections", "-fno-strict-aliasing", "-static", "-no-pie", "-s", "-DOWN_LIBC", "-nostdlib",
+    "-mstack-protector-guard=global", "-U_FORTIFY_SOURCE", "-fno-lto", "-Wl,--gc-sections", "-Wl,--build-id=none",
+    "-Wl,-z,noexecstack", "-Wl,-z,relro",
+)  # fmt: skip
 _FLAGS = ("-std=gnu11", "-O2", "-g0", "-fno-pie", "-fstack-protector-strong", "-Wall", "-Wextra")
 # separate-code is ld's own choice on x86_64; on aarch64, the code of an image would otherwise be in the writable segment
 # of the image before it.
@@ -75,7 +83,7 @@ class BuildError(Exception):
 
 
 def main(words: Sequence[str]) -> int:
-    """[--seed N] [--launcher PATH | --beside] [--order FILE] [--linked FILE] OUTPUT."""
+    """[--seed N] [--launcher PATH | --beside] [--order FILE] [--linked FILE] [--shim PATH] OUTPUT."""
     import argparse
 
     parser = argparse.ArgumentParser(
@@ -96,6 +104,9 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--linked", default="", help="file to which the libraries that are linked in are written, as JSON"
     )
+    parser.add_argument(
+        "--shim", default="", help="where containerd's shim is put, which executes `ociruntime` beside it"
+    )
     parser.add_argument("output", metavar="OUTPUT")
     given = parser.parse_args(words)
     try:
@@ -106,6 +117,7 @@ def main(words: Sequence[str]) -> int:
             seed=given.seed,
             order_file=given.order,
             linked=given.linked,
+            shim=given.shim,
         )
     except (BuildError, ImageError) as failure:
         sys.stderr.write(f"ociruntime: no snapshot: {failure}\n")
@@ -121,6 +133,7 @@ def build(
     seed: int = 0,
     order_file: str = "",
     linked: str = "",
+    shim: str = "",
 ) -> None:
     """Build, try, and put it at `output`. Raises BuildError or ImageError.
 
@@ -128,6 +141,7 @@ def build(
     beside    it will be found beside the snapshot, wherever that is installed
     order_file  where the order of objects is kept, or ""
     linked    where the paths of the libraries that are linked in are written, or "" (see linked_files)
+    shim        where the program is put that calls the command as containerd's shim, or ""
     """
     launcher = (
         "" if beside else absolute(launcher or os.path.join(sysconfig.get_path("scripts"), "ociruntime"))
@@ -158,10 +172,17 @@ def build(
         if linked:
             with open(linked, "w", encoding="utf-8") as file:
                 json.dump(linked_files(os.path.join(scratch, "map"), archive, images), file)
-        target = absolute(output)
-        shutil.copyfile(made, target + ".new")
-        os.chmod(target + ".new", 0o755)
-        os.replace(target + ".new", target)
+        shim_made = _compile_shim(scratch)
+        _install(made, output)
+        if shim:
+            _install(shim_made, shim)
+
+
+def _install(made: str, output: str) -> None:
+    target = absolute(output)
+    shutil.copyfile(made, target + ".new")
+    os.chmod(target + ".new", 0o755)
+    os.replace(target + ".new", target)
 
 
 def find_archive() -> str:
@@ -429,6 +450,17 @@ def try_out(made: str, scratch: str) -> None:
             raise BuildError(f"{' '.join(words)} ended with {done.returncode}: {done.stdout + done.stderr}")
     if _may_make_containers():
         _try_container(made, scratch, root)
+
+
+def _compile_shim(scratch: str) -> str:
+    """The program that calls the command as the shim; its path, beside the command. Raises BuildError if they don't work."""
+    made = os.path.join(scratch, SHIM)
+    sources = (os.path.join(_HERE, "shim.c"), os.path.join(_PACKAGE, "native", "libc.c"))
+    _run("gcc", *_SHIM_FLAGS, *sources, "-o", made)
+    said = _run(made, "-v")
+    if "in a snapshot" not in said:
+        raise BuildError(f"{SHIM} -v says {said}")
+    return made
 
 
 def _may_make_containers() -> bool:

@@ -8,8 +8,8 @@
 // that the order does not foresee come after it; if none of them is there any more at the freeze, that part
 // is not kept.
 //
-// One thread only. Blocks of a call are small ones from what follows in the array, so that they are dense, or
-// libc's.
+// Blocks of a call are small ones from what follows in the array, so that they are dense, or libc's. Only who
+// holds Python's lock gets such: there is no other lock here, and the shim has threads.
 
 #include "heap.h"
 
@@ -149,6 +149,24 @@ void *snapshot_realloc(void *block, size_t size) {
   memcpy(larger, block, room);
   snapshot_free(block);
   return larger;
+}
+
+void *heap_raw_malloc(size_t size) {
+  return snapshot_is_frozen ? malloc(size ? size : 1) : snapshot_malloc(size);
+}
+
+void *heap_raw_calloc(size_t count, size_t size) {
+  return snapshot_is_frozen ? calloc(count ? count : 1, size ? size : 1) : snapshot_calloc(count, size);
+}
+
+void *heap_raw_realloc(void *block, size_t size) {
+  if (!snapshot_is_frozen || !block || !is_ours(block))
+    return block ? snapshot_realloc(block, size) : heap_raw_malloc(size);
+  size_t room = header_of(block)->units * UNIT - HEADER;
+  void *moved = malloc(size > room ? size : room);
+  if (moved)
+    memcpy(moved, block, room);
+  return moved;  // to note that the block of the build is free would write to its page
 }
 
 const char *heap_begin(const char *order) {

@@ -41,6 +41,11 @@ void *snapshot_calloc(size_t count, size_t size);
 void *snapshot_realloc(void *block, size_t size);
 void snapshot_free(void *block);
 
+// The same for memory that Python also takes in threads without its lock: that of a call is libc's.
+void *heap_raw_malloc(size_t size);
+void *heap_raw_calloc(size_t count, size_t size);
+void *heap_raw_realloc(void *block, size_t size);
+
 // After the freeze: call `visit` for each block of the build that is there and has no place in the order.
 void heap_visit(void (*visit)(const struct heap_header *header, void *context), void *context);
 

@@ -14,8 +14,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from array import array
 from contextlib import suppress
+
+from ociruntime.cli.snapshot import trial_shim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +53,10 @@ _WITH_RIGHTS: tuple[tuple[str, ...], ...] = (
     ("delete", "--force", "{name}"),
 )
 # In this order the verbs have a say in what lies together.
-_FIRST = ("state", "kill", "start", "delete", "exec", "create", "run")
+_FIRST = (
+    *("state", "kill", "start", "delete", "exec", "create", "run"),
+    *(trial_shim.DELETE, trial_shim.JOIN, trial_shim.START),
+)
 
 # For the container: it ends at once, or with a word it waits.
 PROGRAM = """
@@ -85,6 +91,8 @@ def run_trial(command: Sequence[str], directory: str, with_rights: bool) -> Tria
     container = f"ociruntime-build-{os.getpid():07}"
     root = os.path.join(directory, "root")
     verbs: list[str] = []
+    with open(os.path.join(directory, "input"), "wb"):  # what a command reads on its stdin
+        pass
     try:
         with _started(command) as process:
             for words in _WITHOUT_RIGHTS:
@@ -104,8 +112,10 @@ def run_trial(command: Sequence[str], directory: str, with_rights: bool) -> Tria
                         options += ["--cgroup-manager", "disabled"]
                         verbs.append(words[0])
                         _try(process, [*options, *asked])
+                _try_shim(process, verbs, directory, container)
     finally:
         _remove(root, container)
+        _remove(os.path.join(trial_shim.root(directory), trial_shim.NAMESPACE), container)
     blocks = _numbers(os.path.join(directory, "blocks"))
     found.units = dict(zip(blocks[::2], blocks[1::2], strict=True))
     for count, verb in enumerate(verbs, 1):
@@ -128,11 +138,28 @@ def _started(command: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
+def _try_shim(process: subprocess.Popen[str], verbs: list[str], directory: str, container: str) -> None:
+    """The shim's life; without cgroups, say, it can't be tried to its end."""
+
+    def call(verb: str, words: list[str]) -> int:
+        verbs.append(verb)
+        return _call(process, words)
+
+    try:
+        trial_shim.try_shim(call, directory, container)
+    except OSError as failure:
+        sys.stderr.write(f"ociruntime: the trial of the shim failed ({failure}): it will need more memory\n")
+
+
 def _try(process: subprocess.Popen[str], words: Sequence[str]) -> int:
     """One command; its exit code."""
+    return _call(process, ["ociruntime", *words])
+
+
+def _call(process: subprocess.Popen[str], words: Sequence[str]) -> int:
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write("\t".join(["ociruntime", *words]) + "\n")
+    process.stdin.write("\t".join(words) + "\n")
     process.stdin.flush()
     said = process.stdout.readline()
     if not said:

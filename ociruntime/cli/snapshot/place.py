@@ -15,6 +15,7 @@ import stat
 LAUNCHER = "ociruntime-launcher"  # what the ordinary command is called where a snapshot has its name
 SYSTEM_PYTHON = "/usr/bin/python3"  # as in launcher/ociruntime
 _OTHERS_MAY_WRITE = 0o002
+_GONE = " (deleted)"  # at the end of /proc/self/exe
 
 
 class NoPlaceError(Exception):
@@ -72,9 +73,13 @@ def _own_directory(called: str) -> tuple[str, int]:
         path = os.readlink("/proc/self/exe")
     except OSError:
         path = _as_called(called)
+    if path.endswith(_GONE) and not os.path.exists(path):
+        raise NoPlaceError(
+            f"{path.removesuffix(_GONE)} has been replaced or removed since this process began"
+        )
     try:
         owner = os.stat(path).st_uid
-    except OSError as failure:  # removed or replaced since: its name ends in " (deleted)"
+    except OSError as failure:
         raise NoPlaceError(f"{path}: {os.strerror(failure.errno or 0).lower()}") from None
     directory = os.path.dirname(path)
     _require_trust(directory, owner, stat.S_IFDIR)

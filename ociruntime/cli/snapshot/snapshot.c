@@ -56,6 +56,13 @@ static void *block_realloc(void *context, void *block, size_t size) {
   return (void)context, snapshot_realloc(block, size);
 }
 static void block_free(void *context, void *block) { (void)context, snapshot_free(block); }
+static void *raw_malloc(void *context, size_t size) { return (void)context, heap_raw_malloc(size); }
+static void *raw_calloc(void *context, size_t count, size_t size) {
+  return (void)context, heap_raw_calloc(count, size);
+}
+static void *raw_realloc(void *context, void *block, size_t size) {
+  return (void)context, heap_raw_realloc(block, size);
+}
 static void arena_free(void *context, void *block, size_t size) {
   (void)context, (void)size, snapshot_free(block);
 }
@@ -63,8 +70,9 @@ static void arena_free(void *context, void *block, size_t size) {
 // Python's own allocator of small objects keeps pools for each size: a call would write to a page of each.
 static void use_one_heap(void) {
   PyMemAllocatorEx blocks = {NULL, block_malloc, block_calloc, block_realloc, block_free};
+  PyMemAllocatorEx raw = {NULL, raw_malloc, raw_calloc, raw_realloc, block_free};
   PyObjectArenaAllocator arenas = {NULL, block_malloc, arena_free};
-  PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &blocks);
+  PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &raw);
   PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &blocks);
   PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &blocks);
   PyObject_SetArenaAllocator(&arenas);
@@ -86,8 +94,8 @@ void *snapshot_dlsym(void *library, const char *name) {
 char *snapshot_dlerror(void) { return "this program is static: it can't load a library"; }
 int snapshot_dlclose(void *library) { return (void)library, 0; }
 
-// cffi keeps errno in a thread-local variable of its own. There is one thread, so its place can be in
-// ordinary memory.
+// cffi keeps errno in a thread-local variable of its own. Nobody asks for it (our C functions return it), so
+// that one place in ordinary memory is enough for all threads.
 char snapshot_storage[64] __attribute__((aligned(16)));
 void *snapshot_tls(const size_t *place) { return snapshot_storage + place[1]; }
 

@@ -6,7 +6,9 @@
 //
 // order.py writes commands to our standard input, one a line, words separated by tabs, and gets a line with
 // the exit code for each. Files of uint32_t in a directory: "blocks" has number and units of each block, and
-// "1" and so on the numbers of the blocks that the first command and so on has written.
+// "1" and so on the numbers of the blocks that the first command and so on has written. A command reads the
+// file "input", and writes "output". If it forks, as the shim does, its child adds to the same report when it
+// ends.
 
 #define _GNU_SOURCE
 #include "heap.h"
@@ -67,13 +69,18 @@ static _Noreturn void try_command(char *line, const char *directory, int count,
     words[number++] = word;
   words[number] = NULL;
   snprintf(name, sizeof name, "%d", count);
-  struct report report = {open_report(directory, name), open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
+  struct report report = {open_report(directory, name), -1};
   FILE *output = open_report(directory, "output");
-  int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (!report.file || report.pagemap < 0 || !output || nothing < 0)
+  char path[4096];
+  snprintf(path, sizeof path, "%s/input", directory);
+  int input = open(path, O_RDONLY | O_CLOEXEC);
+  if (!report.file || !output || input < 0)
     _exit(125);
-  dup2(nothing, 0), dup2(fileno(output), 1), dup2(fileno(output), 2);
+  dup2(input, 0), dup2(fileno(output), 1), dup2(fileno(output), 2);
   int code = call(number, words);
+  report.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);  // of the child, if this is one
+  if (report.pagemap < 0)
+    _exit(125);
   heap_visit(note_written, &report);
   _exit(fclose(report.file) == 0 ? code : 125);
 }
