@@ -266,6 +266,8 @@ def foresee(root: str, config: Node) -> None:
 
 def _lacks_library(root: str, wanted: dict[str, object]) -> bool:
     """Is this a static program that can't find or make the program of the filter?"""
+    from ociruntime.native import full_python
+
     if full_python.absent == {"libseccomp"}:
         from ociruntime.linux.seccomp_cache import is_known
 
