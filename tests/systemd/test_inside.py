@@ -18,7 +18,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 
 # What is run: (kind of machine, cgroup driver, tests)
 _INTEGRATION = [f"tests/integration/test_{name}.py" for name in ("cgroups", "update", "exec")]
-_ENGINES = [f"tests/engines/test_{name}.py" for name in ("docker", "podman", "containerd", "cri")]
+_ENGINES = {name: f"tests/engines/test_{name}.py" for name in ("docker", "podman", "containerd", "cri")}
 # What is about paths, which this driver does not take; a limit that the slice would have to have, too; and what runc 1.1
 # does otherwise than with its other driver.
 _NOT_WITH_SYSTEMD = [
@@ -33,7 +33,8 @@ _NOT_WITH_SYSTEMD = [
         "update.py::test_refused",
     )
 ]
-# Where v1 has the controllers, the machine with cgroup2 alone has no limits and no statistics of memory.
+# Where v1 has the controllers, the machine with cgroup2 alone has no limits and no statistics of memory; containerd asks
+# for limits by default.
 _WITH_LIMITS = "limit or resources or memory or update or stats or metrics"
 SESSIONS = {
     "driver on v2": ("v2", "systemd", ["tests/systemd/inside"]),
@@ -43,8 +44,12 @@ SESSIONS = {
         "systemd",
         [*_INTEGRATION, *(word for name in _NOT_WITH_SYSTEMD for word in ("--deselect", name))],
     ),
-    "engines with their default driver": ("v2", "systemd", [*_ENGINES, "-k", f"not ({_WITH_LIMITS})"]),
-    "engines with limits": ("hybrid", "systemd", [*_ENGINES, "-k", _WITH_LIMITS]),
+    "engines on v2": (
+        "v2",
+        "systemd",
+        [_ENGINES["docker"], _ENGINES["podman"], "-k", f"not ({_WITH_LIMITS})"],
+    ),
+    "engines on hybrid": ("hybrid", "systemd", list(_ENGINES.values())),
 }
 
 
