@@ -17,6 +17,8 @@ from tests.systemd.machine import VARIABLE, Machine
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # What is run: (kind of machine, cgroup driver, tests)
+# A systemd in a container of this runtime, in a scope of the machine's systemd.
+_INIT = "tests/integration/test_examples.py::test_an_example_prints_what_stands_beside_it[systemd]"
 _INTEGRATION = [f"tests/integration/test_{name}.py" for name in ("cgroups", "update", "exec")]
 _ENGINES = {name: f"tests/engines/test_{name}.py" for name in ("docker", "podman", "containerd", "cri")}
 # What is about paths, which this driver does not take; a limit that the slice would have to have, too; and what runc 1.1
@@ -37,8 +39,8 @@ _NOT_WITH_SYSTEMD = [
 # for limits by default.
 _WITH_LIMITS = "limit or resources or memory or update or stats or metrics"
 SESSIONS = {
-    "driver on v2": ("v2", "systemd", ["tests/systemd/inside"]),
-    "driver on hybrid": ("hybrid", "systemd", ["tests/systemd/inside", "-k", "not many_cycles"]),
+    "driver on v2": ("v2", "systemd", ["tests/systemd/inside", _INIT]),
+    "driver on hybrid": ("hybrid", "systemd", ["tests/systemd/inside", _INIT, "-k", "not many_cycles"]),
     "limits": (
         "hybrid",
         "systemd",
