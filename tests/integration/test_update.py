@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.cgroup_files import MIB, V2, place, resources, value, value_of
+from tests.harness.driver import DRIVER
 from tests.harness.peers import PEERS, departure
 
 if TYPE_CHECKING:
@@ -196,7 +197,8 @@ def test_documents_of_engines(compare: Compare) -> None:
         container.delete("--force").ok()
         return answers
 
-    answers = compare(scenario, only=("runc",))
+    # By systemd's driver runc 1.1 sets swap late on v2: not with the new memory limit but with the next update.
+    answers = compare(scenario, only=() if V2 and DRIVER == "systemd" else ("runc",))
     assert set(answers["docker"]) == {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "pids.max"}
     assert "cpu.cfs_quota_us" in answers["cri"]
     assert set(answers["podman"]) == {"cpu.cfs_quota_us", "cpu.cfs_period_us"}
