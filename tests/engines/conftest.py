@@ -15,9 +15,11 @@ import pytest
 from tests.engines.containerd import Containerd, ShimContainerd
 from tests.engines.cri import Cri, ShimCri
 from tests.engines.docker import Docker, ShimDocker
+from tests.engines.engine import SLICE, SYSTEMD
 from tests.engines.image import write_archive
 from tests.engines.podman import Buildah, Podman
 from tests.harness import leaks
+from tests.harness.cgroup_files import V2
 from tests.harness.driver import MARK
 from tests.harness.skips import knows_runtime_types
 
@@ -48,10 +50,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def all_hierarchies(hybrid_host_for_crun: None) -> Iterator[None]:
     """Every cgroup v1 hierarchy that is in use is mounted: containerd reads no metrics if one is not.
 
+    Not where cgroup2 is all there is to see: the mount would be on one of its cgroups.
     Another session may have mounted one in a mount namespace of its own, and so do these mounts stay in ours.
     """
     made = []
-    for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
+    lines = [] if V2 else Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
+    for line in lines:
         names = line.split(":")[1]
         point = f"{leaks.CGROUP_ROOT}/{names}"
         if names and "=" not in names and not os.path.ismount(point):
@@ -90,8 +94,14 @@ def _engine(kind: type[Engine], archive: Path, factory: pytest.TempPathFactory) 
 
 
 def _remove_parents() -> None:
-    """The cgroup that all containers of this session were below stays with some runtimes; what is in it may not."""
-    parents = [*glob.glob(f"{leaks.CGROUP_ROOT}/*/{MARK}"), *glob.glob(f"{leaks.CGROUP_ROOT}/{MARK}")]
+    """The cgroup that all containers of this session were below stays with some runtimes; what is in it may not.
+
+    A slice stays until it is stopped, and in cpuacct, if that is mounted apart from cpu, systemd doesn't see it.
+    """
+    if SYSTEMD:
+        subprocess.run(["systemctl", "stop", SLICE], check=True)
+    roots = (leaks.CGROUP_ROOT, f"{leaks.CGROUP_ROOT}/*")
+    parents = [place for root in roots for name in (MARK, SLICE) for place in glob.glob(f"{root}/{name}")]
     for place in [f"{parent}/conmon" for parent in parents] + parents:  # conmon's own cgroup is podman's
         try:
             os.rmdir(place)

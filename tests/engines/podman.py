@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.engines.engine import SLICE, SYSTEMD, Engine, runtime_path
 from tests.engines.image import NAME
+from tests.harness.cgroup_files import ROOT as CGROUP_ROOT, V2
 from tests.harness.driver import MARK
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Without CAP_SYS_RESOURCE no limit can be raised, and podman asks for more than this machine's by default.
 _CONFIG = """[containers]
+{pids}
 default_ulimits = ["nofile={files}:{files}", "nproc=32768:32768"]
 {cgroupns}
 log_driver = "k8s-file"
@@ -28,6 +27,11 @@ runtime_supports_json = ["crun", "ociruntime", "runc"]
 runtime_supports_nocgroup = ["crun", "ociruntime"]
 helper_binaries_dir = [{helpers}]
 """
+
+
+def counts_processes() -> bool:
+    """Whether there is a controller for podman's default limit of processes."""
+    return not V2 or "pids" in Path(CGROUP_ROOT, "cgroup.controllers").read_text(encoding="ascii").split()
 
 
 class _Storage(Engine):
@@ -43,7 +47,8 @@ class _Storage(Engine):
         helpers = ", ".join(f'"{place}"' for place in (os.path.dirname(command), "/usr/lib/podman"))
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         cgroupns = "" if SYSTEMD else 'cgroupns = "host"'
-        settings.write_text(_CONFIG.format(files=files, helpers=helpers, cgroupns=cgroupns))
+        pids = "" if counts_processes() else "pids_limit = 0"
+        settings.write_text(_CONFIG.format(files=files, helpers=helpers, cgroupns=cgroupns, pids=pids))
         self.environment["CONTAINERS_CONF"] = str(settings)
         self.environment["PODMAN_IGNORE_CGROUPSV1_WARNING"] = "1"
         self.client = [

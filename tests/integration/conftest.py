@@ -130,6 +130,14 @@ def debian_root() -> Path:
     return target
 
 
+@pytest.fixture(scope="session")
+def systemd_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make-rootfs systemd` makes."""
+    target = tmp_path_factory.mktemp("systemd") / "rootfs"
+    subprocess.run([MAKE_ROOTFS, "systemd", target], check=True)
+    return target
+
+
 @pytest.fixture
 def shim(stage: Stage) -> Iterator[Shim]:
     """The machinery of one shim."""

@@ -35,8 +35,9 @@ NEWER = {"net-devices", "scheduling", *(() if has_lsm("apparmor") else ("apparmo
 # runc 1.1 has neither (it ignores the mappings of a mount); crun 1.8 can't map a source that is relative to the
 # bundle, and its init fails in a time namespace.
 NEWER |= {"idmapped-mount", "time-namespace"}
-# hello and debian bring, or share, a root; terminal needs a terminal; the others get a root of busybox.
-BUSYBOX = [name for name in NAMES if name not in {"hello", "debian", "terminal"}]
+# hello and debian bring, or share, a root, and systemd has its own; terminal needs a terminal, and so does systemd; the
+# others get a root of busybox.
+BUSYBOX = [name for name in NAMES if name not in {"hello", "debian", "systemd", "terminal"}]
 
 
 def copy(name: str, directory: Path, root: Path) -> Bundle:
@@ -125,7 +126,8 @@ def root_of(name: str, request: pytest.FixtureRequest) -> Path:
     """The root file system that an example is run with."""
     if name == "hello":
         return EXAMPLES / "hello" / "rootfs"
-    root: Path = request.getfixturevalue("debian_root" if name == "debian" else "busybox_root")
+    kind = name if name in ("debian", "systemd") else "busybox"
+    root: Path = request.getfixturevalue(f"{kind}_root")
     return root
 
 

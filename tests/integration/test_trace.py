@@ -24,8 +24,7 @@ from ociruntime.linux.mounts import MOUNT_IN_ORDER
 from tests.harness.configuration import Config, add_bind, default_config
 from tests.harness.driver import ENVIRONMENT, TIMEOUT, runtime_under_test
 from tests.harness.peers import PEERS
-from tests.harness.rootfs import busybox_template, debian_rootfs
-from tests.integration.test_examples import EXAMPLES, NAMES, copy, run, surroundings
+from tests.integration.test_examples import NAMES, copy, root_of, run, surroundings
 from tests.integration.test_time_namespace import DAY, offsets
 
 if TYPE_CHECKING:
@@ -82,16 +81,10 @@ def _traced(path: Path, container: Container) -> list[str]:
     return [re.sub(r"(compile seccomp filter [^(<]*) \([^)]*\)", r"\1", line) for line in lines]
 
 
-def _root_of(name: str) -> Path:
-    if name == "hello":
-        return EXAMPLES / "hello" / "rootfs"
-    return debian_rootfs() if name == "debian" else busybox_template()
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_an_example_does_what_its_plan_says(name: str, stage: Stage) -> None:
+def test_an_example_does_what_its_plan_says(name: str, stage: Stage, request: pytest.FixtureRequest) -> None:
     """The trace of `run` has every step that `plan` prints and no other, and both sides keep the order."""
-    container = stage.container(bundle=copy(name, stage.directory / name, _root_of(name)))
+    container = stage.container(bundle=copy(name, stage.directory / name, root_of(name, request)))
     trace = stage.directory / "trace.json"
     with surroundings(container.bundle):
         planned = _planned(container)

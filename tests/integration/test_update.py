@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.cgroup_files import MIB, V2, place, resources, value, value_of
-from tests.harness.driver import runtime_under_test
+from tests.harness.driver import DRIVER, runtime_under_test
 from tests.harness.peers import PEERS, departure
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def from_stdin(container: Container, document: object, *words: str) -> Result:
 
 
 departure("--cpu-period on v2", "crun", "R145", "crun 1.8 takes the quota away, which nobody asked for")
+departure("--memory on v2", "runc", "R140", "1.1 leaves swap as it is, so that memory and swap together grow")
 departure("--cpu-share on v2", "runc", "R145", "runc 1.1 and crun 1.8 map shares by a straight line")
 departure("--cpu-share on v2", "crun", "R145", "runc 1.1 and crun 1.8 map shares by a straight line")
 
@@ -101,9 +102,8 @@ def test_each_flag(compare: Compare) -> None:
             more = ["--memory", str(64 * MIB)] if V2 and flag == "--memory-swap" else []
             update(container, flag, *words, *more).ok()
             after = files(container)
-            answers[f"{flag} on v2" if V2 and flag in ("--cpu-share", "--cpu-period") else flag] = changes(
-                before, after
-            )
+            differs = V2 and flag in ("--memory", "--cpu-share", "--cpu-period")
+            answers[f"{flag} on v2" if differs else flag] = changes(before, after)
             before = after
         if not V2:
             answers["real time"] = [
@@ -197,7 +197,8 @@ def test_documents_of_engines(compare: Compare) -> None:
         container.delete("--force").ok()
         return answers
 
-    answers = compare(scenario, only=("runc",))
+    # By systemd's driver runc 1.1 sets swap late on v2: not with the new memory limit but with the next update.
+    answers = compare(scenario, only=() if V2 and DRIVER == "systemd" else ("runc",))
     assert set(answers["docker"]) == {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "pids.max"}
     assert "cpu.cfs_quota_us" in answers["cri"]
     assert set(answers["podman"]) == {"cpu.cfs_quota_us", "cpu.cfs_period_us"}

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness.driver import PATIENCE
 from tests.systemd.machine import KINDS, VARIABLE, Machine
 
 if TYPE_CHECKING:
@@ -36,8 +38,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Machine]]:
-    """The machines, by kind: both boot at the same time, once for the session, whose worker has all these tests."""
+def machines(
+    tmp_path_factory: pytest.TempPathFactory, hybrid_host_for_crun: None
+) -> Iterator[dict[str, Machine]]:
+    """The machines, by kind: both boot at the same time, once for the session, whose worker has all these tests.
+
+    With every hierarchy that a test in them may mount already there: the machine has a cgroup of its own in it.
+    """
     directory = tmp_path_factory.mktemp("systemd")
     found: dict[str, Machine] = {}
     try:
@@ -52,6 +59,12 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Mac
 
 
 @pytest.fixture
-def machine(request: pytest.FixtureRequest, machines: dict[str, Machine]) -> Machine:
-    """The machine of the kind that the test asks for."""
-    return machines[request.param]
+def machine(request: pytest.FixtureRequest, machines: dict[str, Machine]) -> Iterator[Machine]:
+    """The machine of the kind that the test asks for; the test leaves no cgroup in it."""
+    found = machines[request.param]
+    before = found.left()
+    yield found
+    end = time.monotonic() + 5.0 * PATIENCE  # systemd forgets an empty slice a little later
+    while (left := [path for path in found.left() if path not in before]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert left == [], "a cgroup is left in the machine"

@@ -8,6 +8,7 @@ what an administrator or an engine starts is. Must not import anything of `ociru
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,6 +20,8 @@ HERE = Path(__file__).parent
 KINDS = ("v2", "hybrid")
 # Says to the tests inside that they are inside.
 VARIABLE = "OCIRUNTIME_TEST_SYSTEMD"
+# A cgroup or a slice that a session of tests has named.
+_OF_A_TEST = re.compile(r"ociruntime[-_]test[-_]")
 _BOOT = 60.0 * PATIENCE  # seconds; it takes less than one
 
 
@@ -95,6 +98,13 @@ class Machine:
         self.process.wait()
         for place in cgroups():
             remove_tree(f"{place}/{self.name}")
+
+    def left(self) -> list[str]:
+        """The cgroups of tests in it, in every hierarchy, its own or not."""
+        own = [f"{place}/{self.name}" for place in cgroups()]
+        return sorted(
+            path for top in own for path, _, _ in os.walk(top) if _OF_A_TEST.search(path.removeprefix(top))
+        )
 
 
 def cgroups() -> list[str]:

@@ -17,8 +17,10 @@ from tests.systemd.machine import VARIABLE, Machine
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # What is run: (kind of machine, cgroup driver, tests)
+# A systemd in a container of this runtime, in a scope of the machine's systemd.
+_INIT = "tests/integration/test_examples.py::test_an_example_prints_what_stands_beside_it[systemd]"
 _INTEGRATION = [f"tests/integration/test_{name}.py" for name in ("cgroups", "update", "exec")]
-_ENGINES = [f"tests/engines/test_{name}.py" for name in ("docker", "podman", "containerd", "cri")]
+_ENGINES = {name: f"tests/engines/test_{name}.py" for name in ("docker", "podman", "containerd", "cri")}
 _SHIM = ["tests/engines/test_shim_containerd.py", "tests/engines/test_shim_cri.py"]
 # What is about paths, which this driver does not take; a limit that the slice would have to have, too; and what runc 1.1
 # does otherwise than with its other driver.
@@ -34,18 +36,28 @@ _NOT_WITH_SYSTEMD = [
         "update.py::test_refused",
     )
 ]
-# Where v1 has the controllers, the machine with cgroup2 alone has no limits and no statistics of memory.
+# Where v1 has the controllers, the machine with cgroup2 alone has no limits and no statistics of memory; containerd asks
+# for limits by default.
 _WITH_LIMITS = "limit or resources or memory or update or stats or metrics"
 SESSIONS = {
-    "driver on v2": ("v2", "systemd", ["tests/systemd/inside"]),
-    "driver on hybrid": ("hybrid", "systemd", ["tests/systemd/inside", "-k", "not many_cycles"]),
+    "driver on v2": ("v2", "systemd", ["tests/systemd/inside", _INIT]),
+    # A user's own systemd has cgroups of v2 only, so podman's user is there.
+    "driver on hybrid": (
+        "hybrid",
+        "systemd",
+        ["tests/systemd/inside", _INIT, "-k", "not many_cycles and not user_podman"],
+    ),
     "limits": (
         "hybrid",
         "systemd",
         [*_INTEGRATION, *(word for name in _NOT_WITH_SYSTEMD for word in ("--deselect", name))],
     ),
-    "engines with their default driver": ("v2", "systemd", [*_ENGINES, "-k", f"not ({_WITH_LIMITS})"]),
-    "engines with limits": ("hybrid", "systemd", [*_ENGINES, "-k", _WITH_LIMITS]),
+    "engines on v2": (
+        "v2",
+        "systemd",
+        [_ENGINES["docker"], _ENGINES["podman"], "-k", f"not ({_WITH_LIMITS})"],
+    ),
+    "engines on hybrid": ("hybrid", "systemd", list(_ENGINES.values())),
     "our shim": ("v2", "systemd", [*_SHIM, "-k", f"not ({_WITH_LIMITS})"]),
     "our shim with limits": ("hybrid", "systemd", [*_SHIM, "-k", _WITH_LIMITS]),
 }
