@@ -55,7 +55,7 @@ def test_a_system_call() -> None:
 
 def test_without_libseccomp(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said that the names were not looked at."""
-    monkeypatch.setattr(seccomp_compiler, "_NAME", "libnothing.so")
+    monkeypatch.setattr(seccomp_compiler, "LIBRARY", "libnothing.so")
     ((pointer, reason),) = _said([], "read")
     assert pointer == "/linux/seccomp/syscalls"
     assert reason.startswith("not known whether these system calls exist: libnothing.so can't be loaded")

@@ -31,6 +31,7 @@ LEFT_OUT = {
     "ociruntime.cli.snapshot.__main__",
     "ociruntime.cli.snapshot.build",
     "ociruntime.cli.snapshot.bootstrap",
+    "ociruntime.cli.snapshot.generated",
     "ociruntime.cli.snapshot.image",
     "ociruntime.verbs.doctor",
     *(module for module in MODULES if module.startswith("ociruntime.inspect.doctor")),

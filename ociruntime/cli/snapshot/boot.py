@@ -50,6 +50,7 @@ _PACKAGES = (
 _LEFT_OUT = (
     "ociruntime.__main__",
     "ociruntime.api.asynchronous",
+    "ociruntime.api.seccomp_agent",
     "ociruntime.check.schema_compiler",
     "ociruntime.cli.manual",
     "ociruntime.cli.pages",

@@ -19,12 +19,10 @@ import sys
 import sysconfig
 import tempfile
 
-from ociruntime.cli.snapshot import bootstrap, order
+from ociruntime.cli.snapshot import bootstrap, generated, order
 from ociruntime.cli.snapshot.image import Image, ImageError
 from ociruntime.cli.snapshot.place import LAUNCHER
 from ociruntime.host_path import absolute
-from ociruntime.linux.seccomp_compiler import LIBRARY
-from ociruntime.native._seccomp import ffi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,13 +43,6 @@ RENAMED = {
     "pthread_self": "snapshot_self",
     "pthread_getattr_np": "snapshot_getattr",
 }
-# In sys.builtin_module_names, but no verb needs them: the first four need further libraries, the others are large.
-_UNUSED = {
-    "binascii", "zlib", "pyexpat", "_elementtree",
-    "_csv", "_md5", "_pickle", "_random", "_sha1", "_sha2", "_sha256", "_sha3", "_sha512", "_statistics", "array", "cmath",
-    "unicodedata",
-}  # fmt: skip
-_ODD_NAMES = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins": "", "sys": ""}
 # Extension modules that verbs use; which of them are in the archive differs.
 _EXTENSIONS = (
     "_datetime", "_json", "_posixsubprocess", "math", "fcntl", "select", "_socket", "_struct", "_blake2", "resource", "termios",
@@ -74,7 +65,6 @@ _LINK = (
 )  # fmt: skip
 
 
-_COPY = "libsnapshotpython.a"
 _ATTEMPTS = 12  # at an order that foresees every object; three to six are enough as a rule
 
 
@@ -248,7 +238,7 @@ def _link(
     scratch: str, archive: str, images: list[tuple[str, Image]], left_out: set[str], seccomp: str
 ) -> str:
     """Link the program that can freeze itself; returns its path."""
-    renamed = os.path.join(scratch, _COPY)
+    renamed = os.path.join(scratch, generated.COPY)
     # The archive's own thread-local variables stay libc's matter. mimalloc, which is in it since 3.13 and not used, would
     # begin anew at each call.
     names = (f"--redefine-sym={old}={new}" for old, new in RENAMED.items() if old != "__tls_get_addr")
@@ -256,10 +246,10 @@ def _link(
         "objcopy", *names, "--remove-section=.init_array", "--remove-section=.init_array.*", archive, renamed
     )
     sources = {
-        "modules.c": _table(images),
-        "library.c": _library(seccomp),
-        "config.c": _config(left_out),
-        "layout.ld": _layout(images),
+        "modules.c": generated.table(images),
+        "library.c": generated.library(seccomp),
+        "config.c": generated.config(left_out),
+        "layout.ld": generated.layout(images),
         "images.s": "\n".join(image.assembler() for _, image in images),
     }
     if sys.version_info[:2] == (3, 11):
@@ -293,98 +283,9 @@ def linked_files(link_map: str, archive: str, images: list[tuple[str, Image]]) -
     """
     with open(link_map, encoding="utf-8") as file:
         used = set(re.findall(r"^(/\S+\.a)\(", file.read(), re.MULTILINE))
-    paths = {archive if os.path.basename(path) == _COPY else os.path.realpath(path) for path in used}
+    paths = {archive if os.path.basename(path) == generated.COPY else os.path.realpath(path) for path in used}
     paths |= {image.path for module, image in images if not module.startswith("ociruntime.")}
     return {os.path.basename(path): path for path in sorted(paths)}
-
-
-def _config(left_out: set[str]) -> str:
-    """The interpreter's own table of built-in modules, without those that need further libraries."""
-    names = [name for name in sys.builtin_module_names if name not in _UNUSED | left_out]
-    functions = {name: _ODD_NAMES.get(name, f"PyInit_{name}") for name in names}
-    return "\n".join(
-        [
-            "#include <Python.h>",
-            *(f"PyObject *{function}(void);" for function in functions.values() if function),
-            "struct _inittab _PyImport_Inittab[] = {",
-            *(f'  {{"{name}", {function or "NULL"}}},' for name, function in functions.items()),
-            "  {NULL, NULL}};",
-            "",
-        ]
-    )
-
-
-def _table(images: list[tuple[str, Image]]) -> str:
-    """The modules that come from shared objects, and the ranges of memory that are kept."""
-    symbols = [image.name for _, image in images]
-    inits = [
-        f'  {{"{module}", (PyObject *(*)(void))({image.name} + {image.init_function(module)})}},'
-        for module, image in images
-    ]
-    ranges = [
-        f"  {{{image.name} + {begin}, {image.name} + {end}}},"
-        for _, image in images
-        for begin, end in image.ranges()
-    ]
-    return "\n".join(
-        [
-            "#include <Python.h>",
-            "struct range { char *start, *end; };",
-            "extern char snapshot_start[], snapshot_end[];",
-            *(f"extern char {symbol}[];" for symbol in symbols),
-            "const struct _inittab snapshot_modules[] = {",
-            *inits,
-            "  {NULL, NULL}};",
-            "const struct range snapshot_ranges[] = {",
-            "  {snapshot_start, snapshot_end},",
-            *ranges,
-            "  {NULL, NULL}};",
-            "",
-        ]
-    )
-
-
-def _library(seccomp: str) -> str:
-    """What dlopen and dlsym find in the program: libseccomp, if it is linked in, with the functions that cffi's interface names."""
-    names = dir(ffi.dlopen(None)) if seccomp else []
-    return "\n".join(
-        [
-            "struct function { const char *name; void *address; };",
-            *(f"extern char {name}[];" for name in names),
-            f'const char snapshot_library[] = "{LIBRARY if seccomp else ""}";',
-            "const struct function snapshot_functions[] = {",
-            *(f'  {{"{name}", {name}}},' for name in names),
-            "  {0, 0}};",
-            "",
-        ]
-    )
-
-
-def _layout(images: list[tuple[str, Image]]) -> str:
-    """What the linker does otherwise than always.
-
-    Python's variables come first and apart from libc's. The last byte makes the section one that is in the file.
-    """
-    ours = f"*{_COPY}:*", "*snapshot.c.o", "*heap.c.o", "*config.c.o", "*bootstrap.c.o"
-    data = " ".join(f"{file}(.data .data.* .PyRuntime .bss .bss.* COMMON)" for file in ours)
-    return "\n".join(
-        [
-            "SECTIONS",
-            "{",
-            *(image.placement() for _, image in images),
-            "  .snapshot ALIGN(CONSTANT(MAXPAGESIZE)) : {",
-            "    snapshot_start = .;",
-            f"    {data}",
-            "    . = ALIGN(CONSTANT(MAXPAGESIZE));",
-            "    *heap.c.o(.array)",
-            "    BYTE(0)",
-            "    snapshot_end = .;",
-            "  }",
-            "}",
-            "INSERT AFTER .bss;",
-            "",
-        ]
-    )
 
 
 def _places(raw: str, directory: str, words: list[str], with_rights: bool) -> order.Places:
