@@ -113,13 +113,15 @@ def probe_for(config: Node, options: Options) -> Host:
     """
     machine = probe(config)
     if options.rootless == "true" or (machine.rootless and options.rootless != "false"):
-        from ociruntime.linux.cgroups.rights import usable
+        from ociruntime.linux.cgroups.rights import of_systemd, usable
 
         joined = _process_of(config)
         if machine.rootless and joined:
             machine.setgroups = machine.setgroups and setgroups_allowed(joined)
         if options.cgroup_manager == "cgroupfs":
             machine.groups = usable(machine.cgroups, config, options.container_id, rootless=machine.rootless)
+        elif options.cgroup_manager == "systemd" and machine.rootless:
+            machine.groups = of_systemd(machine.cgroups)
     return machine
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +17,13 @@ from ociruntime.linux import credentials, devices, id_ranges, idmap, sub_ids
 from ociruntime.linux.cgroups import planner, rights
 from ociruntime.linux.cgroups.layout import Layout
 from ociruntime.linux.cgroups.placement import place
+from ociruntime.linux.refusals import facts
 from ociruntime.plan.order import Options
 from ociruntime.step import HostStep
 from ociruntime.verbs.spec import default_config, without_root
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ONE = [{"containerID": 0, "hostID": 1000, "size": 1}]
@@ -121,6 +124,65 @@ def test_a_device_of_another_kind_is_refused(path: str, numbers: tuple[int, int]
 
 def _v2(tmp_path: os.PathLike[str], own: str = "/session") -> Layout:
     return Layout("v2", v2=str(tmp_path), own={"": own}, v2_controllers=["memory"])
+
+
+class TestSystemd:
+    """rights.of_systemd: whose systemd makes the scope, and what is in it?"""
+
+    @pytest.fixture
+    def root_of(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int, bool], None]:
+        """This process as root of a user namespace: the id outside, and whether the machine's systemd is in it."""
+
+        def change(outside: int, machines: bool) -> None:
+            monkeypatch.setattr(rights, "_SYSTEMD", str(tmp_path if machines else tmp_path / "none"))
+            monkeypatch.setattr(facts, "id_map", lambda: [(1, 100000, 65536), (0, outside, 1)])
+            monkeypatch.setattr(os, "geteuid", lambda: 0)
+            monkeypatch.setattr(os, "stat", lambda _path, stat=os.stat: _of_root(stat(_path)))
+
+        return change
+
+    def test_the_user_s_own(self, root_of: Callable[[int, bool], None]) -> None:
+        """As podman calls: root is a user outside, and only cgroup2 is that user's. Device rules are left out."""
+        root_of(1000, False)
+        hybrid = Layout("hybrid", {"memory": "/cg/memory"}, "/cg/unified", {"memory": "/", "": "/"})
+        found = rights.of_systemd(hybrid)
+        assert (found.kind, found.user, found.controllers) == ("v2", 1000, {})
+        assert (found.rootless, found.closed) == (True, {"memory": "/cg/memory"})
+        node = config(None, resources={"devices": [{"allow": False, "access": "rwm"}]})
+        (start,) = planner.plan_make(node, place(node, found, "box", "systemd"))
+        assert (
+            start.args["path"]
+            == "/user.slice/user-1000.slice/user@1000.service/user.slice/ociruntime-box.scope"
+        )  # type: ignore[index]
+        assert "Device" not in start.text
+        node = config(None, resources={"memory": {"limit": 1 << 20}})
+        with pytest.raises(StepFailed, match="gets no cgroup that could have this limit: /cg/memory"):
+            list(planner.plan_make(node, place(node, found, "box", "systemd")))
+
+    def test_the_machine_s(self, root_of: Callable[[int, bool], None]) -> None:
+        """A container with an init and a user namespace: its systemd belongs to its root."""
+        root_of(1000, True)
+        found = rights.of_systemd(Layout("v2", v2="/cg", own={"": "/"}))
+        assert (found.kind, found.user, found.rootless) == ("v2", 0, True)
+
+    def test_of_a_user(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On the command line: nothing has to be looked at."""
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        monkeypatch.setattr(facts, "id_map", list)
+        assert rights.systemd_user() == 1000
+
+    def test_it_is_asked_for_both_drivers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """probe_for finds the hierarchies by the driver."""
+        monkeypatch.setattr("ociruntime.host.is_rootless", lambda: True)
+        monkeypatch.setattr(rights, "systemd_user", lambda: 4321)
+        assert probe_for(config(None), Options("box", cgroup_manager="systemd")).groups.user == 4321
+
+
+def _of_root(found: os.stat_result) -> os.stat_result:
+    """What stat says, with uid 0."""
+    fields = list(found)
+    fields[stat.ST_UID] = 0
+    return os.stat_result(fields)
 
 
 class TestCgroups:

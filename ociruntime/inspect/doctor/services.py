@@ -63,11 +63,12 @@ def selinux(case: Case) -> Answer:
     return works(f"{mode}, {label}")
 
 
-def systemd(case: Case) -> Answer:
+def systemd(case: Case) -> Answer:  # noqa: ARG001
     """Its version, asked as the systemd driver asks: the machine's for root, else the user's own."""
+    from ociruntime.linux.cgroups.rights import systemd_user
     from ociruntime.linux.cgroups.systemd.bus import Refusal, connect
 
-    user = case.layout.user
+    user = systemd_user()
     try:
         with connect(user, _PATIENCE) as bus:
             version = bus.version()

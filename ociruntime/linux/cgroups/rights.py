@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which hierarchies may a runtime without power over the host make the container's cgroup?
+"""In which hierarchies may a runtime without power over the host make the container's cgroup, and by whose systemd?
 
 An ordinary user, or the root of a user namespace, may work in a subtree of cgroup2 that was delegated to it: by its owner, or
 by whoever lets it write there. Everywhere else the container gets no cgroup, and stays in the caller's: that is no error as
@@ -16,6 +16,9 @@ from ociruntime.linux.cgroups.placement import container_paths
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociruntime.config import Node
+
+
+_SYSTEMD = "/run/systemd/private"  # the socket of the machine's
 
 
 def usable(layout: Layout, config: Node, container_id: str, *, rootless: bool) -> Layout:
@@ -43,6 +46,39 @@ def usable(layout: Layout, config: Node, container_id: str, *, rootless: bool) -
     found.rootless = rootless
     found.closed = closed
     return found
+
+
+def of_systemd(layout: Layout) -> Layout:
+    """What a container can have by the systemd of a caller without power over the host: a user's own only makes cgroups of v2."""
+    user = systemd_user()
+    found = layout
+    if user and layout.v2:
+        found = Layout("v2", {}, layout.v2, layout.own, layout.v2_controllers)
+        found.closed = dict(layout.controllers)
+    found.user = user
+    found.rootless = True
+    return found
+
+
+def systemd_user() -> int:
+    """Whose systemd makes the units of a caller without power over the host: 0 is the machine's, another uid that user's own.
+
+    Root of a user namespace has the machine's if that is in its namespace, too, as in an unprivileged container with an init;
+    an engine of an ordinary user calls from one in which it is not, and there root is that user.
+    """
+    uid = os.geteuid()
+    if uid or _is_ours(_SYSTEMD):
+        return uid
+    from ociruntime.linux.refusals import facts
+
+    return next((outside for inside, outside, _ in facts.id_map() if inside == 0), 0)
+
+
+def _is_ours(path: str) -> bool:
+    try:
+        return os.stat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def nearest(path: str) -> str:

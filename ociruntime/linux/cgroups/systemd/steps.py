@@ -40,7 +40,11 @@ def plan_start(
         *properties.of_unit(v2),
         *_no_limit_of_tasks(config.at("linux", "resources", "pids", "limit")),
         *(one for one in properties.of_settings(settings, v2) if not too_few(one)),
-        *properties.of_devices(rules, listed.pointer if listed else ""),
+        *(
+            []
+            if placement.layout.rootless
+            else properties.of_devices(rules, listed.pointer if listed else "")
+        ),
         *properties.of_annotations(config),
     ]
     args: dict[str, object] = {
