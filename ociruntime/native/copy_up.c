@@ -188,20 +188,13 @@ static int copy_directory(int from, int to, int depth) {
   }
 }
 
-static int copy_owner(int source, int copy) {
-  struct stat status;
-  if (fstat(source, &status) < 0)
-    return fail(DETAIL_fstat);
-  return fchown(copy, status.st_uid, status.st_gid) < 0 ? fail(DETAIL_fchownat) : 0;
-}
-
-int copy_up(int from, int to, int keep_mode) {
+// The directory itself is the new file system's: its owner is root, or what uid= and gid= say, as with runc
+// and crun. A root without CAP_DAC_OVERRIDE (podman run --cap-drop all --tmpfs) could not write to another's.
+int copy_up(int from, int to) {
   mode_t before = umask(0);
   int source = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   int copy = openat(to, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   int done = source < 0 || copy < 0 ? fail(DETAIL_open) : copy_directory(source, copy, 0);
-  if (done == 0)
-    done = keep_mode ? copy_status(source, copy) : copy_owner(source, copy);
   if (source >= 0)
     close_keeping_errno(source);
   if (copy >= 0)

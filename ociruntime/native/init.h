@@ -110,8 +110,7 @@ int open_empty_directory(const char *label, int *first);
 // old_root.c: init.root has been moved onto `old`, which is still this process's "/".
 int clear_old_root(int old);
 
-// copy_up.c: tmpcopyup. keep_mode: the copy also gets the mode and attributes of the directory itself, not
-// only its owner.
-int copy_up(int from, int to, int keep_mode);
+// copy_up.c: tmpcopyup, what is in a directory.
+int copy_up(int from, int to);
 
 #endif

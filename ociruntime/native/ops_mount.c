@@ -219,7 +219,7 @@ static int mount_by_new_calls(const struct mount_fs_args *a, int target, const c
   int fresh = make_file_system(a, mode);
   if (fresh < 0)
     return -1;
-  if (a->flags & MOUNT_COPY_UP && copy_up(target, fresh, mode != NULL) < 0)
+  if (a->flags & MOUNT_COPY_UP && copy_up(target, fresh) < 0)
     return close_keeping_errno(fresh);
   return attach(fresh, target) < 0 ? close_keeping_errno(fresh) : fresh;
 }
@@ -232,7 +232,7 @@ static int mount_file_system(const struct mount_fs_args *a, int target) {
   if (!needs_old_call(a))
     return mount_by_new_calls(a, target, mode);
   int fresh = mount_by_old_call(a, target, mode);
-  if (fresh >= 0 && a->flags & MOUNT_COPY_UP && copy_up(target, fresh, mode != NULL) < 0)
+  if (fresh >= 0 && a->flags & MOUNT_COPY_UP && copy_up(target, fresh) < 0)
     return close_keeping_errno(fresh);
   return fresh;
 }

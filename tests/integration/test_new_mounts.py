@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,6 +70,30 @@ def test_mode_of_a_tmpfs(compare: Compare) -> None:
         "mode of a tmpfs in mountinfo": True,
         "mode of a tmpfs that is given": "711",
     }
+
+
+def test_owner_of_a_copy(compare: Compare) -> None:
+    """With tmpcopyup the tmpfs itself is root's, or whose uid= says; a root without capabilities can write to it."""
+
+    def edit(config: Config) -> None:
+        _tmpfs(config, "/other", "tmpcopyup")
+        _tmpfs(config, "/given", "tmpcopyup", "uid=5", "gid=6")
+        config["process"]["capabilities"] = {}
+
+    def scenario(stage: Stage) -> dict[str, Any]:
+        script = "stat -c '%u %g' /other /other/file /given /given/file; touch /other/new && ls /other"
+        bundle = stage.bundle("sh", "-c", script, edit=edit)
+        for name in ("other", "given"):
+            place = bundle.rootfs / name
+            place.mkdir(mode=0o755)
+            (place / "file").touch()
+            for path in (place, place / "file"):
+                os.chown(path, 1000, 1001)
+        done = stage.container(bundle=bundle).run()
+        return {"owners": done.out.split("\n"), "errors": done.err}
+
+    answers = compare(scenario)
+    assert answers["owners"] == ["0 0", "1000 1001", "5 6", "1000 1001", "file", "new", ""]
 
 
 def test_masked_directories(compare: Compare) -> None:
