@@ -221,7 +221,7 @@ class TestCgroups:
     )
     def test_only_limits_are_refused(self, resources: dict[str, Any], pointer: str) -> None:
         """A config without any runs, in the caller's cgroup; device rules are left out, as in runc."""
-        layout = Layout("none")
+        layout = Layout("none", user=1000)
         layout.rootless, layout.closed = True, {"": "/sys/fs/cgroup/x"}
         node = config(None, resources=resources)
         placement = place(node, layout, "id", "cgroupfs")
@@ -233,6 +233,7 @@ class TestCgroups:
         ) as caught:
             list(planner.plan_make(node, placement))
         assert caught.value.pointer == pointer
+        assert "or as root: chown 1000 /sys/fs/cgroup/x /sys/fs/cgroup/x/cgroup.procs " in caught.value.hint
 
     def test_no_device_rules(self, tmp_path: Any) -> None:
         """In a delegated cgroup, too: attaching a program takes the host's root."""

@@ -159,10 +159,11 @@ def require_controllers(layout: Layout, settings: list[Setting]) -> None:
 def _closed(layout: Layout, controller: str, pointer: str) -> StepFailed:
     """A limit without the right to make a cgroup that could have it."""
     place = layout.closed.get(controller) or next(iter(layout.closed.values()))
+    only_v2 = "" in layout.closed and len(layout.closed) == 1
     return StepFailed(
         f"the container gets no cgroup that could have this limit: {place} is not writable for this user",
         pointer=pointer,
-        hint=CGROUP2_DELEGATION if "" in layout.closed and len(layout.closed) == 1 else CGROUP1_DELEGATION,
+        hint=cgroup2_delegation(place, layout.user) if only_v2 else CGROUP1_DELEGATION,
     )
 
 
@@ -188,8 +189,14 @@ def _refuse_without_mount(config: Node, layout: Layout) -> None:
 CGROUP1_DELEGATION = (
     "boot with systemd.unified_cgroup_hierarchy=1, as only cgroup v2 can be delegated, or leave limits out"
 )
-CGROUP2_DELEGATION = "systemd-run --user --scope -p Delegate=yes ociruntime ..., or leave limits out"
 HIERARCHY_CURE = "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+
+
+def cgroup2_delegation(directory: str, user: int) -> str:
+    """What lets a user make cgroups in that directory of cgroup2, or elsewhere."""
+    files = " ".join(f"{directory}{name}" for name in ("", "/cgroup.procs", "/cgroup.subtree_control"))
+    scope = "systemd-run --user --scope -p Delegate=yes ociruntime ..., or leave limits out"
+    return f"{scope}; or as root: chown {user} {files}"
 
 
 def controller_cure(kind: str, controller: str) -> str:

@@ -42,7 +42,7 @@ def usable(layout: Layout, config: Node, container_id: str, *, rootless: bool) -
     controllers = {name: point for name, point in layout.controllers.items() if name not in closed}
     v2 = "" if "" in closed else layout.v2
     kind = "hybrid" if controllers and v2 else "v1" if controllers else "v2" if v2 else "none"
-    found = Layout(kind, controllers, v2, layout.own, layout.v2_controllers if v2 else [])
+    found = Layout(kind, controllers, v2, layout.own, layout.v2_controllers if v2 else [], user=layout.user)
     found.rootless = rootless
     found.closed = closed
     return found

@@ -10,8 +10,8 @@ import os
 
 from ociruntime.linux.cgroups.planner import (
     CGROUP1_DELEGATION,
-    CGROUP2_DELEGATION,
     HIERARCHY_CURE,
+    cgroup2_delegation,
     controller_cure,
 )
 from ociruntime.linux.cgroups.rights import nearest
@@ -74,8 +74,7 @@ def undelegated(path: str) -> Remedy:
     cause = f"no delegation: {above} does not belong to uid {user}"
     if not os.path.exists(f"{above}/cgroup.subtree_control"):
         return Remedy(cause, CGROUP1_DELEGATION, root=True)
-    files = " ".join(f"{above}{name}" for name in ("", "/cgroup.procs", "/cgroup.subtree_control"))
-    return Remedy(cause, f"{CGROUP2_DELEGATION}; or as root: chown {user} {files}", root=True)
+    return Remedy(cause, cgroup2_delegation(above, user), root=True)
 
 
 def mount_of(path: str) -> str:
