@@ -11,14 +11,15 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from tests.harness.cgroup_files import V2
-from tests.harness.driver import DRIVER, MARK, PEERS, runtime_under_test
+from tests.harness.driver import DRIVER, MARK, PATIENCE, PEERS, runtime_under_test
 from tests.harness.rootfs import cache_directory
 from tests.harness.stage import Stage
 
@@ -91,18 +92,28 @@ def _remove_left_cgroups(stage: Stage) -> None:
         if os.path.isdir(directory):
             os.rmdir(directory)
         if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
-            for left in Path("/sys/fs/cgroup").glob(f"*/{container.id}"):
-                with suppress(OSError):  # its process is still leaving: then the leak check tells
-                    left.rmdir()
+            for found in Path("/sys/fs/cgroup").glob(f"*/{container.id}"):
+                _remove_when_empty(str(found))
         if not os.path.ismount("/sys/fs/cgroup/unified"):
             continue
         for place in os.scandir("/sys/fs/cgroup"):
             left = f"{place.path}/{container.id}"
             if os.path.isdir(left) and os.path.ismount(place.path):
-                with suppress(OSError):  # its process is still leaving: then the leak check tells
-                    os.rmdir(left)
+                _remove_when_empty(left)
             elif os.path.isdir(left):
                 shutil.rmtree(left)
+
+
+def _remove_when_empty(cgroup: str) -> None:
+    """Its killed process may still be leaving; if it does not, the leak check tells."""
+    end = time.monotonic() + 2.0 * PATIENCE
+    while time.monotonic() < end:
+        try:
+            os.rmdir(cgroup)
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any], peer: str, under_test: str) -> Iterator[str]:
