@@ -190,7 +190,7 @@ def test_network(compare: Compare, tmp_path: Path) -> None:
             "OOM killer",
             {"memory": {"disableOOMKiller": True}},
             "v2",
-            "disableOOMKiller: cgroup v2 has nothing",
+            "disableOOMKiller: cgroup v2 has no equivalent",
         ),
         # on v1 its hierarchy is not mounted
         ("network", {"network": {"classID": 1}}, "v1 v2", "/linux/resources/network/classID: "),

@@ -151,7 +151,9 @@ def test_a_program_that_hangs(tmp_path: Path) -> None:
     code, answers = doctor("doctor", PATH=f"{tmp_path}:{ENVIRONMENT['PATH']}")
     assert time.monotonic() - began < 6 * PATIENCE
     assert (code, answers["checkpoint.criu"]["state"]) == (0, "missing")
-    assert "does not end" in answers["checkpoint.criu"]["cause"]
+    # An emulated machine starts the program too late for that: then all probes are over.
+    causes = ("does not end", "no answer within") if PATIENCE > 1 else ("does not end",)
+    assert any(words in answers["checkpoint.criu"]["cause"] for words in causes)
     for pid in (tmp_path / "pids").read_text().split():
         end = time.monotonic() + 2
         while os.path.exists(f"/proc/{pid}"):

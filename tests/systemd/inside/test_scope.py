@@ -84,7 +84,7 @@ def test_places(stage: Stage, path: str, unit: str, place: str) -> None:
     container.delete("--force").ok()
     assert units.shown(unit, "LoadState") == {"LoadState": "not-found"}
     if not place:
-        units.systemctl("stop", f"{slice_name.partition('-')[0]}.slice")
+        units.stop_slice(f"{slice_name.partition('-')[0]}.slice")
 
 
 def test_the_state_names_the_unit(stage: Stage) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import pwd
 import shutil
 import subprocess
@@ -24,12 +23,7 @@ from tests.harness.rootfs import copy_busybox
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(
-        not os.path.exists("/sys/fs/cgroup/cgroup.controllers"), reason="user's systemd works on v2"
-    ),
-]
+pytestmark = pytest.mark.engine
 _SETTINGS = """[containers]
 pids_limit = 0
 [engine]

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 
 from tests.harness.driver import ENVIRONMENT, MARK
 
@@ -24,6 +26,14 @@ def shown(unit: str, *names: str) -> dict[str, str]:
         name, _, value = line.partition("=")
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
+
+
+def stop_slice(name: str) -> None:
+    """Stop a slice with all below it. Where cpuacct is mounted apart from cpu, systemd makes cgroups in it and leaves them."""
+    systemctl("stop", name)
+    for top in Path("/sys/fs/cgroup").glob(f"*/{name}"):
+        for place, _, _ in os.walk(top, topdown=False):
+            os.rmdir(place)
 
 
 def ours() -> list[str]:
