@@ -72,7 +72,7 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
     steps = list(update.plan(resources, held, placement))
     if record.unit:
         rules = devices.rules(container.directory.config())
-        steps = [*_plan_unit(record, placement, [held, Node(after)], rules), *steps]
+        steps = after_checks(steps, _plan_unit(record, placement, [held, Node(after)], rules))
     if schemata:
         from ociruntime.linux import intelrdt
 
@@ -103,6 +103,12 @@ def _plan_unit(
     layout = placement.layout
     before, after = (list(settings_of(one, layout)) for one in resources)
     return steps.plan_update(placement, before, after, rules)
+
+
+def after_checks(steps: list[HostStep], of_unit: Iterable[HostStep]) -> list[HostStep]:
+    """The unit's steps before all others but the checks: under a limit that systemd has set the kernel already kills."""
+    checks = [step for step in steps if step.op == "check_memory_in_use"]
+    return [*checks, *of_unit, *(step for step in steps if step not in checks)]
 
 
 def _restore_unit(steps: Iterable[HostStep]) -> list[str]:

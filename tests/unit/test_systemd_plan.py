@@ -10,9 +10,11 @@ import pytest
 
 from ociruntime.config import Node
 from ociruntime.errors import StepFailed
-from ociruntime.linux.cgroups import planner
+from ociruntime.linux.cgroups import planner, update
 from ociruntime.linux.cgroups.placement import Placement, place
+from ociruntime.linux.cgroups.planner import settings_of
 from ociruntime.linux.cgroups.systemd import steps
+from ociruntime.operations.update import after_checks
 from tests.unit.test_cgroups_plan import CG, HYBRID, V2
 
 if TYPE_CHECKING:
@@ -114,3 +116,15 @@ def test_update() -> None:
         "libpod-1f.scope: CPUQuotaPerSecUSec=200000"
     ]
     assert told(quota, {"cpu": {"quota": 50000, "period": 100000, "burst": 100}}) == []
+
+
+def test_a_check_comes_before_the_unit() -> None:
+    """Or systemd sets the limit, and the kernel kills what the check would have kept (R143)."""
+    limits = {"memory": {"limit": 4096, "checkBeforeUpdate": True}}
+    node = config({"memory": {"limit": 8192}})
+    held, after = node.at("linux", "resources"), Node(limits)
+    of_unit = steps.plan_update(
+        placed(node, V2), list(settings_of(held, V2)), list(settings_of(after, V2)), []
+    )
+    ordered = after_checks(list(update.plan(after, held, placed(node, V2))), of_unit)
+    assert [step.op for step in ordered][:2] == ["check_memory_in_use", "set_unit_properties"]
