@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.cgroup_files import MIB, V2, place, resources, value, value_of
+from tests.harness.driver import DRIVER
 from tests.harness.peers import PEERS, departure
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def from_stdin(container: Container, document: object, *words: str) -> Result:
 
 
 departure("--cpu-period on v2", "crun", "R145", "crun 1.8 takes the quota away, which nobody asked for")
-departure("--memory on v2", "runc", "R140", "1.1 leaves swap as it is, so that memory and swap together grow")
+for _peer in ("runc", "crun"):
+    departure("--memory on v2", _peer, "R140", "swap stays as it is, so that memory and swap together grow")
 departure("--cpu-share on v2", "runc", "R145", "runc 1.1 and crun 1.8 map shares by a straight line")
 departure("--cpu-share on v2", "crun", "R145", "runc 1.1 and crun 1.8 map shares by a straight line")
 
@@ -196,7 +198,8 @@ def test_documents_of_engines(compare: Compare) -> None:
         container.delete("--force").ok()
         return answers
 
-    answers = compare(scenario, only=("runc",))
+    # By systemd's driver runc 1.1 sets swap late on v2: not with the new memory limit but with the next update.
+    answers = compare(scenario, only=() if V2 and DRIVER == "systemd" else ("runc",))
     assert set(answers["docker"]) == {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "pids.max"}
     assert "cpu.cfs_quota_us" in answers["cri"]
     assert set(answers["podman"]) == {"cpu.cfs_quota_us", "cpu.cfs_period_us"}
