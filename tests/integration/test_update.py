@@ -74,7 +74,8 @@ def from_stdin(container: Container, document: object, *words: str) -> Result:
 
 
 departure("--cpu-period on v2", "crun", "R145", "crun 1.8 takes the quota away, which nobody asked for")
-departure("--memory on v2", "runc", "R140", "1.1 leaves swap as it is, so that memory and swap together grow")
+for _peer in ("runc", "crun"):
+    departure("--memory on v2", _peer, "R140", "swap stays as it is, so that memory and swap together grow")
 departure("--cpu-share on v2", "runc", "R145", "runc 1.1 and crun 1.8 map shares by a straight line")
 departure("--cpu-share on v2", "crun", "R145", "runc 1.1 and crun 1.8 map shares by a straight line")
 
