@@ -7,6 +7,7 @@ Must not import anything of `ociruntime`.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -139,7 +140,8 @@ class Peer:
             client.sendall(
                 b"DATA\r\n" * lines.count(b"DATA\r\n") + b"OK 0123456789abcdef0123456789abcdef\r\n" + agreed
             )
-            self._answer(client, data)
+            with contextlib.suppress(ConnectionError):  # the client may go before it has heard all answers
+                self._answer(client, data)
 
     def _answer(self, client: socket.socket, data: bytes) -> None:
         while True:

@@ -305,6 +305,23 @@ def test_undo_touches_no_unit_of_others(peer: Callable[..., Peer]) -> None:
     assert made.calls == ["Get", "Get"]
 
 
+def test_undo_without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit without a cgroup is not there; one with a cgroup is, and that it can't be stopped is an error."""
+    monkeypatch.setattr(buses, "addresses", lambda *_: [(f"unix:path={tmp_path}/private", False)])
+    args = {
+        "unit": UNIT,
+        "user": 0,
+        "path": f"/{UNIT}",
+        "paths": {"": f"{tmp_path}/{UNIT}"},
+        "mounts": {"": str(tmp_path)},
+    }
+    (tmp_path / UNIT).mkdir()
+    with pytest.raises(StepFailed, match="systemd can't be reached"):
+        scope.undo("start_scope", args, context())
+    (tmp_path / UNIT).rmdir()
+    scope.undo("start_scope", args, context())
+
+
 def test_the_place_is_held_by_a_process_without_descriptors() -> None:
     """It ends when it is told to, and leaves nothing."""
     made = context()

@@ -198,7 +198,13 @@ def _stop(args: dict[str, Any], context: Context) -> None:
     from ociruntime.linux.cgroups.remove import remove
 
     unit = args["unit"]
-    with connect(args["user"]) as bus:
+    try:
+        reached = connect(args["user"])
+    except StepFailed:
+        if any(map(os.path.isdir, _made(args))):
+            raise
+        return  # it was never started, or nothing is left of it
+    with reached as bus:
         try:
             if bus.of_unit(unit, "Unit", "Description") == _description(context):
                 # Before systemd does it, which asks politely and waits for a minute and a half.
