@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is the SHA-256 of a few bytes? For a CPython without the module: in Debian's static library of 3.13 and newer.
 
-FIPS 180-4; half a millisecond. Must not import anything of the package.
+FIPS 180-4; about a millisecond. Must not import anything of the package.
 """
 
 from __future__ import annotations
