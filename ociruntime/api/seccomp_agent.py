@@ -86,7 +86,9 @@ class Notification:
 
     @staticmethod
     def value(value: int = 0) -> Answer:
-        """The call returns this, and the kernel does nothing."""
+        """The call returns this, a signed number of 64 bits, and the kernel does nothing. Raises UsageError for another."""
+        if not -(1 << 63) <= value < 1 << 63:
+            raise UsageError(f"value: a signed number of 64 bits is wanted, not {value!r}")
         return Answer(value)
 
     @staticmethod
@@ -277,9 +279,8 @@ class SeccompAgent:
             fcntl.ioctl(listener, _RECEIVE, data)
             notification = Notification(listener, bytes(data), self._containers[listener])
             notification.name = self._name(notification.architecture, notification.number)
-            answer = self._decide(notification)
+            response = self._decide(notification)
             notification.forget()
-            response = _RESPONSE.pack(notification.id, answer.value, answer.error, answer.flags)
             fcntl.ioctl(listener, _SEND, response)
         except OSError as failure:
             # It was killed just now, or nobody waits for this answer any more; EINTR: poll tells again.
@@ -288,18 +289,18 @@ class SeccompAgent:
                 return False
         return True
 
-    def _decide(self, notification: Notification) -> Answer:
-        """The handler's answer; what goes wrong is a refusal, never a permission."""
+    def _decide(self, notification: Notification) -> bytes:
+        """The handler's answer, for the kernel; what goes wrong is a refusal, never a permission."""
         try:
             answer = self.handler(notification)
             if not isinstance(answer, Answer):
                 raise UsageError(f"the handler of {notification.name} returned {answer!r}, not an Answer")
-            return answer
+            return _packed(notification, answer)
         except MemoryUnreadable as failure:
-            return Notification.error(failure.errno)
+            return _packed(notification, Notification.error(failure.errno))
         except Exception as failure:  # noqa: BLE001 - the end of `with` raises it
             self.failure = self.failure or failure
-            return Notification.error(errno.EPERM)
+            return _packed(notification, Notification.error(errno.EPERM))
 
     def _name(self, architecture: int, number: int) -> str:
         if architecture == _X86_64 and number & _X32_BIT:
@@ -308,3 +309,7 @@ class SeccompAgent:
             resolve = self._library.seccomp_syscall_resolve_name_arch
             self._names[architecture] = {resolve(architecture, name.encode()): name for name in self.calls}
         return self._names[architecture].get(number, str(number))
+
+
+def _packed(notification: Notification, answer: Answer) -> bytes:
+    return _RESPONSE.pack(notification.id, answer.value, answer.error, answer.flags)
