@@ -20,6 +20,7 @@ from ociruntime.descriptors import Descriptors
 from ociruntime.errors import NoSuchContainer, RuntimeFailure
 from ociruntime.host_path import absolute
 from ociruntime.identity import start_time_of
+from ociruntime.statedir import StateDir
 from ociruntime.stateroot import names
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[2].split(':'); from ociruntime.api.life_line import watch; watch(sys.argv[1])"
@@ -163,22 +164,27 @@ def _clear(root: str, maker: str) -> None:
         return
     for name in found:
         try:
-            _delete(root, name, maker)
+            for warning in _delete(root, name, maker):
+                _complain(f"{root}/{name}", f"warning: {warning}")
         except NoSuchContainer:
             continue  # someone else has just deleted it
-        except RuntimeFailure as failure:
+        except (RuntimeFailure, OSError) as failure:
             _complain(f"{root}/{name}", failure)
 
 
-def _delete(root: str, name: str, maker: str) -> None:
-    """Delete a container if it is the maker's, or half made."""
+def _delete(root: str, name: str, maker: str) -> list[str]:
+    """Delete a container if it is the maker's, or half made and nobody's. Returns warnings."""
     from ociruntime.operations.delete import delete
+    from ociruntime.operations.recover import finish
 
-    container = Container.load(root, name)
-    if container.interrupted or container.record.options.get("maker") == maker:
-        delete(root, name, True)
+    directory = StateDir.within(root, name)
+    if not directory.has("state.json"):
+        return finish(directory) or []  # as gc, and not by force: another process may be making it just now
+    if Container.of(directory).record.options.get("maker") == maker:
+        return delete(root, name, True)
+    return []
 
 
-def _complain(what: str, failure: RuntimeFailure) -> None:
+def _complain(what: str, words: object) -> None:
     """On the maker's stderr, which is this process's, too."""
-    os.write(2, f"ociruntime: life line: {what}: {failure}\n".encode("utf-8", "replace"))
+    os.write(2, f"ociruntime: life line: {what}: {words}\n".encode("utf-8", "replace"))
