@@ -235,6 +235,16 @@ class TestCgroups:
         assert caught.value.pointer == pointer
         assert "or as root: chown 1000 /sys/fs/cgroup/x /sys/fs/cgroup/x/cgroup.procs " in caught.value.hint
 
+    def test_root_of_a_user_namespace_is_another_outside(self) -> None:
+        """Its uid is 0 only there: no one is told to give the cgroup to the host's root."""
+        layout = Layout("none", user=0)
+        layout.rootless, layout.closed = True, {"": "/sys/fs/cgroup/x"}
+        node = config(None, resources={"memory": {"limit": 1 << 20}})
+        with pytest.raises(
+            StepFailed, match=r"as root: chown USER /sys/fs/cgroup/x /sys/fs/cgroup/x/cgroup\.procs "
+        ):
+            list(planner.plan_make(node, place(node, layout, "id", "cgroupfs")))
+
     def test_no_device_rules(self, tmp_path: Any) -> None:
         """In a delegated cgroup, too: attaching a program takes the host's root."""
         layout = _v2(tmp_path)
