@@ -162,8 +162,10 @@ class TestSystemd:
     def test_the_machine_s(self, root_of: Callable[[int, bool], None]) -> None:
         """A container with an init and a user namespace: its systemd belongs to its root."""
         root_of(1000, True)
-        found = rights.of_systemd(Layout("v2", v2="/cg", own={"": "/"}))
+        host = Layout("v2", v2="/cg", own={"": "/"}, user=1000)
+        found = rights.of_systemd(host)
         assert (found.kind, found.user, found.rootless) == ("v2", 0, True)
+        assert (host.user, host.rootless) == (1000, False)  # `plan` shows what root would do there
 
     def test_of_a_user(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """On the command line: nothing has to be looked at."""
