@@ -67,10 +67,16 @@ class _Watcher:
             if not self._receive_hello():
                 raise RuntimeFailure(f"{sys.executable} does not start", step="begin life line")
         except BaseException:
-            if self.pid:
-                os.kill(self.pid, _signal.SIGKILL)
+            self._kill()
             self.forget()
             raise
+
+    def _kill(self) -> None:
+        if self.pid:
+            try:
+                os.kill(self.pid, _signal.SIGKILL)
+            except ProcessLookupError:
+                return  # it has ended, and been collected, as below
 
     def knows(self, root: str) -> bool:
         """Tell it of a root; False if it has ended."""
@@ -86,7 +92,10 @@ class _Watcher:
         """It has ended, or is about to: reap it."""
         self._socket.close()
         if self.pid:
-            os.waitpid(self.pid, 0)
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                return  # os.wait() has collected it, or the kernel has, for a maker that ignores SIGCHLD
 
     def _receive_hello(self) -> bool:
         try:

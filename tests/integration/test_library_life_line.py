@@ -204,6 +204,30 @@ def test_one_watcher_for_all(root: Path, tmp_path: Path) -> None:
             assert not Path(f"/proc/{watcher.pid}").exists()
 
 
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_watcher_that_has_been_collected(ignored: bool, root: Path) -> None:
+    """By os.wait(), or because the maker ignores SIGCHLD: the next create starts another; and one that does not start is told."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        life_line.tie(str(root))
+        first = life_line._watchers[os.getpid()]
+        pidfd = os.pidfd_open(first.pid)
+        os.kill(first.pid, signal.SIGKILL)
+        if not ignored:
+            os.waitpid(first.pid, 0)
+        assert select.select([pidfd], [], [], 20 * PATIENCE)[0]
+        os.close(pidfd)
+        life_line.tie(str(root))
+        assert life_line._watchers[os.getpid()].pid != first.pid
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(life_line, "_watchers", {})
+            patch.setattr(sys, "executable", "/bin/false")
+            with pytest.raises(ociruntime.RuntimeFailure, match="does not start"):
+                life_line.tie(str(root))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_the_record_says_it(root: Path) -> None:
     """Only if it was asked for; and the same Options can be used again."""
     made = bundle.made(make_config(["/bin/sleep", "1000"], str(busybox_template()), user_namespace=False))
