@@ -182,9 +182,9 @@ class SeccompAgent:
                 raise UsageError(f"calls: libseccomp doesn't know {name!r}")
         self._containers: dict[int, str] = {}  # descriptor of a filter -> the container's id
         self._opened = Descriptors()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._directory = tempfile.mkdtemp(prefix="ociruntime-agent-")  # for its owner only
         self.path = f"{self._directory}/socket"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._opened["place"] = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             self._socket.bind(
@@ -220,11 +220,12 @@ class SeccompAgent:
         for listener in [*self._containers]:
             del self._containers[listener]
             os.close(listener)
-        if self._opened:
-            self._opened.close()
+        self._opened.close()
+        if self._directory:
             if os.path.lexists(self.path):
                 os.unlink(self.path)
             os.rmdir(self._directory)
+            self._directory = ""
 
     def _serve(self) -> None:
         """The thread: nothing is done unless the kernel has something to say."""

@@ -316,6 +316,23 @@ def test_what_is_wrong(call: Callable[[], object], said: str) -> None:
     assert descriptors() == before
 
 
+@pytest.mark.parametrize("call", ["open", "eventfd"])
+def test_no_room_for_a_descriptor(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stays: no directory, no descriptor."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "no room")
+
+    before = descriptors()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match="no room"):
+            SeccompAgent(go_on, MKDIR)
+    assert list(tmp_path.iterdir()) == []
+    assert descriptors() == before
+
+
 def test_a_seccomp_of_ones_own_is_not_changed(tmp_path: Path) -> None:
     """make_config says what to do instead."""
     with (
