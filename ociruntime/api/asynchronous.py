@@ -7,9 +7,11 @@ Making and removing a container still takes its few milliseconds in the loop's t
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 from ociruntime.api.running import advance
+from ociruntime.descriptors import Descriptors
 from ociruntime.operations.exec import ExecProcess
 from ociruntime.operations.result import Result
 
@@ -34,7 +36,6 @@ async def driven(program: InContainer | InExisting) -> Result:
 
 async def wait_async(waiting: Container | ExecProcess, timeout: float | None = None) -> int:
     """As `wait` of a container, or of a process of `exec`, without blocking the asyncio loop. Raises as that, and TimeoutError."""
-    pidfd = waiting.pidfd if isinstance(waiting, ExecProcess) else waiting.pidfd()
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
 
@@ -42,11 +43,14 @@ async def wait_async(waiting: Container | ExecProcess, timeout: float | None = N
         if not over.done():
             over.set_result(None)
 
-    loop.add_reader(pidfd, end)
-    try:
-        await asyncio.wait_for(over, timeout)
-    finally:
-        loop.remove_reader(pidfd)
+    with Descriptors() as own:
+        # A loop has one reader for a descriptor, and several tasks may wait for the same process.
+        own["pidfd"] = os.dup(waiting.pidfd if isinstance(waiting, ExecProcess) else waiting.pidfd())
+        loop.add_reader(own["pidfd"], end)
+        try:
+            await asyncio.wait_for(over, timeout)
+        finally:
+            loop.remove_reader(own["pidfd"])
     return waiting.wait()
 
 

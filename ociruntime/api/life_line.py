@@ -20,6 +20,7 @@ from ociruntime.descriptors import Descriptors
 from ociruntime.errors import NoSuchContainer, RuntimeFailure
 from ociruntime.host_path import absolute
 from ociruntime.identity import start_time_of
+from ociruntime.statedir import StateDir
 from ociruntime.stateroot import names
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[2].split(':'); from ociruntime.api.life_line import watch; watch(sys.argv[1])"
@@ -66,10 +67,16 @@ class _Watcher:
             if not self._receive_hello():
                 raise RuntimeFailure(f"{sys.executable} does not start", step="begin life line")
         except BaseException:
-            if self.pid:
-                os.kill(self.pid, _signal.SIGKILL)
+            self._kill()
             self.forget()
             raise
+
+    def _kill(self) -> None:
+        if self.pid:
+            try:
+                os.kill(self.pid, _signal.SIGKILL)
+            except ProcessLookupError:
+                return  # it has ended, and been collected, as below
 
     def knows(self, root: str) -> bool:
         """Tell it of a root; False if it has ended."""
@@ -85,7 +92,10 @@ class _Watcher:
         """It has ended, or is about to: reap it."""
         self._socket.close()
         if self.pid:
-            os.waitpid(self.pid, 0)
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                return  # os.wait() has collected it, or the kernel has, for a maker that ignores SIGCHLD
 
     def _receive_hello(self) -> bool:
         try:
@@ -163,22 +173,27 @@ def _clear(root: str, maker: str) -> None:
         return
     for name in found:
         try:
-            _delete(root, name, maker)
+            for warning in _delete(root, name, maker):
+                _complain(f"{root}/{name}", f"warning: {warning}")
         except NoSuchContainer:
             continue  # someone else has just deleted it
-        except RuntimeFailure as failure:
+        except (RuntimeFailure, OSError) as failure:
             _complain(f"{root}/{name}", failure)
 
 
-def _delete(root: str, name: str, maker: str) -> None:
-    """Delete a container if it is the maker's, or half made."""
+def _delete(root: str, name: str, maker: str) -> list[str]:
+    """Delete a container if it is the maker's, or half made and nobody's. Returns warnings."""
     from ociruntime.operations.delete import delete
+    from ociruntime.operations.recover import finish
 
-    container = Container.load(root, name)
-    if container.interrupted or container.record.options.get("maker") == maker:
-        delete(root, name, True)
+    directory = StateDir.within(root, name)
+    if not directory.has("state.json"):
+        return finish(directory) or []  # as gc, and not by force: another process may be making it just now
+    if Container.of(directory).record.options.get("maker") == maker:
+        return delete(root, name, True)
+    return []
 
 
-def _complain(what: str, failure: RuntimeFailure) -> None:
+def _complain(what: str, words: object) -> None:
     """On the maker's stderr, which is this process's, too."""
-    os.write(2, f"ociruntime: life line: {what}: {failure}\n".encode("utf-8", "replace"))
+    os.write(2, f"ociruntime: life line: {what}: {words}\n".encode("utf-8", "replace"))

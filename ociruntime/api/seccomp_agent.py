@@ -86,7 +86,9 @@ class Notification:
 
     @staticmethod
     def value(value: int = 0) -> Answer:
-        """The call returns this, and the kernel does nothing."""
+        """The call returns this, a signed number of 64 bits, and the kernel does nothing. Raises UsageError for another."""
+        if not -(1 << 63) <= value < 1 << 63:
+            raise UsageError(f"value: a signed number of 64 bits is wanted, not {value!r}")
         return Answer(value)
 
     @staticmethod
@@ -180,9 +182,9 @@ class SeccompAgent:
                 raise UsageError(f"calls: libseccomp doesn't know {name!r}")
         self._containers: dict[int, str] = {}  # descriptor of a filter -> the container's id
         self._opened = Descriptors()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._directory = tempfile.mkdtemp(prefix="ociruntime-agent-")  # for its owner only
         self.path = f"{self._directory}/socket"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._opened["place"] = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             self._socket.bind(
@@ -218,11 +220,12 @@ class SeccompAgent:
         for listener in [*self._containers]:
             del self._containers[listener]
             os.close(listener)
-        if self._opened:
-            self._opened.close()
+        self._opened.close()
+        if self._directory:
             if os.path.lexists(self.path):
                 os.unlink(self.path)
             os.rmdir(self._directory)
+            self._directory = ""
 
     def _serve(self) -> None:
         """The thread: nothing is done unless the kernel has something to say."""
@@ -277,9 +280,8 @@ class SeccompAgent:
             fcntl.ioctl(listener, _RECEIVE, data)
             notification = Notification(listener, bytes(data), self._containers[listener])
             notification.name = self._name(notification.architecture, notification.number)
-            answer = self._decide(notification)
+            response = self._decide(notification)
             notification.forget()
-            response = _RESPONSE.pack(notification.id, answer.value, answer.error, answer.flags)
             fcntl.ioctl(listener, _SEND, response)
         except OSError as failure:
             # It was killed just now, or nobody waits for this answer any more; EINTR: poll tells again.
@@ -288,18 +290,18 @@ class SeccompAgent:
                 return False
         return True
 
-    def _decide(self, notification: Notification) -> Answer:
-        """The handler's answer; what goes wrong is a refusal, never a permission."""
+    def _decide(self, notification: Notification) -> bytes:
+        """The handler's answer, for the kernel; what goes wrong is a refusal, never a permission."""
         try:
             answer = self.handler(notification)
             if not isinstance(answer, Answer):
                 raise UsageError(f"the handler of {notification.name} returned {answer!r}, not an Answer")
-            return answer
+            return _packed(notification, answer)
         except MemoryUnreadable as failure:
-            return Notification.error(failure.errno)
+            return _packed(notification, Notification.error(failure.errno))
         except Exception as failure:  # noqa: BLE001 - the end of `with` raises it
             self.failure = self.failure or failure
-            return Notification.error(errno.EPERM)
+            return _packed(notification, Notification.error(errno.EPERM))
 
     def _name(self, architecture: int, number: int) -> str:
         if architecture == _X86_64 and number & _X32_BIT:
@@ -308,3 +310,7 @@ class SeccompAgent:
             resolve = self._library.seccomp_syscall_resolve_name_arch
             self._names[architecture] = {resolve(architecture, name.encode()): name for name in self.calls}
         return self._names[architecture].get(number, str(number))
+
+
+def _packed(notification: Notification, answer: Answer) -> bytes:
+    return _RESPONSE.pack(notification.id, answer.value, answer.error, answer.flags)

@@ -11,7 +11,7 @@ import os
 from errno import EINVAL
 
 from ociruntime.descriptors import Descriptors
-from ociruntime.errors import StepFailed, Violation
+from ociruntime.errors import StepFailed, Violation, errno_text
 from ociruntime.linux import mount_options
 
 TYPE_CHECKING = False
@@ -33,12 +33,22 @@ _NOT_OF_THE_KERNEL = ("none", "bind", "cgroup", "")  # types that the runtime ca
 def absent(config: Node) -> Iterator[Violation]:
     """A warning for everything that a container of this config asks for and this machine doesn't have."""
     yield from _calls(config)
-    known = _file_systems()
+    yield from _mounts(config.at("mounts"))
+
+
+def _mounts(entries: Node) -> Iterator[Violation]:
+    asked = [entry for entry in entries if _is_of_the_kernel(entry)]
+    if not asked:
+        return
+    try:
+        known = _file_systems()
+    except OSError as failure:
+        reason = errno_text(failure.errno or 0)
+        yield _warning(entries, f"not known whether these file systems exist: {failure.filename}: {reason}")
+        return
     tries: list[tuple[Node, str, str]] = []
-    for entry in config.at("mounts"):
+    for entry in asked:
         kind = entry.at("type").text()
-        if not _is_of_the_kernel(entry):
-            continue
         if kind.partition(".")[0] not in known:
             reason = f"this kernel ({os.uname().release}) has no file system {kind}, nor a module for it"
             yield _warning(entry.at("type"), reason)
@@ -82,7 +92,7 @@ def _is_of_the_kernel(entry: Node) -> bool:
 
 
 def _file_systems() -> set[str]:
-    """Those that are loaded, and those that a module of this kernel is named after."""
+    """Those that are loaded, and those that a module of this kernel is named after. Raises OSError without /proc."""
     with open(_FILESYSTEMS, encoding="ascii") as file:
         known = {line.split()[-1] for line in file}
     try:

@@ -416,6 +416,11 @@ def _remedy(kind: str, *facts: object, **more: object) -> str:
     return str(getattr(steps, kind)(*facts, **more) or "")
 
 
+# What filters answer with. Others, such as ENOEXEC of a program for another machine, are the kernel's own reasons: engines give
+# nearly every container a filter.
+_OF_FILTERS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
+
+
 def program_failed(step: InitStep, failure: ChildFailed, steps: list[Step]) -> StepFailed:
     """Engines look for these words to tell "not found" (127) from "not executable" (126)."""
     program = step.text.split(" ", 1)[0]
@@ -429,7 +434,7 @@ def program_failed(step: InitStep, failure: ChildFailed, steps: list[Step]) -> S
     elif failure.errno == errno.ENOENT:
         hint = "its interpreter (the #! line or the dynamic linker) is missing"
     filtered = any(isinstance(one, InitStep) and one.op == "seccomp" for one in steps)
-    if step.op == "exec" and filtered and not missing:
+    if step.op == "exec" and filtered and failure.errno in _OF_FILTERS:
         hint = "does /linux/seccomp allow execve?"
     kind = ProgramNotFound if missing else ProgramNotExecutable
     shown = f'{step.name} "{program}"'

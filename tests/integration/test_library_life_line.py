@@ -17,6 +17,7 @@ import pytest
 import ociruntime
 from ociruntime import Options, bundle, make_config
 from ociruntime.api import life_line
+from ociruntime.statedir import StateDir
 from tests.harness.driver import PATIENCE, runtime_under_test
 from tests.harness.rootfs import busybox_template
 from tests.harness.stage import new_id
@@ -153,6 +154,39 @@ def test_what_it_can_not_delete(root: Path) -> None:
     assert ids(root) == [name]
 
 
+def test_a_create_that_begins_just_now(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has taken the lock, and has not written yet whose it is: its container is left alone."""
+    name = new_id()
+    (root / name).mkdir(0o700, parents=True)
+    root.chmod(0o700)
+    directory = StateDir.within(str(root), name)
+    monkeypatch.setattr(StateDir, "_sign", lambda *_: None)
+    assert directory.lock(wait=False, create=True)
+    assert ociruntime.load(str(root), name).interrupted  # as far as one can see
+    assert life_line._delete(str(root), name, f"{os.getpid()}:1") == []
+    assert ids(root) == [name]
+    directory.unlock()
+
+
+def test_a_create_that_has_only_made_its_directory(root: Path) -> None:
+    """Its maker was killed before it could take the lock."""
+    (root / new_id()).mkdir(0o700, parents=True)
+    root.chmod(0o700)
+    life_line._clear(str(root), f"{os.getpid()}:1")
+    assert ids(root) == []
+
+
+def test_a_hook_that_fails(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What delete warns of is told, too."""
+    name = new_id()
+    config = make_config(["/bin/true"], str(busybox_template()), user_namespace=False)
+    config["hooks"] = {"poststop": [{"path": "/bin/false"}]}
+    with ociruntime.create(str(root), bundle.made(config), Options(name), life_line=True) as tied:
+        life_line._clear(str(root), tied.record.options["maker"])
+    assert capfd.readouterr().err.startswith(f"ociruntime: life line: {root}/{name}: warning: ")
+    assert ids(root) == []
+
+
 def test_one_watcher_for_all(root: Path, tmp_path: Path) -> None:
     """Several containers and roots need one process; if it is killed, the next create starts another, which knows all roots."""
     made = bundle.made(make_config(["/bin/sleep", "1000"], str(busybox_template()), user_namespace=False))
@@ -168,6 +202,30 @@ def test_one_watcher_for_all(root: Path, tmp_path: Path) -> None:
             assert again.pid != watcher.pid
             assert again.roots >= {str(root), str(tmp_path / "other")}
             assert not Path(f"/proc/{watcher.pid}").exists()
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_watcher_that_has_been_collected(ignored: bool, root: Path) -> None:
+    """By os.wait(), or because the maker ignores SIGCHLD: the next create starts another; and one that does not start is told."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        life_line.tie(str(root))
+        first = life_line._watchers[os.getpid()]
+        pidfd = os.pidfd_open(first.pid)
+        os.kill(first.pid, signal.SIGKILL)
+        if not ignored:
+            os.waitpid(first.pid, 0)
+        assert select.select([pidfd], [], [], 20 * PATIENCE)[0]
+        os.close(pidfd)
+        life_line.tie(str(root))
+        assert life_line._watchers[os.getpid()].pid != first.pid
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(life_line, "_watchers", {})
+            patch.setattr(sys, "executable", "/bin/false")
+            with pytest.raises(ociruntime.RuntimeFailure, match="does not start"):
+                life_line.tie(str(root))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_the_record_says_it(root: Path) -> None:

@@ -122,6 +122,25 @@ def test_a_handler_that_fails_refuses(tmp_path: Path) -> None:
         agent.failure = None
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(lambda call: call.args[0] | 1 << 63, UsageError), (lambda _: 0.5, struct.error)],
+)
+def test_a_value_that_is_none_refuses(
+    value: Callable[[Notification], Any], kind: type[Exception], tmp_path: Path
+) -> None:
+    """A program chooses the arguments: one that a handler returns may not fit. The thread goes on."""
+
+    def use() -> None:
+        with SeccompAgent(lambda call: call.value(value(call)), MKDIR) as agent:
+            results.append(run(tmp_path, agent, "mkdir /tmp/one; mkdir /tmp/two"))
+
+    results: list[Result] = []
+    with pytest.raises(kind):
+        use()
+    assert results[0].stderr.count(b"Operation not permitted") == 2
+
+
 def test_memory_that_is_not_there(tmp_path: Path) -> None:
     """A bad pointer is the program's mistake, and not the agent's: EFAULT, as from the kernel. So is a path without an end."""
     said: list[int] = []
@@ -283,6 +302,10 @@ def test_a_message_that_is_not_the_runtime_s(tmp_path: Path) -> None:
         (lambda: SeccompAgent(go_on, ["mkdri"]), "calls: libseccomp doesn't know 'mkdri'"),
         (lambda: Notification.error(0), "error: an errno from 1 to 4095 is wanted, not 0"),
         (lambda: Notification.error(-1), "error: an errno from 1 to 4095 is wanted, not -1"),
+        (
+            lambda: Notification.value(1 << 63),
+            "value: a signed number of 64 bits is wanted, not 9223372036854775808",
+        ),
     ],
 )
 def test_what_is_wrong(call: Callable[[], object], said: str) -> None:
@@ -290,6 +313,23 @@ def test_what_is_wrong(call: Callable[[], object], said: str) -> None:
     before = descriptors()
     with pytest.raises(UsageError, match=re.escape(said)):
         call()
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("call", ["open", "eventfd"])
+def test_no_room_for_a_descriptor(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stays: no directory, no descriptor."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "no room")
+
+    before = descriptors()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match="no room"):
+            SeccompAgent(go_on, MKDIR)
+    assert list(tmp_path.iterdir()) == []
     assert descriptors() == before
 
 

@@ -349,6 +349,23 @@ class TestWaiting:
         os.close(reader)
         os.close(writer)
 
+    def test_by_several_tasks(self, root: str) -> None:
+        """Each hears of the end, also if another has given up before."""
+
+        async def use(container: ociruntime.Container) -> list[int | BaseException]:
+            waits = [
+                ociruntime.wait_async(container, seconds) for seconds in (20 * PATIENCE, 0.05, 20 * PATIENCE)
+            ]
+            return await asyncio.gather(*waits, return_exceptions=True)
+
+        with ociruntime.create(
+            root, _bundle("/bin/sh", "-c", "sleep 0.3; exit 5"), Options(new_id())
+        ) as container:
+            container.start()
+            first, early, last = asyncio.run(use(container))
+        assert (first, last) == (5, 5)
+        assert isinstance(early, TimeoutError)
+
     def test_beside_subprocess(self, root: str) -> None:
         """It takes no other child's exit status."""
         with ociruntime.create(root, _bundle("/bin/true"), Options(new_id())) as container:

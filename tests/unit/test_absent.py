@@ -76,6 +76,14 @@ def test_a_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(_said([_mount("frabfs")])) == 1
 
 
+def test_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said that the file systems were not looked at, if there are any."""
+    monkeypatch.setattr(subject, "_FILESYSTEMS", str(tmp_path / "filesystems"))
+    assert _said([_mount("none", "rbind")]) == []
+    words = f"not known whether these file systems exist: {tmp_path}/filesystems: ENOENT (no such file or directory)"
+    assert _said([_mount("frobfs"), _mount("tmpfs", "frob")]) == [("/mounts", words)]
+
+
 def test_an_option() -> None:
     """By its own place, and in the kernel's words; what depends on paths, ids or rights is not judged."""
     found = _said([

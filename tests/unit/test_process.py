@@ -1,19 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What linux/process.py plans for the program: where it is looked for, and its environment."""
+"""What linux/process.py plans for the program: where it is looked for, and its environment; and why it can't be executed."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ociruntime.config import Node
+from ociruntime.errors import ProgramNotExecutable
 from ociruntime.launch.context import Context
+from ociruntime.launch.launch import explain
 from ociruntime.linux import process
+from ociruntime.native.spawn import ChildFailed
+from ociruntime.step import InitStep
+
+if TYPE_CHECKING:
+    from ociruntime.step import Step
 
 PATH = "PATH=/usr/bin:/bin"
 
@@ -145,3 +153,23 @@ def test_bytes_that_are_not_utf8_pass_through() -> None:
     strange = os.fsdecode(b"/bin/\xff")
     assert [os.fsencode(one) for one in process.candidates(config(args=[strange]))] == [b"/bin/\xff"]
     assert os.fsencode(process.environment(config(env=[f"A={strange}"]), None)[0]) == b"A=/bin/\xff"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EPERM, ": EPERM (operation not permitted) (does /linux/seccomp allow execve?)"),
+        (errno.ENOSYS, ": ENOSYS (function not implemented) (does /linux/seccomp allow execve?)"),
+        (errno.ENOEXEC, ": ENOEXEC (exec format error)"),
+        (errno.E2BIG, ": E2BIG (argument list too long)"),
+    ],
+)
+def test_whether_a_filter_is_to_blame(number: int, words: str) -> None:
+    """Only for what filters answer: a program for another machine is no matter of the filter that engines give everything."""
+    steps: list[Step] = [
+        InitStep("seccomp"),
+        InitStep("exec", name="exec", pointer="/process/args", text="/bin/data"),
+    ]
+    failure = explain(ChildFailed(1, "exec", number, "", ""), steps)
+    assert isinstance(failure, ProgramNotExecutable)
+    assert str(failure) == f'/process/args: exec "/bin/data"{words}'

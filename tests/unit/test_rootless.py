@@ -162,8 +162,10 @@ class TestSystemd:
     def test_the_machine_s(self, root_of: Callable[[int, bool], None]) -> None:
         """A container with an init and a user namespace: its systemd belongs to its root."""
         root_of(1000, True)
-        found = rights.of_systemd(Layout("v2", v2="/cg", own={"": "/"}))
+        host = Layout("v2", v2="/cg", own={"": "/"}, user=1000)
+        found = rights.of_systemd(host)
         assert (found.kind, found.user, found.rootless) == ("v2", 0, True)
+        assert (host.user, host.rootless) == (1000, False)  # `plan` shows what root would do there
 
     def test_of_a_user(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """On the command line: nothing has to be looked at."""
@@ -234,6 +236,16 @@ class TestCgroups:
             list(planner.plan_make(node, placement))
         assert caught.value.pointer == pointer
         assert "or as root: chown 1000 /sys/fs/cgroup/x /sys/fs/cgroup/x/cgroup.procs " in caught.value.hint
+
+    def test_root_of_a_user_namespace_is_another_outside(self) -> None:
+        """Its uid is 0 only there: no one is told to give the cgroup to the host's root."""
+        layout = Layout("none", user=0)
+        layout.rootless, layout.closed = True, {"": "/sys/fs/cgroup/x"}
+        node = config(None, resources={"memory": {"limit": 1 << 20}})
+        with pytest.raises(
+            StepFailed, match=r"as root: chown USER /sys/fs/cgroup/x /sys/fs/cgroup/x/cgroup\.procs "
+        ):
+            list(planner.plan_make(node, place(node, layout, "id", "cgroupfs")))
 
     def test_no_device_rules(self, tmp_path: Any) -> None:
         """In a delegated cgroup, too: attaching a program takes the host's root."""

@@ -260,6 +260,21 @@ def test_a_value_that_no_message_can_have(peer: Callable[..., Peer]) -> None:
     assert made.calls == []
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("AccessDenied", f"unit {UNIT}: not for you (AccessDenied)"),
+        ("NoReply", f"unit {UNIT}: systemd has not finished to start it in time"),
+    ],
+)
+def test_a_version_that_is_not_told(peer: Callable[..., Peer], name: str, expected: str) -> None:
+    """It is asked for a property that not every systemd has; the unit is named all the same."""
+    made = peer(lambda _, serial: refusal(serial, f"org.freedesktop.DBus.Error.{name}", "not for you."))
+    failure = start([["AllowedCPUs", "ay", [1], "/linux/resources/cpu/cpus", 244]])
+    assert failure.reason == expected
+    assert made.calls == ["Get"]
+
+
 def test_a_directory_that_is_not_utf8(peer: Callable[..., Peer]) -> None:
     """The description, by which the unit is known again, says it in ASCII."""
     made = Context("box", "/bundle", "/run/\udcff/box", Node({}))

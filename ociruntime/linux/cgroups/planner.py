@@ -195,10 +195,13 @@ HIERARCHY_CURE = "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
 
 
 def cgroup2_delegation(directory: str, user: int) -> str:
-    """What lets a user make cgroups in that directory of cgroup2, or elsewhere."""
+    """What lets a user make cgroups in that directory of cgroup2, or elsewhere.
+
+    user   0: root of a user namespace, whose id on the host is not known here
+    """
     files = " ".join(f"{directory}{name}" for name in ("", "/cgroup.procs", "/cgroup.subtree_control"))
     scope = "systemd-run --user --scope -p Delegate=yes ociruntime ..., or leave limits out"
-    return f"{scope}; or as root: chown {user} {files}"
+    return f"{scope}; or as root: chown {user or 'USER'} {files}"
 
 
 def controller_cure(kind: str, controller: str) -> str:

@@ -51,11 +51,10 @@ def usable(layout: Layout, config: Node, container_id: str, *, rootless: bool) -
 def of_systemd(layout: Layout) -> Layout:
     """What a container can have by the systemd of a caller without power over the host: a user's own only makes cgroups of v2."""
     user = systemd_user()
-    found = layout
-    if user and layout.v2:
-        found = Layout("v2", {}, layout.v2, layout.own, layout.v2_controllers)
-        found.closed = dict(layout.controllers)
-    found.user = user
+    only_v2 = bool(user and layout.v2)
+    kind, controllers = ("v2", {}) if only_v2 else (layout.kind, layout.controllers)
+    found = Layout(kind, controllers, layout.v2, layout.own, layout.v2_controllers, user=user)
+    found.closed = dict(layout.controllers) if only_v2 else {}
     found.rootless = True
     return found
 

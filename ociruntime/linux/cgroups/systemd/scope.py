@@ -62,13 +62,13 @@ def _start(args: dict[str, Any], context: Context) -> None:
     }
     with connect(args["user"]) as bus:
         pid = holder.hold(context)
-        properties = [
-            ["Description", ["s", _description(context)]],
-            ["Slice", ["s", args["slice"]]],
-            ["PIDs", ["au", [pid]]],
-            *_told(bus, args["properties"], context.warnings),
-        ]
         try:
+            properties = [
+                ["Description", ["s", _description(context)]],
+                ["Slice", ["s", args["slice"]]],
+                ["PIDs", ["au", [pid]]],
+                *_told(bus, args["properties"], context.warnings),
+            ]
             job = _start_unit(bus, unit, properties)
             result = bus.wait_for_job(job)
         except Refusal as refusal:
