@@ -232,8 +232,13 @@ def test_mounts(given: Callable[..., None]) -> None:
     assert mounts.id_mapping(errno.EBADF) is None
     given(caps=_NONE, uid=1000)
     said(mounts.id_mapping(errno.EPERM), "uid 1000 has no CAP_SYS_ADMIN", "leave out the option idmap")
+    for number in (errno.EACCES, errno.EPERM):
+        refused = mounts.id_maps_of_mount(number, "uid_map", [[0, 100000, 5]])
+        said(refused, "uid 1000 has no CAP_SYS_ADMIN in the user namespace of the file system", "sudo")
+    assert mounts.id_maps_of_mount(errno.ENOMEM, "uid_map", [[0, 100000, 5]]) is None
     given(uid_map="0 1000 1")
     said(mounts.id_mapping(errno.EPERM), "in a user namespace", "host's root")
+    said(mounts.id_maps_of_mount(errno.EPERM, "uid_map", [[0, 100000, 5]]), "100000-100004 are not mapped")
     assert mounts.kind_of("/proc/self") == "ext4"
 
 
