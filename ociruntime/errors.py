@@ -133,6 +133,12 @@ class RuntimeFailure(Exception):
     def __str__(self) -> str:
         return self._line(self.pointer, self.step, self.reason, self.hint)
 
+    def and_then(self, problems: list[str]) -> None:
+        """Say what went wrong after it, too; this error's hint is not said again."""
+        if problems:
+            again = f" ({printable(self.hint)})" if self.hint else ""
+            self.reason += f"; and then: {'; '.join(problems).replace(again, '')}"
+
     def brief(self, limit: int = LINE_LIMIT) -> str:
         """The same in `limit` bytes: a part of it that is too long is cut in the middle, and the others stay whole."""
         whole = str(self)

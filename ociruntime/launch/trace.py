@@ -106,7 +106,7 @@ class Trace:
             if failure is None:
                 raise told from None
             if isinstance(failure, RuntimeFailure):
-                failure.reason += f"; and then: {told}"
+                failure.and_then([str(told)])
 
     def _write(self, failure: str) -> None:
         from ociruntime.launch.trace_event import Event

@@ -178,11 +178,14 @@ def _write(pid: int, file: str, ranges: Ranges, step: HostStep) -> None:
         with open(f"/proc/{pid}/{file}", "wb", buffering=0) as opened:
             opened.write(text)
     except OSError as error:
-        from ociruntime.linux.refusals.ids import map_refused
+        number, of = error.errno or 0, ""
+        if "destination" in step.args:
+            from ociruntime.linux.refusals.mounts import id_maps_of_mount as refused
 
-        number = error.errno or 0
-        hint = _LIMIT if number == errno.EINVAL else str(map_refused(number, file, ranges) or "")
-        of = f" of the mount on {step.args['destination']}" if "destination" in step.args else ""
+            of = f" of the mount on {step.args['destination']}"
+        else:
+            from ociruntime.linux.refusals.ids import map_refused as refused
+        hint = _LIMIT if number == errno.EINVAL else str(refused(number, file, ranges) or "")
         raise _failed(step, f"{file}{of}: {len(ranges)} ranges", number, hint) from None
 
 

@@ -4,7 +4,8 @@
 A new namespace is a flag of the clone that makes init. If some are joined, a helper enters them by setns(2)
 and then forks init with the flags of the new ones, because a joined pid namespace applies only to children,
 and because namespaces that another user namespace owns must be entered before a new one is made. A time
-namespace needs a helper too: a process that unshares one is not in it, but its children are. In a new user
+namespace needs a helper too: a process that unshares one is not in it, but its children are. An ordinary user's
+helper makes the user namespace in the same call, because only what that owns is within its rights. In a new user
 namespace init has every capability until it executes a program, and its ids are not mapped yet: it is forked
 by a helper, and need not be executed again.
 Must not import another subject; check() and the plan functions touch no file.
@@ -33,7 +34,7 @@ from ociruntime.step import HostStep, InitStep, Slot
 
 TYPE_CHECKING = False  # typing itself takes 6 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ociruntime.config import Node
     from ociruntime.host import Host
@@ -161,20 +162,13 @@ def plan_join(config: Node, host: Host) -> Iterator[InitStep]:
     """
     if not forks(config):
         return
-    yield from _plan_time(config)
-    for name in TYPES if host.uid == 0 else sorted(TYPES, key=lambda kind: kind != "user"):
-        flag = TYPES[name]
-        path = namespace_entries.entry(config, name).at("path")
-        if path.text():
-            yield InitStep(
-                "join",
-                Slot(_slot_key(name)),
-                flag,
-                name="join namespace",
-                pointer=path.pointer,
-                text=f"{name} {path.text()}",
-            )
+    first = () if host.uid == 0 else ("user",)
+    yield from _plan_joins(config, first)
     flags = clone_flags(config)
+    owner = flags & CLONE_NEWUSER if first and namespace_entries.is_new(config, "time") else 0
+    yield from _plan_time(config, owner)
+    yield from _plan_joins(config, [name for name in TYPES if name not in first])
+    flags &= ~owner
     new = [name for name, flag in TYPES.items() if flags & flag]
     yield InitStep(
         "fork",
@@ -184,25 +178,49 @@ def plan_join(config: Node, host: Host) -> Iterator[InitStep]:
     )
 
 
-def _plan_time(config: Node) -> Iterator[InitStep]:
-    """First of all, with the host's rights and procfs: the offsets can be set only while no process is in it."""
+def _plan_joins(config: Node, names: Iterable[str]) -> Iterator[InitStep]:
+    for name in names:
+        path = namespace_entries.entry(config, name).at("path")
+        if path.text():
+            yield InitStep(
+                "join",
+                Slot(_slot_key(name)),
+                TYPES[name],
+                name="join namespace",
+                pointer=path.pointer,
+                text=f"{name} {path.text()}",
+            )
+
+
+def _plan_time(config: Node, owner: int) -> Iterator[InitStep]:
+    """Before other joins, with the host's procfs: the offsets can be set only while no process is in it.
+
+    owner   CLONE_NEWUSER if the user namespace must be made in the same call, to own it: an ordinary user has the right to
+            make it, and CAP_SYS_TIME for the offsets, nowhere else. time_namespaces(7)
+    """
     if namespace_entries.is_new(config, "time"):
         pointer = namespace_entries.entry(config, "time").pointer
-        yield InitStep("unshare", CLONE_NEWTIME, pointer=pointer, text="new time namespace")
+        text = "new user namespace, and its time namespace" if owner else "new time namespace"
+        yield InitStep("unshare", owner | CLONE_NEWTIME, pointer=pointer, text=text)
     offsets = config.at("linux", "timeOffsets")
     lines = [
         f"{name} {offsets.at(name, 'secs').number()} {offsets.at(name, 'nanosecs').number()}"
         for name in _CLOCKS
         if offsets.at(name)
     ]
-    if lines:
-        yield InitStep(
-            "time_offsets",
-            "\n".join(lines),
-            name="set time offsets",
-            pointer=offsets.pointer,
-            text=", ".join(lines),
-        )
+    if not lines:
+        return
+    if owner:  # else the file in /proc is root's
+        yield InitStep("dumpable", 1, name="open to its user", text="who sets the time offsets")
+    yield InitStep(
+        "time_offsets",
+        "\n".join(lines),
+        name="set time offsets",
+        pointer=offsets.pointer,
+        text=", ".join(lines),
+    )
+    if owner:
+        yield InitStep("dumpable", 0, name="close to its user")
 
 
 def plan_enter(config: Node, slot: Slot) -> Iterator[InitStep]:

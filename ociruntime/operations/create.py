@@ -211,8 +211,8 @@ class _Creation:
             from ociruntime.operations.recover import run_poststop
 
             problems += run_poststop(self.context)
-        if problems and isinstance(failure, RuntimeFailure):
-            failure.reason += f"; and then: {'; '.join(problems)}"
+        if isinstance(failure, RuntimeFailure):
+            failure.and_then(problems)
         if any(problem.startswith("undo ") for problem in problems):
             self.directory.unlock()  # the journal stays: `gc` and the next create try again
         else:

@@ -172,7 +172,7 @@ def _run_hooks(container: Container, kind: str, timeline: Trace | None) -> None:
         try:
             delete(os.path.dirname(container.directory.path), container.id, True)
         except RuntimeFailure as second:
-            failure.reason += f"; and then: {second}"
+            failure.and_then([str(second)])
         raise
 
 

@@ -82,9 +82,7 @@ def _change(container: Container, resources: Node, schemata: dict[str, str]) -> 
         record.set_resources(after)
         container.directory.write_state(record)
     except RuntimeFailure as failure:
-        problems = [*_restore_unit(steps), *setting.restore(values)]
-        if problems:
-            failure.reason += f"; and then: {'; '.join(problems)}"
+        failure.and_then([*_restore_unit(steps), *setting.restore(values)])
         raise
     return context.warnings
 

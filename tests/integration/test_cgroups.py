@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.apart import own_mounts
 from tests.harness.cgroup_files import MIB, ROOT, V2, at, directories, place, remove, resources, value
 from tests.harness.configuration import Config, set_capabilities, with_namespace, without_namespace
 from tests.harness.driver import PATIENCE, runtime_under_test
@@ -479,17 +478,3 @@ def test_manager_disabled(stage: Stage) -> None:
     result = container.run(options=["--cgroup-manager", "disabled"]).ok()
     with open("/proc/self/cgroup", encoding="utf-8") as file:
         assert result.out == file.read()
-
-
-@pytest.mark.skipif(runtime_under_test() in PEERS, reason="the words are this runtime's own")
-def test_no_systemd(stage: Stage) -> None:
-    """Where none can be reached, create says so once, and leaves nothing that would need one."""
-    with own_mounts(stage, "private") as prefix:
-        subprocess.run([*prefix, "mount", "-t", "tmpfs", "none", "/run"], check=True)
-        container = stage.container("true")
-        result = container.create(options=["--cgroup-manager", "systemd"])
-        result.refused(
-            "start scope", "systemd can't be reached: /run/systemd/private: no such file or directory"
-        )
-        assert result.err.count("can't be reached") == 1
-        assert not (stage.runtime.root / container.id).exists()

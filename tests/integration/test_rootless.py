@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tests.harness.configuration import default_config
 from tests.harness.driver import runtime_under_test
 from tests.harness.rootfs import copy_busybox
 from tests.harness.stage import new_id
+from tests.integration.test_time_namespace import DAY, offsets
 from tests.integration.unprivileged import FIRST, UID, User, command
 
 if TYPE_CHECKING:
@@ -223,6 +225,64 @@ class TestWithSubIds:
         )
         assert done.ok().out == "new\n"
         assert (directory / "upper" / "work" / "file").read_text() == "new\n"
+
+
+class TestTimeNamespace:
+    """The user namespace owns it, so that its user may set the offsets."""
+
+    CLOCKS = "cat /proc/self/timens_offsets; cut -d . -f 1 /proc/uptime; readlink /proc/self/ns/time"
+
+    @pytest.mark.parametrize("kind", ["poor", "user"])
+    def test_run_and_exec(self, kind: str, request: pytest.FixtureRequest) -> None:
+        """With one id, and with sub-ids; who comes later is in it too."""
+        user: User = request.getfixturevalue(kind)
+        both = offsets(monotonic={"secs": DAY, "nanosecs": 5}, boottime={"secs": 2 * DAY})
+
+        def change(config: dict[str, Any]) -> None:
+            both(config)
+            if kind == "user":
+                map_many(config)
+
+        before = time.clock_gettime(time.CLOCK_BOOTTIME)
+        name, directory = new_id(), bundle_of(user, "sleep", "1000", change=change)
+        user.detach(COMMAND, "run", "-d", "--bundle", directory, name)
+        pid = json.loads(user.call(COMMAND, "state", name).ok().out)["pid"]
+        namespace = os.readlink(f"/proc/{pid}/ns/time")
+        *lines, uptime, own = user.call(COMMAND, "exec", name, "sh", "-c", self.CLOCKS).ok().out.split()
+        user.call(COMMAND, "delete", "--force", name).ok()
+        assert lines == ["monotonic", str(DAY), "5", "boottime", str(2 * DAY), "0"]
+        assert round((int(uptime) - before) / DAY, 1) == 2.0
+        assert own == namespace != os.readlink("/proc/self/ns/time")
+
+    def test_an_offset_that_the_kernel_refuses(self, poor: User) -> None:
+        """The error is the same as root's."""
+        done = run(poor, "true", change=offsets(monotonic={"secs": -(10**9)}))
+        done.refused("/linux/timeOffsets: set time offsets monotonic -1000000000 0", "ERANGE")
+        assert poor.call(COMMAND, "list", "-q").ok().out == ""
+
+    def test_in_a_user_namespace_that_is_joined(self, poor: User) -> None:
+        """It is made there; with offsets, the error says what can be done."""
+        name, directory = new_id(), bundle_of(poor, "sleep", "1000")
+        poor.detach(COMMAND, "run", "-d", "--bundle", directory, name)
+        pid = json.loads(poor.call(COMMAND, "state", name).ok().out)["pid"]
+
+        def joined(*, secs: int) -> Callable[[dict[str, Any]], None]:
+            def change(config: dict[str, Any]) -> None:
+                offsets(**({"boottime": {"secs": secs}} if secs else {}))(config)
+                (user,) = (one for one in config["linux"]["namespaces"] if one["type"] == "user")
+                user["path"] = f"/proc/{pid}/ns/user"
+
+            return change
+
+        made = run(poor, "sh", "-c", self.CLOCKS, change=joined(secs=0))
+        refused = run(poor, "true", change=joined(secs=5))
+        poor.call(COMMAND, "delete", "--force", name).ok()
+        assert made.ok().out.split()[-1] != os.readlink("/proc/self/ns/time")
+        refused.refused(
+            "/linux/timeOffsets: set time offsets boottime 5 0",
+            "EACCES",
+            "in a user namespace that is joined",
+        )
 
 
 class TestInAUserNamespace:

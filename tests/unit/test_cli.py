@@ -126,6 +126,18 @@ def raising(failure: BaseException) -> Callable[[Settings, flags.Arguments], int
 FULL = StepFailed("tmpfs on /dev/shm", pointer="/mounts/3", step="mount", errno=28, hint="fs.mount-max")
 
 
+def test_a_hint_is_said_once() -> None:
+    """What went wrong after it may have the same hint, or another one."""
+    failure = RuntimeFailure("no systemd", hint="start\nit")
+    failure.and_then([])
+    assert str(failure) == "no systemd (start\\nit)"
+    failure.and_then([f"undo: {failure}", f"stop: {RuntimeFailure('busy', hint='wait')}"])
+    assert str(failure) == "no systemd; and then: undo: no systemd; stop: busy (wait) (start\\nit)"
+    plain = RuntimeFailure("no file")
+    plain.and_then([str(FULL)])
+    assert str(plain) == f"no file; and then: {FULL}"
+
+
 def test_an_error_names_verb_pointer_step_and_reason(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

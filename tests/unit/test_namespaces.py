@@ -218,3 +218,33 @@ def test_an_ordinary_user_joins_the_user_namespace_first() -> None:
     ):
         joins = [step.text.split()[0] for step in namespaces.plan_join(node, host) if step.op == "join"]
         assert joins == order
+
+
+USER = Host(Layout("none"), rootless=True, uid=7)
+
+
+def test_an_ordinary_user_makes_a_time_namespace_with_its_user_namespace() -> None:
+    """In one call, so that it has CAP_SYS_TIME there; and the helper's file in /proc is its own only while it is dumpable."""
+    kinds = [{"type": "user"}, {"type": "time"}, {"type": "pid"}]
+    node = config(kinds, timeOffsets={"boottime": {"secs": 5}})
+    steps = list(namespaces.plan_join(node, USER))
+    assert [(step.op, step.args) for step in steps] == [
+        ("unshare", (0x10000000 | 0x00000080,)),
+        ("dumpable", (1,)),
+        ("time_offsets", ("boottime 5 0",)),
+        ("dumpable", (0,)),
+        ("fork", (0x20000000,)),
+    ]
+    assert steps[0].text == "new user namespace, and its time namespace"
+    assert [step.op for step in namespaces.plan_join(config(kinds), USER)] == ["unshare", "fork"]
+    # Root's right to join other namespaces would be lost in a new user namespace: that comes last.
+    unshare, _, fork = namespaces.plan_join(node, ROOT)
+    assert (unshare.args, fork.args) == ((0x00000080,), (0x10000000 | 0x20000000,))
+
+
+def test_an_ordinary_user_makes_a_time_namespace_in_the_user_namespace_that_it_joins() -> None:
+    """It has no right to it before, and needs the host's procfs: so it is made before other namespaces are joined."""
+    kinds = [{"type": "mount", "path": "/m"}, {"type": "user", "path": "/u"}, {"type": "time"}]
+    steps = list(namespaces.plan_join(config(kinds), USER))
+    assert [step.text for step in steps] == ["user /u", "new time namespace", "mount /m", "init"]
+    assert steps[1].args == (0x00000080,)

@@ -108,6 +108,20 @@ def test_each_step_has_its_capability(given: Callable[..., None]) -> None:
     said(steps.of_init_step("session_keyring", errno.EPERM, {}, users=False), "Seccomp: 2")
 
 
+def test_time_offsets_of_an_ordinary_user(given: Callable[..., None]) -> None:
+    """EACCES is from a user namespace that was joined; root, and a container without a user namespace, have other reasons."""
+    given(caps=_NONE, uid=1000)
+    said(
+        steps.of_init_step("time_offsets", errno.EACCES, {}, users=True),
+        "no time offsets in a user namespace that is joined",
+        "list a new user namespace",
+    )
+    assert steps.of_init_step("time_offsets", errno.ERANGE, {}, users=True) is None
+    assert steps.of_init_step("time_offsets", errno.EACCES, {}, users=False) is None
+    given()
+    assert steps.of_init_step("time_offsets", errno.EACCES, {}, users=True) is None
+
+
 def test_the_ops_are_real() -> None:
     """Each op that has a capability is one of init's or of the runtime's."""
     assert set(steps._NEEDS) - set(OPS) == set(steps._NEEDS) & set(HOST_OPS)
@@ -218,8 +232,13 @@ def test_mounts(given: Callable[..., None]) -> None:
     assert mounts.id_mapping(errno.EBADF) is None
     given(caps=_NONE, uid=1000)
     said(mounts.id_mapping(errno.EPERM), "uid 1000 has no CAP_SYS_ADMIN", "leave out the option idmap")
+    for number in (errno.EACCES, errno.EPERM):
+        refused = mounts.id_maps_of_mount(number, "uid_map", [[0, 100000, 5]])
+        said(refused, "uid 1000 has no CAP_SYS_ADMIN in the user namespace of the file system", "sudo")
+    assert mounts.id_maps_of_mount(errno.ENOMEM, "uid_map", [[0, 100000, 5]]) is None
     given(uid_map="0 1000 1")
     said(mounts.id_mapping(errno.EPERM), "in a user namespace", "host's root")
+    said(mounts.id_maps_of_mount(errno.EPERM, "uid_map", [[0, 100000, 5]]), "100000-100004 are not mapped")
     assert mounts.kind_of("/proc/self") == "ext4"
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ociruntime.linux.refusals import Remedy, facts, namespaces
+from ociruntime.linux.refusals import Remedy, facts, ids, namespaces
 
 _MOST_SHOWN = 3
 
@@ -100,14 +100,24 @@ def id_mapping(number: int, kind: str = "") -> Remedy | None:
                 "leave out the option idmap, or run as the host's root",
                 root=True,
             )
-        if not facts.has(facts.CAP_SYS_ADMIN) and facts.uid():
-            return Remedy(
-                f"uid {facts.uid()} has no CAP_SYS_ADMIN",
-                "call it with sudo, or leave out the option idmap",
-                root=True,
-            )
-        return facts.around()
+        return _no_right_to_id_map() or facts.around()
     return None
+
+
+def id_maps_of_mount(number: int, file: str, ranges: list[list[int]]) -> Remedy | None:
+    """Why the mappings of a mount can't be written, to `file` of a process that holds them; `ranges` as in ids.map_refused."""
+    refused = _no_right_to_id_map() if number in (errno.EACCES, errno.EPERM) else None
+    return refused or ids.map_refused(number, file, ranges)
+
+
+def _no_right_to_id_map() -> Remedy | None:
+    if not facts.uid() or facts.has(facts.CAP_SYS_ADMIN):
+        return None
+    return Remedy(
+        f"uid {facts.uid()} has no CAP_SYS_ADMIN in the user namespace of the file system, which an id-mapped mount needs",
+        "call it with sudo, or leave out the option idmap",
+        root=True,
+    )
 
 
 def attributes(number: int) -> Remedy | None:

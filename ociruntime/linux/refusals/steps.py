@@ -76,6 +76,11 @@ def of_init_step(op: str, number: int, args: Mapping[str, object], *, users: boo
     if op in ("fork", "unshare"):
         flags = args.get("flags")
         return namespaces.remedy(number, flags if isinstance(flags, int) else 0)
+    if op == "time_offsets" and number == errno.EACCES and users and facts.uid():
+        return facts.outer_profile() or Remedy(  # after a join the process's files in /proc are root's
+            "an ordinary user can set no time offsets in a user namespace that is joined",
+            "list a new user namespace, or join a time namespace that has the offsets",
+        )
     if op == "mount_fs":
         return mounts.remedy(number, str(args.get("type")), in_user_namespace=users)
     return _refused(op, number, users=users)
