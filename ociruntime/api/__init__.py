@@ -268,12 +268,12 @@ class Container(container.Container):
         """Change limits; what `resources` (as /linux/resources of config.json) does not name stays as it is.
 
         schemata   lines for the container's resctrl group, keyed by the name that an error shows
-        Either all of them are set, or none. Returns warnings. Raises WrongState unless created, running or paused;
-        InvalidConfig, NotSupported or StepFailed with a pointer below /linux/resources.
+        Either all of them are set, or none. Returns warnings, also of what is ignored: unknown names, device rules.
+        Raises WrongState unless created, running or paused; InvalidConfig, NotSupported or StepFailed with a pointer below /linux/resources.
         """
-        from ociruntime.operations.update import change
+        from ociruntime.operations.update import change, ignored
 
-        return change(self, resources, schemata)
+        return [*change(self, resources, schemata), *ignored(resources)]
 
     def processes(self) -> list[int]:
         """The process ids of all its processes. Raises RuntimeFailure if it has no cgroup (then they are unknown)."""
