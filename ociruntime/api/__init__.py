@@ -367,9 +367,9 @@ def run(
     """Create a container, run its program to the end, delete the container, and say how it was.
 
     root          directory of the containers' state
-    stdin         None: the caller's. bytes: given to the program, then the end of file. An int: a descriptor
-    stdout, stderr  None: the caller's. True: captured in the result. An int: a descriptor. A function: is called with each
-                  piece of bytes as it comes
+    stdin         None: the caller's. bytes: given to the program, then the end of file. An int: a descriptor; or an open file
+    stdout, stderr  None: the caller's. True: captured in the result. An int: a descriptor; or an open file. A function: is
+                  called with each piece of bytes as it comes
     capture       the same as stdout=True and stderr=True, where they are None
     output_limit  bytes of each captured stream that are kept; what comes after that is read and dropped
     timeout       seconds from the start of the program; then everything in the container is killed. None: no limit

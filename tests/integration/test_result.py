@@ -397,7 +397,10 @@ def test_signals_have_names(warm: ociruntime.Container) -> None:
         (lambda warm: warm.run("sh -c true"), "args: a list is wanted, not 'sh -c true'"),
         (lambda warm: Request("a b"), "args: a list is wanted, not 'a b'"),  # noqa: ARG005
         (lambda warm: warm.run(["true"], timeout=-1), "timeout: a number of seconds is wanted, not -1"),
-        (lambda warm: warm.run(["true"], stdin="text"), "stdin: bytes or a descriptor are wanted, not str"),
+        (
+            lambda warm: warm.run(["true"], stdin="text"),
+            "stdin: bytes, a descriptor or an open file is wanted, not str",
+        ),
     ],
 )
 def test_what_is_wrong(call: Callable[[Any], object], said: str, warm: ociruntime.Container) -> None:
