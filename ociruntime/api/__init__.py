@@ -12,7 +12,7 @@ import os
 from ociruntime import container
 from ociruntime.container import ignored, list_all
 from ociruntime.descriptors import Descriptors
-from ociruntime.errors import RuntimeFailure
+from ociruntime.errors import RuntimeFailure, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -336,6 +336,7 @@ def create(
     trace     file for a timeline of the steps, or ""
     Raises InvalidConfig, NotSupported, ContainerExists, StepFailed, ...; then nothing is left behind.
     """
+    _require_kinds(bundle, options)
     options.maker = _maker_of(root) if life_line else ""
     from ociruntime.operations import create as operation
 
@@ -408,6 +409,18 @@ def _making(
     root: str, bundle: Bundle, options: Options, *, life_line: bool
 ) -> Callable[[tuple[int, int, int]], Container]:
     return lambda stdio: create(root, bundle, options, stdio=stdio, life_line=life_line)
+
+
+def _require_kinds(bundle: object, options: object) -> None:
+    """Raise UsageError for a config, path or id in place of the object that is made of it."""
+    from ociruntime.bundle import Bundle
+    from ociruntime.plan.order import Options
+
+    if not isinstance(bundle, Bundle):
+        hint = "bundle.made(config) makes one of a dict, bundle.load(directory) reads one"
+        raise UsageError(f"bundle: a Bundle is wanted, not {type(bundle).__name__}", hint=hint)
+    if not isinstance(options, Options):
+        raise UsageError(f"options: Options are wanted, not {type(options).__name__}", hint='Options("ID")')
 
 
 def _maker_of(root: str) -> str:

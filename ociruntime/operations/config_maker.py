@@ -7,7 +7,7 @@
                 privileges, a user namespace, limits of memory, processes and CPU, and dangerous system calls refused
     trusted     for a program of one's own: the host's network, a writable root, runc's capabilities, no limits
 
-The verb `spec` takes the tables from here, and with --preset the whole config. Must not import another operation.
+The verb `spec` takes the tables from here, and with --preset the whole config. Must not import another operation but config_ids.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ociruntime.host_path import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from ociruntime.api.seccomp_agent import SeccompAgent
@@ -125,8 +125,9 @@ def make_config(
     notify    an agent that answers some system calls; it must be there as long as the container
     Raises UsageError for an unknown preset, InvalidConfig for values that the specification forbids.
     """
-    if isinstance(args, (str, bytes)):
-        raise UsageError(f"args: a list is wanted, not {args!r}", hint='["sh", "-c", ...] runs a shell')
+    _require_kinds({
+        "args": args, "env": env, "binds": binds, "tmpfs": tmpfs, "user": user, "capabilities": capabilities, "cpus": cpus,
+    })  # fmt: skip
     given = {
         "user": user, "readonly": readonly, "network": network, "tmpfs": tmpfs, "memory": memory, "pids": pids, "cpus": cpus,
         "capabilities": capabilities, "user_namespace": user_namespace, "seccomp": seccomp,
@@ -144,6 +145,40 @@ def make_config(
     }
     _require(config)
     return config
+
+
+def _is_list(value: object) -> bool:
+    """Not an iterator either, which ends when it has been looked at."""
+    return hasattr(value, "__len__") and not isinstance(value, (str, bytes)) and not hasattr(value, "keys")
+
+
+def _is_bind(value: Any) -> bool:
+    return _is_list(value) and len(value) in (2, 3)
+
+
+def _is_user(value: Any) -> bool:
+    return _is_list(value) and [type(number) for number in value] == [int, int]
+
+
+# argument -> whether a value will do, and what is wanted. To Python a str is a list of its letters: without this, the bind "/a"
+# would be the host's / at a.
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "args": (_is_list, 'a list such as ["sh", "-c", ...]'),
+    "env": (lambda value: hasattr(value, "keys"), "a dict"),
+    "binds": (lambda value: _is_list(value) and all(map(_is_bind, value)), "a list of (source, destination)"),
+    "tmpfs": (lambda value: hasattr(value, "keys"), "a dict of destination and bytes"),
+    "user": (_is_user, "(uid, gid)"),
+    "capabilities": (_is_list, "a list"),
+    "cpus": (lambda value: isinstance(value, (int, float)) and 0 < value < float("inf"), "a number above 0"),
+}
+
+
+def _require_kinds(given: Config) -> None:
+    """Raise UsageError for an argument of the wrong kind, which would be a config of another meaning, or a traceback."""
+    for name, value in given.items():
+        fits, wanted = _KINDS[name]
+        if value is not None and not fits(value):
+            raise UsageError(f"{name}: {wanted} is wanted, not {value!r}")
 
 
 def _said(preset: str, given: Config, *, limits: bool) -> Config:
