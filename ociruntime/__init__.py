@@ -104,6 +104,8 @@ _PUBLIC = {
 
 def __getattr__(name: str) -> object:
     """Import the module behind a public name, on first use."""
+    if name == "__all__":  # of `from ociruntime import *`
+        return [*_PUBLIC]
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ociruntime' has no attribute {name!r}")
     value: object = getattr(__import__(_PUBLIC[name], fromlist=[name]), name)

@@ -12,7 +12,7 @@ import os
 from ociruntime import container
 from ociruntime.container import ignored, list_all
 from ociruntime.descriptors import Descriptors
-from ociruntime.errors import RuntimeFailure
+from ociruntime.errors import RuntimeFailure, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -268,12 +268,12 @@ class Container(container.Container):
         """Change limits; what `resources` (as /linux/resources of config.json) does not name stays as it is.
 
         schemata   lines for the container's resctrl group, keyed by the name that an error shows
-        Either all of them are set, or none. Returns warnings. Raises WrongState unless created, running or paused;
-        InvalidConfig, NotSupported or StepFailed with a pointer below /linux/resources.
+        Either all of them are set, or none. Returns warnings, also of what is ignored: unknown names, device rules.
+        Raises WrongState unless created, running or paused; InvalidConfig, NotSupported or StepFailed with a pointer below /linux/resources.
         """
-        from ociruntime.operations.update import change
+        from ociruntime.operations.update import change, ignored
 
-        return change(self, resources, schemata)
+        return [*change(self, resources, schemata), *ignored(resources)]
 
     def processes(self) -> list[int]:
         """The process ids of all its processes. Raises RuntimeFailure if it has no cgroup (then they are unknown)."""
@@ -336,6 +336,7 @@ def create(
     trace     file for a timeline of the steps, or ""
     Raises InvalidConfig, NotSupported, ContainerExists, StepFailed, ...; then nothing is left behind.
     """
+    _require_kinds(bundle, options)
     options.maker = _maker_of(root) if life_line else ""
     from ociruntime.operations import create as operation
 
@@ -367,9 +368,9 @@ def run(
     """Create a container, run its program to the end, delete the container, and say how it was.
 
     root          directory of the containers' state
-    stdin         None: the caller's. bytes: given to the program, then the end of file. An int: a descriptor
-    stdout, stderr  None: the caller's. True: captured in the result. An int: a descriptor. A function: is called with each
-                  piece of bytes as it comes
+    stdin         None: the caller's. bytes: given to the program, then the end of file. An int: a descriptor; or an open file
+    stdout, stderr  None: the caller's. True: captured in the result. An int: a descriptor; or an open file. A function: is
+                  called with each piece of bytes as it comes
     capture       the same as stdout=True and stderr=True, where they are None
     output_limit  bytes of each captured stream that are kept; what comes after that is read and dropped
     timeout       seconds from the start of the program; then everything in the container is killed. None: no limit
@@ -408,6 +409,18 @@ def _making(
     root: str, bundle: Bundle, options: Options, *, life_line: bool
 ) -> Callable[[tuple[int, int, int]], Container]:
     return lambda stdio: create(root, bundle, options, stdio=stdio, life_line=life_line)
+
+
+def _require_kinds(bundle: object, options: object) -> None:
+    """Raise UsageError for a config, path or id in place of the object that is made of it."""
+    from ociruntime.bundle import Bundle
+    from ociruntime.plan.order import Options
+
+    if not isinstance(bundle, Bundle):
+        hint = "bundle.made(config) makes one of a dict, bundle.load(directory) reads one"
+        raise UsageError(f"bundle: a Bundle is wanted, not {type(bundle).__name__}", hint=hint)
+    if not isinstance(options, Options):
+        raise UsageError(f"options: Options are wanted, not {type(options).__name__}", hint='Options("ID")')
 
 
 def _maker_of(root: str) -> str:

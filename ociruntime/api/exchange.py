@@ -17,11 +17,14 @@ from ociruntime.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import IOBase
+    from typing import IO, Any
 
-    # None: the caller's own. bytes: given to the program, then the end of file. An int: a descriptor.
-    Input = bytes | bytearray | memoryview | int | None
-    # None: the caller's own. True: captured. An int: a descriptor. A function: is called with each piece.
-    Output = bool | int | Callable[[bytes], object] | None
+    File = IO[Any] | IOBase  # `open` returns the one, tempfile the other
+    # None: the caller's own. bytes: given to the program, then the end of file. An int: a descriptor; or an open file.
+    Input = bytes | bytearray | memoryview | int | File | None
+    # None: the caller's own. True: captured. An int: a descriptor; or an open file. A function: is called with each piece.
+    Output = bool | int | File | Callable[[bytes], object] | None
 
 _PIECE = 1 << 16
 _LONGEST_POLL = 1e6  # seconds: poll(2) takes an int of milliseconds
@@ -85,6 +88,15 @@ class _Sink:
         return bool(piece)
 
 
+def _descriptor(name: str, file: Any) -> int:
+    """That of an open file, whose own buffer the program does not see. Raises UsageError if it has none, as io.BytesIO."""
+    try:
+        return int(file.fileno())
+    except (OSError, ValueError) as failure:
+        hint = "pass its bytes" if name == "stdin" else "True captures it"
+        raise UsageError(f"{name}: {type(file).__name__} has no descriptor: {failure}", hint=hint) from None
+
+
 class Exchange:
     """The pipes of one program.
 
@@ -105,15 +117,19 @@ class Exchange:
             given.append(self._output(name, wanted, limit))
         self.given = (given[0], given[1], given[2])
 
-    def _input(self, wanted: Input) -> int:
+    def _input(self, wanted: Any) -> int:
         if wanted is None:
             return -1
         if isinstance(wanted, int) and not isinstance(wanted, bool):
-            return wanted
+            return int(wanted)
+        if hasattr(wanted, "fileno"):
+            return _descriptor("stdin", wanted)
         if isinstance(wanted, memoryview) and not wanted.c_contiguous:
             wanted = wanted.tobytes()
         if not isinstance(wanted, (bytes, bytearray, memoryview)):
-            raise UsageError(f"stdin: bytes or a descriptor are wanted, not {type(wanted).__name__}")
+            raise UsageError(
+                f"stdin: bytes, a descriptor or an open file is wanted, not {type(wanted).__name__}"
+            )
         reader, writer = self._pipe("stdin", "ours")
         if not wanted:
             self._forget(writer)
@@ -130,15 +146,16 @@ class Exchange:
         self._opened.update(zip(ends, os.pipe2(os.O_CLOEXEC), strict=True))
         return self._opened[ends[0]], self._opened[ends[1]]
 
-    def _output(self, name: str, wanted: Output, limit: int) -> int:
+    def _output(self, name: str, wanted: Any, limit: int) -> int:
         if wanted is None or wanted is False:
             return -1
         if isinstance(wanted, int) and wanted is not True:
-            return wanted
+            return int(wanted)
+        if hasattr(wanted, "fileno"):
+            return _descriptor(name, wanted)
         if wanted is not True and not callable(wanted):
-            raise UsageError(
-                f"{name}: True, a descriptor or a function is wanted, not {type(wanted).__name__}"
-            )
+            kinds = "True, a descriptor, an open file or a function"
+            raise UsageError(f"{name}: {kinds} is wanted, not {type(wanted).__name__}")
         reader, writer = self._pipe(name, "theirs")
         os.set_blocking(reader, False)
         sink = _Sink(reader, limit, None if wanted is True else wanted)

@@ -61,7 +61,7 @@ class Streams:
         output_limit: int,
         timeout: float | None,
     ) -> None:
-        if timeout is not None and not timeout >= 0:
+        if timeout is not None and not (hasattr(timeout, "__float__") and timeout >= 0):
             raise UsageError(f"timeout: a number of seconds is wanted, not {timeout!r}")
         if capture:
             stdout, stderr = (True if stdout is None else stdout), (True if stderr is None else stderr)

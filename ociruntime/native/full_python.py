@@ -20,6 +20,7 @@ go_over: Callable[[], object] | None = None  # of a command
 ask: Callable[..., Any] | None = None  # of the shim: native/child.py
 find_interpreter: Callable[[], tuple[str, list[str]]] | None = None
 absent: frozenset[str] = frozenset()  # of what a snapshot may have: "libseccomp", "_blake2"
+LIBSECCOMP = "OCIRUNTIME_LIBSECCOMP"  # variable of a snapshot's doctor: the version that is linked in
 form = "interpreter"  # or "snapshot": the value of run.ociruntime.form in what `features` prints
 
 

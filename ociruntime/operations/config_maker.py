@@ -7,23 +7,27 @@
                 privileges, a user namespace, limits of memory, processes and CPU, and dangerous system calls refused
     trusted     for a program of one's own: the host's network, a writable root, runc's capabilities, no limits
 
-The verb `spec` takes the tables from here, and with --preset the whole config. Must not import another operation.
+The verb `spec` takes the tables from here, and with --preset the whole config. Must not import another operation but config_ids.py.
 """
 
 from __future__ import annotations
 
+import os
+
 from ociruntime.errors import UsageError
+from ociruntime.host_path import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from ociruntime.api.seccomp_agent import SeccompAgent
 
     Config = dict[str, Any]
+    Place = str | os.PathLike[str]
     # (source on the host, destination), read-only; or a third word, "ro" or "rw"
-    Bind = tuple[str, str] | tuple[str, str, str]
+    Bind = tuple[Place, str] | tuple[Place, str, str]
 
 OCI_VERSION = "1.0.2"  # the lowest that has every property below: any runtime then takes the config
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -36,6 +40,7 @@ MASKED = (
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _PERIOD = 100_000  # microseconds; the kernel's default
 _NOBODY = 65534
+_LIMITS = ("memory", "cpus", "pids")
 _MIB = 1 << 20
 PRESETS: dict[str, Config] = {
     "untrusted": {
@@ -63,8 +68,6 @@ PRESETS: dict[str, Config] = {
         "seccomp": False,
     },
 }
-# Ids of the host for a user namespace: the second 65,536, which no account has by default (login.defs, SUB_UID_MIN).
-_FIRST_ID, _IDS = 100_000, 65_536
 # What administers the machine or reaches into the kernel's rarely used parts. Refused with EPERM, as for a user without the
 # right; the capabilities that most of them need are missing too, but a user namespace gives them back.
 _REFUSED_CALLS = (
@@ -84,7 +87,7 @@ _EPERM, _ENOSYS = 1, 38
 
 def make_config(
     args: Sequence[str],
-    rootfs: str,
+    rootfs: Place,
     *,
     preset: str = "untrusted",
     cwd: str = "/",
@@ -100,13 +103,14 @@ def make_config(
     network: bool | None = None,
     capabilities: Sequence[str] | None = None,
     user_namespace: bool | None = None,
+    limits: bool = True,
     seccomp: Config | bool | None = None,
     notify: SeccompAgent | None = None,
 ) -> Config:
     """A config for `bundle.made`.
 
     args      the program and its arguments
-    rootfs    absolute path of the root file system
+    rootfs    the root file system; a relative path starts at the current directory, as in `binds`
     preset    "untrusted" or "trusted": what the arguments that are None are
     env       added to PATH, whose value is the usual one unless it is here
     user      (uid, gid) in the container
@@ -114,32 +118,79 @@ def make_config(
     tmpfs     destination -> bytes
     memory    bytes; cpus: 0.5 is half of one; pids: processes and threads
     network   True: the host's. False: none but a loopback
-    user_namespace   map the ids 0 to 65535 to 100000 to 165535 of the host
+    user_namespace   map the ids 0 to 65535 to 100000 to 165535 of the host; without root, to what this user may map: see
+              operations/config_ids.py
+    limits    False: no limit of memory, cpus and pids, as an ordinary user may have no cgroup that could have one
     seccomp   True: refuse the dangerous calls. A dict: linux.seccomp as the specification has it
     notify    an agent that answers some system calls; it must be there as long as the container
     Raises UsageError for an unknown preset, InvalidConfig for values that the specification forbids.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"preset: {preset!r} is unknown", hint=f"one of {', '.join(PRESETS)}")
-    if isinstance(args, (str, bytes)):
-        raise UsageError(f"args: a list is wanted, not {args!r}", hint='["sh", "-c", ...] runs a shell')
+    _require_kinds({
+        "args": args, "env": env, "binds": binds, "tmpfs": tmpfs, "user": user, "capabilities": capabilities, "cpus": cpus,
+    })  # fmt: skip
     given = {
         "user": user, "readonly": readonly, "network": network, "tmpfs": tmpfs, "memory": memory, "pids": pids, "cpus": cpus,
         "capabilities": capabilities, "user_namespace": user_namespace, "seccomp": seccomp,
     }  # fmt: skip
-    said: Config = {name: PRESETS[preset][name] if value is None else value for name, value in given.items()}
+    said = _said(preset, given, limits=limits)
     if notify is not None:
         said["seccomp"] = _asking(notify, said["seccomp"])
     config = {
         "ociVersion": OCI_VERSION,
         "process": _process(list(args), cwd, {"PATH": PATH, **(env or {})}, said),
-        "root": {"path": rootfs, "readonly": said["readonly"]},
+        "root": {"path": absolute(os.fspath(rootfs)), "readonly": said["readonly"]},
         "hostname": hostname,
         "mounts": [*_mounts(said["tmpfs"]), *map(_bind, binds)],
         "linux": _linux(said),
     }
     _require(config)
     return config
+
+
+def _is_list(value: object) -> bool:
+    """Not an iterator either, which ends when it has been looked at."""
+    return hasattr(value, "__len__") and not isinstance(value, (str, bytes)) and not hasattr(value, "keys")
+
+
+def _is_bind(value: Any) -> bool:
+    return _is_list(value) and len(value) in (2, 3)
+
+
+def _is_user(value: Any) -> bool:
+    return _is_list(value) and [type(number) for number in value] == [int, int]
+
+
+# argument -> whether a value will do, and what is wanted. To Python a str is a list of its letters: without this, the bind "/a"
+# would be the host's / at a.
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "args": (_is_list, 'a list such as ["sh", "-c", ...]'),
+    "env": (lambda value: hasattr(value, "keys"), "a dict"),
+    "binds": (lambda value: _is_list(value) and all(map(_is_bind, value)), "a list of (source, destination)"),
+    "tmpfs": (lambda value: hasattr(value, "keys"), "a dict of destination and bytes"),
+    "user": (_is_user, "(uid, gid)"),
+    "capabilities": (_is_list, "a list"),
+    "cpus": (lambda value: isinstance(value, (int, float)) and 0 < value < float("inf"), "a number above 0"),
+}
+
+
+def _require_kinds(given: Config) -> None:
+    """Raise UsageError for an argument of the wrong kind, which would be a config of another meaning, or a traceback."""
+    for name, value in given.items():
+        fits, wanted = _KINDS[name]
+        if value is not None and not fits(value):
+            raise UsageError(f"{name}: {wanted} is wanted, not {value!r}")
+
+
+def _said(preset: str, given: Config, *, limits: bool) -> Config:
+    """The arguments, and the preset's values for those that are None."""
+    if preset not in PRESETS:
+        raise UsageError(f"preset: {preset!r} is unknown", hint=f"one of {', '.join(PRESETS)}")
+    said = {name: PRESETS[preset][name] if value is None else value for name, value in given.items()}
+    if limits:
+        return said
+    if any(given[name] is not None for name in _LIMITS):
+        raise UsageError("limits: False, but memory, cpus or pids has a value", hint="leave out one of them")
+    return {**said, **dict.fromkeys(_LIMITS)}
 
 
 def _process(args: list[str], cwd: str, env: dict[str, str], said: Config) -> Config:
@@ -187,7 +238,12 @@ def _bind(bind: Bind) -> Config:
     if how not in ([], ["ro"], ["rw"]):
         raise UsageError(f'binds: {bind!r}: the third word is "ro" or "rw"')
     access = ["nosuid", "nodev"] if how == ["rw"] else ["ro", "nosuid", "nodev"]
-    return {"destination": destination, "type": "bind", "source": source, "options": ["rbind", *access]}
+    return {
+        "destination": destination,
+        "type": "bind",
+        "source": absolute(os.fspath(source)),
+        "options": ["rbind", *access],
+    }
 
 
 def _linux(said: Config) -> Config:
@@ -200,9 +256,11 @@ def _linux(said: Config) -> Config:
         "readonlyPaths": list(READONLY),
     }
     if said["user_namespace"]:
+        from ociruntime.operations.config_ids import mappings
+
         kinds.append("user")
-        mapping = [{"containerID": 0, "hostID": _FIRST_ID, "size": _IDS}]
-        linux |= {"uidMappings": mapping, "gidMappings": mapping}
+        uids, gids = mappings(*said["user"])
+        linux |= {"uidMappings": uids, "gidMappings": gids}
     linux["namespaces"] = [{"type": kind} for kind in kinds]
     if said["seccomp"]:
         linux["seccomp"] = _refusing() if said["seccomp"] is True else said["seccomp"]

@@ -53,17 +53,21 @@ def create(
            having it
     """
     timeline = Trace(trace, "create")
-    return make(
-        root,
-        bundle,
-        options,
-        pid_file=pid_file,
-        stdio=stdio,
-        keep_terminal=keep_terminal,
-        timeline=timeline,
-        done=timeline.write,
-        kind=kind,
-    )
+    try:
+        return make(
+            root,
+            bundle,
+            options,
+            pid_file=pid_file,
+            stdio=stdio,
+            keep_terminal=keep_terminal,
+            timeline=timeline,
+            done=timeline.write,
+            kind=kind,
+        )
+    except BaseException as failure:  # also of a config that is refused before the first step
+        timeline.write(failure)
+        raise
 
 
 def make(
@@ -76,11 +80,11 @@ def make(
     keep_terminal: bool,
     timeline: Trace,
     kind: type[Made],
-    done: Callable[[BaseException | None], None] | None = None,
+    done: Callable[[], None] | None = None,
 ) -> Made:
     """As create, for a caller who has the timeline.
 
-    done   is called when all steps have been done, or undone, with the failure; if it raises, the container is removed
+    done   is called when all steps have been done; if it raises, the container is removed
     """
     if options.notify:
         from ociruntime.foreground.readiness import with_notify_socket
@@ -107,13 +111,11 @@ def make(
         container = creation.container(kind, warnings)
         creation.launch.finish(keep_terminal)
         if done is not None:
-            done(None)
+            done()
         creation.let_go(container)
         return container
     except BaseException as failure:
         creation.undo(failure)
-        if done is not None:
-            done(failure)
         raise
 
 

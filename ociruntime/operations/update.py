@@ -55,6 +55,19 @@ def change(container: Container, resources: object, schemata: dict[str, str] | N
         directory.unlock()
 
 
+def ignored(resources: object) -> list[str]:
+    """What a resources object names and an update leaves out: device rules, and names that no specification has.
+
+    Needs the schema, which is not in a snapshot.
+    """
+    from ociruntime.check.unknown import unknown_names
+
+    document = Node({"linux": {"resources": resources}})
+    rules = document.at("linux", "resources", "devices")
+    told = [f"{rules.pointer}: ignored: an update leaves the device rules as they are"] if len(rules) else []
+    return told + [f"{found.pointer}: ignored: {found.reason}" for found in unknown_names(document)]
+
+
 def _change(container: Container, resources: Node, schemata: dict[str, str]) -> list[str]:
     record = container.record
     container.cgroup_paths()  # refuses one that has none

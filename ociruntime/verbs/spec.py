@@ -54,7 +54,9 @@ def _config(preset: str, *, rootless: bool) -> dict[str, Any]:
     if preset:
         if rootless:
             raise UsageError("flags --preset and --rootless: only one of them is possible")
-        return make_config(["sh"], "rootfs", preset=preset)
+        config = make_config(["sh"], "rootfs", preset=preset)
+        config["root"]["path"] = "rootfs"  # in the bundle, wherever that will be
+        return config
     config = default_config(probe().cgroups.kind == "v2")
     if rootless:
         without_root(config, os.geteuid(), os.getegid())

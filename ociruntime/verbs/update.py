@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from ociruntime import bundle
-from ociruntime.config import Node
 from ociruntime.container import Container
 from ociruntime.errors import InvalidConfig, RuntimeFailure, UsageError
 from ociruntime.native import full_python
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ociruntime.cli.flags import Arguments
+    from ociruntime.config import Node
     from ociruntime.verbs import Settings
 
 # flag, place below /linux/resources, whether it is text, a number, or a number of bytes ("10M")
@@ -75,14 +75,9 @@ def _ignored(resources: object, given: Arguments, *, from_file: bool) -> Iterato
     flags = [f"--{flag}" for flag, _, _ in _FLAGS if given.text(flag)]
     if flags:
         yield f"{', '.join(flags)}: ignored, because --resources names a document"
-    document = Node({"linux": {"resources": resources}})
-    rules = document.at("linux", "resources", "devices")
-    if len(rules):
-        yield f"{rules.pointer}: ignored: an update leaves the device rules as they are"
-    from ociruntime.check.unknown import unknown_names
+    from ociruntime.operations.update import ignored
 
-    for violation in unknown_names(document):
-        yield f"{violation.pointer}: ignored: {violation.reason}"
+    yield from ignored(resources)
 
 
 def _named(pointer: str, names: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,11 +22,12 @@ import pytest
 from ociruntime.errors import StepFailed
 from ociruntime.linux.cgroups.systemd import bus
 from tests.harness.cgroup_files import V2
+from tests.harness.command import LAUNCHER, snapshot
 from tests.harness.configuration import add_bind, set_capabilities, with_users
 from tests.harness.doctor import AS_USER, doctor, left
 from tests.harness.driver import ENVIRONMENT, PATIENCE, TIMEOUT, command_of, runtime_under_test
 from tests.harness.peers import PEERS
-from tests.harness.skips import has_lsm
+from tests.harness.skips import HOST_KINDS, has_lsm
 from tests.integration.lacking import LACKS, OF_STEPS, Lack
 
 if TYPE_CHECKING:
@@ -114,6 +116,38 @@ def test_everything_works_here() -> None:
         "security.selinux": has_lsm("selinux"),
     }
     assert {name: answers[name]["state"] == "works" for name in there} == there
+
+
+def _without_libseccomp(stage: Stage) -> dict[str, Any]:
+    """What doctor says of the compiler of filters where the library can't be loaded."""
+    empty = stage.directory / "empty"
+    empty.mkdir(exist_ok=True)
+    (empty / "libseccomp.so.2").write_bytes(b"")
+    done = stage.runtime.call("doctor", "--format", "json", env={**os.environ, "LD_LIBRARY_PATH": str(empty)})
+    found: dict[str, Any] = next(
+        one for one in json.loads(done.out)["probes"] if one["name"] == "seccomp.library"
+    )
+    return found
+
+
+def test_libseccomp_is_missing(stage: Stage) -> None:
+    """The launcher loads it, and so the package is named."""
+    stage.runtime.command = [LAUNCHER]
+    answer = _without_libseccomp(stage)
+    assert (answer["state"], answer["cure"]) == ("missing", "apt-get install libseccomp2 (2.5 or newer)")
+    assert "libseccomp.so.2 can't be loaded" in answer["cause"]
+
+
+@pytest.mark.skipif(
+    HOST_KINDS["no static libseccomp"](),
+    reason="libseccomp is linked in where gcc finds libseccomp.a: apt-get install libseccomp-dev",
+)
+def test_libseccomp_is_in_the_command(stage: Stage) -> None:
+    """A snapshot that was linked with it needs no package, and its doctor asks for none."""
+    stage.runtime.command = [snapshot()]
+    version = re.findall("^libseccomp: (.+)$", stage.runtime.call("--version").ok().out, re.MULTILINE)
+    answer = _without_libseccomp(stage)
+    assert (answer["state"], answer["detail"]) == ("works", f"libseccomp {version[0]}, in the command itself")
 
 
 def test_what_can_not_be_examined(stage: Stage) -> None:

@@ -400,6 +400,26 @@ class TestWaiting:
         assert "RuntimeFailure: init is not a child of this process" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        (
+            {"ociVersion": "1.0.2"},
+            Options("a"),
+            "bundle: a Bundle is wanted, not dict (bundle.made(config) makes one",
+        ),
+        ("/srv/bundle", Options("a"), "bundle: a Bundle is wanted, not str (bundle.made(config) makes one"),
+        (bundle.made({}), "a", 'options: Options are wanted, not str (Options("ID"))'),
+    ],
+)
+def test_what_is_no_bundle(given: Any, options: Any, said: str, tmp_path: Path) -> None:
+    """A config, a path or an id in its place is met at once, with what makes one."""
+    for call in (ociruntime.create, ociruntime.run):
+        with pytest.raises(UsageError, match=re.escape(said)):
+            call(str(tmp_path / "root"), given, options)
+    assert not (tmp_path / "root").exists()
+
+
 def test_signals_have_names(warm: ociruntime.Container) -> None:
     """As for the command."""
     with pytest.raises(UsageError, match="unknown signal 'FROB'"):
@@ -414,7 +434,11 @@ def test_signals_have_names(warm: ociruntime.Container) -> None:
         (lambda warm: warm.run("sh -c true"), "args: a list is wanted, not 'sh -c true'"),
         (lambda warm: Request("a b"), "args: a list is wanted, not 'a b'"),  # noqa: ARG005
         (lambda warm: warm.run(["true"], timeout=-1), "timeout: a number of seconds is wanted, not -1"),
-        (lambda warm: warm.run(["true"], stdin="text"), "stdin: bytes or a descriptor are wanted, not str"),
+        (lambda warm: warm.run(["true"], timeout="5"), "timeout: a number of seconds is wanted, not '5'"),
+        (
+            lambda warm: warm.run(["true"], stdin="text"),
+            "stdin: bytes, a descriptor or an open file is wanted, not str",
+        ),
     ],
 )
 def test_what_is_wrong(call: Callable[[Any], object], said: str, warm: ociruntime.Container) -> None:

@@ -366,6 +366,24 @@ def test_a_trace_that_can_not_be_written(stage: Stage, verb: str, path: str) -> 
     container.delete("--force").ok()
 
 
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_trace_of_a_refusal(stage: Stage, verb: str) -> None:
+    """A config that is refused before the first step: the page has the error at its top, and no step."""
+
+    def edit(config: Config) -> None:
+        config["hostname"] = "x" * 70
+
+    container = stage.container("true", edit=edit)
+    page, file = stage.directory / "trace.html", stage.directory / "trace.json"
+    for trace in (page, file):
+        flags = ("--trace", str(trace))
+        (container.create if verb == "create" else container.run)(*flags).refused("/hostname", "70 bytes")
+    assert "hostname has 70 bytes" in page.read_text().partition("<main")[0]
+    events = [event for event in json.loads(file.read_text())["traceEvents"] if event["ph"] == "X"]
+    assert {event["cat"] for event in events} == {"verb", "stage"}
+    assert stage.runtime.ids() == []
+
+
 def test_a_failure_is_not_hidden_by_its_trace(stage: Stage) -> None:
     """The operation's own failure comes first, and that there is no trace of it second."""
     for verb in ("create", "run"):

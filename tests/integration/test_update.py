@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import ociruntime
 from tests.harness.cgroup_files import MIB, V2, place, resources, value, value_of
 from tests.harness.driver import DRIVER, runtime_under_test
 from tests.harness.peers import PEERS, departure
@@ -257,6 +258,25 @@ def test_what_is_ignored_is_named(source: str, stage: Stage) -> None:
     assert value(container, "pids", "pids.max", "pids.max") == "31"
     engines = {"pids": {"limit": 32}, "devices": None, "blockIO": {}, "memory": {"limit": 0}}
     assert from_stdin(container, engines).ok().err == ""
+    container.delete("--force").ok()
+
+
+@pytest.mark.skipif(
+    runtime_under_test() in PEERS, reason="what is asked is this runtime's: run with RUNTIME=ociruntime"
+)
+def test_the_library_tells_it_too(stage: Stage) -> None:
+    """Container.update returns what the verb warns of, with the pointer into the config; and sets the rest."""
+    container = begin(stage)
+    loaded = ociruntime.load(str(container.runtime.root), container.id)
+    assert loaded.update({"pids": {"limit": 30}}) == []
+    said = loaded.update(
+        {"memories": {}, "pids": {"limit": 31}, "devices": [{"allow": False, "access": "rwm"}]}
+    )
+    assert said == [
+        "/linux/resources/devices: ignored: an update leaves the device rules as they are",
+        "/linux/resources/memories: ignored: no version of the specification has this name, so it has no effect (did you mean memory?)",
+    ]
+    assert value(container, "pids", "pids.max", "pids.max") == "31"
     container.delete("--force").ok()
 
 

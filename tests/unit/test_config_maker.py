@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +79,19 @@ def test_every_argument() -> None:
     assert config["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ALLOW"}
 
 
+def test_paths_start_at_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the program that makes the config, and not at that of a bundle, which it need not have."""
+    monkeypatch.chdir(tmp_path)
+    config = make_config(ARGS, "rootfs", binds=[("data", "/data"), (Path("more"), "/more", "rw")])
+    assert config["root"]["path"] == f"{tmp_path}/rootfs"
+    assert [mount["source"] for mount in config["mounts"][-2:]] == [f"{tmp_path}/data", f"{tmp_path}/more"]
+
+
+def test_no_limits() -> None:
+    """None of the preset's, and the device rules stay."""
+    assert set(make_config(ARGS, "/r", limits=False)["linux"]["resources"]) == {"devices"}
+
+
 class Agent:
     """What make_config takes of a SeccompAgent."""
 
@@ -102,8 +116,32 @@ def test_an_agent_is_asked_and_nobody_else(preset: str) -> None:
     ("arguments", "kind", "said"),
     [
         ({"preset": "frob"}, UsageError, "preset: 'frob' is unknown"),
-        ({"args": "sh -c x"}, UsageError, "args: a list is wanted, not 'sh -c x'"),
+        (
+            {"args": "sh -c x"},
+            UsageError,
+            'args: a list such as ["sh", "-c", ...] is wanted, not \'sh -c x\'',
+        ),
+        ({"binds": ["/a"]}, UsageError, "binds: a list of (source, destination) is wanted, not ['/a']"),
+        (
+            {"binds": {"/a": "/b"}},
+            UsageError,
+            "binds: a list of (source, destination) is wanted, not {'/a': '/b'}",
+        ),
+        ({"binds": [("/a",)]}, UsageError, "binds: a list of (source, destination) is wanted, not [('/a',)]"),
+        ({"capabilities": "CAP_KILL"}, UsageError, "capabilities: a list is wanted, not 'CAP_KILL'"),
+        (
+            {"capabilities": iter(["CAP_KILL"])},
+            UsageError,
+            "capabilities: a list is wanted, not <list_iterator",
+        ),
+        ({"tmpfs": ["/a"]}, UsageError, "tmpfs: a dict of destination and bytes is wanted, not ['/a']"),
+        ({"env": ["A=b"]}, UsageError, "env: a dict is wanted, not ['A=b']"),
+        ({"user": 0}, UsageError, "user: (uid, gid) is wanted, not 0"),
+        ({"user": "0:0"}, UsageError, "user: (uid, gid) is wanted, not '0:0'"),
+        ({"cpus": "1"}, UsageError, "cpus: a number above 0 is wanted, not '1'"),
+        ({"cpus": float("nan")}, UsageError, "cpus: a number above 0 is wanted, not nan"),
         ({"binds": [("/a", "/b", "rx")]}, UsageError, 'the third word is "ro" or "rw"'),
+        ({"limits": False, "pids": 3}, UsageError, "limits: False, but memory, cpus or pids has a value"),
         ({"cwd": "tmp"}, InvalidConfig, "/process/cwd"),
         ({"memory": -5}, InvalidConfig, "/linux/resources/memory/limit"),
         ({"capabilities": [1]}, InvalidConfig, "/process/capabilities"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from ociruntime.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 LIMIT = 1 << 20
 
@@ -51,6 +53,14 @@ def test_much_goes_through_in_both_directions() -> None:
     assert in_time
     assert bytes(exchange.sinks["stdout"].kept) == data
     assert exchange.sinks["stdout"].lost == 0
+
+
+def test_open_files(tmp_path: Path) -> None:
+    """Their descriptors are the program's, as with subprocess."""
+    (tmp_path / "in").write_text("hello")
+    with open(tmp_path / "in", encoding="ascii") as source, open(tmp_path / "out", "wb") as target:
+        _talk("import sys; print(sys.stdin.read().upper())", source, target)
+    assert (tmp_path / "out").read_bytes() == b"HELLO\n"
 
 
 def test_the_rest_is_read_and_dropped() -> None:
@@ -145,14 +155,21 @@ def test_nothing_stays_open() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Exchange("text", None, None, 1), "stdin: bytes or a descriptor are wanted, not str"),
+        (
+            lambda: Exchange("text", None, None, 1),
+            "stdin: bytes, a descriptor or an open file is wanted, not str",
+        ),
         (
             lambda: Exchange(None, "text", None, 1),
-            "stdout: True, a descriptor or a function is wanted, not str",
+            "stdout: True, a descriptor, an open file or a function is wanted, not str",
         ),
         (
             lambda: Exchange(None, None, b"", 1),
-            "stderr: True, a descriptor or a function is wanted, not bytes",
+            "stderr: True, a descriptor, an open file or a function is wanted, not bytes",
+        ),
+        (
+            lambda: Exchange(io.BytesIO(b"x"), None, None, 1),
+            "stdin: BytesIO has no descriptor: fileno (pass its bytes)",
         ),
     ],
 )

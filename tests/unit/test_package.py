@@ -260,6 +260,10 @@ def test_public_names() -> None:
         *dir(ociruntime)
     }
     assert issubclass(ociruntime.Container, Record)
+    names: dict[str, object] = {}
+    exec("from ociruntime import *", names)
+    assert names["make_config"] is ociruntime.make_config
+    assert names.keys() >= ociruntime._PUBLIC.keys()
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = ociruntime.nothing  # type: ignore[attr-defined]
 

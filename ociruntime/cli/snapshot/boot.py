@@ -157,7 +157,10 @@ def enter(words: list[str], variables: list[bytes], ignored: int) -> int:
     _restore_signals(ignored)
     if words and words[0].rpartition("/")[2].startswith(_SHIM):
         return _be_the_shim()
-    if _verb(words) in BY_THE_LAUNCHER:
+    verb = _verb(words)
+    if verb == "doctor":
+        _tell_of_libseccomp()
+    if verb in BY_THE_LAUNCHER:
         go_over()
     full_python.go_over = go_over
     status = cli.main(words[1:])
@@ -201,6 +204,15 @@ def go_over() -> NoReturn:
     except place.NoPlaceError as failure:
         os.write(2, os.fsencode(f"ociruntime: {failure} (this call needs the ordinary launcher)\n"))
         os._exit(1)
+
+
+def _tell_of_libseccomp() -> None:
+    """The launcher's doctor can't see what is linked in here, and with which this command compiles every filter."""
+    if full_python.absent:
+        return
+    from ociruntime.linux.seccomp_compiler import load_library, version_text
+
+    os.putenv(full_python.LIBSECCOMP, version_text(load_library()))
 
 
 def _find_interpreter() -> tuple[str, list[str]]:

@@ -44,6 +44,9 @@ class Usage:
         self.written_bytes: int | None = None
         self.oom_kills = 0
 
+    def __repr__(self) -> str:
+        return f"Usage({', '.join(f'{name}={getattr(self, name)}' for name in self.__slots__)})"
+
 
 def usage_of(paths: dict[str, str]) -> Usage:
     """What the processes in a cgroup have used, those that have ended included.
