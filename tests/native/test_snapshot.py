@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ociruntime.cli.snapshot import build as building
+from ociruntime.cli.snapshot import generated
 from ociruntime.cli.snapshot.build import BuildError, build
 from tests.harness.bundle import make_bundle
 from tests.native.snapshots import LAUNCHER, Answer, call, same
@@ -184,7 +184,7 @@ def test_what_the_linker_does_not_find_ends_the_build(
     """It is not left to the call that would have jumped to nowhere."""
     assert snapshot
     monkeypatch.setattr(
-        building, "_UNUSED", {"pyexpat", "_elementtree"}
+        generated, "_UNUSED", {"pyexpat", "_elementtree"}
     )  # zlib's library is not given to the linker
     with pytest.raises(BuildError, match="undefined reference"):
         build(str(tmp_path / "ociruntime"))

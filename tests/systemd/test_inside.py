@@ -58,8 +58,7 @@ SESSIONS = {
         [_ENGINES["docker"], _ENGINES["podman"], "-k", f"not ({_WITH_LIMITS})"],
     ),
     "engines on hybrid": ("hybrid", "systemd", list(_ENGINES.values())),
-    "our shim": ("v2", "systemd", [*_SHIM, "-k", f"not ({_WITH_LIMITS})"]),
-    "our shim with limits": ("hybrid", "systemd", [*_SHIM, "-k", _WITH_LIMITS]),
+    "our shim": ("hybrid", "systemd", list(_SHIM)),
 }
 
 
