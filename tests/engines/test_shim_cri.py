@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import grpc
 import pytest
 
 from tests.engines.engine import SYSTEMD
@@ -73,6 +72,8 @@ def test_one_shim_for_a_pod(cri: ShimCri, pod: tuple[str, Message]) -> None:  # 
 
 def test_an_exec_that_takes_too_long(cri: ShimCri, pod: tuple[str, Message]) -> None:  # noqa: F811
     """ExecSync with a time limit ends the process, and the next one works."""
+    import grpc  # not sooner: see Cri.start
+
     container = cri.container(pod, "slow", "sleep", "300")
     began = time.monotonic()
     with pytest.raises(grpc.RpcError, match="timeout"):
