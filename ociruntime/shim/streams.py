@@ -11,6 +11,7 @@ ended, close    at its end; at Delete
 from __future__ import annotations
 
 import os
+import stat
 
 from ociruntime.shim.logger import SCHEMES, Logged, Logger
 from ociruntime.shim.stdio import Input, Output, open_output
@@ -83,7 +84,8 @@ class Streams:
         uid, gid = (number or -1 for number in owner)
         if uid > 0 or gid > 0:
             for descriptor in self.program:
-                os.fchown(descriptor, uid, gid)
+                if not stat.S_ISCHR(os.fstat(descriptor).st_mode):  # /dev/null, which is everyone's
+                    os.fchown(descriptor, uid, gid)
 
     @property
     def program(self) -> tuple[int, int, int]:

@@ -158,6 +158,8 @@ def test_owner_of_the_streams(shim: Shim, client: Client, stage: Stage, tmp_path
         assert client.call("Wait", id=name).exit_status == 0
         client.call("Delete", id=name)
         assert log.read_text() == f"{owner}\n"
+        null = os.stat("/dev/null")  # the program's input
+        assert (null.st_uid, null.st_gid) == (0, 0)
 
 
 def test_cgroup_of_the_shim(shim: Shim, stage: Stage) -> None:
