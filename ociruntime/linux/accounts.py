@@ -12,7 +12,7 @@ def login_name(uid: int, passwd: str) -> str:
     passwd  the text of /etc/passwd, which is asked first: it is read faster than pwd is loaded. A static program has to do with
             it, as it can't load what nsswitch.conf names.
     """
-    for line in passwd.splitlines():
+    for line in passwd.split("\n"):
         name, *fields = line.split(":")
         if fields[1:2] == [str(uid)]:
             return name

@@ -69,18 +69,25 @@ def _run(files: Descriptors, what: str) -> str:
         pid = os.posix_spawn(python, words, {}, file_actions=actions, setsigmask=[])
     except OSError as failure:
         raise RuntimeFailure(f"no child for {what}: {python}", errno=failure.errno or 0) from None
-    pidfd = os.pidfd_open(pid)
     try:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        if not poll.poll(_PATIENCE * 1000):
-            os.kill(pid, 9)
+        if not _ends_in_time(pid):
             return f"took longer than {_PATIENCE} s"
+    except OSError as failure:
+        raise RuntimeFailure(f"no child for {what}: wait for it", errno=failure.errno or 0) from None
     finally:
-        os.close(pidfd)
+        os.kill(pid, 9)  # if it has ended, nothing happens: it has not been reaped
         _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     return f"ended with {code}" if code else ""
+
+
+def _ends_in_time(pid: int) -> bool:
+    """Wait for the end of a child. Raises OSError."""
+    with Descriptors() as opened:
+        opened["child"] = os.pidfd_open(pid)
+        poll = select.poll()
+        poll.register(opened["child"], select.POLLIN)
+        return bool(poll.poll(_PATIENCE * 1000))
 
 
 def _interpreter(what: str) -> tuple[str, list[str]]:

@@ -19,6 +19,7 @@ PASSWD = "broken\nroot:x:0:0::/:/bin/sh\nme:x:54321:7::/:/bin/sh\nother:x:54321:
 def test_the_file_comes_first() -> None:
     """The first line with the uid counts; a line that is too short is passed over."""
     assert [accounts.login_name(uid, PASSWD) for uid in (0, 54321, 1)] == ["root", "me", "late"]
+    assert accounts.login_name(9, "broken\x85x:x:9:9::/:/bin/sh\n") != "x"  # U+0085 ends no line
 
 
 def test_libc_is_asked_then(monkeypatch: pytest.MonkeyPatch) -> None:

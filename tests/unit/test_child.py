@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -85,6 +86,19 @@ def test_a_child_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "_PATIENCE", 0.3)
     before = children()
     with pytest.raises(RuntimeFailure, match=r"^a child for time\.sleep took longer than 0\.3 s$"):
+        child.ask("time", "sleep", 100)
+    assert children() <= before
+
+
+def test_no_descriptor_for_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ended and reaped, and the error has the kernel's reason."""
+
+    def refuse(_pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    before = children()
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with pytest.raises(RuntimeFailure, match=r"^no child for time\.sleep: wait for it: EMFILE"):
         child.ask("time", "sleep", 100)
     assert children() <= before
 
