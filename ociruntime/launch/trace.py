@@ -122,7 +122,7 @@ class Trace:
 
             data = page(whole, self.events, failure, context())
         else:
-            from ociruntime.launch.trace_events import document
+            from ociruntime.launch.trace_json import document
 
             data = document(whole, self.events, context())
         with open(self.path, "wb", buffering=0) as file:
